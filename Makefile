@@ -1,0 +1,53 @@
+# make app    set up and open the app         (make app PORT=9000: that port; otherwise 8501 or the next that is free)
+# make test   set up and run every test       (make test ARGS="-k package": some of them)
+# make lint   set up and check the style
+#
+# The set-up makes .venv and fills it from requirements.txt. It runs once, and again when requirements.txt changes;
+# after it nothing here needs a network. make app PYTHON=/path/to/python: another Python, 3.11 or later.
+
+PYTHONS := $(or $(PYTHON),python3.13 python3.12 python3.11 python3.14 python3 python)
+VENV_PYTHON := .venv/bin/python
+READY := .venv/requirements.installed
+
+# Idle threads sleep instead of spinning: on few cores, spinning ones make a model run fifty times slower.
+export OMP_WAIT_POLICY := PASSIVE
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: app test lint
+
+app: $(READY)
+	@$(VENV_PYTHON) -m streamlit run app.py $(if $(PORT),--server.port=$(PORT))
+
+# Where no Chromium can be had the browser tests fail; all others still run.
+test: $(READY)
+	@$(VENV_PYTHON) tests/find_chromium.py --install || true
+	@$(VENV_PYTHON) -m pytest $(ARGS)
+
+lint: $(READY)
+	@$(VENV_PYTHON) -m ruff check .
+
+# An environment whose Python went away (a system upgrade) is set up again.
+ifneq ($(shell $(VENV_PYTHON) -c "import pip; print('works')" 2>/dev/null),works)
+.PHONY: $(READY)
+endif
+
+# The last line is reached only when everything is installed, so that an interrupted set-up starts again.
+$(READY): requirements.txt
+	@rm -f $@; \
+	$(VENV_PYTHON) -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && exit 0; \
+	for python in $(PYTHONS); do \
+		"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
+		recent=$$python; \
+		"$$python" -c 'import ensurepip, venv' 2>/dev/null || continue; \
+		echo "Making .venv with $$("$$python" --version)."; \
+		exec "$$python" -m venv --clear .venv; \
+	done; \
+	if [ -n "$$recent" ]; then \
+		echo "Python's venv module is missing: apt install python3-venv, then run make again." >&2; \
+	else \
+		echo "Prunescope needs Python 3.11 or later, and there is none here (tried: $(PYTHONS))." >&2; \
+	fi; \
+	exit 1
+	@echo "Installing the packages into .venv (about 6 GB, once)."
+	@$(VENV_PYTHON) -m pip install --requirement requirements.txt
+	@touch $@

@@ -1,0 +1,19 @@
+"""Prunescope's core: two ways to prune a Vision Transformer, and what is needed to run, count and train them.
+
+Axes, one letter each, used in every docstring and shape comment:
+
+    B images   N patches   T tokens (prefix + patches + packages)   D width   H heads   F FFN hidden units
+    L blocks   S stages (selectors)   C classes
+
+The layer rule: data flows core -> viz -> pages -> app, and each imports only from its left. Core knows
+of no screen: frozen configs go in (`core.config`), frozen results come out (`core.results`).
+
+Where to start reading:
+
+    core.checkpoints.load_model        a name or a path -> a model ready to run
+    core.soft_tokens                   selector, package token, really removing tokens (arXiv:2112.13890)
+    core.single_path                   gates, mixer, search form, budget -> Architecture (arXiv:2111.11802)
+    core.macs, core.latency            what it costs: in closed form, and measured here
+    core.trace                         model + image -> TokenTrace
+    core.training                      the loop and the three recipes behind `python -m core`
+"""

@@ -1,0 +1,1 @@
+"""What both methods need to know of each timm family: where its blocks, tokens and grid are."""

@@ -1,0 +1,127 @@
+"""The DeiT family: timm's VisionTransformer with standard blocks and a class token (deit_*, most vit_*)."""
+
+from functools import partial
+
+import timm
+from timm.layers import Attention, Mlp
+from timm.models.deit import VisionTransformerDistilled
+from timm.models.vision_transformer import Block, VisionTransformer
+from timm.models.vision_transformer_hybrid import ConvStem, HybridEmbed
+from torch import Tensor, nn
+
+from core.config import Geometry
+from core.errors import InputError
+
+FAMILY = "deit"
+
+
+def build(geometry: Geometry, *, drop_path: float = 0.0) -> VisionTransformer:
+    """A model of this geometry with fresh weights, in training mode.
+
+    Args:
+        geometry: What to build; `geometry.timm` names one of timm's own, else the numbers say it all.
+        drop_path: Highest stochastic-depth rate, in [0, 1); it rises linearly over the blocks.
+
+    Raises:
+        InputError: If `geometry.timm` is no plain DeiT or ViT.
+    """
+    if geometry.timm is not None:
+        model = timm.create_model(
+            geometry.timm, num_classes=geometry.classes, img_size=geometry.img_size, drop_path_rate=drop_path
+        )
+        return check_supported(model, geometry.timm)
+    embed = {}
+    if geometry.stem:
+        stem = ConvStem(
+            depth=len(geometry.stem), channels=geometry.stem, stride=(2,) * len(geometry.stem), act_layer=nn.GELU
+        )
+        embed = {"embed_layer": partial(HybridEmbed, backbone=stem, proj=geometry.stem[-1] != geometry.width)}
+    kind = VisionTransformerDistilled if geometry.distilled else VisionTransformer
+    return kind(
+        img_size=geometry.img_size,
+        patch_size=1 if geometry.stem else geometry.patch,
+        num_classes=geometry.classes,
+        embed_dim=geometry.width,
+        depth=geometry.depth,
+        num_heads=geometry.heads,
+        mlp_ratio=geometry.ffn_hidden / geometry.width,
+        drop_path_rate=drop_path,
+        **embed,
+    )
+
+
+def from_timm(name: str, *, classes: int | None = None, pretrained: bool = False) -> VisionTransformer:
+    """A model of timm by name, in training mode.
+
+    Args:
+        name: timm's name, with or without a pretrained tag.
+        classes: C; None: as timm has it.
+        pretrained: With timm's weights, downloaded where they are not cached.
+
+    Raises:
+        InputError: If timm does not know the name, or the model is none that can be pruned.
+    """
+    if not timm.is_model(name):
+        raise InputError(f"timm knows no model {name}; try deit_tiny_patch16_224.")
+    if not name.startswith(("deit", "vit_")):
+        raise InputError(
+            f"{name} cannot be pruned here; choose a deit_* or vit_* with standard blocks and a class token."
+        )
+    kwargs = {} if classes is None else {"num_classes": classes}
+    return check_supported(timm.create_model(name, pretrained=pretrained, **kwargs), name)
+
+
+def check_supported(model: nn.Module, name: str) -> VisionTransformer:
+    """`model` itself, if both methods can work on it.
+
+    Raises:
+        InputError: If it is no VisionTransformer with a class token and standard blocks.
+    """
+    plain = (
+        isinstance(model, VisionTransformer)
+        and model.has_class_token
+        and model.global_pool == "token"
+        and all(type(b) is Block and type(b.attn) is Attention and type(b.mlp) is Mlp for b in model.blocks)
+        and all(b.attn.gate is None and isinstance(b.attn.norm, nn.Identity) for b in model.blocks)
+        and all(isinstance(b.mlp.norm, nn.Identity) for b in model.blocks)
+    )
+    if not plain:
+        raise InputError(
+            f"{name} cannot be pruned here; choose a deit_* or vit_* with standard blocks and a class token."
+        )
+    return model
+
+
+def geometry_of(model: VisionTransformer, timm_name: str | None = None) -> Geometry:
+    """The geometry of a model that `check_supported` accepts, read from its modules."""
+    rows, columns = model.patch_embed.grid_size
+    img_size = model.patch_embed.img_size
+    if rows != columns or img_size[0] != img_size[1]:
+        raise InputError(f"Only square inputs are supported; this model takes {img_size[0]} x {img_size[1]} pixels.")
+    stem = ()
+    if isinstance(model.patch_embed, HybridEmbed):
+        stem = tuple(layer.conv.out_channels for layer in model.patch_embed.backbone)
+    return Geometry(
+        img_size=img_size[0],
+        patch=img_size[0] // rows,
+        width=model.embed_dim,
+        depth=len(model.blocks),
+        heads=model.blocks[0].attn.num_heads,
+        ffn_hidden=model.blocks[0].mlp.fc1.out_features,
+        classes=model.num_classes,
+        stem=stem,
+        prefix_tokens=model.num_prefix_tokens,
+        distilled=isinstance(model, VisionTransformerDistilled),
+        timm=timm_name,
+    )
+
+
+def embed(model: VisionTransformer, images: Tensor) -> Tensor:
+    """Images (B, 3, H, W) to tokens (B, T, D): patches embedded, prefix tokens and positions added."""
+    return model.norm_pre(model.patch_drop(model._pos_embed(model.patch_embed(images))))
+
+
+def classify(model: VisionTransformer, tokens: Tensor) -> Tensor:
+    """Tokens (B, T, D) after the last block to logits (B, C); reads the prefix tokens only."""
+    prefix = tokens[:, : model.num_prefix_tokens]
+    return model.forward_head(model.norm(prefix))

@@ -1,0 +1,204 @@
+"""`models`, `predict`, `describe` and `evaluate`: what can be loaded, what it says, what it is, how good it is."""
+
+import argparse
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+from torch.utils.data import DataLoader
+
+from core.commands.shared import Progress, add_common, numbers, parse_budget, pick_device, say
+from core.config import ModelSpec
+from core.errors import InputError
+from core.evaluate import Runner, dense_runner, evaluate, token_runner
+from core.images import open_photo, to_tensor
+from core.latency import measure_latency
+from core.registry import Loaded, list_models, load, to_device
+from core.soft_tokens.model import SoftTokenViT
+from core.trace import macs_of, predict, trace_tokens
+from core.training.data import eval_transform, match_folders, photos, split_root
+
+
+def add_parsers(commands: argparse._SubParsersAction) -> None:
+    """Add the commands that look at models."""
+    models = commands.add_parser("models", help="what can be loaded, from where, whether it is there")
+    add_common(models)
+    models.set_defaults(run=run_models)
+
+    predict_ = commands.add_parser("predict", help="top-5, MACs, kept patches and latency for photos")
+    add_common(predict_)
+    predict_.add_argument("photos", nargs="+", type=Path)
+    _add_model(predict_)
+    predict_.set_defaults(run=run_predict)
+
+    describe = commands.add_parser("describe", help="mixer and FFN width per block, MACs, parameters")
+    add_common(describe)
+    _add_model(describe)
+    describe.set_defaults(run=run_describe)
+
+    evaluate_ = commands.add_parser("evaluate", help="top-1, top-5, mean MACs and images per second on a folder")
+    add_common(evaluate_)
+    _add_model(evaluate_)
+    evaluate_.add_argument("--data", type=Path, required=True, help="ImageFolder root; its val folder if it has one")
+    evaluate_.add_argument("--batch", type=int, default=64)
+    evaluate_.add_argument("--workers", type=int, default=2)
+    evaluate_.set_defaults(run=run_evaluate)
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    """The model and its settings."""
+    parser.add_argument("--model", required=True, help="a name from `models`, or a weights file")
+    parser.add_argument("--budget", help="GMACs such as 0.8, or a share of dense such as 60%% (single-path models)")
+    parser.add_argument("--keep", help="share of the patches alive after each selector, such as 0.7,0.5,0.3")
+    parser.add_argument("--threshold", type=float, help="keep patches above this keep probability")
+
+
+def _spec(args: argparse.Namespace) -> ModelSpec:
+    """The model and settings that the flags name."""
+    spec = ModelSpec(args.model, threshold=args.threshold)
+    if args.keep is not None:
+        spec = replace(spec, keep=numbers(args.keep, float, "--keep"))
+    if args.budget is not None:
+        dense = load(ModelSpec(args.model), weights=False).dense_macs
+        spec = replace(spec, budget=parse_budget(args.budget, dense))
+    return spec
+
+
+def _load(args: argparse.Namespace) -> Loaded:
+    """The model on its device; weights that are not here are fetched, and the person is told."""
+    torch.manual_seed(args.seed)
+    spec = _spec(args)
+    if any(entry.name == spec.name and not entry.available for entry in list_models()):
+        say(f"Downloading the weights of {spec.name} …")
+    loaded = to_device(load(spec, download=True), pick_device(args.device))
+    single = loaded.card.single_path
+    if single is not None and not single.fit_to_predict:
+        say(f"{spec.name} is not fit to predict yet: its search has not got far enough.")
+    return loaded
+
+
+def run_models(args: argparse.Namespace) -> tuple[dict, str]:
+    """What can be loaded."""
+    fields = ("name", "source", "family", "available", "note")
+    entries = list_models()
+    rows = [{field: getattr(entry, field) for field in fields} for entry in entries]
+    lines = [f"{e.name:44} {e.source:8} {'here' if e.available else 'not here':9} {e.note}" for e in entries]
+    return {"models": rows}, "\n".join(lines)
+
+
+def run_predict(args: argparse.Namespace) -> tuple[dict, str]:
+    """Top-5 of each photo."""
+    loaded = _load(args)
+    images, lines = [], []
+    for path in args.photos:
+        try:
+            photo = open_photo(path.read_bytes())
+        except OSError as error:
+            raise InputError(f"{path} cannot be read ({error.strerror}); give the path of a photo.") from error
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+        kept = None
+        if isinstance(loaded.model, SoftTokenViT):
+            trace = trace_tokens(loaded, photo)
+            prediction, macs, kept = trace.prediction, trace.macs.total, list(trace.kept_counts)
+        else:
+            prediction, macs = predict(loaded, photo), macs_of(loaded).total
+        (latency,) = measure_latency(
+            [loaded.model], to_tensor(photo, loaded.card).to(pick_device(args.device)), repeats=10
+        )
+        images.append(
+            {
+                "file": str(path),
+                "top5": [{"label": g.label, "wnid": g.wnid, "prob": g.prob} for g in prediction.top()],
+                "macs": macs,
+                "dense_macs": loaded.dense_macs,
+                "patches": loaded.card.geometry.patches,
+                "kept": kept,
+                "latency_ms": {
+                    "median": latency.median_ms,
+                    "iqr": latency.iqr_ms,
+                    "device": latency.device,
+                    "threads": latency.threads,
+                    "batch": latency.batch,
+                },
+            }
+        )
+        guesses = ", ".join(f"{g.label} {100 * g.prob:.1f} %" for g in prediction.top())
+        alive = "" if kept is None else f"; patches kept {', '.join(map(str, kept))} of {loaded.card.geometry.patches}"
+        lines.append(
+            f"{path}: {guesses}\n  {macs / 1e9:.4g} GMACs of {loaded.dense_macs / 1e9:.4g} dense{alive}; "
+            f"{latency.median_ms:.1f} ms (IQR {latency.iqr_ms:.1f}) on {latency.device}, "
+            f"{latency.threads} threads, batch {latency.batch}"
+        )
+    return {"model": args.model, "images": images}, "\n".join(lines)
+
+
+def run_describe(args: argparse.Namespace) -> tuple[dict, str]:
+    """What a model is made of; needs no weights."""
+    loaded = load(_spec(args), weights=False)
+    geometry, architecture, selectors = loaded.card.geometry, loaded.architecture, loaded.card.selectors
+    keep = None if selectors is None else (loaded.spec.keep or selectors.targets)
+    params = sum(p.numel() for p in loaded.model.parameters())
+    result = {
+        "model": args.model,
+        "family": loaded.card.family,
+        "grid": list(geometry.grid),
+        "classes": geometry.classes,
+        "mixers": list(architecture.mixers) if architecture else ["msa"] * geometry.depth,
+        "ffn_hidden": list(architecture.ffn_hidden) if architecture else [geometry.ffn_hidden] * geometry.depth,
+        "macs": None if selectors else macs_of(loaded).total,
+        "dense_macs": loaded.dense_macs,
+        "params": params,
+        "params_stored": loaded.stored_params,
+        "asked_macs": loaded.spec.budget,
+        "selectors": selectors and [{"block": b, "keep": k} for b, k in zip(selectors.blocks, keep, strict=True)],
+    }
+    rows = [
+        f"  block {i}: {m:8} FFN {f:5} of {geometry.ffn_hidden}"
+        for i, (m, f) in enumerate(zip(result["mixers"], result["ffn_hidden"], strict=True))
+    ]
+    rows += [
+        f"  selector before block {s['block']}: keeps {s['keep']:.3g} of the patches" for s in result["selectors"] or []
+    ]
+    cost = "MACs depend on the photo" if selectors else f"{result['macs'] / 1e9:.4g} GMACs"
+    grid = f"{geometry.grid[0]} x {geometry.grid[1]} patches"
+    head = f"{args.model}: {loaded.card.family}, {grid}, {geometry.classes} classes"
+    return result, "\n".join([head, f"  {cost}, dense {loaded.dense_macs / 1e9:.4g}; {params:,} parameters", *rows])
+
+
+def run_evaluate(args: argparse.Namespace) -> tuple[dict, str]:
+    """Accuracy on a folder of photos."""
+    if args.batch < 1 or args.workers < 0:
+        raise InputError("--batch takes 1 or more, --workers 0 or more.")
+    loaded = _load(args)
+    card, device = loaded.card, pick_device(args.device)
+    root = split_root(args.data, "val")
+    folders, left_out = match_folders(root, card.classes)
+    dataset = photos(root, folders, eval_transform(card.geometry.img_size, card.normalisation))
+    say(f"{len(dataset)} photos of {len(dataset.classes)} classes; {left_out} of other classes are left out.")
+    line = Progress()
+    loader = DataLoader(dataset, args.batch, num_workers=args.workers)
+    found = evaluate(
+        runner_of(loaded),
+        ((images.to(device), labels.to(device)) for images, labels in loader),
+        dense_macs=loaded.dense_macs,
+        patches=card.geometry.patches,
+        left_out=left_out,
+        on_batch=lambda done: line.show(f"{done} of {len(dataset)} photos"),
+    )
+    line.clear()
+    result = {"model": args.model, "data": str(args.data), **asdict(found)}
+    result = {key: value for key, value in result.items() if key not in ("correct", "mean_kept")}
+    text = (
+        f"{args.model} on {found.images} photos: top-1 {100 * found.top1:.2f} %, top-5 {100 * found.top5:.2f} %, "
+        f"{found.mean_macs / 1e9:.4g} GMACs ({100 * found.mean_macs / found.dense_macs:.1f} % of dense), "
+        f"{found.images_per_s:.0f} images/s"
+    )
+    return result, text
+
+
+def runner_of(loaded: Loaded) -> Runner:
+    """How to evaluate a loaded model."""
+    if isinstance(loaded.model, SoftTokenViT):
+        return token_runner(loaded.model, loaded.card.geometry)
+    return dense_runner(loaded.model, macs_of(loaded).total)

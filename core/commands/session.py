@@ -1,0 +1,198 @@
+"""What the training commands share: their flags, data, run folder, evaluation and the loop's screen."""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from core.checkpoints import ModelCard, save_checkpoint
+from core.commands.shared import Progress, duration, say
+from core.errors import InputError
+from core.evaluate import Runner, evaluate
+from core.macs import count_macs
+from core.results import Evaluation
+from core.training.data import Augmentation, eval_transform, held_out, photos, split_root, train_transform
+from core.training.loop import LoopSettings, StepRecord, fit, make_accelerator
+from core.training.runs import Run, open_run
+
+EVAL_BATCH = 128
+
+
+def add_loop(
+    parser: argparse.ArgumentParser, *, epochs: int, lr: float, mixup: float = 0.2, cutmix: float = 1.0
+) -> None:
+    """Flags that all training commands share."""
+    parser.add_argument("--data", type=Path, required=True, help="ImageFolder root with train/ and val/")
+    parser.add_argument("--out", type=Path, required=True, help="folder of this run: weights, metrics, state")
+    parser.add_argument("--resume", action="store_true", help="go on from the run's last finished epoch")
+    parser.add_argument("--epochs", type=int, default=epochs, help="(default %(default)s)")
+    parser.add_argument("--batch", type=int, default=128, help="photos per step over all devices (default %(default)s)")
+    parser.add_argument("--lr", type=float, default=lr, help="at the given batch size (default %(default)s)")
+    parser.add_argument("--weight-decay", type=float, default=0.05)
+    parser.add_argument("--warmup-epochs", type=float, default=1.0)
+    parser.add_argument("--mixup", type=float, default=mixup, help="(default %(default)s)")
+    parser.add_argument("--cutmix", type=float, default=cutmix, help="(default %(default)s)")
+    parser.add_argument("--auto-augment", help="timm's notation, such as rand-m9-mstd0.5-inc1")
+    parser.add_argument("--workers", type=int, default=2, help="processes that read photos (default %(default)s)")
+    parser.add_argument("--precision", choices=("auto", "bf16", "no"), default="auto")
+
+
+def loop_settings(args: argparse.Namespace) -> LoopSettings:
+    """The loop's settings from the flags.
+
+    Raises:
+        InputError: If a number is out of its range.
+    """
+    if args.epochs < 1 or args.batch < 2 or args.batch % 2 or args.lr <= 0 or args.workers < 0:
+        raise InputError("--epochs takes 1 or more, --batch an even number, --lr a positive rate, --workers 0 or more.")
+    return LoopSettings(
+        epochs=args.epochs,
+        batch=args.batch,
+        warmup_epochs=min(args.warmup_epochs, args.epochs / 2),
+        mixup=args.mixup,
+        cutmix=args.cutmix,
+        workers=args.workers,
+        seed=args.seed,
+        precision=args.precision,
+    )
+
+
+def recorded(args: argparse.Namespace) -> dict:
+    """The flags that make a run what it is; what a resumed run must repeat."""
+    skip = {"run", "json", "device", "resume", "out", "workers", "data", "precision"}
+    return {
+        key: str(value) if isinstance(value, Path) else value for key, value in vars(args).items() if key not in skip
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class Session:
+    """One training command at work; made by `open_session`."""
+
+    args: argparse.Namespace
+    card: ModelCard
+    accelerator: Accelerator
+    run: Run
+    train_set: Dataset
+    validation: DataLoader
+    held: DataLoader | None
+    """Photos of the training split that are not trained on, as the model sees them at evaluation."""
+
+    def validate(self, runner: Runner) -> Evaluation:
+        """Evaluate on the validation photos, over all processes."""
+        return self._evaluate(runner, self.validation)
+
+    def on_held_out(self, runner: Runner) -> Evaluation:
+        """Evaluate on the held-out training photos; each process sees all of them."""
+        return self._evaluate(runner, self.held_out_loader(), gather=lambda parts: parts)
+
+    def held_out_loader(self) -> DataLoader:
+        """The held-out photos.
+
+        Raises:
+            ValueError: If this command holds none out.
+        """
+        if self.held is None:
+            raise ValueError("this command holds no photos out")
+        return self.held
+
+    def _evaluate(self, runner: Runner, loader: DataLoader, gather: Callable | None = None) -> Evaluation:
+        device = self.accelerator.device
+        geometry = self.card.geometry
+        batches = ((images.to(device), labels.to(device)) for images, labels in loader)
+        return evaluate(
+            runner,
+            batches,
+            dense_macs=count_macs(geometry).total,
+            patches=geometry.patches,
+            gather=gather or self.accelerator.gather_for_metrics,
+        )
+
+    def save(self, module: nn.Module, card: ModelCard, reached: dict) -> None:
+        """Write the run's weights, with how they were trained; the main process does."""
+        module.eval()
+        if self.accelerator.is_main_process:
+            training = {"command": self.args.command, "settings": recorded(self.args), **reached}
+            save_checkpoint(self.run.weights, module, replace(card, training=training))
+
+    def fit(
+        self, step: nn.Module, optimizer: torch.optim.Optimizer, after_epoch: Callable[[nn.Module, int], dict]
+    ) -> tuple[dict, str]:
+        """Train, and say where the weights are."""
+
+        def evaluated(module: nn.Module, epoch: int) -> dict:
+            record = after_epoch(module.eval(), epoch)
+            if self.accelerator.is_main_process:
+                shown = (f"{key} {value:.4g}" for key, value in record.items() if isinstance(value, float))
+                say(f"epoch {epoch}: {', '.join(shown)}")
+            return record
+
+        fit(
+            step,
+            optimizer,
+            self.train_set,
+            loop_settings(self.args),
+            self.run,
+            self.accelerator,
+            classes=self.card.geometry.classes,
+            after_epoch=evaluated,
+            on_step=show_progress(len(self.train_set)),
+        )
+        weights, metrics = str(self.run.weights), str(self.run.metrics)
+        return {"weights": weights, "metrics": metrics}, f"The weights are in {weights}, the metrics in {metrics}."
+
+
+def open_session(args: argparse.Namespace, card: ModelCard, folders: list[str], *, hold_out: bool) -> Session:
+    """Check the data and open the run's folder; nothing is written before all is checked.
+
+    Args:
+        args: Parsed flags.
+        card: Geometry, classes and normalisation of the model.
+        folders: Class folders in label order.
+        hold_out: Keep a share of the training photos aside for calibration and verdicts.
+
+    Raises:
+        InputError: If flags, data or folder are not fit.
+    """
+    settings = loop_settings(args)
+    size, norm = card.geometry.img_size, card.normalisation
+    root = split_root(args.data, "train")
+    train_set: Dataset = photos(
+        root, folders, train_transform(size, norm, Augmentation(auto_augment=args.auto_augment))
+    )
+    plain = eval_transform(size, norm)
+    held = None
+    if hold_out:
+        held = DataLoader(held_out(photos(root, folders, plain), rest=False), EVAL_BATCH)
+        train_set = held_out(train_set, rest=True)
+    accelerator = make_accelerator(settings.precision)
+    validation = DataLoader(
+        photos(split_root(args.data, "val"), folders, plain), EVAL_BATCH * accelerator.num_processes
+    )
+    if accelerator.is_main_process:
+        open_run(args.out, recorded(args), resume=args.resume)
+    accelerator.wait_for_everyone()
+    return Session(args, card, accelerator, Run(args.out), train_set, accelerator.prepare(validation), held)
+
+
+def show_progress(photo_count: int) -> Callable[[StepRecord], None]:
+    """A progress line; says once, after a few steps, what the run will take."""
+    line, told = Progress(), []
+
+    def show(record: StepRecord) -> None:
+        if not told and record.step >= 5:
+            say(f"{photo_count} photos, {record.steps} steps an epoch, about {duration(record.seconds_left)} to go")
+            told.append(True)
+        line.show(
+            f"epoch {record.epoch + 1}/{record.epochs} step {record.step}/{record.steps} "
+            f"loss {record.loss:.3f}, {duration(record.seconds_left)} left"
+        )
+        if record.step == record.steps:
+            line.clear()
+
+    return show

@@ -1,0 +1,97 @@
+"""What the commands share: common flags, progress on stderr, output as text or as one JSON object."""
+
+import argparse
+import json
+import sys
+
+import torch
+
+from core.errors import InputError
+
+
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that every command takes."""
+    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout, and nothing else there")
+    parser.add_argument("--device", default=None, help="cpu, cuda, cuda:1, mps; default: cuda where there is one")
+    parser.add_argument("--seed", type=int, default=0)
+
+
+def pick_device(name: str | None) -> torch.device:
+    """The device of that name, or the best there is.
+
+    Raises:
+        InputError: If the name is none, or the device is not in this machine.
+    """
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"The device {name} is not in this machine; try --device cpu.") from error
+    return device
+
+
+def say(text: str) -> None:
+    """A line for the person, on stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+class Progress:
+    """One line on stderr that overwrites itself; silent when nobody watches."""
+
+    def __init__(self) -> None:
+        """Find out whether stderr is a terminal."""
+        self._watched = sys.stderr.isatty()
+        self._width = 0
+
+    def show(self, text: str) -> None:
+        """Replace the line."""
+        if self._watched:
+            print("\r" + text.ljust(self._width), end="", file=sys.stderr, flush=True)
+            self._width = len(text)
+
+    def clear(self) -> None:
+        """Remove the line."""
+        if self._watched and self._width:
+            print("\r" + " " * self._width + "\r", end="", file=sys.stderr, flush=True)
+            self._width = 0
+
+
+def emit(result: dict, text: str, *, as_json: bool) -> None:
+    """Print `result` as JSON, or `text`."""
+    print(json.dumps(result) if as_json else text, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: 45 s, 12 min, 3.5 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def parse_budget(text: str, dense_macs: int) -> float:
+    """A budget in MACs from "0.8" (GMACs) or "60%" (of dense).
+
+    Raises:
+        InputError: If it is neither, or not above 0.
+    """
+    try:
+        value = float(text.rstrip("%")) * (dense_macs / 100 if text.endswith("%") else 1e9)
+    except ValueError as error:
+        raise InputError(f"--budget takes GMACs such as 0.8, or a share of dense such as 60%; not {text!r}.") from error
+    if not 0 < value < float("inf"):
+        raise InputError(f"--budget takes a number above 0; not {text!r}.")
+    return value
+
+
+def numbers(text: str, kind: type, flag: str) -> tuple:
+    """Comma-separated numbers, such as 0.7,0.5,0.3.
+
+    Raises:
+        InputError: If a part is no number of that kind.
+    """
+    try:
+        return tuple(kind(part) for part in text.split(","))
+    except ValueError as error:
+        raise InputError(f"{flag} takes numbers with commas between them; not {text!r}.") from error

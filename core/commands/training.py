@@ -1,0 +1,202 @@
+"""`train`, `finetune` and `search`: from an ImageFolder to a weights file in a run's folder."""
+
+import argparse
+import copy
+from dataclasses import replace
+from pathlib import Path
+
+from timm.optim import create_optimizer_v2
+
+from core.backbones import deit
+from core.checkpoints import ModelCard, SelectorCard, SinglePathCard
+from core.commands.session import add_loop, open_session
+from core.commands.shared import add_common, numbers, parse_budget
+from core.config import Geometry, ModelSpec, Normalisation
+from core.errors import InputError
+from core.evaluate import Runner, dense_runner, paired_difference, random_runner, token_runner
+from core.macs import count_macs
+from core.registry import Loaded, load
+from core.single_path.derive import gates_of, settled
+from core.single_path.model import SinglePathViT
+from core.single_path.search import cost_weight
+from core.soft_tokens.decide import check_keep
+from core.soft_tokens.model import SoftTokenViT
+from core.training.data import class_folders, class_names, match_folders, read_class_list, split_root
+from core.training.dense import DenseStep
+from core.training.search import SearchStep, search_groups
+from core.training.tokens import TokenSettings, TokenStep, calibrate, token_groups
+
+WITHIN = 0.02
+"""A selector meets its target when the kept share on held-out photos is this close."""
+
+
+def add_parsers(commands: argparse._SubParsersAction) -> None:
+    """Add the training commands."""
+    train = commands.add_parser("train", help="train a dense ViT on an ImageFolder")
+    add_common(train)
+    add_loop(train, epochs=24, lr=1.2e-3)
+    train.add_argument("--model", help="a deit_* or vit_* of timm; default: a small ViT of the size below")
+    train.add_argument("--pretrained", action="store_true", help="start from timm's weights, with a new head")
+    train.add_argument("--img-size", type=int, default=64, help="pixels (default %(default)s)")
+    train.add_argument(
+        "--stem", default="32,64,128", help="channels of the stride-2 convolutions (default %(default)s)"
+    )
+    train.add_argument("--width", type=int, default=128)
+    train.add_argument("--depth", type=int, default=12)
+    train.add_argument("--heads", type=int, default=4)
+    train.add_argument("--drop-path", type=float, default=0.05)
+    train.add_argument(
+        "--classes", type=Path, help="text file with the class folders to use, one a line (default: all)"
+    )
+    train.set_defaults(run=run_train)
+
+    tokens = commands.add_parser("finetune", help="put token selectors into a dense model and train both")
+    add_common(tokens)
+    add_loop(tokens, epochs=10, lr=1e-3, mixup=0.0, cutmix=0.0)
+    tokens.add_argument("--model", required=True, help="the dense model: a name or a weights file")
+    tokens.add_argument(
+        "--selectors", default="3,6,9", help="blocks before which they stand, from 0 (default %(default)s)"
+    )
+    tokens.add_argument(
+        "--targets", default="0.617,0.369,0.137", help="share of the patches alive after each (default %(default)s)"
+    )
+    tokens.add_argument("--backbone-lr", type=float, default=2.5e-4)
+    tokens.add_argument("--wait-epochs", type=float, default=1.0, help="the backbone stands still that long")
+    tokens.set_defaults(run=run_finetune)
+
+    search = commands.add_parser("search", help="put gates into a dense model and learn which to close")
+    add_common(search)
+    add_loop(search, epochs=10, lr=2e-4)
+    search.add_argument("--model", required=True, help="the dense model: a name or a weights file")
+    search.add_argument("--budget", default="60%", help="GMACs, or a share of dense such as 60%% (default %(default)s)")
+    search.add_argument("--gate-lr", type=float, default=1e-3)
+    search.add_argument(
+        "--cost-weight", type=float, help="lambda; default: the paper's for DeiT-T, scaled to the model"
+    )
+    search.add_argument(
+        "--alpha", type=float, default=0.01, help="temperature of the head mixing (default %(default)s)"
+    )
+    search.set_defaults(run=run_search)
+
+
+def run_train(args: argparse.Namespace) -> tuple[dict, str]:
+    """Train a dense model."""
+    folders = class_folders(split_root(args.data, "train"))
+    if args.classes is not None:
+        folders = read_class_list(args.classes, folders)
+    if args.model is not None:
+        model = deit.from_timm(args.model, classes=len(folders), pretrained=args.pretrained)
+        geometry = deit.geometry_of(model, args.model)
+    else:
+        geometry = _own_geometry(args, len(folders))
+        model = deit.build(geometry, drop_path=args.drop_path)
+    card = ModelCard(deit.FAMILY, geometry, class_names(folders), Normalisation())
+    session = open_session(args, card, folders, hold_out=False)
+    macs = count_macs(geometry).total
+
+    def after_epoch(step: DenseStep, epoch: int) -> dict:
+        found = session.validate(dense_runner(step.model, macs))
+        session.save(step.model, card, {"epochs": epoch, "val_top1": found.top1})
+        return {"val_top1": found.top1, "val_top5": found.top5}
+
+    step = DenseStep(model)
+    optimizer = create_optimizer_v2(model, opt="adamw", lr=args.lr, weight_decay=args.weight_decay)
+    return session.fit(step, optimizer, after_epoch)
+
+
+def run_finetune(args: argparse.Namespace) -> tuple[dict, str]:
+    """Put selectors into a dense model and train both."""
+    dense, folders = _dense_start(args)
+    blocks, targets = numbers(args.selectors, int, "--selectors"), numbers(args.targets, float, "--targets")
+    check_keep(targets, len(blocks))
+    model = SoftTokenViT(copy.deepcopy(dense.model).requires_grad_(True), blocks)
+    settings = TokenSettings(targets)
+    session = open_session(args, dense.card, folders, hold_out=True)
+    geometry = dense.card.geometry
+
+    def after_epoch(step: TokenStep, epoch: int) -> dict:
+        calibrate(step.model.eval(), session.held_out_loader(), targets)
+        held = session.on_held_out(token_runner(step.model, geometry))
+        rival = session.on_held_out(random_runner(step.model, geometry, args.seed))
+        gain, margin = paired_difference(held, rival)
+        met = all(abs(k - t) <= WITHIN for k, t in zip(held.mean_kept, targets, strict=True))
+        found = session.validate(token_runner(step.model, geometry))
+        card = replace(dense.card, selectors=SelectorCard(tuple(blocks), targets, met and gain > margin))
+        session.save(step.model, card, {"epochs": epoch, "val_top1": found.top1, "dense": args.model})
+        return {
+            "val_top1": found.top1,
+            "val_macs": found.mean_macs / found.dense_macs,
+            "val_kept": list(found.mean_kept),
+            "held_out_top1": held.top1,
+            "held_out_kept": list(held.mean_kept),
+            "random_top1": rival.top1,
+            "gain_over_random": gain,
+            "gain_interval": margin,
+        }
+
+    step = TokenStep(model, dense.model, settings, args.epochs)
+    groups = token_groups(
+        model, lr=args.lr, backbone_lr=args.backbone_lr, weight_decay=args.weight_decay, wait=args.wait_epochs
+    )
+    return session.fit(step, create_optimizer_v2(groups, opt="adamw", lr=args.lr), after_epoch)
+
+
+def run_search(args: argparse.Namespace) -> tuple[dict, str]:
+    """Put gates into a dense model and learn which to close."""
+    dense, folders = _dense_start(args)
+    geometry = dense.card.geometry
+    budget = parse_budget(args.budget, dense.dense_macs)
+    weight = cost_weight(geometry) if args.cost_weight is None else args.cost_weight
+    model = SinglePathViT(copy.deepcopy(dense.model).requires_grad_(True), args.alpha)
+    session = open_session(args, dense.card, folders, hold_out=False)
+
+    def after_epoch(step: SearchStep, epoch: int) -> dict:
+        reached = settled(gates_of(step.model, geometry))
+        found = session.validate(_search_runner(step.model, reached.macs))
+        card = replace(dense.card, single_path=SinglePathCard(args.alpha, fit_to_predict=False))
+        told = {"epochs": epoch, "asked_macs": budget, "achieved_macs": reached.macs, "val_top1": found.top1}
+        session.save(step.model, card, {**told, "dense": args.model})
+        return {
+            "asked_gmacs": budget / 1e9,
+            "achieved_gmacs": reached.macs / 1e9,
+            "val_top1": found.top1,
+            "mixers": list(reached.mixers),
+            "ffn_hidden": list(reached.ffn_hidden),
+        }
+
+    step = SearchStep(model, geometry, budget=budget, weight=weight, teacher=dense.model)
+    groups = search_groups(model, lr=args.lr, gate_lr=args.gate_lr, weight_decay=args.weight_decay)
+    return session.fit(step, create_optimizer_v2(groups, opt="adamw", lr=args.lr), after_epoch)
+
+
+def _search_runner(model: SinglePathViT, macs: int) -> Runner:
+    """The search form in evaluation: gates at their own decisions."""
+    return dense_runner(model.eval(), macs)
+
+
+def _dense_start(args: argparse.Namespace) -> tuple[Loaded, list[str]]:
+    """The dense model to start from, and the data's folders in the order of its classes.
+
+    Raises:
+        InputError: If the model is pruned already.
+    """
+    loaded = load(ModelSpec(args.model), download=True)
+    if loaded.method != "dense":
+        raise InputError(f"{args.model} is pruned already; give the dense model that it came from.")
+    folders, _ = match_folders(split_root(args.data, "train"), loaded.card.classes)
+    return loaded, folders
+
+
+def _own_geometry(args: argparse.Namespace, classes: int) -> Geometry:
+    """What the size flags of `train` describe.
+
+    Raises:
+        InputError: If no model has that size.
+    """
+    stem = numbers(args.stem, int, "--stem")
+    try:
+        return Geometry(
+            args.img_size, 2 ** len(stem), args.width, args.depth, args.heads, 4 * args.width, classes, stem
+        )
+    except (ValueError, ZeroDivisionError) as error:
+        raise InputError(f"That size of model is not possible: {error}.") from error

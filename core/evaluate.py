@@ -1,0 +1,119 @@
+"""Accuracy, MACs and throughput of a model on a folder of photos; the same numbers on one process or many."""
+
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from core.config import Geometry
+from core.results import Evaluation
+from core.soft_tokens.decide import Decide, random_like
+from core.soft_tokens.model import SoftTokenViT
+from core.soft_tokens.stages import image_macs
+
+Runner = Callable[[Tensor], tuple[Tensor, Tensor, Tensor | None]]
+"""Images (B, 3, H, W) to logits (B, C), MACs per image (B,), and patches kept (B, S) or None."""
+
+
+def dense_runner(model: nn.Module, macs: int) -> Runner:
+    """A runner for a model whose cost is the same for every image."""
+
+    def run(images: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        return model(images), torch.full((len(images),), float(macs), dtype=torch.float64, device=images.device), None
+
+    return run
+
+
+def token_runner(model: SoftTokenViT, geometry: Geometry, decide: Decide | None = None) -> Runner:
+    """A runner for a model with selectors: each image has its own cost; `decide` replaces the model's own."""
+
+    def run(images: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        logits, stages = model.run(images, decide)
+        macs = [count.total for count in image_macs(geometry, model.blocks, stages)]
+        counts = torch.stack([stage.kept.sum(dim=1) for stage in stages], dim=1)
+        return logits, torch.tensor(macs, dtype=torch.float64, device=images.device), counts
+
+    return run
+
+
+def random_runner(model: SoftTokenViT, geometry: Geometry, seed: int) -> Runner:
+    """The rival: the same weights, as many patches per image and stage as the model keeps itself, chosen at random."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def run(images: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        _, stages = model.run(images)
+        rival = random_like([stage.kept.sum(dim=1) for stage in stages], generator)
+        return token_runner(model, geometry, rival)(images)
+
+    return run
+
+
+@torch.inference_mode()
+def evaluate(
+    run: Runner,
+    loader: DataLoader,
+    *,
+    dense_macs: int,
+    patches: int,
+    left_out: int = 0,
+    gather: Callable[[tuple[Tensor, ...]], tuple[Tensor, ...]] = lambda parts: parts,
+    on_batch: Callable[[int], None] | None = None,
+) -> Evaluation:
+    """Run over all photos of `loader` once.
+
+    Args:
+        run: What to evaluate; see `Runner`.
+        loader: Batches of images and labels, in folder order; already on the right device.
+        dense_macs: Of the dense model, for the report.
+        patches: N.
+        left_out: Photos of unknown classes, for the report.
+        gather: Joins per-image tensors over processes (accelerate's gather_for_metrics).
+        on_batch: Called with the number of photos done.
+
+    Returns:
+        Shares over all images; the class must match among all classes of the model.
+    """
+    hits, macs, kept = [], [], []
+    began, done = time.perf_counter(), 0
+    for images, labels in loader:
+        logits, cost, counts = run(images)
+        top = logits.float().topk(min(5, logits.shape[-1]), dim=-1).indices  # (B, 5)
+        match = top == labels[:, None]
+        parts = (match[:, 0], match.any(dim=1), cost, counts if counts is not None else cost[:, None])
+        first, five, cost, counts_all = gather(parts)
+        hits.append(torch.stack((first, five), dim=1).cpu())
+        macs.append(cost.cpu())
+        if counts is not None:
+            kept.append(counts_all.cpu().double())
+        done += len(first)
+        if on_batch is not None:
+            on_batch(done)
+    seconds = time.perf_counter() - began
+    hit = torch.cat(hits)
+    return Evaluation(
+        images=len(hit),
+        left_out=left_out,
+        top1=float(hit[:, 0].double().mean()),
+        top5=float(hit[:, 1].double().mean()),
+        mean_macs=float(torch.cat(macs).mean()),
+        dense_macs=dense_macs,
+        images_per_s=len(hit) / seconds,
+        correct=tuple(hit[:, 0].tolist()),
+        mean_kept=tuple((torch.cat(kept).mean(dim=0) / patches).tolist()) if kept else None,
+    )
+
+
+def paired_difference(first: Evaluation, second: Evaluation) -> tuple[float, float]:
+    """Top-1 of `first` minus that of `second` on the same photos, and the half-width of its 95 % interval, as shares.
+
+    The normal approximation to the mean of the paired differences, 1.96 s / sqrt(n).
+
+    Raises:
+        ValueError: If they saw different numbers of photos.
+    """
+    if first.images != second.images:
+        raise ValueError(f"{first.images} and {second.images} photos are no pairs")
+    difference = torch.tensor(first.correct, dtype=torch.float64) - torch.tensor(second.correct, dtype=torch.float64)
+    return float(difference.mean()), float(1.96 * difference.std() / len(difference) ** 0.5)

@@ -1,0 +1,61 @@
+"""Time of a forward pass on this machine: warm-up, interleaved repeats, median and quartiles."""
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from core.results import Latency
+
+
+@torch.inference_mode()
+def measure_latency(
+    models: Sequence[nn.Module], images: Tensor, *, repeats: int = 20, warmup: int = 3
+) -> tuple[Latency, ...]:
+    """Time each model on the same images, taking turns, so that a slow moment of the machine hits all alike.
+
+    Args:
+        models: In evaluation mode, on the device of `images`.
+        images: (B, 3, H, W), normalised.
+        repeats: Timed passes of each model; at least 4, so that quartiles mean something.
+        warmup: Passes of each model that are not timed.
+
+    Returns:
+        One finding per model. `torch.utils.benchmark.Timer` does the timing and waits for a GPU to finish.
+    """
+    # Imported here: it looks for a CUDA compiler, and complains on machines that have one but no GPU.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+    from torch.utils.benchmark import Timer
+
+    if repeats < 4:
+        raise ValueError(f"{repeats} repeats give no quartiles; 4 is the least")
+    threads = torch.get_num_threads()
+    timers = [
+        Timer(
+            "with torch.inference_mode(): model(images)",
+            globals={"model": m, "images": images, "torch": torch},
+            num_threads=threads,
+        )
+        for m in models
+    ]
+    for timer in timers:
+        timer.timeit(warmup)
+    times = np.array(
+        [[timer.timeit(1).times[0] * 1e3 for timer in timers] for _ in range(repeats)]
+    )  # (repeats, models)
+    first, median, third = np.percentile(times, (25, 50, 75), axis=0)
+    device = torch.cuda.get_device_name(images.device) if images.is_cuda else images.device.type
+    return tuple(
+        Latency(
+            float(median[i]),
+            float(third[i] - first[i]),
+            device,
+            threads,
+            len(images),
+            str(images.dtype).removeprefix("torch."),
+            repeats,
+        )
+        for i in range(len(models))
+    )

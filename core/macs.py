@@ -1,0 +1,107 @@
+"""Multiply-adds ("MACs"; papers say FLOPs for the same count) in closed form, from shapes.
+
+Counted: matrix products and convolutions of the patch embedding, attention, FFN, convolutional mixers, selectors,
+package tokens and head. Left out: norms, softmax, biases, activations. The counts agree with
+`torch.utils.flop_counter` (which counts two per MAC) and with the figures of arXiv:2111.11802 and arXiv:2112.13890.
+"""
+
+from collections.abc import Sequence
+
+from core.config import Geometry
+from core.results import MacCount, Mixer
+
+
+def embedding_macs(geometry: Geometry) -> int:
+    """MACs of embedding the patches: one patch-sized convolution, or a stem of 3x3 convolutions of stride 2."""
+    if not geometry.stem:
+        return geometry.patches * geometry.patch**2 * 3 * geometry.width
+    total, side, channels = 0, geometry.img_size, 3
+    for out in geometry.stem:
+        side //= 2
+        total += side**2 * 9 * channels * out
+        channels = out
+    if channels != geometry.width:
+        total += geometry.patches * channels * geometry.width
+    return total
+
+
+def attention_macs(tokens: int, dim: int) -> int:
+    """MACs of one attention: 4 T D^2 (qkv, projection) + 2 T^2 D (scores, mix); softmax and bias left out."""
+    return 4 * tokens * dim**2 + 2 * tokens**2 * dim
+
+
+def convolution_macs(patches: int, dim: int, heads: int, kernel: int) -> int:
+    """MACs of one convolutional mixer of side `kernel`: k^2 N D d into the bottleneck of d = D/H, N d D out."""
+    head_dim = dim // heads
+    return (kernel**2 + 1) * patches * dim * head_dim
+
+
+def mixer_macs(mixer: Mixer, geometry: Geometry, tokens: int) -> int:
+    """MACs of one mixer; convolutions see the patches only, whatever `tokens` is."""
+    if mixer == "msa":
+        return attention_macs(tokens, geometry.width)
+    if mixer == "skip":
+        return 0
+    return convolution_macs(geometry.patches, geometry.width, geometry.heads, 3 if mixer == "conv3x3" else 1)
+
+
+def ffn_macs(tokens: int, dim: int, hidden: int) -> int:
+    """MACs of one FFN: 2 T D F."""
+    return 2 * tokens * dim * hidden
+
+
+def head_macs(geometry: Geometry) -> int:
+    """MACs of the classifier: D C; twice where a distillation token has a head of its own."""
+    return (2 if geometry.distilled else 1) * geometry.width * geometry.classes
+
+
+def selector_macs(tokens: int, dim: int, heads: int) -> int:
+    """MACs of one selector that looks at `tokens` patches and packages.
+
+    Per head on d = D/H channels: d d, then d (d/2) + (d/2)(d/4) + (d/4) 2; importance: H (H/2) + (H/2) H on means.
+
+    Source: Kong et al. 2022, arXiv:2112.13890, token selector; shapes as in `core.soft_tokens.selector`.
+    """
+    d = dim // heads
+    per_head = d * d + d * (d // 2) + (d // 2) * (d // 4) + (d // 4) * 2
+    return tokens * (heads * per_head + 2 * heads * max(1, heads // 2))
+
+
+def package_macs(dropped: int, dim: int) -> int:
+    """MACs of folding `dropped` patches into one token: one multiply-add per channel of each."""
+    return dropped * dim
+
+
+def count_macs(
+    geometry: Geometry,
+    *,
+    tokens: Sequence[int] | None = None,
+    mixers: Sequence[Mixer] | None = None,
+    ffn_hidden: Sequence[int] | None = None,
+    selectors: Sequence[tuple[int, int]] = (),
+) -> MacCount:
+    """MACs of one image through a flat ViT, dense or pruned either way.
+
+    Args:
+        geometry: The dense model.
+        tokens: Tokens in each block (L of them); None: all in every block.
+        mixers: Per block; None: attention everywhere.
+        ffn_hidden: Per block; None: the full width.
+        selectors: For each selector, how many tokens it looked at and how many patches it folded.
+    """
+    depth = geometry.depth
+    tokens = tokens or [geometry.patches + geometry.prefix_tokens] * depth
+    mixers = mixers or ["msa"] * depth
+    ffn_hidden = ffn_hidden or [geometry.ffn_hidden] * depth
+    per_mixer = [mixer_macs(m, geometry, t) for m, t in zip(mixers, tokens, strict=True)]
+    return MacCount(
+        embedding=embedding_macs(geometry),
+        attention=sum(c for c, m in zip(per_mixer, mixers, strict=True) if m == "msa"),
+        convolution=sum(c for c, m in zip(per_mixer, mixers, strict=True) if m != "msa"),
+        ffn=sum(ffn_macs(t, geometry.width, f) for t, f in zip(tokens, ffn_hidden, strict=True)),
+        selectors=sum(
+            selector_macs(seen, geometry.width, geometry.heads) + package_macs(folded, geometry.width)
+            for seen, folded in selectors
+        ),
+        head=head_macs(geometry),
+    )

@@ -1,0 +1,196 @@
+"""Findings that come out: frozen dataclasses of NumPy arrays and plain values, checked on creation, free of tensors."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from core.config import Geometry
+
+Mixer = Literal["msa", "conv3x3", "conv1x1", "skip"]
+MIXERS: tuple[Mixer, ...] = ("msa", "conv3x3", "conv1x1", "skip")
+
+
+@dataclass(frozen=True)
+class ClassName:
+    """One class that a model knows."""
+
+    wnid: str | None
+    """WordNet id such as n02123045; None for a class of one's own."""
+    label: str
+    """What a person reads."""
+
+
+@dataclass(frozen=True)
+class MacCount:
+    """Multiply-adds of one image, by part of the model."""
+
+    embedding: int
+    attention: int
+    convolution: int
+    ffn: int
+    selectors: int
+    head: int
+
+    @property
+    def total(self) -> int:
+        """All parts together."""
+        return self.embedding + self.attention + self.convolution + self.ffn + self.selectors + self.head
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Time of one forward pass, measured, and all that one must know to repeat it."""
+
+    median_ms: float
+    iqr_ms: float
+    """Third minus first quartile."""
+    device: str
+    threads: int
+    batch: int
+    dtype: str
+    repeats: int
+
+
+@dataclass(frozen=True)
+class Guess:
+    """One line of a top-5."""
+
+    label: str
+    wnid: str | None
+    prob: float
+    index: int
+    """Position among the model's classes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What one model says about one image."""
+
+    probs: np.ndarray
+    """float (C,): softmax over all classes of the model."""
+    classes: tuple[ClassName, ...]
+    """C of them, in the order of `probs`."""
+
+    def __post_init__(self) -> None:
+        if self.probs.shape != (len(self.classes),) or not np.isclose(self.probs.sum(), 1, atol=1e-3):
+            raise ValueError(
+                f"{self.probs.shape} probabilities for {len(self.classes)} classes, sum {self.probs.sum()}"
+            )
+
+    def top(self, count: int = 5) -> tuple[Guess, ...]:
+        """The `count` likeliest classes, likeliest first; fewer if the model knows fewer."""
+        order = np.argsort(-self.probs, kind="stable")[:count]
+        return tuple(Guess(self.classes[i].label, self.classes[i].wnid, float(self.probs[i]), int(i)) for i in order)
+
+
+@dataclass(frozen=True, eq=False)
+class TokenTrace:
+    """Which patches of one image one model kept, stage by stage, and where the others went."""
+
+    grid: tuple[int, int]
+    """Patch rows and columns, row-major; rows * cols == N."""
+    blocks: tuple[int, ...]
+    """Block before which each selector stands, from 0; S of them, rising."""
+    kept: np.ndarray
+    """bool (S, N): patch n is still a token of its own after stage s (a flat family: one grid for all stages)."""
+    keep_prob: np.ndarray
+    """float (S, N) in [0, 1]: what the selector thought of the patch; NaN where it had already left."""
+    package_weight: np.ndarray
+    """float (S, N): share of each patch in the package of stage s; a row sums to 1, or to 0 without a package."""
+    tokens: tuple[int, ...]
+    """Tokens in each block (prefix + patches + packages), L of them."""
+    prediction: Prediction
+    macs: MacCount
+    """Of this image."""
+    dense_macs: int
+
+    def __post_init__(self) -> None:
+        stages, patches = len(self.blocks), self.grid[0] * self.grid[1]
+        for name in ("kept", "keep_prob", "package_weight"):
+            if getattr(self, name).shape != (stages, patches):
+                raise ValueError(f"{name} is {getattr(self, name).shape}, not {(stages, patches)}")
+        if (self.kept[1:] & ~self.kept[:-1]).any():
+            raise ValueError("a pruned patch came back at a later stage")
+        if ((self.package_weight > 0) & ~self.dropped).any():
+            raise ValueError("a package holds a patch that its stage did not drop")
+
+    @property
+    def dropped(self) -> np.ndarray:
+        """bool (S, N): the patch left at exactly this stage."""
+        before = np.vstack([np.ones((1, self.kept.shape[1]), bool), self.kept[:-1]])
+        return before & ~self.kept
+
+    @property
+    def kept_counts(self) -> tuple[int, ...]:
+        """Patches alive after each selector."""
+        return tuple(int(n) for n in self.kept.sum(axis=1))
+
+
+@dataclass(frozen=True, eq=False)
+class Architecture:
+    """What single-path pruning made of each block, and what it costs."""
+
+    mixers: tuple[Mixer, ...]
+    """Per block, L of them."""
+    ffn_hidden: tuple[int, ...]
+    """Hidden units left per block."""
+    ffn_full: tuple[int, ...]
+    """Hidden units of the dense block."""
+    macs: int
+    """Achieved."""
+    dense_macs: int
+    asked_macs: float | None = None
+    """The budget; None for an architecture that nobody asked for by budget."""
+    step_macs: int | None = None
+    """Cost of the gate that closed last: the budget is missed by less than this; None where nothing closed."""
+    ffn_kept: tuple[np.ndarray, ...] | None = None
+    """Per block bool (F,): which hidden units are left; None where only their number is known."""
+
+    def __post_init__(self) -> None:
+        if not len(self.mixers) == len(self.ffn_hidden) == len(self.ffn_full):
+            raise ValueError(f"{len(self.mixers)} mixers, {len(self.ffn_hidden)} FFN widths, {len(self.ffn_full)} full")
+        if unknown := set(self.mixers) - set(MIXERS):
+            raise ValueError(f"unknown mixers {sorted(unknown)}")
+        if any(not 0 <= h <= full for h, full in zip(self.ffn_hidden, self.ffn_full, strict=True)):
+            raise ValueError(f"FFN widths {self.ffn_hidden} of {self.ffn_full}")
+        if self.ffn_kept is not None and tuple(int(k.sum()) for k in self.ffn_kept) != self.ffn_hidden:
+            raise ValueError("ffn_kept and ffn_hidden disagree")
+        if self.asked_macs is not None and self.macs > self.asked_macs:
+            raise ValueError(f"{self.macs} MACs are over the budget of {self.asked_macs}")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Accuracy of one model on one folder of photos."""
+
+    images: int
+    left_out: int
+    """Photos whose class the model does not know; they count nowhere else."""
+    top1: float
+    """Share in [0, 1], over all classes of the model."""
+    top5: float
+    mean_macs: float
+    """MACs per image, averaged over the images."""
+    dense_macs: int
+    images_per_s: float
+    correct: tuple[bool, ...]
+    """Per image, in the order of the folder: the top-1 is right. For paired comparisons."""
+    mean_kept: tuple[float, ...] | None = None
+    """Share of the patches alive after each selector, averaged over the images."""
+
+
+@dataclass(frozen=True, eq=False)
+class Gates:
+    """Learned gate logits of one single-path model: what `derive` turns into an Architecture."""
+
+    geometry: Geometry
+    mixer_logits: np.ndarray
+    """float (L, 3): theta of 1x1, 3x3 and MSA."""
+    ffn_logits: np.ndarray
+    """float (L, F)."""
+
+    def __post_init__(self) -> None:
+        depth, hidden = self.geometry.depth, self.geometry.ffn_hidden
+        if self.mixer_logits.shape != (depth, 3) or self.ffn_logits.shape != (depth, hidden):
+            raise ValueError(f"gates {self.mixer_logits.shape}, {self.ffn_logits.shape} for {depth} blocks of {hidden}")

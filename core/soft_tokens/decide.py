@@ -1,0 +1,83 @@
+"""From scores to decisions: the selector's own, a keep ratio, or a threshold; deterministic, all of them."""
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from core.errors import InputError
+from core.soft_tokens.selector import Scores
+
+Decide = Callable[[int, Scores, Tensor], Tensor]
+"""Stage, scores of the patches, alive (B, n) bool -> kept (B, n) bool, a subset of alive."""
+
+
+def own_decision(stage: int, scores: Scores, alive: Tensor) -> Tensor:
+    """Keep where the keep logit is at least the prune logit; a tie keeps, as in the release."""
+    return (scores.margin >= 0) & alive
+
+
+def above(threshold: float) -> Decide:
+    """Keep where the keep probability is above `threshold`, in [0, 1)."""
+
+    def decide(stage: int, scores: Scores, alive: Tensor) -> Tensor:
+        return (scores.keep_prob > threshold) & alive
+
+    return decide
+
+
+def top_share(keep: Sequence[float], patches: int) -> Decide:
+    """Keep the k patches with the highest keep logits, k = ceil(share x N), N the original patches."""
+    counts = [keep_count(share, patches) for share in keep]
+
+    def decide(stage: int, scores: Scores, alive: Tensor) -> Tensor:
+        return top_k(scores.logits[..., 0], alive, counts[stage])
+
+    return decide
+
+
+def top_k(value: Tensor, alive: Tensor, count: int) -> Tensor:
+    """The `count` alive tokens of each row with the highest value (B, n); all of them where fewer are alive."""
+    ranked = value.masked_fill(~alive, -math.inf).argsort(dim=1, descending=True, stable=True)
+    chosen = torch.zeros_like(alive).scatter(1, ranked[:, :count], True)
+    return chosen & alive
+
+
+def keep_count(share: float, patches: int) -> int:
+    """ceil(share x N), forgiving the last bit of a floating-point product."""
+    return math.ceil(share * patches - 1e-9)
+
+
+def random_like(counts: list[Tensor], generator: torch.Generator) -> Decide:
+    """Random dropping that keeps, in each image and stage, as many patches as `counts` says: the rival to beat.
+
+    Args:
+        counts: Per stage (B,), patches to keep.
+        generator: For a repeatable draw.
+    """
+
+    def decide(stage: int, scores: Scores, alive: Tensor) -> Tensor:
+        value = torch.rand(alive.shape, generator=generator).to(alive.device).masked_fill(~alive, -1.0)
+        rank = value.argsort(dim=1, descending=True).argsort(dim=1)
+        return (rank < counts[stage].to(alive.device)[:, None]) & alive
+
+    return decide
+
+
+def check_keep(keep: Sequence[float], stages: int) -> tuple[float, ...]:
+    """`keep` as one share per selector.
+
+    Raises:
+        InputError: If there are not as many as selectors, one is outside (0, 1], or they rise.
+    """
+    if len(keep) != stages:
+        raise InputError(f"This model has {stages} selectors, so --keep takes {stages} shares, not {len(keep)}.")
+    if any(not 0 < share <= 1 for share in keep):
+        raise InputError(f"Keep ratios are shares above 0 and up to 1; {', '.join(map(str, keep))} is not possible.")
+    if any(later > earlier for earlier, later in pairwise(keep)):
+        raise InputError(
+            f"Keep ratios count the original patches, so they never rise; {', '.join(map(str, keep))} does."
+        )
+    return tuple(float(share) for share in keep)

@@ -1,0 +1,97 @@
+"""Training: pruned tokens stay in the tensor but are no key for anybody, so that decisions have gradients."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from timm.layers import Attention
+from timm.models.vision_transformer import Block, VisionTransformer
+from torch import Tensor
+
+from core.backbones import deit
+from core.config import Packaging
+from core.soft_tokens.gathered import slice_scores
+from core.soft_tokens.package import package_token
+from core.soft_tokens.selector import Scores, Selector
+from core.soft_tokens.stages import Stage
+
+SoftDecide = Callable[[int, Scores, Tensor], Tensor]
+"""Stage, scores of the patches, alive (B, N) in {0, 1} -> kept (B, N) in {0, 1}; may carry gradients."""
+
+
+def masked_forward(
+    backbone: VisionTransformer,
+    selectors: dict[int, Selector],
+    images: Tensor,
+    decide: SoftDecide,
+    packaging: Packaging = "weighted_mean",
+) -> tuple[Tensor, Tensor, list[Stage]]:
+    """The same function as `gathered_forward` for the same decisions, in a form that gradients pass through.
+
+    Args:
+        backbone: The ViT.
+        selectors: By the block before which each stands, in rising order.
+        images: (B, 3, H, W), normalised.
+        decide: Gives 1 for kept and 0 for pruned, as floats.
+        packaging: See `core.soft_tokens.package`.
+
+    Returns:
+        Logits (B, C); patch tokens after the final norm, (B, N, D), of use where kept; and a record per selector.
+
+    Source: Rao et al. 2021, arXiv:2106.02034, attention masking, which arXiv:2112.13890 trains with; here the
+    mask is exact (no epsilon), so a kept token sees just what it would see if the others were gone.
+    """
+    x = deit.embed(backbone, images)
+    first = backbone.num_prefix_tokens
+    patches = x.shape[1] - first
+    alive = x.new_ones(len(x), patches, dtype=torch.float32)
+    policy = x.new_ones(len(x), x.shape[1], dtype=torch.float32)  # who is a key: prefix, patches, packages
+    stages: list[Stage] = []
+    for index, block in enumerate(backbone.blocks):
+        if index in selectors:
+            scores_all = selectors[index](x[:, first:], policy[:, first:].detach())
+            scores = slice_scores(scores_all, patches)
+            kept = decide(len(stages), scores, alive.detach()) * alive
+            dropped = alive * (1 - kept)
+            token, exists, weight = package_token(x[:, first : first + patches], scores.keep_prob, dropped, packaging)
+            was = alive.detach() > 0
+            stages.append(
+                Stage(
+                    kept=kept.detach() > 0,
+                    keep_prob=scores.keep_prob.masked_fill(~was, math.nan),
+                    package_weight=weight.detach() * was,
+                    has_package=exists,
+                    seen=(policy[:, first:].detach() > 0).sum(dim=1),
+                    folded=(was & (kept.detach() == 0)).sum(dim=1),
+                    scores=scores,
+                )
+            )
+            alive = kept
+            packages = torch.cat((policy[:, first + patches :], exists[:, None].float()), dim=1)
+            policy = torch.cat((policy[:, :first], alive, packages), dim=1)
+            x = torch.cat((x, token.to(x.dtype)), dim=1)
+        x = masked_block(block, x, policy) if stages else block(x)
+    normed = backbone.norm(x)
+    return backbone.forward_head(normed[:, :first]), normed[:, first : first + patches], stages
+
+
+def masked_block(block: Block, x: Tensor, policy: Tensor) -> Tensor:
+    """timm's pre-norm block with `policy_attention` in place of its attention."""
+    x = x + block.drop_path1(block.ls1(policy_attention(block.attn, block.norm1(x), policy)))
+    return x + block.drop_path2(block.ls2(block.mlp(block.norm2(x))))
+
+
+def policy_attention(attn: Attention, x: Tensor, policy: Tensor) -> Tensor:
+    """Attention in which token j counts as a key policy_j times, (B, T, D) in and out.
+
+    weights_ij = policy_j exp(s_ij) / sum_k policy_k exp(s_ik). With policy in {0, 1} this is a key mask whose
+    gradient tells what a pruned token would have changed.
+    """
+    batch, tokens, _ = x.shape
+    qkv = attn.qkv(x).reshape(batch, tokens, 3, attn.num_heads, attn.head_dim).permute(2, 0, 3, 1, 4)
+    q, k, v = qkv.unbind(0)  # (B, H, T, d) each
+    scores = ((attn.q_norm(q) * attn.scale) @ attn.k_norm(k).transpose(-2, -1)).float()
+    weights = (scores - scores.amax(dim=-1, keepdim=True).detach()).exp() * policy[:, None, None, :]
+    weights = (weights / weights.sum(dim=-1, keepdim=True)).to(v.dtype)
+    mixed = (attn.attn_drop(weights) @ v).transpose(1, 2).reshape(batch, tokens, attn.attn_dim)
+    return attn.proj_drop(attn.proj(mixed))

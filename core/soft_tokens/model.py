@@ -1,0 +1,66 @@
+"""A ViT with token selectors in it: timm's backbone, one selector per stage, and a way to decide."""
+
+from collections.abc import Sequence
+
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from core.config import Packaging
+from core.errors import InputError
+from core.soft_tokens.decide import Decide, own_decision
+from core.soft_tokens.gathered import gathered_forward
+from core.soft_tokens.selector import Selector
+from core.soft_tokens.stages import Stage
+
+
+class SoftTokenViT(nn.Module):
+    """Backbone and selectors; `forward` removes tokens and returns logits (B, C)."""
+
+    def __init__(
+        self,
+        backbone: VisionTransformer,
+        blocks: Sequence[int],
+        *,
+        decide: Decide = own_decision,
+        packaging: Packaging = "weighted_mean",
+    ) -> None:
+        """Put fresh selectors into a backbone.
+
+        Args:
+            backbone: The ViT; shared, not copied.
+            blocks: A selector stands before each of these, rising.
+            decide: How scores become decisions at inference.
+            packaging: See `core.soft_tokens.package`.
+
+        Raises:
+            InputError: If the blocks do not rise or lie outside the backbone.
+        """
+        super().__init__()
+        depth = len(backbone.blocks)
+        if not blocks or list(blocks) != sorted(set(blocks)) or blocks[0] < 1 or blocks[-1] >= depth:
+            raise InputError(
+                f"Selectors stand before blocks 1 to {depth - 1} (counting from 0), rising; not {list(blocks)}."
+            )
+        self.backbone = backbone
+        self.selectors = nn.ModuleDict(
+            {str(b): Selector(backbone.embed_dim, backbone.blocks[0].attn.num_heads) for b in blocks}
+        )
+        self.decide = decide
+        self.packaging = packaging
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """Block before which each selector stands."""
+        return tuple(int(key) for key in self.selectors)
+
+    def by_block(self) -> dict[int, Selector]:
+        """Selectors by block number."""
+        return {int(key): selector for key, selector in self.selectors.items()}
+
+    def run(self, images: Tensor, decide: Decide | None = None) -> tuple[Tensor, list[Stage]]:
+        """Logits (B, C) and what every stage did, for images (B, 3, H, W); `decide` replaces the model's own."""
+        return gathered_forward(self.backbone, self.by_block(), images, decide or self.decide, self.packaging)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) to logits (B, C)."""
+        return self.run(images)[0]

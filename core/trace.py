@@ -1,0 +1,60 @@
+"""A model and a photo in, a finding out: what it predicts, and which patches it kept."""
+
+import torch
+from PIL import Image
+
+from core.images import to_tensor
+from core.macs import count_macs
+from core.registry import Loaded
+from core.results import MacCount, Prediction, TokenTrace
+from core.soft_tokens.model import SoftTokenViT
+from core.soft_tokens.stages import image_macs, tokens_per_block
+
+
+@torch.inference_mode()
+def predict(loaded: Loaded, image: Image.Image) -> Prediction:
+    """What the model says about the photo."""
+    return _prediction(loaded, loaded.model(_input(loaded, image)))
+
+
+@torch.inference_mode()
+def trace_tokens(loaded: Loaded, image: Image.Image) -> TokenTrace:
+    """Which patches of the photo the model keeps, stage by stage, what it says, and what that cost.
+
+    Raises:
+        ValueError: If the model has no token selectors.
+    """
+    model = loaded.model
+    if not isinstance(model, SoftTokenViT):
+        raise ValueError(f"{loaded.spec.name} has no token selectors")
+    logits, stages = model.run(_input(loaded, image))
+    geometry = loaded.card.geometry
+    return TokenTrace(
+        grid=geometry.grid,
+        blocks=model.blocks,
+        kept=torch.stack([stage.kept[0] for stage in stages]).cpu().numpy(),
+        keep_prob=torch.stack([stage.keep_prob[0] for stage in stages]).cpu().double().numpy(),
+        package_weight=torch.stack([stage.package_weight[0] for stage in stages]).cpu().double().numpy(),
+        tokens=tuple(tokens_per_block(geometry, model.blocks, stages)[0].tolist()),
+        prediction=_prediction(loaded, logits),
+        macs=image_macs(geometry, model.blocks, stages)[0],
+        dense_macs=loaded.dense_macs,
+    )
+
+
+def macs_of(loaded: Loaded) -> MacCount:
+    """MACs of one image through a model whose cost does not depend on the image."""
+    architecture = loaded.architecture
+    if architecture is None:
+        return count_macs(loaded.card.geometry)
+    return count_macs(loaded.card.geometry, mixers=architecture.mixers, ffn_hidden=architecture.ffn_hidden)
+
+
+def _input(loaded: Loaded, image: Image.Image) -> torch.Tensor:
+    """The photo on the model's device."""
+    return to_tensor(image, loaded.card).to(next(loaded.model.parameters()).device)
+
+
+def _prediction(loaded: Loaded, logits: torch.Tensor) -> Prediction:
+    """Softmax of the first image's logits."""
+    return Prediction(logits[0].double().softmax(dim=-1).cpu().numpy(), loaded.card.classes)

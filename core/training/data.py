@@ -1,0 +1,168 @@
+"""ImageFolder directories as datasets: class subsets, timm's transforms, a held-out share of the training photos."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from timm.data import ImageNetInfo, create_transform
+from torch.utils.data import Dataset, Subset
+from torchvision.datasets import ImageFolder
+from torchvision.datasets.folder import IMG_EXTENSIONS
+
+from core.config import Normalisation
+from core.errors import InputError
+from core.results import ClassName
+
+HOLDOUT_EVERY = 20
+"""One training photo in this many is held out when a decision must be calibrated."""
+
+
+class SelectedFolder(ImageFolder):
+    """ImageFolder in which the labels follow `wanted`, whatever other folders stand beside them."""
+
+    def __init__(self, root: Path, wanted: Sequence[str], transform: object = None) -> None:
+        """Args: `root` holds one folder per class; `wanted` names the folders, label 0 first."""
+        self._wanted = list(wanted)
+        super().__init__(str(root), transform=transform, allow_empty=True)
+
+    def find_classes(self, directory: str) -> tuple[list[str], dict[str, int]]:
+        """Folders that are wanted and there; torchvision's documented hook for choosing classes."""
+        present = {entry.name for entry in Path(directory).iterdir() if entry.is_dir()}
+        labels = {name: label for label, name in enumerate(self._wanted) if name in present}
+        return list(labels), labels
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How training photos are varied; the arguments of timm's create_transform."""
+
+    scale: tuple[float, float] = (0.35, 1.0)
+    """Smallest and largest share of the area that a random crop keeps."""
+    color_jitter: float = 0.3
+    auto_augment: str | None = None
+    """timm's notation, such as rand-m9-mstd0.5-inc1."""
+    erase: float = 0.0
+    """Probability of erasing a random rectangle."""
+
+
+def split_root(data: Path, split: str) -> Path:
+    """The folder of one split: `data/split` if it is there, else `data` itself for "val".
+
+    Raises:
+        InputError: If `data` is no folder, or has no such split to train on.
+    """
+    if not data.is_dir():
+        raise InputError(f"{data} is not a folder; --data takes an ImageFolder root with one folder per class.")
+    if (data / split).is_dir():
+        return data / split
+    if split == "train":
+        raise InputError(f"{data} has no folder 'train'; training takes DATA/train/CLASS/photo.jpg.")
+    return data
+
+
+def class_folders(root: Path) -> list[str]:
+    """Names of the class folders under `root`, sorted.
+
+    Raises:
+        InputError: If there are fewer than two.
+    """
+    names = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    if len(names) < 2:
+        raise InputError(f"{root} holds {len(names)} class folders; at least 2 are needed.")
+    return names
+
+
+def read_class_list(path: Path, available: Sequence[str]) -> list[str]:
+    """Folder names from a text file, one a line; what follows a space or # is a remark.
+
+    Raises:
+        InputError: If the file cannot be read, names fewer than two folders, or one that is not there.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"The class list {path} cannot be read; give a text file with one folder name a line."
+        ) from error
+    names = [line.split("#")[0].split()[0] for line in lines if line.split("#")[0].strip()]
+    missing = sorted(set(names) - set(available))
+    if missing:
+        raise InputError(f"The data has no class folder {missing[0]} ({len(missing)} of {path.name} are missing).")
+    if len(set(names)) < 2:
+        raise InputError(f"{path} names {len(set(names))} classes; at least 2 are needed.")
+    return list(dict.fromkeys(names))
+
+
+def class_names(folders: Sequence[str]) -> tuple[ClassName, ...]:
+    """Folders as classes: an ImageNet wnid gets timm's description, any other folder its own name."""
+    info = ImageNetInfo()
+    known = set(info.label_names())
+    return tuple(
+        ClassName(wnid=name, label=info.label_name_to_description(name).split(",")[0])
+        if name in known
+        else ClassName(wnid=None, label=name)
+        for name in folders
+    )
+
+
+def train_transform(img_size: int, norm: Normalisation, augmentation: Augmentation) -> object:
+    """timm's training transform: random crop, flip, colour jitter, and what `augmentation` adds."""
+    return create_transform(
+        img_size,
+        is_training=True,
+        scale=augmentation.scale,
+        color_jitter=augmentation.color_jitter,
+        auto_augment=augmentation.auto_augment,
+        re_prob=augmentation.erase,
+        interpolation=norm.interpolation,
+        mean=norm.mean,
+        std=norm.std,
+    )
+
+
+def eval_transform(img_size: int, norm: Normalisation) -> object:
+    """timm's evaluation transform: resize the short side, cut the centre, normalise."""
+    return create_transform(
+        img_size,
+        interpolation=norm.interpolation,
+        mean=norm.mean,
+        std=norm.std,
+        crop_pct=norm.crop_pct,
+    )
+
+
+def photos(root: Path, folders: Sequence[str], transform: object) -> SelectedFolder:
+    """The photos under `root` whose class is in `folders`.
+
+    Raises:
+        InputError: If there is none.
+    """
+    found = SelectedFolder(root, folders, transform)
+    if not found.samples:
+        raise InputError(
+            f"{root} holds no photos of the wanted classes; files must end in {', '.join(IMG_EXTENSIONS)}."
+        )
+    return found
+
+
+def held_out(dataset: ImageFolder, *, rest: bool) -> Dataset:
+    """Every 20th training photo (`rest=False`), or all others (`rest=True`); the same photos every time."""
+    indices = [i for i in range(len(dataset)) if (i % HOLDOUT_EVERY == 0) is not rest]
+    return Subset(dataset, indices)
+
+
+def match_folders(root: Path, classes: Sequence[ClassName]) -> tuple[list[str], int]:
+    """The class folders under `root` in the order of the model's classes, and how many photos lie in other folders.
+
+    A folder matches a class by wnid or by label; a class without a folder keeps its place.
+
+    Raises:
+        InputError: If no folder matches any class.
+    """
+    present = set(class_folders(root))
+    folders = [c.wnid if c.wnid in present else c.label for c in classes]
+    if not present & set(folders):
+        raise InputError(f"No folder under {root} is named after a class that the model knows (such as {folders[0]}).")
+    others = present - set(folders)
+    left_out = sum(1 for name in others for file in (root / name).rglob("*") if file.suffix.lower() in IMG_EXTENSIONS)
+    return folders, left_out

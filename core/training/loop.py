@@ -1,0 +1,196 @@
+"""One training loop for every recipe, on Hugging Face accelerate: one laptop or many devices, the same code."""
+
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DataLoaderConfiguration, DistributedDataParallelKwargs, set_seed
+from timm.data import Mixup
+from timm.scheduler import create_scheduler_v2
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from core.errors import InputError
+from core.training.runs import Run, append_metrics, commit_state, truncate_metrics
+
+
+@dataclass(frozen=True)
+class LoopSettings:
+    """How long and how hard to train; what a recipe's loss is made of is the recipe's own."""
+
+    epochs: int
+    batch: int
+    """Photos per step over all processes together."""
+    warmup_epochs: float = 1.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    smoothing: float = 0.1
+    """Label smoothing, in [0, 1); applied where targets are mixed."""
+    clip_grad: float = 1.0
+    workers: int = 2
+    seed: int = 0
+    precision: str = "auto"
+    """"auto" (bf16 where the machine computes it natively), "bf16" or "no"."""
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """Where training is; handed to `on_step`."""
+
+    epoch: int
+    step: int
+    steps: int
+    """Steps per epoch."""
+    epochs: int
+    loss: float
+    seconds_left: float
+    """Estimate from the steps so far."""
+
+
+def native_bf16() -> bool:
+    """Whether this machine multiplies bf16 in hardware (a GPU that does, or AVX-512 BF16 / AMX)."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and torch.cpu._is_avx512_bf16_supported()
+
+
+def make_accelerator(precision: str) -> Accelerator:
+    """The accelerator of this process; torchrun's environment decides how many there are."""
+    mixed = {"auto": "bf16" if native_bf16() else "no"}.get(precision, precision)
+    return Accelerator(
+        mixed_precision=mixed,
+        cpu=not torch.cuda.is_available(),
+        dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True, split_batches=True),
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+    )
+
+
+def fit(
+    step: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    train_set: Dataset,
+    settings: LoopSettings,
+    run: Run,
+    accelerator: Accelerator,
+    *,
+    classes: int,
+    after_epoch: Callable[[nn.Module, int], dict],
+    on_step: Callable[[StepRecord], None] | None = None,
+) -> None:
+    """Train `step` until `settings.epochs`, from the run's newest state if it has one.
+
+    Args:
+        step: Module whose forward takes images (B, 3, H, W), targets (B,) or (B, C) and the epochs passed
+            (a float), and returns a scalar loss and a dictionary of plain numbers to log.
+        optimizer: Its optimiser; rates follow a cosine, but a parameter group with "constant_lr" keeps that rate,
+            and one with "wait_epochs" stands still that long.
+        train_set: Pairs of image tensor and label.
+        settings: Epochs, batch size and so on.
+        run: Where states, metrics and weights are written.
+        accelerator: From `make_accelerator`.
+        classes: C, for mixup's soft targets.
+        after_epoch: Called on every process with the bare `step` module and the epochs done; saves weights
+            and returns what to log (equal on all processes).
+        on_step: Called on the main process after each step.
+
+    Raises:
+        InputError: If there are fewer photos than one batch, or the loss stops being a number.
+    """
+    set_seed(settings.seed)
+    workers = settings.workers
+    loader = DataLoader(
+        train_set, settings.batch, shuffle=True, drop_last=True, num_workers=workers, persistent_workers=workers > 0
+    )
+    if settings.batch % (2 * accelerator.num_processes):
+        raise InputError(
+            f"--batch must be a multiple of {2 * accelerator.num_processes} on {accelerator.num_processes} processes."
+        )
+    if len(loader) == 0:
+        raise InputError(
+            f"{len(train_set)} training photos make no batch of {settings.batch}; choose a smaller --batch."
+        )
+    step, optimizer, loader = accelerator.prepare(step, optimizer, loader)
+    schedule, _ = create_scheduler_v2(
+        optimizer,
+        num_epochs=settings.epochs,
+        warmup_epochs=settings.warmup_epochs,
+        warmup_prefix=False,
+        min_lr=1e-6,
+        step_on_epochs=False,
+        updates_per_epoch=len(loader),
+    )
+    mix = None
+    if settings.mixup or settings.cutmix:
+        mix = Mixup(settings.mixup, settings.cutmix, prob=0.8, label_smoothing=settings.smoothing, num_classes=classes)
+    first = _resume(run, accelerator)
+    began, done = time.monotonic(), 0
+    for epoch in range(first, settings.epochs):
+        loader.set_epoch(epoch)
+        step.train()
+        sums: dict[str, float] = {}
+        for index, (images, targets) in enumerate(loader):
+            update = epoch * len(loader) + index
+            schedule.step_update(update)
+            _special_rates(optimizer.param_groups, update / len(loader))
+            if mix is not None:
+                images, targets = mix(images, targets)
+            with accelerator.autocast():
+                loss, metrics = step(images, targets, update / len(loader))
+            value = float(loss.detach())
+            if not math.isfinite(value):
+                raise InputError(f"The loss became {value} in epoch {epoch + 1}; resume with a lower --lr.")
+            accelerator.backward(loss)
+            accelerator.clip_grad_norm_(step.parameters(), settings.clip_grad)
+            optimizer.step()
+            optimizer.zero_grad()
+            for key, number in {"loss": value, **metrics}.items():
+                sums[key] = sums.get(key, 0.0) + number
+            done += 1
+            if on_step is not None and accelerator.is_main_process:
+                left = (time.monotonic() - began) / done * ((settings.epochs - epoch) * len(loader) - index - 1)
+                on_step(StepRecord(epoch, index + 1, len(loader), settings.epochs, value, left))
+        record = {"epoch": epoch + 1, "seconds": round(time.monotonic() - began, 1)}
+        record |= {key: total / len(loader) for key, total in sums.items()}
+        record |= after_epoch(accelerator.unwrap_model(step), epoch + 1)
+        _save(run, accelerator, epoch + 1, record)
+
+
+def _special_rates(groups: Iterable[dict], epoch: float) -> None:
+    """Set the rate of the groups that leave the schedule: a constant one, or none until some epochs have passed."""
+    for group in groups:
+        if "constant_lr" in group:
+            group["lr"] = group["constant_lr"]
+        elif epoch < group.get("wait_epochs", 0.0):
+            group["lr"] = 0.0
+
+
+def _save(run: Run, accelerator: Accelerator, epoch: int, record: dict) -> None:
+    """Append the epoch's line and replace the state; a crash in between leaves the older state whole."""
+    temporary = run.folder / "state.tmp"
+    if accelerator.is_main_process and temporary.exists():
+        shutil.rmtree(temporary)
+    accelerator.wait_for_everyone()
+    accelerator.save_state(str(temporary))
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        (temporary / "progress.json").write_text(json.dumps({"epochs": epoch}))
+        append_metrics(run, record)
+        commit_state(run, temporary, epoch)
+    accelerator.wait_for_everyone()
+
+
+def _resume(run: Run, accelerator: Accelerator) -> int:
+    """Load the newest state; epochs that it has seen, 0 if there is none."""
+    state = run.state()
+    if state is None:
+        return 0
+    epochs = json.loads((state / "progress.json").read_text())["epochs"]
+    accelerator.load_state(str(state))
+    if accelerator.is_main_process:
+        truncate_metrics(run, epochs)
+    return epochs

@@ -1,0 +1,52 @@
+"""The search recipe: gates put into a dense model and learned with its weights under a budget."""
+
+from timm.optim import param_groups_weight_decay
+from torch import Tensor, nn
+
+from core.config import Geometry
+from core.single_path.model import SinglePathViT
+from core.single_path.search import expected_macs
+from core.training.objectives import Frozen, distilled_task_loss
+
+GATES = ("mixer_logits", "ffn_logits")
+
+
+class SearchStep(nn.Module):
+    """task loss + distillation + lambda (expected GMACs - budget)^2, gates drawn anew at each step."""
+
+    def __init__(
+        self,
+        model: SinglePathViT,
+        geometry: Geometry,
+        *,
+        budget: float,
+        weight: float,
+        teacher: nn.Module | None = None,
+        smoothing: float = 0.1,
+    ) -> None:
+        """Args: `budget` in MACs; `weight` is lambda; `teacher` is a frozen dense model or None."""
+        super().__init__()
+        self.model = model
+        self.geometry = geometry
+        self.budget = budget
+        self.weight = weight
+        self.smoothing = smoothing
+        self.teacher = Frozen(teacher) if teacher is not None else None
+
+    def forward(self, images: Tensor, targets: Tensor, epoch: float) -> tuple[Tensor, dict[str, float]]:
+        """Loss, scalar, and the expected GMACs, for images (B, 3, H, W)."""
+        loss = distilled_task_loss(self.model(images), targets, self.smoothing, self.teacher, images)
+        gmacs = expected_macs(self.model, self.geometry) / 1e9
+        loss = loss + self.weight * (gmacs - self.budget / 1e9) ** 2
+        return loss, {"expected_gmacs": float(gmacs.detach())}
+
+
+def search_groups(model: SinglePathViT, *, lr: float, gate_lr: float, weight_decay: float) -> list[dict]:
+    """Parameter groups: weights at `lr` on the schedule; gates at the constant `gate_lr`, without decay."""
+    gates = [p for name, p in model.named_parameters() if name.endswith(GATES)]
+    skip = [name for name, _ in model.named_parameters() if name.endswith((*GATES, "head_logits"))]
+    skip += [f"backbone.{name}" for name in model.backbone.no_weight_decay()]
+    weights = param_groups_weight_decay(model, weight_decay, skip)
+    chosen = {id(p) for p in gates}
+    groups = [{**g, "params": [p for p in g["params"] if id(p) not in chosen], "lr": lr} for g in weights]
+    return [*groups, {"params": gates, "lr": gate_lr, "constant_lr": gate_lr, "weight_decay": 0.0}]

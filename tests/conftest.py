@@ -1,0 +1,104 @@
+"""What the browser tests share: a fresh server of the app, a Chromium, and a page in it."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.find_chromium import NONE, find_chromium
+
+ROOT = Path(__file__).resolve().parent.parent
+START_S = 60
+CHROMIUM_FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Base URL of a server of the app that nobody has visited yet, without a slash at the end."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = {
+        "server.address": "127.0.0.1",
+        "server.port": port,
+        "server.headless": "true",
+        "server.fileWatcherType": "none",
+        "browser.gatherUsageStats": "false",
+    }
+    command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py")]
+    command += [f"--{name}={value}" for name, value in options.items()]
+    log = tmp_path_factory.mktemp("server") / "log.txt"
+    with log.open("wb") as output:
+        environment = os.environ | {"OMP_WAIT_POLICY": "PASSIVE"}
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        try:
+            url = f"http://127.0.0.1:{port}"
+            if not _healthy(url, process):
+                pytest.fail(f"The app did not start; its last words:\n{log.read_text(errors='replace')[-2000:]}")
+            yield url
+        finally:
+            _end(process)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A Chromium without a window, with an empty profile. Where there is none, the test fails; it is never skipped.
+
+    Playwright's event loop then runs in this thread: `asyncio.run` fails until the session ends (AppTest works).
+    """
+    path = find_chromium()
+    if path is None:
+        pytest.fail(NONE)
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """An empty page of 1440 x 900 that no other test has seen: no cookies, no storage."""
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    yield context.new_page()
+    context.close()
+
+
+def _healthy(url: str, process: subprocess.Popen) -> bool:
+    """Wait until the server answers; False if it ended or is silent for too long."""
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy has no part in this
+    deadline = time.monotonic() + START_S
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            with direct.open(f"{url}/_stcore/health", timeout=2) as answer:
+                return answer.status == 200
+        except OSError:
+            time.sleep(0.1)
+    return False
+
+
+def _end(process: subprocess.Popen) -> None:
+    """End this process and no other."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

@@ -1,0 +1,197 @@
+"""Data flows core -> viz -> pages -> app, and each imports only from its left. Checks: source in, findings out."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+LAYERS = ("core", "viz", "pages", "app.py")
+FORBIDDEN = {
+    "core": {"streamlit", "plotly", "viz", "pages", "app"},
+    "viz": {"streamlit", "torch", "torchvision", "timm", "captum", "pages", "app"},
+    "pages": {"torch", "torchvision", "timm", "captum", "plotly", "app"},
+}
+APP_MAY_IMPORT = {"streamlit", "os", "pathlib"}
+APP_LINES = 40
+PAGE_LINES = 120
+
+
+class Import(NamedTuple):
+    """One module that a source imports."""
+
+    module: str
+    """The name before the first dot."""
+    line: int
+    deferred: bool
+    """Whether it stands inside a function, and so runs only when that is called."""
+
+
+def imports_of(source: str) -> list[Import]:
+    """All modules that `source` imports, also by `importlib.import_module("...")` and `__import__("...")`."""
+    return [
+        Import(name.partition(".")[0], node.lineno, deferred)
+        for node, deferred in _walk(ast.parse(source))
+        for name in _imported_names(node)
+    ]
+
+
+def _imported_names(node: ast.AST) -> list[str]:
+    """The full names of the modules that one node imports; none for relative imports, which stay in their layer."""
+    match node:
+        case ast.Import(names=names):
+            return [alias.name for alias in names]
+        case ast.ImportFrom(module=str(module), level=0):
+            return [module]
+        case ast.Call(
+            func=ast.Name(id="__import__" | "import_module") | ast.Attribute(attr="import_module"),
+            args=[ast.Constant(value=str(module)), *_],
+        ):
+            return [module]
+    return []
+
+
+def _walk(node: ast.AST, deferred: bool = False) -> Iterator[tuple[ast.AST, bool]]:
+    """Every node below `node`, and whether it is inside a function."""
+    for child in ast.iter_child_nodes(node):
+        yield child, deferred
+        yield from _walk(child, deferred or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda))
+
+
+def border_findings(path: str, source: str) -> list[str]:
+    """Imports that the layer of `path` must not have."""
+    forbidden = FORBIDDEN.get(path.split("/")[0], set())
+    return [f"{path}:{found.line} imports {found.module}" for found in imports_of(source) if found.module in forbidden]
+
+
+def captum_findings(path: str, source: str) -> list[str]:
+    """Imports of captum outside functions: it takes seconds, and only attribution needs it."""
+    eager = [found for found in imports_of(source) if found.module == "captum" and not found.deferred]
+    return [f"{path}:{found.line} imports captum outside a function" for found in eager]
+
+
+def screen_findings(path: str, source: str) -> list[str]:
+    """print() and argparse in core: only `core/__main__.py` and `core/commands/` talk to a person."""
+    if path == "core/__main__.py" or path.startswith("core/commands/"):
+        return []
+    parsed = [f"{path}:{found.line} imports argparse" for found in imports_of(source) if found.module == "argparse"]
+    printed = [
+        f"{path}:{node.lineno} prints"
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+    ]
+    return parsed + printed
+
+
+def cache_findings(path: str, source: str) -> list[str]:
+    """Uses of Streamlit's caches outside `pages/_shared.py`."""
+    if path == "pages/_shared.py":
+        return []
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Attribute(value=ast.Name(id="st" | "streamlit"), attr=name) if name.startswith("cache"):
+                found.append(f"{path}:{node.lineno} uses st.{name}")
+            case ast.ImportFrom(module=str(module), names=names) if module.split(".")[0] == "streamlit":
+                cached = [alias.name for alias in names if alias.name.startswith("cache")]
+                found += [f"{path}:{node.lineno} uses st.{name}" for name in cached]
+    return found
+
+
+def page_findings(path: str, source: str) -> list[str]:
+    """A page that is too long to read aloud; what pages share is not a page."""
+    lines = len(source.splitlines())
+    return [f"{path} has {lines} lines"] if path != "pages/_shared.py" and lines >= PAGE_LINES else []
+
+
+def app_findings(path: str, source: str) -> list[str]:
+    """What app.py does beyond setting up the pages."""
+    lines = len(source.splitlines())
+    too_long = [f"{path} has {lines} lines"] if lines > APP_LINES else []
+    beyond = [found for found in imports_of(source) if found.module not in APP_MAY_IMPORT]
+    return too_long + [f"{path}:{found.line} imports {found.module}" for found in beyond]
+
+
+CHECKS = {
+    border_findings: ("core", "viz", "pages"),
+    captum_findings: ("core",),
+    screen_findings: ("core",),
+    cache_findings: LAYERS,
+    page_findings: ("pages",),
+    app_findings: ("app.py",),
+}
+
+
+def files_of(layer: str) -> list[Path]:
+    """The Python files of a layer."""
+    place = ROOT / layer
+    return [place] if place.is_file() else sorted(place.rglob("*.py"))
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_layer_is_there_to_be_checked(layer: str) -> None:
+    assert files_of(layer)
+
+
+@pytest.mark.parametrize(("check", "layer"), [(check, layer) for check, layers in CHECKS.items() for layer in layers])
+def test_layer_keeps_the_rule(check, layer: str) -> None:
+    findings = [
+        finding
+        for file in files_of(layer)
+        for finding in check(file.relative_to(ROOT).as_posix(), file.read_text(encoding="utf-8"))
+    ]
+    assert not findings, "\n".join(findings)
+
+
+@pytest.mark.parametrize(
+    ("check", "path", "source"),
+    [
+        (border_findings, "core/trace.py", "import streamlit as st"),
+        (border_findings, "core/trace.py", "import plotly.graph_objects as go"),
+        (border_findings, "core/trace.py", "from viz.theme import BLUE"),
+        (border_findings, "core/training/loop.py", "def f():\n    from pages import _shared"),
+        (border_findings, "viz/tokens.py", "import torch.nn.functional as F"),
+        (border_findings, "viz/tokens.py", "import importlib\nimportlib.import_module('timm.models')"),
+        (border_findings, "viz/tokens.py", "if True:\n    from streamlit import image"),
+        (border_findings, "viz/tokens.py", "from pages._shared import model"),
+        (border_findings, "pages/tokens.py", "import numpy, torch"),
+        (border_findings, "pages/_shared.py", "from torch import nn"),
+        (border_findings, "pages/budget.py", "import plotly.graph_objects as go\ngo.Figure()"),
+        (captum_findings, "core/attribution.py", "from captum.attr import Saliency\ndef f(): pass"),
+        (captum_findings, "core/attribution.py", "class A:\n    import captum"),
+        (screen_findings, "core/macs.py", "def f():\n    print('done')"),
+        (screen_findings, "core/training/loop.py", "import argparse"),
+        (cache_findings, "pages/tokens.py", "import streamlit as st\n@st.cache_data(max_entries=1)\ndef f(): pass"),
+        (cache_findings, "pages/tokens.py", "import streamlit as st\n@st.cache_resource\ndef f(): pass"),
+        (cache_findings, "app.py", "from streamlit import cache_data"),
+        (page_findings, "pages/tokens.py", "x = 1\n" * PAGE_LINES),
+        (app_findings, "app.py", "import streamlit as st\nimport core.config"),
+        (app_findings, "app.py", "x = 1\n" * (APP_LINES + 1)),
+    ],
+)
+def test_check_finds_the_violation(check, path: str, source: str) -> None:
+    assert len(check(path, source)) == 1
+
+
+@pytest.mark.parametrize(
+    ("check", "path", "source"),
+    [
+        (border_findings, "core/trace.py", "import torch\nfrom . import config\nfrom core.results import TokenTrace"),
+        (border_findings, "core/trace.py", "import vizier  # a name that only starts like a layer's"),
+        (border_findings, "viz/tokens.py", "import plotly.graph_objects as go\nfrom core.results import TokenTrace"),
+        (border_findings, "pages/tokens.py", "import streamlit as st\nfrom viz.tokens import fade_pruned"),
+        (captum_findings, "core/attribution.py", "def f():\n    from captum.attr import Saliency"),
+        (screen_findings, "core/commands/train.py", "import argparse\nprint('done')"),
+        (screen_findings, "core/__main__.py", "import argparse\nprint('done')"),
+        (screen_findings, "core/macs.py", "def f(printer):\n    printer.print('done')  # 'print(' in a comment"),
+        (cache_findings, "pages/_shared.py", "import streamlit as st\n@st.cache_data\ndef f(): pass"),
+        (cache_findings, "pages/tokens.py", "import streamlit as st\nst.title('st.cache_data')"),
+        (page_findings, "pages/tokens.py", "x = 1\n" * (PAGE_LINES - 1)),
+        (page_findings, "pages/_shared.py", "x = 1\n" * 300),
+        (app_findings, "app.py", "import os\nimport streamlit as st\n" + "x = 1\n" * (APP_LINES - 2)),
+    ],
+)
+def test_check_leaves_clean_code_alone(check, path: str, source: str) -> None:
+    assert check(path, source) == []
