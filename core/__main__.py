@@ -9,6 +9,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning th
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit status."""
+    from accelerate.utils import set_seed
+
     from core.commands import inspect, training
     from core.commands.shared import emit, say
     from core.errors import InputError
@@ -18,6 +20,7 @@ def main(argv: list[str] | None = None) -> int:
     inspect.add_parsers(commands)
     training.add_parsers(commands)
     args = parser.parse_args(argv)
+    set_seed(args.seed)
     try:
         result, text = args.run(args)
     except InputError as error:

@@ -18,6 +18,9 @@ MAX_SIDE = 1024
 """A photo is scaled down to this many pixels on its long side; no model here looks closer."""
 MAX_ASPECT = 16
 FORMATS = ("JPEG", "PNG", "WEBP")
+SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF")
+"""How files of these formats begin."""
+CUT_OFF = "The file ends early. Try saving it again."
 
 
 def open_photo(data: bytes) -> Image.Image:
@@ -42,6 +45,8 @@ def open_photo(data: bytes) -> Image.Image:
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise InputError(f"The picture has far too many pixels; the limit is {MAX_MEGAPIXELS} megapixels.") from error
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+        if data.startswith(SIGNATURES):
+            raise InputError(CUT_OFF) from error
         raise InputError("That file is not a JPEG, PNG or WebP picture.") from error
     if image.width * image.height > MAX_MEGAPIXELS * 1_000_000:
         raise InputError(
@@ -51,7 +56,7 @@ def open_photo(data: bytes) -> Image.Image:
         image.load()
         image = _to_rgb(ImageOps.exif_transpose(image))
     except (OSError, ValueError, SyntaxError, EOFError) as error:
-        raise InputError("The file ends early. Try saving it again.") from error
+        raise InputError(CUT_OFF) from error
     image.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
     return image
 

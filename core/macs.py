@@ -67,9 +67,9 @@ def selector_macs(tokens: int, dim: int, heads: int) -> int:
     return tokens * (heads * per_head + 2 * heads * max(1, heads // 2))
 
 
-def package_macs(dropped: int, dim: int) -> int:
-    """MACs of folding `dropped` patches into one token: one multiply-add per channel of each."""
-    return dropped * dim
+def package_macs(patches: int, dim: int) -> int:
+    """MACs of one package: one per channel of each of the `patches` before the selector; kept ones weigh 0."""
+    return patches * dim
 
 
 def count_macs(
@@ -87,7 +87,7 @@ def count_macs(
         tokens: Tokens in each block (L of them); None: all in every block.
         mixers: Per block; None: attention everywhere.
         ffn_hidden: Per block; None: the full width.
-        selectors: For each selector, how many tokens it looked at and how many patches it folded.
+        selectors: For each selector, how many tokens it looked at, and how many of them were patches.
     """
     depth = geometry.depth
     tokens = tokens or [geometry.patches + geometry.prefix_tokens] * depth
@@ -100,8 +100,8 @@ def count_macs(
         convolution=sum(c for c, m in zip(per_mixer, mixers, strict=True) if m != "msa"),
         ffn=sum(ffn_macs(t, geometry.width, f) for t, f in zip(tokens, ffn_hidden, strict=True)),
         selectors=sum(
-            selector_macs(seen, geometry.width, geometry.heads) + package_macs(folded, geometry.width)
-            for seen, folded in selectors
+            selector_macs(seen, geometry.width, geometry.heads) + package_macs(patches, geometry.width)
+            for seen, patches in selectors
         ),
         head=head_macs(geometry),
     )

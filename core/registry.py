@@ -111,8 +111,15 @@ def _timm() -> list[ModelEntry]:
 
 
 def cached_weights(name: str) -> bool:
-    """Whether timm's weights of this name lie in the hub cache; looks at the disk only."""
-    config = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    """Whether timm's weights of this name lie in the hub cache; looks at the disk only.
+
+    Raises:
+        InputError: If timm has this model, but not with this tag.
+    """
+    try:
+        config = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    except RuntimeError as error:
+        raise InputError(f"timm has no weights {name}; `python -m core models` lists some that it has.") from error
     if config is None or not config.hf_hub_id:
         return False
     repo = config.hf_hub_id

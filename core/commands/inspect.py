@@ -4,7 +4,6 @@ import argparse
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import torch
 from torch.utils.data import DataLoader
 
 from core.commands.shared import Progress, add_common, numbers, parse_budget, pick_device, say
@@ -66,7 +65,6 @@ def _spec(args: argparse.Namespace) -> ModelSpec:
 
 def _load(args: argparse.Namespace) -> Loaded:
     """The model on its device; weights that are not here are fetched, and the person is told."""
-    torch.manual_seed(args.seed)
     spec = _spec(args)
     if any(entry.name == spec.name and not entry.available for entry in list_models()):
         say(f"Downloading the weights of {spec.name} …")

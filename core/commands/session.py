@@ -57,7 +57,6 @@ def loop_settings(args: argparse.Namespace) -> LoopSettings:
         mixup=args.mixup,
         cutmix=args.cutmix,
         workers=args.workers,
-        seed=args.seed,
         precision=args.precision,
     )
 
@@ -141,7 +140,7 @@ class Session:
             self.accelerator,
             classes=self.card.geometry.classes,
             after_epoch=evaluated,
-            on_step=show_progress(len(self.train_set)),
+            on_step=show_progress(len(self.train_set), self.accelerator.num_processes),
         )
         weights, metrics = str(self.run.weights), str(self.run.metrics)
         return {"weights": weights, "metrics": metrics}, f"The weights are in {weights}, the metrics in {metrics}."
@@ -180,13 +179,15 @@ def open_session(args: argparse.Namespace, card: ModelCard, folders: list[str], 
     return Session(args, card, accelerator, Run(args.out), train_set, accelerator.prepare(validation), held)
 
 
-def show_progress(photo_count: int) -> Callable[[StepRecord], None]:
+def show_progress(photo_count: int, processes: int) -> Callable[[StepRecord], None]:
     """A progress line; says once, after a few steps, what the run will take."""
     line, told = Progress(), []
 
     def show(record: StepRecord) -> None:
-        if not told and record.step >= 5:
-            say(f"{photo_count} photos, {record.steps} steps an epoch, about {duration(record.seconds_left)} to go")
+        if not told and record.step >= min(5, record.steps):
+            where = f"on {processes} process" + ("es" if processes > 1 else "")
+            left = duration(record.seconds_left)
+            say(f"{photo_count} photos, {record.steps} steps an epoch {where}, about {left} to go")
             told.append(True)
         line.show(
             f"epoch {record.epoch + 1}/{record.epochs} step {record.step}/{record.steps} "

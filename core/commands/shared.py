@@ -77,7 +77,7 @@ def parse_budget(text: str, dense_macs: int) -> float:
         InputError: If it is neither, or not above 0.
     """
     try:
-        value = float(text.rstrip("%")) * (dense_macs / 100 if text.endswith("%") else 1e9)
+        value = float(text[:-1]) * dense_macs / 100 if text.endswith("%") else float(text) * 1e9
     except ValueError as error:
         raise InputError(f"--budget takes GMACs such as 0.8, or a share of dense such as 60%; not {text!r}.") from error
     if not 0 < value < float("inf"):

@@ -97,7 +97,7 @@ def run_train(args: argparse.Namespace) -> tuple[dict, str]:
     def after_epoch(step: DenseStep, epoch: int) -> dict:
         found = session.validate(dense_runner(step.model, macs))
         session.save(step.model, card, {"epochs": epoch, "val_top1": found.top1})
-        return {"val_top1": found.top1, "val_top5": found.top5}
+        return {"val_top1": found.top1, "val_top5": found.top5, "val_images": found.images}
 
     step = DenseStep(model)
     optimizer = create_optimizer_v2(model, opt="adamw", lr=args.lr, weight_decay=args.weight_decay)

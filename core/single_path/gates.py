@@ -25,7 +25,7 @@ def sample_open(logits: Tensor, generator: torch.Generator | None = None) -> Ten
     uniform = torch.rand(logits.shape, generator=generator, device=logits.device).clamp(1e-6, 1 - 1e-6)
     relaxed = torch.sigmoid(logits + uniform.log() - (-uniform).log1p())
     hard = (relaxed > 0.5).to(relaxed.dtype)
-    return hard + relaxed - relaxed.detach()
+    return hard + (relaxed - relaxed.detach())  # exactly 0 or 1
 
 
 def is_open(logits: Tensor) -> Tensor:

@@ -51,7 +51,7 @@ def gathered_forward(
             kept = decide(len(stages), scores, alive)
             dropped = alive & ~kept
             token, exists, weight = package_token(x, scores.keep_prob, dropped.float(), packaging)
-            stages.append(_stage(position, patches, alive, kept, dropped, scores.keep_prob, weight, exists, everyone))
+            stages.append(_stage(position, patches, alive, kept, scores.keep_prob, weight, exists, everyone))
             x, position, alive = _compact(x, position, kept)
             if bool(exists.any()):
                 packages, present = torch.cat((packages, token), dim=1), torch.cat((present, exists[:, None]), dim=1)
@@ -92,7 +92,6 @@ def _stage(
     patches: int,
     alive: Tensor,
     kept: Tensor,
-    dropped: Tensor,
     keep_prob: Tensor,
     weight: Tensor,
     exists: Tensor,
@@ -111,5 +110,5 @@ def _stage(
         package_weight=on_grid(weight, 0.0),
         has_package=exists,
         seen=everyone.sum(dim=1),
-        folded=dropped.sum(dim=1),
+        patches=alive.sum(dim=1),
     )

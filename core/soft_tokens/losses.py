@@ -36,4 +36,4 @@ def token_distillation(tokens: Tensor, teacher: Tensor, kept: Tensor) -> Tensor:
 def straight_through(value: Tensor, threshold: Tensor | float, temperature: float, kept: Tensor) -> Tensor:
     """`kept` in {0, 1} with the gradient of sigmoid((value - threshold) / temperature); all (B, N)."""
     soft = torch.sigmoid((value - threshold) / temperature)
-    return kept.to(soft.dtype) + soft - soft.detach()
+    return kept.to(soft.dtype) + (soft - soft.detach())  # exactly 0 or 1

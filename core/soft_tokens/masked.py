@@ -62,7 +62,7 @@ def masked_forward(
                     package_weight=weight.detach() * was,
                     has_package=exists,
                     seen=(policy[:, first:].detach() > 0).sum(dim=1),
-                    folded=(was & (kept.detach() == 0)).sum(dim=1),
+                    patches=was.sum(dim=1),
                     scores=scores,
                 )
             )

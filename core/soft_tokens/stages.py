@@ -26,8 +26,8 @@ class Stage:
     """bool (B,)."""
     seen: Tensor
     """int (B,): patches and packages that the selector looked at."""
-    folded: Tensor
-    """int (B,): patches that left here."""
+    patches: Tensor
+    """int (B,): those of them that are patches."""
     scores: Scores | None = None
     """The selector's scores on all N patches, for training losses; None at inference."""
 
@@ -52,8 +52,8 @@ def image_macs(geometry: Geometry, blocks: tuple[int, ...], stages: list[Stage])
     """MACs of each image of the batch: of what that image kept, not of an average."""
     tokens = tokens_per_block(geometry, blocks, stages).tolist()
     seen = torch.stack([stage.seen for stage in stages], dim=1).tolist()
-    folded = torch.stack([stage.folded for stage in stages], dim=1).tolist()
+    patches = torch.stack([stage.patches for stage in stages], dim=1).tolist()
     return [
-        _cached_macs(geometry, tuple(t), tuple(zip(s, f, strict=True)))
-        for t, s, f in zip(tokens, seen, folded, strict=True)
+        _cached_macs(geometry, tuple(t), tuple(zip(s, p, strict=True)))
+        for t, s, p in zip(tokens, seen, patches, strict=True)
     ]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DataLoaderConfiguration, DistributedDataParallelKwargs, set_seed
+from accelerate.utils import DataLoaderConfiguration, DistributedDataParallelKwargs
 from timm.data import Mixup
 from timm.scheduler import create_scheduler_v2
 from torch import nn
@@ -33,7 +33,6 @@ class LoopSettings:
     """Label smoothing, in [0, 1); applied where targets are mixed."""
     clip_grad: float = 1.0
     workers: int = 2
-    seed: int = 0
     precision: str = "auto"
     """"auto" (bf16 where the machine computes it natively), "bf16" or "no"."""
 
@@ -101,7 +100,6 @@ def fit(
     Raises:
         InputError: If there are fewer photos than one batch, or the loss stops being a number.
     """
-    set_seed(settings.seed)
     workers = settings.workers
     loader = DataLoader(
         train_set, settings.batch, shuffle=True, drop_last=True, num_workers=workers, persistent_workers=workers > 0

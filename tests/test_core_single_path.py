@@ -1,0 +1,231 @@
+"""Single-path pruning: gates, the convolutions inside the attention, deriving by budget, and the compact form."""
+
+import time
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.config import Geometry
+from core.errors import InputError
+from core.macs import count_macs
+from core.results import Gates
+from core.single_path import mixer as mix
+from core.single_path.compact import compact, derived_gating
+from core.single_path.derive import budget_range, derive, gates_of, settled
+from core.single_path.gates import is_open, nest, sample_open, stop_below
+from core.single_path.model import SinglePathViT, gated_mixer
+from core.single_path.search import expected_macs
+from tests.tiny import TINY, backbone, images, single_path_model
+
+COST = {"skip": 0, "conv1x1": 1, "conv3x3": 2, "msa": 3}
+
+
+def random_gates(seed: int, ties: bool = False) -> Gates:
+    rng = np.random.default_rng(seed)
+    mixer, ffn = rng.normal(size=(TINY.depth, 3)), rng.normal(size=(TINY.depth, TINY.ffn_hidden))
+    return Gates(TINY, np.round(mixer) if ties else mixer, np.round(ffn) if ties else ffn)
+
+
+# Gates
+
+
+@given(theta=st.floats(-3, 3))
+@settings(max_examples=10)
+def test_a_gate_opens_as_often_as_its_probability_says(theta) -> None:
+    draws = sample_open(torch.full((20000,), theta), torch.Generator().manual_seed(1))
+    assert set(draws.unique().tolist()) <= {0.0, 1.0}
+    assert float(draws.mean()) == pytest.approx(float(torch.tensor(theta).sigmoid()), abs=0.015)
+
+
+def test_nested_gates_mean_what_their_probabilities_multiply_to() -> None:
+    theta = torch.tensor([1.0, 0.0, -0.5])
+    draws = nest(sample_open(theta.expand(20000, 3), torch.Generator().manual_seed(0)))
+    assert (draws[:, 1:] <= draws[:, :-1]).all(), "an inner gate is closed under an open outer one"
+    torch.testing.assert_close(draws.mean(0), nest(theta.sigmoid()), atol=0.015, rtol=0)
+
+
+def test_a_gate_is_open_at_evaluation_above_one_half() -> None:
+    assert is_open(torch.tensor([-0.1, 0.0, 0.1])).tolist() == [0.0, 0.0, 1.0]
+
+
+def test_gradient_stops_below_an_open_gate_and_the_draw_stays_as_it_was() -> None:
+    g = torch.tensor([1.0, 1.0, 0.0], requires_grad=True)
+    stopped = stop_below(g)
+    stopped.sum().backward()
+    assert stopped.tolist() == [1.0, 1.0, 0.0]
+    assert g.grad.tolist() == [0.0, 1.0, 1.0]  # the 3x3 is open: the 1x1 below it learns nothing
+
+
+def test_every_kind_of_gate_learns_in_training() -> None:
+    model = SinglePathViT(backbone()).train()
+    torch.manual_seed(0)
+    for _ in range(8):
+        model(images(2)).square().sum().backward()
+    assert all((path.mixer_logits.grad != 0).all() for path in model.paths)
+    assert all((path.ffn_logits.grad != 0).any() for path in model.paths)
+
+
+# Mixer
+
+
+def test_uniform_mixing_makes_each_offset_the_mean_of_the_heads() -> None:
+    attn = backbone().blocks[0].attn
+    kernels = mix.read_kernels(attn, mix.head_mixing(torch.zeros(2, 9), 0.01))
+    value = attn.qkv.weight[64:].reshape(2, 16, 32)
+    for offset in range(9):
+        torch.testing.assert_close(kernels.weight[offset], value.mean(dim=0))
+    torch.testing.assert_close(kernels.out[4], attn.proj.weight.reshape(32, 2, 16).mean(dim=1))
+
+
+@torch.no_grad()
+def test_conv3x3_equals_its_formula_evaluated_offset_by_offset() -> None:
+    model = single_path_model()
+    attn, path = model.backbone.blocks[1].attn, model.paths[1]
+    p = (path.head_logits / model.alpha).softmax(dim=0)  # (H, 9)
+    x = torch.randn(1, 4, 4, 32)  # rows, columns, channels
+    hidden = torch.zeros(4, 4, 16)
+    for row in range(4):
+        for column in range(4):
+            for k in range(9):
+                r, c = row + k // 3 - 1, column + k % 3 - 1
+                for h in range(2):
+                    w = attn.qkv.weight[64 + 16 * h : 64 + 16 * (h + 1)]
+                    b = attn.qkv.bias[64 + 16 * h : 64 + 16 * (h + 1)]
+                    inside = 0 <= r < 4 and 0 <= c < 4
+                    hidden[row, column] += p[h, k] * ((w @ x[0, r, c] if inside else 0) + b)
+    norm = path.bn_3x3
+    hidden = (hidden - norm.running_mean) / (norm.running_var + norm.eps).sqrt() * norm.weight + norm.bias
+    out = sum(p[h, k] * attn.proj.weight[:, 16 * h : 16 * (h + 1)] for k in range(9) for h in range(2))  # (D, d)
+    expected = hidden.relu() @ out.T + attn.proj.bias
+    got = mix.conv3x3(x.permute(0, 3, 1, 2), mix.read_kernels(attn, p), norm, attn.proj.bias)
+    torch.testing.assert_close(got[0].permute(1, 2, 0), expected, atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("open_gates", [0, 1, 2, 3])
+def test_the_gated_mixer_is_the_open_candidate_alone(open_gates) -> None:
+    model = single_path_model()
+    block, path, x = model.backbone.blocks[0], model.paths[0], torch.randn(2, 17, 32)
+    g = (torch.arange(3) < open_gates).float()
+    got = gated_mixer(block, path, x, g, model.alpha, (4, 4))
+    kernels = mix.read_kernels(block.attn, mix.head_mixing(path.head_logits, model.alpha))
+    maps = mix.to_map(x[:, 1:], (4, 4))
+    expected = [
+        torch.zeros_like(x),
+        mix.to_tokens(mix.conv1x1(maps, kernels, path.bn_1x1, block.attn.proj.bias), 1),
+        mix.to_tokens(mix.conv3x3(maps, kernels, path.bn_3x3, block.attn.proj.bias), 1),
+        block.attn(x),
+    ][open_gates]
+    torch.testing.assert_close(got, expected)
+    if open_gates < 3:
+        assert (got[:, 0] == 0).all(), "a convolution adds nothing to the class token"
+
+
+def test_all_gates_open_equals_timms_dense_forward() -> None:
+    model = SinglePathViT(backbone()).eval()
+    torch.testing.assert_close(model(images(3)), model.backbone(images(3)), atol=1e-6, rtol=0)
+
+
+# Search
+
+
+def test_expected_macs_equal_the_count_when_gates_are_certain() -> None:
+    model = SinglePathViT(backbone())
+    with torch.no_grad():
+        for index, path in enumerate(model.paths):
+            path.mixer_logits.copy_(torch.where(torch.arange(3) < index, 50.0, -50.0))
+            path.ffn_logits.copy_(torch.where(torch.arange(64) < 10 * index, 50.0, -50.0))
+    exact = settled(gates_of(model, TINY))
+    assert exact.mixers == ("skip", "conv1x1", "conv3x3", "msa")
+    assert exact.ffn_hidden == (0, 10, 20, 30)
+    assert float(expected_macs(model, TINY)) == pytest.approx(exact.macs, rel=1e-5)
+
+
+def test_expected_macs_equal_the_mean_of_sampled_counts() -> None:
+    model = single_path_model()
+    torch.manual_seed(0)
+    counts = []
+    for _ in range(400):
+        gating = model.draw()
+        mixers = [("skip", "conv1x1", "conv3x3", "msa")[int(g.sum())] for g in gating.mixer]
+        counts.append(count_macs(TINY, mixers=mixers, ffn_hidden=[int(u.sum()) for u in gating.ffn]).total)
+    spread = np.std(counts) / len(counts) ** 0.5
+    assert float(expected_macs(model, TINY)) == pytest.approx(np.mean(counts), abs=4 * spread)
+
+
+# Derive
+
+
+@given(seed=st.integers(0, 10**6), share=st.floats(0.25, 1.1), ties=st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_derivation_never_exceeds_its_budget_and_misses_it_by_less_than_one_step(seed, share, ties) -> None:
+    gates = random_gates(seed, ties)
+    budget = max(budget_range(gates)[0], share * budget_range(gates)[1])
+    found = derive(gates, budget)
+    assert found.macs <= budget
+    if found.step_macs is not None:
+        assert budget - found.macs < found.step_macs
+    assert found.macs == count_macs(TINY, mixers=found.mixers, ffn_hidden=found.ffn_hidden).total
+
+
+@given(seed=st.integers(0, 10**6), shares=st.tuples(st.floats(0.25, 1.0), st.floats(0.25, 1.0)), ties=st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_a_smaller_budget_is_contained_in_a_larger_one(seed, shares, ties) -> None:
+    gates = random_gates(seed, ties)
+    dense = count_macs(TINY).total
+    small, large = (derive(gates, share * dense) for share in sorted(shares))
+    assert all(COST[a] <= COST[b] for a, b in zip(small.mixers, large.mixers, strict=True))
+    assert all((b | ~a).all() for a, b in zip(small.ffn_kept, large.ffn_kept, strict=True))
+
+
+def test_the_budget_of_the_gates_own_decisions_derives_just_those() -> None:
+    gates = random_gates(5)
+    own = settled(gates)
+    again = derive(gates, own.macs)
+    assert again.mixers == own.mixers
+    assert again.ffn_hidden == own.ffn_hidden
+
+
+def test_a_full_budget_closes_nothing() -> None:
+    found = derive(random_gates(0), count_macs(TINY).total)
+    assert found.mixers == ("msa",) * 4
+    assert found.step_macs is None
+
+
+def test_a_budget_that_cannot_be_reached_names_the_smallest() -> None:
+    with pytest.raises(InputError, match="cannot be reached"):
+        derive(random_gates(0), 1.0)
+
+
+def test_deriving_for_deit_base_touches_36900_gates() -> None:
+    geometry = Geometry(224, 16, 768, 12, 12, 3072, 1000)
+    rng = np.random.default_rng(0)
+    gates = Gates(geometry, rng.normal(size=(12, 3)), rng.normal(size=(12, 3072)))
+    assert gates.mixer_logits.size + gates.ffn_logits.size == 36900
+    began = time.perf_counter()
+    assert derive(gates, 9e9).macs <= 9e9
+    assert time.perf_counter() - began < 2.0, "orders of magnitude off; the benchmark command has the exact time"
+
+
+# Compact
+
+
+@pytest.mark.parametrize("share", [1.0, 0.8, 0.5, 0.3])
+@torch.no_grad()
+def test_search_derived_and_compact_forms_agree(share) -> None:
+    model, batch = single_path_model(), images(3)
+    architecture = derive(gates_of(model, TINY), share * count_macs(TINY).total)
+    derived = model(batch, derived_gating(architecture, batch.device))
+    torch.testing.assert_close(compact(model, architecture)(batch), derived, atol=1e-4, rtol=0)
+    own = settled(gates_of(model, TINY))
+    torch.testing.assert_close(compact(model, own)(batch), model(batch), atol=1e-4, rtol=0)
+
+
+def test_compact_leaves_the_search_form_as_it_was() -> None:
+    model = single_path_model()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    compact(model, derive(gates_of(model, TINY), 0.4 * count_macs(TINY).total))
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())

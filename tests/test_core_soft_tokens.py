@@ -1,0 +1,149 @@
+"""Soft token pruning as a whole: removing equals masking, batches equal singles, nothing pruned equals timm."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.errors import InputError
+from core.soft_tokens.decide import above, check_keep, keep_count, own_decision, random_like, top_k, top_share
+from core.soft_tokens.masked import masked_forward
+from core.soft_tokens.model import SoftTokenViT
+from tests.tiny import TINY, backbone, images, token_model
+
+
+def as_mask(decide):
+    """A decision in the form that masked training takes."""
+    return lambda stage, scores, alive: decide(stage, scores, alive > 0).float()
+
+
+DECISIONS = {"own": own_decision, "top": top_share((0.7, 0.5, 0.2), 16), "above": above(0.4)}
+
+
+@pytest.mark.parametrize("name", DECISIONS)
+@torch.no_grad()
+def test_removed_tokens_give_the_logits_of_masked_tokens(name) -> None:
+    model, batch = token_model(), images(8)
+    gathered, stages = model.run(batch, DECISIONS[name])
+    masked, _, masked_stages = masked_forward(model.backbone, model.by_block(), batch, as_mask(DECISIONS[name]))
+    torch.testing.assert_close(gathered, masked, atol=1e-4, rtol=0)
+    for one, other in zip(stages, masked_stages, strict=True):
+        assert torch.equal(one.kept, other.kept)
+        assert torch.equal(one.seen, other.seen)
+        assert torch.equal(one.patches, other.patches)
+        torch.testing.assert_close(one.package_weight, other.package_weight, atol=1e-4, rtol=0)
+
+
+@torch.no_grad()
+def test_an_image_gets_the_same_logits_in_any_batch() -> None:
+    model, batch = token_model(), images(8)
+    together, stages = model.run(batch)
+    counts = stages[-1].kept.sum(dim=1)
+    assert len(counts.unique()) > 1, "all images keep the same count: the test would show nothing"
+    alone = torch.cat([model.run(image[None])[0] for image in batch])
+    torch.testing.assert_close(together, alone, atol=1e-4, rtol=0)
+
+
+@torch.no_grad()
+def test_nothing_pruned_equals_timms_dense_forward() -> None:
+    model, batch = token_model(), images(4)
+    logits, stages = model.run(batch, above(0.0))
+    torch.testing.assert_close(logits, model.backbone(batch), atol=1e-6, rtol=0)
+    assert not any(stage.has_package.any() for stage in stages)
+
+
+@torch.no_grad()
+def test_everything_pruned_still_answers() -> None:
+    model = token_model()
+    logits, stages = model.run(images(3), lambda stage, scores, alive: torch.zeros_like(alive))
+    assert logits.isfinite().all()
+    assert stages[0].kept.sum() == 0
+    assert not stages[1].has_package.any(), "nothing was left to fold at the second stage"
+
+
+@torch.no_grad()
+def test_removed_tokens_are_really_gone() -> None:
+    model = token_model()
+    seen = []
+    hook = model.backbone.blocks[3].register_forward_hook(lambda module, args, out: seen.append(args[0].shape[1]))
+    model.run(images(1), top_share((0.5, 0.25, 0.125), 16))
+    hook.remove()
+    assert seen == [1 + 2 + 3]  # class token, 2 of 16 patches, 3 packages
+
+
+@torch.no_grad()
+def test_package_weights_sum_to_one_over_the_patches_that_left() -> None:
+    _, stages = token_model().run(images(5), top_share((0.6, 0.4, 0.1), 16))
+    alive = torch.ones(5, 16, dtype=torch.bool)
+    for stage in stages:
+        torch.testing.assert_close(stage.package_weight.sum(dim=1), torch.ones(5))
+        assert torch.equal(stage.package_weight > 0, alive & ~stage.kept)
+        alive = stage.kept
+
+
+def test_a_pruned_token_has_a_gradient_in_training() -> None:
+    model = token_model().train()
+    policy = [torch.zeros(2, 16).index_fill(1, torch.arange(6), 1.0).requires_grad_() for _ in range(3)]
+    logits, _, _ = masked_forward(model.backbone, model.by_block(), images(2), lambda stage, s, a: policy[stage])
+    logits.square().sum().backward()
+    assert (policy[0].grad[:, 6:].abs() > 0).all()
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+
+@given(share=st.floats(0.001, 1.0), patches=st.integers(1, 600))
+def test_keep_count_is_the_smallest_whole_number_that_reaches_the_share(share, patches) -> None:
+    count = keep_count(share, patches)
+    assert count == pytest.approx(math.ceil(share * patches), abs=1)
+    assert count >= share * patches - 1e-6
+    assert count - 1 < share * patches
+
+
+def test_seventy_percent_of_ten_patches_is_seven() -> None:
+    assert keep_count(0.7, 10) == 7  # 0.7 * 10 is a little over 7 in binary
+
+
+@given(data=st.data())
+@settings(max_examples=50)
+def test_top_k_keeps_the_best_that_are_alive(data) -> None:
+    values = torch.tensor([data.draw(st.permutations(range(9)))], dtype=torch.float32)
+    alive = torch.tensor([data.draw(st.lists(st.booleans(), min_size=9, max_size=9))])
+    count = data.draw(st.integers(0, 9))
+    kept = top_k(values, alive, count)
+    assert kept.sum() == min(count, int(alive.sum()))
+    assert not (kept & ~alive).any()
+    left = alive & ~kept
+    if kept.any() and left.any():
+        assert values[kept].min() > values[left].max()
+
+
+@torch.no_grad()
+def test_random_dropping_keeps_as_many_as_it_is_told_and_others() -> None:
+    model, batch = token_model(), images(6)
+    _, own = model.run(batch, top_share((0.7, 0.5, 0.2), 16))
+    counts = [stage.kept.sum(dim=1) for stage in own]
+    _, rival = model.run(batch, random_like(counts, torch.Generator().manual_seed(0)))
+    for mine, other, count in zip(own, rival, counts, strict=True):
+        assert torch.equal(other.kept.sum(dim=1), count)
+        assert not torch.equal(mine.kept, other.kept)
+
+
+@pytest.mark.parametrize(
+    ("keep", "sentence"),
+    [
+        ((0.5, 0.5), "3 selectors"),
+        ((0.5, 0.7, 0.2), "never rise"),
+        ((1.2, 0.5, 0.2), "up to 1"),
+        ((0.5, 0.2, 0), "above 0"),
+    ],
+)
+def test_keep_ratios_that_cannot_be_are_refused(keep, sentence) -> None:
+    with pytest.raises(InputError, match=sentence):
+        check_keep(keep, 3)
+
+
+@pytest.mark.parametrize("blocks", [(), (3, 2), (0, 2), (2, TINY.depth)])
+def test_selectors_outside_the_model_are_refused(blocks) -> None:
+    with pytest.raises(InputError, match="rising"):
+        SoftTokenViT(backbone(), blocks)

@@ -1,0 +1,179 @@
+"""Training on a small folder: it learns, it resumes exactly, and two processes find what one finds."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from core.__main__ import main
+from core.checkpoints import read_checkpoint
+from core.config import ModelSpec
+from core.registry import load
+from core.training.loop import _special_rates
+from core.training.runs import open_run
+from tests.tiny import draw_folder
+
+ROOT = Path(__file__).resolve().parent.parent
+SIZE = ["--img-size", "32", "--stem", "8,16,32", "--width", "32", "--depth", "4", "--heads", "2"]
+LOOP = ["--batch", "16", "--workers", "0", "--precision", "no", "--warmup-epochs", "0"]
+
+
+def run(*arguments: str | Path) -> int:
+    return main([str(a) for a in arguments])
+
+
+def metrics(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory) -> Path:
+    """A folder with data/ and a dense run trained on it."""
+    root = tmp_path_factory.mktemp("training")
+    draw_folder(root / "data")
+    assert run("train", "--data", root / "data", "--out", root / "dense", "--epochs", 4, *SIZE, *LOOP) == 0
+    return root
+
+
+def test_training_learns_colours_and_writes_a_line_per_epoch(work) -> None:
+    lines = metrics(work / "dense")
+    assert [line["epoch"] for line in lines] == [1, 2, 3, 4]
+    assert lines[-1]["val_top1"] > 0.9
+    loaded = load(ModelSpec(str(work / "dense" / "model.safetensors")))
+    assert [c.label for c in loaded.card.classes] == ["blue", "green", "red"]
+    assert loaded.card.training["epochs"] == 4
+
+
+def test_a_run_that_was_interrupted_ends_with_the_same_weights(work) -> None:
+    out = work / "resumed"
+    arguments = ["train", "--data", work / "data", "--out", out, "--epochs", 4, *SIZE, *LOOP]
+    stopped = subprocess.run(
+        [sys.executable, "-c", INTERRUPT, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert stopped.returncode == 130, stopped.stderr
+    assert "Traceback" not in stopped.stderr
+    assert [line["epoch"] for line in metrics(out)] == [1, 2]
+    assert run(*arguments, "--resume") == 0
+    one, _ = read_checkpoint(work / "dense" / "model.safetensors")
+    other, _ = read_checkpoint(out / "model.safetensors")
+    for key, value in one.items():
+        torch.testing.assert_close(other[key], value, atol=1e-5, rtol=1e-4)
+
+
+INTERRUPT = """
+import sys
+from core import __main__
+from core.training import loop
+plain = loop.append_metrics
+def stop_after_two(run, record):
+    if record["epoch"] == 3:
+        raise KeyboardInterrupt
+    plain(run, record)
+loop.append_metrics = stop_after_two
+sys.exit(__main__.main(sys.argv[1:]))
+"""
+
+
+def test_selectors_are_put_into_a_dense_model_and_meet_their_targets(work) -> None:
+    out, dense = work / "tokens", work / "dense" / "model.safetensors"
+    where = ["--selectors", "1,2", "--targets", "0.5,0.25"]
+    assert run("finetune", "--model", dense, "--data", work / "data", "--out", out, "--epochs", 2, *where, *LOOP) == 0
+    last = metrics(out)[-1]
+    assert last["held_out_kept"] == pytest.approx([0.5, 0.25], abs=0.02)
+    loaded = load(ModelSpec(str(out / "model.safetensors")))
+    assert loaded.card.selectors.blocks == (1, 2)
+    assert loaded.card.selectors.trained is (last["gain_over_random"] > last["gain_interval"])
+
+
+def test_a_search_moves_the_expected_cost_towards_its_budget(work) -> None:
+    out, dense = work / "search", work / "dense" / "model.safetensors"
+    hard = ["--budget", "40%", "--cost-weight", "1e8", "--gate-lr", "0.3"]
+    assert run("search", "--model", dense, "--data", work / "data", "--out", out, "--epochs", 3, *hard, *LOOP) == 0
+    lines = metrics(out)
+    gaps = [abs(line["expected_gmacs"] - line["asked_gmacs"]) for line in lines]
+    assert gaps[-1] < 0.5 * gaps[0]
+    assert load(ModelSpec(str(out / "model.safetensors"))).card.single_path.fit_to_predict is False
+
+
+def test_two_processes_find_the_same_evaluation_as_one(work) -> None:
+    found = {}
+    for count in (1, 2):
+        out = work / f"processes-{count}"
+        arguments = ["train", "--data", work / "data", "--out", out, "--epochs", 1, "--lr", "1e-12", *SIZE, *LOOP]
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+        done = subprocess.run(
+            [*command, "-m", "core", *map(str, arguments)],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert f"on {count} process" in done.stderr
+        found[count] = metrics(out)[-1]
+    assert found[1]["val_images"] == found[2]["val_images"] == 60
+    assert found[1]["val_top1"] == found[2]["val_top1"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--batch", "7"], "even number"),
+        (["--epochs", "0"], "1 or more"),
+        (["--data", "/no/such/folder"], "not a folder"),
+        (["--width", "33"], "not possible"),
+        (["--classes", "nowhere.txt"], "cannot be read"),
+        (["--batch", "4096"], "smaller --batch"),
+        (["--stem", "a,b"], "commas"),
+    ],
+)
+def test_wrong_input_gets_one_line_and_exit_status_2(flags, sentence, work, capsys, tmp_path) -> None:
+    arguments = ["train", "--data", work / "data", "--out", tmp_path / "out", "--epochs", 1, *SIZE, *LOOP, *flags]
+    assert run(*arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert sentence in captured.err
+    assert captured.err.strip().count("\n") == 0
+
+
+def test_a_run_is_not_overwritten_by_mistake(work, capsys) -> None:
+    arguments = ["train", "--data", work / "data", "--out", work / "dense", "--epochs", 4, *SIZE, *LOOP]
+    assert run(*arguments) == 2
+    assert "add --resume" in capsys.readouterr().err
+    assert run(*arguments, "--resume", "--lr", "0.5") == 2
+    assert "other settings (lr)" in capsys.readouterr().err
+
+
+def test_an_empty_data_folder_and_a_single_class_are_refused(tmp_path, capsys) -> None:
+    (tmp_path / "train" / "only").mkdir(parents=True)
+    assert run("train", "--data", tmp_path, "--out", tmp_path / "out", *LOOP) == 2
+    assert "1 class folders" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists(), "something was written"
+    (tmp_path / "train" / "second").mkdir()
+    assert run("train", "--data", tmp_path, "--out", tmp_path / "out", *LOOP) == 2
+    assert "no photos" in capsys.readouterr().err
+
+
+def test_a_state_is_replaced_only_by_a_whole_one(tmp_path) -> None:
+    run_folder = open_run(tmp_path / "run", {"lr": 1}, resume=False)
+    (run_folder.folder / "state-00001").mkdir()
+    (run_folder.folder / "state.tmp").mkdir()
+    assert run_folder.state().name == "state-00001"
+    shutil.rmtree(run_folder.folder / "state-00001")
+    assert run_folder.state() is None
+
+
+def test_gates_keep_their_rate_and_a_waiting_backbone_stands_still() -> None:
+    groups = [{"lr": 0.3, "constant_lr": 0.1}, {"lr": 0.3, "wait_epochs": 1.0}, {"lr": 0.3}]
+    _special_rates(groups, 0.5)
+    assert [g["lr"] for g in groups] == [0.1, 0.0, 0.3]
+    groups[1]["lr"] = 0.3
+    _special_rates(groups, 1.0)
+    assert groups[1]["lr"] == 0.3
