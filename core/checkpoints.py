@@ -38,6 +38,8 @@ class SinglePathCard:
     """Temperature of the head mixing."""
     fit_to_predict: bool
     """False while the search has not got far enough for predictions to be shown."""
+    budgets: tuple[float, ...] = ()
+    """Shares of the dense MACs at which it was trained to work and was calibrated, rising; none: not any budget."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def card_from_json(text: str) -> ModelCard:
             selectors=SelectorCard(tuple(selectors["blocks"]), tuple(selectors["targets"]), selectors["trained"])
             if selectors
             else None,
-            single_path=SinglePathCard(**single) if single else None,
+            single_path=SinglePathCard(**{**single, "budgets": tuple(single["budgets"])}) if single else None,
             training=raw["training"],
         )
     except (KeyError, TypeError, json.JSONDecodeError) as error:

@@ -15,6 +15,7 @@ from core.errors import InputError
 from core.macs import count_macs
 from core.releases import deit_geometry, read_pickle, released_classes
 from core.results import Architecture, Gates
+from core.single_path.calibrate import use_budget
 from core.single_path.compact import compact
 from core.single_path.derive import derive, gates_of, settled
 from core.single_path.model import SinglePathViT
@@ -164,24 +165,29 @@ def load(spec: ModelSpec, *, download: bool = False, weights: bool = True) -> Lo
     Raises:
         InputError: See `load_model`.
     """
-    path = _file_of(spec.name)
+    module, card = read_model(spec.name, download=download, weights=weights)
+    return _finish(spec, card, module)
+
+
+def read_model(name: str, *, download: bool = False, weights: bool = True) -> tuple[nn.Module, ModelCard]:
+    """The module as it is stored and trained (for single-path models the search form), and its card.
+
+    Raises:
+        InputError: If there is no such model, or its weights are not to be had.
+    """
+    path = _file_of(name)
     if path is None:
-        dense, card = _load_timm(spec.name, download=download, weights=weights)
-        return _finish(spec, card, dense)
+        return _load_timm(name, download=download, weights=weights)
     if path.suffix in (".pth", ".pt", ".bin"):
         state = read_pickle(path)
         geometry = deit_geometry(state, path)
-        model = deit.build(geometry)
-        load_weights(model, state, path)
-        return _finish(
-            spec,
-            ModelCard(deit.FAMILY, geometry, released_classes(geometry.classes), Normalisation(crop_pct=0.875)),
-            model,
-        )
-    state, card = read_checkpoint(path)
-    module = empty_model(card)
+        module: nn.Module = deit.build(geometry)
+        card = ModelCard(deit.FAMILY, geometry, released_classes(geometry.classes), Normalisation(crop_pct=0.875))
+    else:
+        state, card = read_checkpoint(path)
+        module = empty_model(card)
     load_weights(module, state, path)
-    return _finish(spec, card, module)
+    return module, card
 
 
 def empty_model(card: ModelCard) -> nn.Module:
@@ -190,7 +196,7 @@ def empty_model(card: ModelCard) -> nn.Module:
     if card.selectors is not None:
         return SoftTokenViT(backbone, card.selectors.blocks)
     if card.single_path is not None:
-        return SinglePathViT(backbone, card.single_path.alpha)
+        return SinglePathViT(backbone, card.single_path.alpha, card.single_path.budgets)
     return backbone
 
 
@@ -242,10 +248,33 @@ def _finish(spec: ModelSpec, card: ModelCard, module: nn.Module) -> Loaded:
         _set_decision(module, spec, card)
     elif isinstance(module, SinglePathViT):
         gates = gates_of(module, card.geometry)
-        architecture = settled(gates) if spec.budget is None else derive(gates, spec.budget)
+        architecture = _choose(module, gates, spec)
         module = compact(module, architecture)
     module.eval().requires_grad_(False)
     return Loaded(spec, card, module, gates, architecture, count_macs(card.geometry).total, stored)
+
+
+def _choose(module: SinglePathViT, gates: Gates, spec: ModelSpec) -> Architecture:
+    """The architecture that a single-path model runs: of its budget, or of the calibrated budget next below it.
+
+    Without a budget: the gates' own decisions, or the largest calibrated budget.
+
+    Raises:
+        InputError: If the budget is below what can be reached, or below all that the model was trained for.
+    """
+    if not module.budgets:
+        return settled(gates) if spec.budget is None else derive(gates, spec.budget)
+    dense = count_macs(gates.geometry).total
+    asked = dense if spec.budget is None else spec.budget
+    fitting = [i for i, share in enumerate(module.budgets) if share * dense <= asked * (1 + 1e-9)]
+    if not fitting:
+        least = module.budgets[0]
+        raise InputError(
+            f"{spec.name} was trained to work from {least:.0%} of the dense MACs on ({least * dense / 1e9:.4g} GMACs); "
+            f"ask for that or more."
+        )
+    use_budget(module, fitting[-1])
+    return derive(gates, module.budgets[fitting[-1]] * dense)
 
 
 def _set_decision(module: SoftTokenViT, spec: ModelSpec, card: ModelCard) -> None:

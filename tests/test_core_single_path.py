@@ -1,6 +1,7 @@
 """Single-path pruning: gates, the convolutions inside the attention, deriving by budget, and the compact form."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,17 +9,20 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.config import Geometry
+from core.checkpoints import SinglePathCard, save_checkpoint
+from core.config import Geometry, ModelSpec
 from core.errors import InputError
 from core.macs import count_macs
+from core.registry import load
 from core.results import Gates
 from core.single_path import mixer as mix
+from core.single_path.calibrate import calibrate, norms_of, use_budget
 from core.single_path.compact import compact, derived_gating
 from core.single_path.derive import budget_range, derive, gates_of, settled
 from core.single_path.gates import is_open, nest, sample_open, stop_below
 from core.single_path.model import SinglePathViT, gated_mixer
 from core.single_path.search import expected_macs
-from tests.tiny import TINY, backbone, images, single_path_model
+from tests.tiny import CARD, TINY, backbone, images, single_path_model
 
 COST = {"skip": 0, "conv1x1": 1, "conv3x3": 2, "msa": 3}
 
@@ -229,3 +233,47 @@ def test_compact_leaves_the_search_form_as_it_was() -> None:
     before = {key: value.clone() for key, value in model.state_dict().items()}
     compact(model, derive(gates_of(model, TINY), 0.4 * count_macs(TINY).total))
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+
+
+# Any budget
+
+
+@torch.no_grad()
+def test_calibrated_statistics_are_those_of_the_batches_at_that_budget() -> None:
+    plain = single_path_model()
+    model = SinglePathViT(plain.backbone, plain.alpha, (0.4, 0.8))
+    model.paths.load_state_dict(plain.paths.state_dict())
+    before = model.paths[0].bn_3x3.running_mean.clone()
+    batches = [images(6, seed) for seed in (1, 2)]
+    calibrate(model, TINY, batches)
+    assert torch.equal(model.paths[0].bn_3x3.running_mean, before), "the model's own statistics were lost"
+    for index, share in enumerate(model.budgets):
+        architecture = derive(gates_of(model, TINY), share * count_macs(TINY).total)
+        block = next(i for i, mixer in enumerate(architecture.mixers) if mixer.startswith("conv"))
+        kind = 0 if architecture.mixers[block] == "conv3x3" else 1
+        seen = []
+        norm = norms_of(model.paths[block])[kind]
+        hook = norm.register_forward_pre_hook(lambda module, args, seen=seen: seen.append(args[0]))
+        for batch in batches:
+            use_budget(model, index)
+            model(batch, derived_gating(architecture, batch.device))
+        hook.remove()
+        mean = torch.stack([x.mean(dim=(0, 2, 3)) for x in seen]).mean(dim=0)
+        var = torch.stack([x.var(dim=(0, 2, 3)) for x in seen]).mean(dim=0)
+        torch.testing.assert_close(model.calibrated[index, block, kind, 0], mean, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(model.calibrated[index, block, kind, 1], var, atol=1e-5, rtol=1e-4)
+
+
+def test_a_budget_between_two_calibrated_ones_runs_at_the_lower(tmp_path) -> None:
+    plain = single_path_model()
+    model = SinglePathViT(plain.backbone, plain.alpha, (0.4, 0.8))
+    model.paths.load_state_dict(plain.paths.state_dict())
+    calibrate(model, TINY, [images(6)])
+    path = tmp_path / "any.safetensors"
+    save_checkpoint(path, model, replace(CARD, single_path=SinglePathCard(plain.alpha, True, (0.4, 0.8))))
+    dense = count_macs(TINY).total
+    between = load(ModelSpec(str(path), budget=0.7 * dense))
+    assert between.architecture.asked_macs == pytest.approx(0.4 * dense)
+    assert load(ModelSpec(str(path), budget=0.8 * dense)).architecture.asked_macs == pytest.approx(0.8 * dense)
+    with pytest.raises(InputError, match="from 40% of the dense MACs on"):
+        load(ModelSpec(str(path), budget=0.39 * dense))

@@ -15,12 +15,16 @@ from core.config import Geometry, ModelSpec, Normalisation
 from core.errors import InputError
 from core.evaluate import Runner, dense_runner, paired_difference, random_runner, token_runner
 from core.macs import count_macs
-from core.registry import Loaded, load
-from core.single_path.derive import gates_of, settled
+from core.registry import Loaded, load, read_model
+from core.single_path.calibrate import calibrate as calibrate_budgets
+from core.single_path.calibrate import use_budget
+from core.single_path.compact import compact
+from core.single_path.derive import derive, gates_of, settled
 from core.single_path.model import SinglePathViT
 from core.single_path.search import cost_weight
 from core.soft_tokens.decide import check_keep
 from core.soft_tokens.model import SoftTokenViT
+from core.training.budgets import BudgetStep
 from core.training.data import class_folders, class_names, match_folders, read_class_list, split_root
 from core.training.dense import DenseStep
 from core.training.search import SearchStep, search_groups
@@ -50,10 +54,16 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     )
     train.set_defaults(run=run_train)
 
-    tokens = commands.add_parser("finetune", help="put token selectors into a dense model and train both")
+    tokens = commands.add_parser(
+        "finetune", help="train on: a dense model with token selectors, or a searched model for any budget"
+    )
     add_common(tokens)
     add_loop(tokens, epochs=10, lr=1e-3, mixup=0.0, cutmix=0.0)
-    tokens.add_argument("--model", required=True, help="the dense model: a name or a weights file")
+    tokens.add_argument("--model", required=True, help="a dense or a searched model: a name or a weights file")
+    tokens.add_argument("--teacher", help="for a searched model: the dense model that it came from")
+    tokens.add_argument(
+        "--least", default="30%", help="for a searched model: the smallest budget (default %(default)s)"
+    )
     tokens.add_argument(
         "--selectors", default="3,6,9", help="blocks before which they stand, from 0 (default %(default)s)"
     )
@@ -105,8 +115,10 @@ def run_train(args: argparse.Namespace) -> tuple[dict, str]:
 
 
 def run_finetune(args: argparse.Namespace) -> tuple[dict, str]:
-    """Put selectors into a dense model and train both."""
-    dense, folders = _dense_start(args)
+    """Put selectors into a dense model and train both; or train a searched model on, for any budget."""
+    if args.teacher is not None:
+        return run_any_budget(args)
+    dense, folders = _dense_start(args.model, args.data)
     blocks, targets = numbers(args.selectors, int, "--selectors"), numbers(args.targets, float, "--targets")
     check_keep(targets, len(blocks))
     model = SoftTokenViT(copy.deepcopy(dense.model).requires_grad_(True), blocks)
@@ -143,7 +155,7 @@ def run_finetune(args: argparse.Namespace) -> tuple[dict, str]:
 
 def run_search(args: argparse.Namespace) -> tuple[dict, str]:
     """Put gates into a dense model and learn which to close."""
-    dense, folders = _dense_start(args)
+    dense, folders = _dense_start(args.model, args.data)
     geometry = dense.card.geometry
     budget = parse_budget(args.budget, dense.dense_macs)
     weight = cost_weight(geometry) if args.cost_weight is None else args.cost_weight
@@ -169,21 +181,56 @@ def run_search(args: argparse.Namespace) -> tuple[dict, str]:
     return session.fit(step, create_optimizer_v2(groups, opt="adamw", lr=args.lr), after_epoch)
 
 
+def run_any_budget(args: argparse.Namespace) -> tuple[dict, str]:
+    """Train a searched model on, with a budget drawn at random at each step, and calibrate it for a grid of budgets."""
+    dense, folders = _dense_start(args.teacher, args.data)
+    searched, card = read_model(args.model)
+    if not isinstance(searched, SinglePathViT):
+        raise InputError(f"{args.model} has no gates; give what `search` wrote, or leave --teacher away.")
+    least = parse_budget(args.least, dense.dense_macs) / dense.dense_macs
+    shares = tuple(round(percent / 100, 2) for percent in range(round(100 * least), 101))
+    derive(gates_of(searched, card.geometry), least * dense.dense_macs)  # refuses what cannot be reached
+    model = SinglePathViT(searched.backbone, searched.alpha, shares)
+    model.paths.load_state_dict(searched.paths.state_dict())
+    session = open_session(args, card, folders, hold_out=True)
+    geometry = card.geometry
+
+    def after_epoch(step: BudgetStep, epoch: int) -> dict:
+        last = epoch == args.epochs
+        if last:
+            photos = (images.to(session.accelerator.device) for images, _ in session.held_out_loader())
+            calibrate_budgets(step.model, geometry, photos)
+        found = {}
+        for share in (1.0, 0.75, 0.6, 0.45) if last else ():
+            use_budget(step.model, shares.index(share))
+            chosen = derive(step.gates, share * dense.dense_macs)
+            runner = dense_runner(compact(step.model, chosen), chosen.macs)
+            found[f"val_top1_at_{share:.0%}"] = session.validate(runner).top1
+        done = SinglePathCard(searched.alpha, fit_to_predict=last, budgets=shares)
+        session.save(step.model, replace(card, single_path=done), {"epochs": epoch, "teacher": args.teacher, **found})
+        return found
+
+    step = BudgetStep(model, geometry, dense.model, least=least)
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    optimizer = create_optimizer_v2(trainable, opt="adamw", lr=args.lr, weight_decay=args.weight_decay)
+    return session.fit(step, optimizer, after_epoch)
+
+
 def _search_runner(model: SinglePathViT, macs: int) -> Runner:
     """The search form in evaluation: gates at their own decisions."""
     return dense_runner(model.eval(), macs)
 
 
-def _dense_start(args: argparse.Namespace) -> tuple[Loaded, list[str]]:
+def _dense_start(name: str, data: Path) -> tuple[Loaded, list[str]]:
     """The dense model to start from, and the data's folders in the order of its classes.
 
     Raises:
         InputError: If the model is pruned already.
     """
-    loaded = load(ModelSpec(args.model), download=True)
+    loaded = load(ModelSpec(name), download=True)
     if loaded.method != "dense":
-        raise InputError(f"{args.model} is pruned already; give the dense model that it came from.")
-    folders, _ = match_folders(split_root(args.data, "train"), loaded.card.classes)
+        raise InputError(f"{name} is pruned already; give the dense model that it came from.")
+    folders, _ = match_folders(split_root(data, "train"), loaded.card.classes)
     return loaded, folders
 
 

@@ -1,5 +1,6 @@
 """The search form: a ViT whose blocks hold all candidates in one path, chosen by gates."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -38,17 +39,24 @@ class Gating:
 class SinglePathViT(nn.Module):
     """Backbone and paths. Training: gates are drawn at each step; evaluation: a gate is open above probability 0.5."""
 
-    def __init__(self, backbone: VisionTransformer, alpha: float = 0.01) -> None:
+    def __init__(self, backbone: VisionTransformer, alpha: float = 0.01, budgets: Sequence[float] = ()) -> None:
         """Put gates into a backbone.
 
         Args:
             backbone: The ViT; shared, not copied.
             alpha: Temperature of the head mixing; 0.01 in the release of arXiv:2111.11802 for DeiT.
+            budgets: Shares of the dense MACs for which batch norm statistics are stored, rising; none: only those
+                of the search.
         """
         super().__init__()
         self.backbone = backbone
         self.alpha = alpha
+        self.budgets = tuple(budgets)
         self.paths = nn.ModuleList(Path(block) for block in backbone.blocks)
+        if self.budgets:
+            d = backbone.blocks[0].attn.head_dim
+            stored = torch.zeros(len(self.budgets), len(self.paths), 2, 2, d)  # 3x3 and 1x1; mean and variance
+            self.register_buffer("calibrated", stored)
 
     def forward(self, images: Tensor, gating: Gating | None = None) -> Tensor:
         """Images (B, 3, H, W) to logits (B, C); `gating` replaces the gates' own state."""

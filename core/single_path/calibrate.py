@@ -1,0 +1,63 @@
+"""Batch norm statistics per budget: sub-networks of one set of weights see different inputs in their convolutions."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from core.config import Geometry
+from core.macs import count_macs
+from core.single_path.compact import derived_gating
+from core.single_path.derive import derive, gates_of
+from core.single_path.model import Path, SinglePathViT
+
+
+def norms_of(path: Path) -> tuple[nn.BatchNorm2d, nn.BatchNorm2d]:
+    """The two batch norms of a block, in the order in which statistics are stored."""
+    return path.bn_3x3, path.bn_1x1
+
+
+@torch.no_grad()
+def calibrate(model: SinglePathViT, geometry: Geometry, batches: Iterable[Tensor]) -> None:
+    """Estimate the statistics of every budget of `model.budgets` and store them in the model, in place.
+
+    For each budget: reset the batch norms, average the statistics over all batches, store, and at the end put the
+    model's own back. Only the norms that this budget's architecture runs are estimated.
+
+    Args:
+        model: With `budgets`; left in evaluation mode.
+        geometry: Of the dense model.
+        batches: Images (B, 3, H, W) on the model's device, held-out training photos; walked through per budget.
+
+    Source: Yu and Huang 2019, arXiv:1903.05134, batch norm calibration of shared weights.
+    """
+    gates, dense = gates_of(model, geometry), count_macs(geometry).total
+    batches = list(batches)
+    norms = [norm for path in model.paths for norm in norms_of(path)]
+    own = [(n.running_mean.clone(), n.running_var.clone(), n.momentum) for n in norms]
+    model.eval()
+    for index, share in enumerate(model.budgets):
+        gating = derived_gating(derive(gates, share * dense), batches[0].device)
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # a plain average over the batches
+            norm.train()
+        for images in batches:
+            model(images, gating)
+        model.calibrated[index] = torch.stack([torch.stack((n.running_mean, n.running_var)) for n in norms]).unflatten(
+            0, (-1, 2)
+        )
+    for norm, (mean, var, momentum) in zip(norms, own, strict=True):
+        norm.running_mean.copy_(mean)
+        norm.running_var.copy_(var)
+        norm.momentum = momentum
+    model.eval()
+
+
+@torch.no_grad()
+def use_budget(model: SinglePathViT, index: int) -> None:
+    """Put the stored statistics of `model.budgets[index]` into the batch norms, in place."""
+    for path, stored in zip(model.paths, model.calibrated[index], strict=True):
+        for norm, (mean, var) in zip(norms_of(path), stored, strict=True):
+            norm.running_mean.copy_(mean)
+            norm.running_var.copy_(var)

@@ -1,0 +1,43 @@
+"""The any-budget recipe: the weights of a searched model trained on, with a budget drawn at random at each step."""
+
+import torch
+from torch import Tensor, nn
+
+from core.config import Geometry
+from core.macs import count_macs
+from core.single_path.compact import derived_gating
+from core.single_path.derive import derive, gates_of
+from core.single_path.model import SinglePathViT
+from core.training.objectives import Frozen, distilled_task_loss
+
+
+class BudgetStep(nn.Module):
+    """One training step at one random budget; gates stand still, so a budget is the same sub-network every time."""
+
+    def __init__(
+        self,
+        model: SinglePathViT,
+        geometry: Geometry,
+        teacher: nn.Module,
+        *,
+        least: float,
+        smoothing: float = 0.1,
+    ) -> None:
+        """Args: `model` from a search; `teacher` is the dense model; `least` is the smallest share of dense MACs."""
+        super().__init__()
+        self.model = model
+        self.teacher = Frozen(teacher)
+        self.least = least
+        self.smoothing = smoothing
+        self.dense_macs = count_macs(geometry).total
+        self.gates = gates_of(model, geometry)
+        for path in model.paths:
+            path.mixer_logits.requires_grad_(False)
+            path.ffn_logits.requires_grad_(False)
+
+    def forward(self, images: Tensor, targets: Tensor, epoch: float) -> tuple[Tensor, dict[str, float]]:
+        """Loss, scalar, and the budget's share, for images (B, 3, H, W); `epoch` is not used."""
+        share = float(torch.empty(()).uniform_(self.least, 1.0))
+        gating = derived_gating(derive(self.gates, share * self.dense_macs), images.device)
+        logits = self.model(images, gating)
+        return distilled_task_loss(logits, targets, self.smoothing, self.teacher, images), {"share": share}
