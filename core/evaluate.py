@@ -105,15 +105,17 @@ def evaluate(
     )
 
 
-def paired_difference(first: Evaluation, second: Evaluation) -> tuple[float, float]:
+def paired_difference(first: Evaluation, *second: Evaluation) -> tuple[float, float]:
     """Top-1 of `first` minus that of `second` on the same photos, and the half-width of its 95 % interval, as shares.
 
-    The normal approximation to the mean of the paired differences, 1.96 s / sqrt(n).
+    Several `second` are draws of one random model, and averaged per photo. The normal approximation to the mean of
+    the paired differences, 1.96 s / sqrt(n).
 
     Raises:
         ValueError: If they saw different numbers of photos.
     """
-    if first.images != second.images:
-        raise ValueError(f"{first.images} and {second.images} photos are no pairs")
-    difference = torch.tensor(first.correct, dtype=torch.float64) - torch.tensor(second.correct, dtype=torch.float64)
+    if any(first.images != other.images for other in second):
+        raise ValueError(f"{first.images} and {[other.images for other in second]} photos are no pairs")
+    rival = torch.tensor([other.correct for other in second], dtype=torch.float64).mean(dim=0)
+    difference = torch.tensor(first.correct, dtype=torch.float64) - rival
     return float(difference.mean()), float(1.96 * difference.std() / len(difference) ** 0.5)

@@ -84,11 +84,14 @@ class Session:
 
     def validate(self, runner: Runner) -> Evaluation:
         """Evaluate on the validation photos, over all processes."""
-        return self._evaluate(runner, self.validation)
-
-    def on_held_out(self, runner: Runner) -> Evaluation:
-        """Evaluate on the held-out training photos; each process sees all of them."""
-        return self._evaluate(runner, self.held_out_loader(), gather=lambda parts: parts)
+        device, geometry = self.accelerator.device, self.card.geometry
+        return evaluate(
+            runner,
+            ((images.to(device), labels.to(device)) for images, labels in self.validation),
+            dense_macs=count_macs(geometry).total,
+            patches=geometry.patches,
+            gather=self.accelerator.gather_for_metrics,
+        )
 
     def held_out_loader(self) -> DataLoader:
         """The held-out photos.
@@ -99,18 +102,6 @@ class Session:
         if self.held is None:
             raise ValueError("this command holds no photos out")
         return self.held
-
-    def _evaluate(self, runner: Runner, loader: DataLoader, gather: Callable | None = None) -> Evaluation:
-        device = self.accelerator.device
-        geometry = self.card.geometry
-        batches = ((images.to(device), labels.to(device)) for images, labels in loader)
-        return evaluate(
-            runner,
-            batches,
-            dense_macs=count_macs(geometry).total,
-            patches=geometry.patches,
-            gather=gather or self.accelerator.gather_for_metrics,
-        )
 
     def save(self, module: nn.Module, card: ModelCard, reached: dict) -> None:
         """Write the run's weights, with how they were trained; the main process does."""
