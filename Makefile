@@ -8,6 +8,7 @@
 PYTHONS := $(or $(PYTHON),python3.13 python3.12 python3.11 python3.14 python3 python)
 VENV_PYTHON := .venv/bin/python
 READY := .venv/requirements.installed
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 
 # Idle threads sleep instead of spinning: on few cores, spinning ones make a model run fifty times slower.
 export OMP_WAIT_POLICY := PASSIVE
@@ -35,15 +36,20 @@ endif
 $(READY): requirements.txt
 	@rm -f $@; \
 	$(VENV_PYTHON) -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && exit 0; \
-	for python in $(PYTHONS); do \
-		"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
-		recent=$$python; \
-		"$$python" -c 'import ensurepip, venv' 2>/dev/null || continue; \
-		echo "Making .venv with $$("$$python" --version)."; \
-		exec "$$python" -m venv --clear .venv; \
+	for attempt in 1 2; do \
+		for python in $(PYTHONS); do \
+			"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
+			recent=$$python; \
+			"$$python" -c 'import ensurepip, venv' 2>/dev/null || continue; \
+			echo "Making .venv with $$("$$python" --version)."; \
+			exec "$$python" -m venv --clear .venv; \
+		done; \
+		[ -n "$$recent" ] && [ $$attempt = 1 ] && command -v apt-get >/dev/null || break; \
+		echo "Python's venv module is missing; installing Debian's python3-venv."; \
+		$(AS_ROOT) apt-get update && $(AS_ROOT) apt-get install -y python3-venv || break; \
 	done; \
 	if [ -n "$$recent" ]; then \
-		echo "Python's venv module is missing: apt install python3-venv, then run make again." >&2; \
+		echo "Python's venv module is missing: install it (apt install python3-venv), then run make again." >&2; \
 	else \
 		echo "Prunescope needs Python 3.11 or later, and there is none here (tried: $(PYTHONS))." >&2; \
 	fi; \

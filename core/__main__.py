@@ -29,7 +29,10 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         say("\nstopped")
         return 130
-    emit(result, text, as_json=args.json)
+    try:
+        emit(result, text, as_json=args.json)
+    except BrokenPipeError:  # whoever read stdout (such as `head`) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

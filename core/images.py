@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from core.checkpoints import ModelCard
+from core.cards import ModelCard
 from core.errors import InputError
 from core.training.data import eval_transform
 

@@ -194,3 +194,17 @@ class Gates:
         depth, hidden = self.geometry.depth, self.geometry.ffn_hidden
         if self.mixer_logits.shape != (depth, 3) or self.ffn_logits.shape != (depth, hidden):
             raise ValueError(f"gates {self.mixer_logits.shape}, {self.ffn_logits.shape} for {depth} blocks of {hidden}")
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One evaluation that was recorded beside a model."""
+
+    model: str
+    setting: str
+    """As on the command line, such as "--keep 0.5,0.3,0.2"; empty for the model's own."""
+    top1: float
+    top5: float
+    mean_macs: float
+    dense_macs: int
+    images: int

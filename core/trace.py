@@ -3,9 +3,9 @@
 import torch
 from PIL import Image
 
+from core.checkpoints import Loaded
 from core.images import to_tensor
 from core.macs import count_macs
-from core.registry import Loaded
 from core.results import MacCount, Prediction, TokenTrace
 from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.stages import image_macs, tokens_per_block

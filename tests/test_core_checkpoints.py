@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from core.backbones import deit
-from core.checkpoints import (
+from core.cards import (
     SelectorCard,
     SinglePathCard,
     card_from_json,
@@ -17,10 +17,10 @@ from core.checkpoints import (
     read_checkpoint,
     save_checkpoint,
 )
+from core.checkpoints import load, load_model
 from core.config import Geometry, ModelSpec
 from core.errors import InputError
 from core.macs import count_macs
-from core.registry import load, load_model
 from tests.tiny import CARD, TINY, backbone, images, single_path_model, token_model
 
 TOKENS = replace(CARD, selectors=SelectorCard((1, 2, 3), (0.7, 0.5, 0.3), True), training={"epochs": 3})
@@ -138,7 +138,7 @@ def test_a_model_of_timm_that_cannot_be_pruned_is_refused_or_not_here(name) -> N
 
 
 def test_weights_that_are_not_here_say_so_at_once(monkeypatch) -> None:
-    monkeypatch.setattr("core.registry.try_to_load_from_cache", lambda repo, file: None)
+    monkeypatch.setattr("core.checkpoints.try_to_load_from_cache", lambda repo, file: None)
     with pytest.raises(InputError, match="not on this machine"):
         load(ModelSpec("deit_small_patch16_224"))
 

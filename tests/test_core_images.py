@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from core.checkpoints import ModelCard
+from core.cards import ModelCard
 from core.config import Geometry, Normalisation
 from core.errors import InputError
 from core.images import MAX_SIDE, limit_aspect, model_view, open_photo, to_tensor

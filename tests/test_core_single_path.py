@@ -9,11 +9,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.checkpoints import SinglePathCard, save_checkpoint
+from core.cards import SinglePathCard, save_checkpoint
+from core.checkpoints import load
 from core.config import Geometry, ModelSpec
 from core.errors import InputError
 from core.macs import count_macs
-from core.registry import load
 from core.results import Gates
 from core.single_path import mixer as mix
 from core.single_path.calibrate import calibrate, norms_of, use_budget

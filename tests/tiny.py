@@ -8,7 +8,7 @@ from PIL import Image
 from timm.models.vision_transformer import VisionTransformer
 
 from core.backbones import deit
-from core.checkpoints import ModelCard
+from core.cards import ModelCard
 from core.config import Geometry, Normalisation
 from core.results import ClassName
 from core.single_path.model import SinglePathViT

@@ -125,3 +125,12 @@ def classify(model: VisionTransformer, tokens: Tensor) -> Tensor:
     """Tokens (B, T, D) after the last block to logits (B, C); reads the prefix tokens only."""
     prefix = tokens[:, : model.num_prefix_tokens]
     return model.forward_head(model.norm(prefix))
+
+
+def class_attention(attn: Attention, x: Tensor, prefix: int) -> Tensor:
+    """Attention of the class token on every patch, mean over heads, (B, N), from normalised tokens (B, T, D)."""
+    batch, tokens, _ = x.shape
+    qkv = attn.qkv(x).reshape(batch, tokens, 3, attn.num_heads, attn.head_dim)
+    q, k = attn.q_norm(qkv[:, :1, 0].transpose(1, 2)), attn.k_norm(qkv[:, :, 1].transpose(1, 2))
+    scores = (q * attn.scale) @ k.transpose(-2, -1)  # (B, H, 1, T)
+    return scores.float().softmax(dim=-1)[:, :, 0, prefix:].mean(dim=1)

@@ -6,13 +6,15 @@ from pathlib import Path
 
 from torch.utils.data import DataLoader
 
+from core.checkpoints import Loaded, list_models, load, to_device
 from core.commands.shared import Progress, add_common, numbers, parse_budget, pick_device, say
 from core.config import ModelSpec
 from core.errors import InputError
 from core.evaluate import Runner, dense_runner, evaluate, token_runner
 from core.images import open_photo, to_tensor
 from core.latency import measure_latency
-from core.registry import Loaded, list_models, load, to_device
+from core.recorded import add_row
+from core.results import Recorded
 from core.soft_tokens.model import SoftTokenViT
 from core.trace import macs_of, predict, trace_tokens
 from core.training.data import eval_transform, match_folders, photos, split_root
@@ -41,6 +43,7 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     evaluate_.add_argument("--data", type=Path, required=True, help="ImageFolder root; its val folder if it has one")
     evaluate_.add_argument("--batch", type=int, default=64)
     evaluate_.add_argument("--workers", type=int, default=2)
+    evaluate_.add_argument("--record", type=Path, help="also keep the result in this file, as the app reads it")
     evaluate_.set_defaults(run=run_evaluate)
 
 
@@ -61,6 +64,12 @@ def _spec(args: argparse.Namespace) -> ModelSpec:
         dense = load(ModelSpec(args.model), weights=False).dense_macs
         spec = replace(spec, budget=parse_budget(args.budget, dense))
     return spec
+
+
+def _setting(args: argparse.Namespace) -> str:
+    """The settings as they stand on the command line; empty for the model's own."""
+    given = {"--budget": args.budget, "--keep": args.keep, "--threshold": args.threshold}
+    return " ".join(f"{flag} {value}" for flag, value in given.items() if value is not None)
 
 
 def _load(args: argparse.Namespace) -> Loaded:
@@ -185,6 +194,9 @@ def run_evaluate(args: argparse.Namespace) -> tuple[dict, str]:
         on_batch=lambda done: line.show(f"{done} of {len(dataset)} photos"),
     )
     line.clear()
+    if args.record is not None:
+        cost = (found.mean_macs, found.dense_macs, found.images)
+        add_row(args.record, Recorded(args.model, _setting(args), found.top1, found.top5, *cost))
     result = {"model": args.model, "data": str(args.data), **asdict(found)}
     result = {key: value for key, value in result.items() if key not in ("correct", "mean_kept")}
     text = (

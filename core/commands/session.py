@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from core.checkpoints import ModelCard, save_checkpoint
+from core.cards import ModelCard, save_checkpoint
 from core.commands.shared import Progress, duration, say
 from core.errors import InputError
 from core.evaluate import Runner, evaluate

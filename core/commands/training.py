@@ -8,14 +8,14 @@ from pathlib import Path
 from timm.optim import create_optimizer_v2
 
 from core.backbones import deit
-from core.checkpoints import ModelCard, SelectorCard, SinglePathCard
+from core.cards import ModelCard, SelectorCard, SinglePathCard
+from core.checkpoints import Loaded, load, read_model
 from core.commands.session import add_loop, open_session
 from core.commands.shared import add_common, numbers, parse_budget
 from core.config import Geometry, ModelSpec, Normalisation
 from core.errors import InputError
 from core.evaluate import Runner, dense_runner, paired_difference, random_runner, token_runner
 from core.macs import count_macs
-from core.registry import Loaded, load, read_model
 from core.single_path.calibrate import calibrate as calibrate_budgets
 from core.single_path.calibrate import use_budget
 from core.single_path.compact import compact
@@ -147,7 +147,7 @@ def run_finetune(args: argparse.Namespace) -> tuple[dict, str]:
             "trained": card.selectors.trained,
         }
 
-    step = TokenStep(model, dense.model, settings, args.epochs)
+    step = TokenStep(model, dense.model, settings)
     groups = token_groups(
         model, lr=args.lr, backbone_lr=args.backbone_lr, weight_decay=args.weight_decay, wait=args.wait_epochs
     )

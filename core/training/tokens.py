@@ -1,9 +1,10 @@
 """The token recipe: selectors put into a dense model and trained with it, so that their decisions mean something.
 
 The published recipe (Gumbel noise, ratio loss on the sampled share) is met by a keep probability equal to the target
-for every patch; then the ranking means nothing. Here decisions are deterministic and compare the patches of one photo:
-half of the steps keep the k best patches for a random schedule, half take the selector's own decision under the ratio
-loss; the gradient reaches a dropped patch through the attention mask.
+for every patch; then the ranking means nothing. Here nothing is sampled. A selector learns to tell, photo by photo,
+which patches the dense model's class token will look at in the blocks to come; the backbone learns to work with what
+those decisions leave: mostly the k best patches for a schedule drawn at random, else the selector's own decision,
+whose threshold is pulled to the target. What was tried, and what it gave, is in assets/models.md.
 """
 
 from dataclasses import dataclass
@@ -12,13 +13,16 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from timm.optim import param_groups_weight_decay
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.utils.data import DataLoader
 
-from core.soft_tokens.decide import keep_count, own_decision, top_k
+from core.backbones import deit
+from core.soft_tokens.decide import keep_count, own_decision, top_share
 from core.soft_tokens.losses import ratio_loss, straight_through, token_distillation
-from core.soft_tokens.masked import SoftDecide, masked_forward
+from core.soft_tokens.masked import masked_forward
 from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.selector import Scores, shift_margin
+from core.soft_tokens.stages import Stage
 from core.training.objectives import Frozen, distillation, task_loss
 
 
@@ -28,111 +32,100 @@ class TokenSettings:
 
     targets: tuple[float, ...]
     """Share of the original patches alive after each selector."""
-    ratio_weight: float = 2.0
     distill_weight: float = 0.5
     token_weight: float = 0.5
-    temperature: float = 1.0
-    """Of the straight-through gradient; halves over the run."""
+    ratio_weight: float = 2.0
+    rank_weight: float = 1.0
+    own_share: float = 0.3
+    """Share of the steps that take the selectors' own decisions."""
     smoothing: float = 0.1
-    noise: float = 1.0
-    """Logistic noise on the ranking, fading to 0 over the first half of the run: tries patches that rank low."""
 
 
 class DenseTeacher(nn.Module):
-    """A dense ViT that also gives its last patch tokens."""
+    """A dense ViT that also tells where its class token looks."""
 
-    def __init__(self, model: VisionTransformer) -> None:
-        """Args: `model` is used as it is."""
+    def __init__(self, model: VisionTransformer, blocks: tuple[int, ...]) -> None:
+        """Args: `model` is used as it is; a selector stands before each of `blocks`."""
         super().__init__()
         self.model = model
+        self.blocks = blocks
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (B, C) and normalised patch tokens (B, N, D)."""
-        tokens = self.model.forward_features(images)
-        return self.model.forward_head(tokens), tokens[:, self.model.num_prefix_tokens :]
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Logits (B, C), normalised patch tokens (B, N, D), and per selector the attention to come, (B, N).
+
+        The attention of the class token on each patch, mean over heads and over all blocks behind the selector's.
+        """
+        prefix = self.model.num_prefix_tokens
+        x, attention = deit.embed(self.model, images), []
+        for block in self.model.blocks:
+            attention.append(deit.class_attention(block.attn, block.norm1(x), prefix))
+            x = block(x)
+        x = self.model.norm(x)
+        behind = [torch.stack(attention[min(at + 1, len(attention) - 1) :]).mean(dim=0) for at in self.blocks]
+        return self.model.forward_head(x), x[:, prefix:], behind
 
 
 class TokenStep(nn.Module):
     """One training step of a model with selectors, distilled from the dense model it came from."""
 
-    def __init__(self, model: SoftTokenViT, teacher: VisionTransformer, settings: TokenSettings, epochs: int) -> None:
-        """Args: `model` learns; `teacher` is the dense model, frozen; `epochs` is the length of the run."""
+    def __init__(self, model: SoftTokenViT, teacher: VisionTransformer, settings: TokenSettings) -> None:
+        """Args: `model` learns; `teacher` is the dense model, frozen."""
         super().__init__()
         self.model = model
-        self.teacher = Frozen(DenseTeacher(teacher))
+        self.teacher = Frozen(DenseTeacher(teacher, model.blocks))
         self.settings = settings
-        self.epochs = epochs
 
     def forward(self, images: Tensor, targets: Tensor, epoch: float) -> tuple[Tensor, dict[str, float]]:
-        """Loss, scalar, and what to log, for images (B, 3, H, W) and labels (B,)."""
-        cfg = self.settings
-        progress = epoch / self.epochs
-        temperature = cfg.temperature * 0.5**progress
-        noise = cfg.noise * max(0.0, 1 - 2 * progress)
-        own = bool(torch.rand(()) < 0.5)
-        if own:
-            shares = list(cfg.targets)
-            decide, kept = own_soft(temperature, noise)
-        else:
-            shares = random_schedule(cfg.targets)
-            decide, kept = top_soft(
-                shares, images.shape, self.model.backbone.patch_embed.num_patches, temperature, noise
-            )
+        """Loss, scalar, and what to log, for images (B, 3, H, W) and labels (B,); `epoch` is not used."""
+        cfg, model = self.settings, self.model
+        reference, reference_tokens, attention = self.teacher(images)
+        own = bool(torch.rand(()) < cfg.own_share)
+        patches = model.backbone.patch_embed.num_patches
+        decide = own_decision if own else top_share(random_schedule(cfg.targets), patches)
         logits, tokens, stages = masked_forward(
-            self.model.backbone, self.model.by_block(), images, decide, self.model.packaging
+            model.backbone,
+            model.by_block(),
+            images,
+            lambda stage, scores, alive: decide(stage, scores, alive > 0).float(),
+            model.packaging,
         )
-        teacher_logits, teacher_tokens = self.teacher(images)
-        loss = task_loss(logits, targets, cfg.smoothing)
-        loss = loss + cfg.distill_weight * distillation(logits, teacher_logits)
-        loss = loss + cfg.token_weight * token_distillation(tokens, teacher_tokens, stages[-1].kept)
-        ratio = ratio_loss(kept, shares)
-        loss = loss + cfg.ratio_weight * ratio
-        return loss, {"ratio_loss": float(ratio.detach())}
+        loss = task_loss(logits, targets, cfg.smoothing) + cfg.distill_weight * distillation(logits, reference)
+        loss = loss + cfg.token_weight * token_distillation(tokens, reference_tokens, stages[-1].kept)
+        rank = rank_loss(stages, attention, cfg.targets)
+        loss = loss + cfg.rank_weight * rank
+        if own:
+            margins = [stage.scores.margin for stage in stages]
+            kept = [straight_through(m, 0.0, 1.0, stage.kept) for m, stage in zip(margins, stages, strict=True)]
+            loss = loss + cfg.ratio_weight * ratio_loss(kept, list(cfg.targets))
+        return loss, {"rank_loss": float(rank.detach())}
+
+
+def rank_loss(stages: list[Stage], attention: list[Tensor], targets: tuple[float, ...]) -> Tensor:
+    """Binary cross entropy of each selector's margins against what the dense model will look at, mean over selectors.
+
+    The patches to keep are the `targets` share of each photo with the most attention, so patches are compared within
+    one photo, and a keep probability is the chance of being among them.
+
+    Args:
+        stages: Of a masked run, with scores.
+        attention: Per selector (B, N).
+        targets: Per selector, share of the original patches.
+    """
+    terms = []
+    alive = torch.ones_like(stages[0].kept)
+    for stage, looked_at, share in zip(stages, attention, targets, strict=True):
+        count = keep_count(share, looked_at.shape[1])
+        wanted = torch.zeros_like(looked_at).scatter(1, looked_at.topk(count, dim=1).indices, 1.0)
+        weight = alive / alive.sum().clamp(min=1)  # nothing alive in the whole batch: nothing to learn from
+        terms.append(functional.binary_cross_entropy_with_logits(stage.scores.margin, wanted, weight, reduction="sum"))
+        alive = stage.kept
+    return torch.stack(terms).mean()
 
 
 def random_schedule(targets: tuple[float, ...]) -> list[float]:
-    """A keep schedule drawn around the targets: from half of each up to where nothing much is dropped, never rising."""
+    """A keep schedule drawn around the targets, from about half of each up to where little is dropped, never rising."""
     power = float(torch.empty(()).uniform_(0.25, 1.6))
     return [target**power for target in targets]
-
-
-def top_soft(
-    shares: list[float], shape: torch.Size, patches: int, temperature: float, noise: float
-) -> tuple[SoftDecide, list[Tensor]]:
-    """Keep the k best patches of each photo; also the list in which the decisions collect, a (B, N) per stage."""
-    collected: list[Tensor] = []
-
-    def decide(stage: int, scores: Scores, alive: Tensor) -> Tensor:
-        value = scores.logits[..., 0]
-        count = keep_count(shares[stage], patches)
-        tried = _noisy(value, noise)
-        kept = top_k(tried, alive > 0, count)
-        threshold = tried.detach().masked_fill(~kept, float("inf")).amin(dim=1, keepdim=True)
-        collected.append(straight_through(tried, threshold, temperature, kept))
-        return collected[-1]
-
-    return decide, collected
-
-
-def own_soft(temperature: float, noise: float) -> tuple[SoftDecide, list[Tensor]]:
-    """The selector's own decision; also the list in which the decisions collect, a (B, N) per stage."""
-    collected: list[Tensor] = []
-
-    def decide(stage: int, scores: Scores, alive: Tensor) -> Tensor:
-        value = _noisy(scores.margin, noise)
-        kept = straight_through(value, 0.0, temperature, (value >= 0) & (alive > 0)) * alive
-        collected.append(kept)
-        return kept
-
-    return decide, collected
-
-
-def _noisy(value: Tensor, scale: float) -> Tensor:
-    """`value` plus logistic noise."""
-    if scale == 0:
-        return value
-    uniform = torch.rand_like(value).clamp(1e-6, 1 - 1e-6)
-    return value + scale * (uniform.log() - (-uniform).log1p())
 
 
 @torch.inference_mode()

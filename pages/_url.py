@@ -1,0 +1,48 @@
+"""Settings in the URL: one name, one meaning; what a link or another page says is checked before a widget gets it."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import streamlit as st
+
+
+def bring(key: str, default: Any, fits: Callable[[str], Any]) -> Any:
+    """Before a widget with `bind`: put right what a link or another page says, where it is not possible here.
+
+    Args:
+        key: Of the widget and in the URL.
+        default: Where nothing else fits.
+        fits: Text to the value that the widget gets, or None if it is none.
+
+    Returns:
+        What the widget takes as its own default: None where its value was set here, since Streamlit allows only one.
+    """
+    ours = key in st.session_state
+    held = st.session_state[key] if ours else st.query_params.get(key)
+    if held is None:
+        return default
+    value = fits(str(held))
+    if value == held or (
+        value is not None and not ours and not isinstance(value, str)
+    ):  # numbers: Streamlit reads them
+        return default
+    st.session_state[key] = default if value is None else value
+    return None
+
+
+def one_of(names: Sequence[str]) -> Callable[[str], str | None]:
+    """For `bring`: a text that is one of `names`."""
+    return lambda text: text if text in names else None
+
+
+def number(low: float, high: float) -> Callable[[str], float | None]:
+    """For `bring`: a number, clamped; a whole one where `low` is."""
+
+    def fits(text: str) -> float | None:
+        try:
+            value = float(text)
+        except ValueError:
+            return None
+        return None if value != value else type(low)(min(high, max(low, value)))
+
+    return fits

@@ -1,0 +1,115 @@
+"""What can a Vision Transformer do without?"""
+
+import streamlit as st
+
+from core.config import ModelSpec
+from pages import _pickers, _shared
+from viz.predictions import agreement
+from viz.theme import percent
+from viz.tokens import pruned_photo, stage_sentence
+
+_shared.guard("pages/home.py")
+
+st.title("What can a Vision Transformer do without?")
+st.markdown(
+    "**Soft token pruning** lets small selectors look at each photo and keep only the patches that matter; the others "
+    "are folded into a package.  \n**Single-path pruning** turns each attention layer into attention, a convolution "
+    "read out of the attention's own weights, or nothing, until a budget fits."
+)
+
+pruned = next((entry.name for entry in _shared.models() if entry.method == "tokens" and entry.available), None)
+if pruned is None:
+    st.info("The bundled weights are not in assets/ yet, so there is nothing to show here.", icon=":material/info:")
+else:
+    spec, image_id = ModelSpec(pruned), f"sample:{_shared.samples()[0].id}"
+    with _shared.clear_errors():
+        trace = _shared.token_trace(spec, image_id)
+        dense = _shared.dense_of(pruned)
+        said = _shared.prediction(ModelSpec(dense), image_id) if dense else None
+        photo = _shared.view(spec, image_id)
+    last = len(trace.blocks)
+    left, right = st.columns([3, 2], gap="medium", vertical_alignment="center")
+    with left, st.grid(2, min_column_width=250):
+        st.image(pruned_photo(photo, trace, 0), width="stretch", output_format="JPEG", alt="The sample photo")
+        st.image(
+            pruned_photo(photo, trace, last), width="stretch", output_format="JPEG", alt=stage_sentence(trace, last)
+        )
+    with right:
+        _shared.weights_badge(spec)
+        with st.grid(3, min_column_width=90):
+            st.metric(
+                "Tokens",
+                percent(trace.tokens[-1] / trace.tokens[0]),
+                help="In the last block, share of the dense model's",
+            )
+            st.metric(
+                "MACs", percent(trace.macs.total / trace.dense_macs), help="Multiply-adds of this photo, share of dense"
+            )
+            if said is not None:
+                st.metric("Answer", "same" if agreement(said, trace.prediction).same_top1 else "different")
+        st.markdown(
+            f"Computed just now: {stage_sentence(trace, last)} The pruned model says "
+            f"**{trace.prediction.top(1)[0].label}**"
+            + (f", the dense one **{said.top(1)[0].label}**." if said else ".")
+        )
+        st.page_link(
+            "pages/tokens.py",
+            label="**Try it with your own photo**",
+            icon=":material/add_photo_alternate:",
+            query_params={"pic": _pickers.UPLOAD},
+        )
+
+st.subheader("Three views to start with")
+with st.grid(3, border=True, min_column_width=260):
+    cards = (
+        (
+            "pages/tokens.py",
+            "Watch patches leave",
+            "Each of three selectors keeps 70 % of what reaches it.",
+            {"method": "Keep ratio", "keep": "0.7"},
+        ),
+        (
+            "pages/architecture.py",
+            "Halve the network",
+            "What every block becomes when half of the multiply-adds must go.",
+            {"budget": "50"},
+        ),
+        (
+            "pages/compare.py",
+            "Push it until it breaks",
+            "Dense against a model that keeps 40 % at each selector.",
+            {"b": f"{pruned or 'bundled-tokens'}, keep 40 %"},
+        ),
+    )
+    for path, title, text, query in cards:
+        with st.container():
+            st.page_link(path, label=f"**{title}**", query_params=query)
+            st.markdown(text)
+
+methods, private = st.columns(2, gap="medium")
+with methods:
+    st.subheader("Where paper, release and Prunescope differ")
+    st.markdown(
+        "- The release samples the keep decision at random, even when testing; here a model decides the same way each "
+        "time, and a selector counts as trained only if that decision meets its target and beats random dropping.\n"
+        "- The release has three formulas for the package token; here it is the mean of the dropped patches, weighted "
+        "by their keep scores.\n"
+        "- Pruned patches really leave the computation, a different number for each photo; nothing is only masked.\n"
+        "- The released searches end 4 to 40 % above the budget they were given; here a budget is never exceeded.\n"
+        "- We count multiply-adds (MACs); papers write FLOPs for the same count."
+    )
+    st.subheader("Reading")
+    st.markdown(
+        "- He et al., *Pruning Self-attentions into Convolutional Layers in Single Path*, TPAMI 2024, "
+        "[arXiv:2111.11802](https://arxiv.org/abs/2111.11802)\n"
+        "- Kong et al., *SPViT: Enabling Faster Vision Transformers via Soft Token Pruning*, ECCV 2022, "
+        "[arXiv:2112.13890](https://arxiv.org/abs/2112.13890)"
+    )
+with private:
+    st.subheader("Your pictures")
+    st.markdown(
+        "An uploaded picture stays in the memory of your session on this server: it is never written to disk, never "
+        "part of a link, seen by nobody else, and gone when you close the tab or press *Forget it*."
+    )
+    st.subheader("Sample pictures")
+    st.markdown("\n".join(f"- {s.title}: {s.credit}, {s.licence}" for s in _shared.samples()))

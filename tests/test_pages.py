@@ -1,0 +1,236 @@
+"""Each page under AppTest, entered through app.py, with tiny models in a folder of their own."""
+
+import dataclasses
+import io
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import streamlit as st
+import torch
+from PIL import Image
+from streamlit.testing.v1 import AppTest
+
+from core import checkpoints, recorded
+from core.cards import ModelCard, SelectorCard, SinglePathCard, save_checkpoint
+from core.config import Geometry, Normalisation
+from core.results import ClassName
+
+ROOT = Path(__file__).resolve().parent.parent
+FIRST = json.loads((ROOT / "assets" / "samples" / "samples.json").read_text())[0]["title"]
+PAGES = ("home", "tokens", "architecture", "budget", "compare")
+GEOMETRY = Geometry(img_size=32, patch=8, width=32, depth=4, heads=2, ffn_hidden=48, classes=6)
+CARD = ModelCard(
+    "deit",
+    GEOMETRY,
+    tuple(ClassName(None, name) for name in ("ant", "bee", "cat", "dog", "elk", "fox")),
+    Normalisation(),
+    training={"val_top1": 0.5},
+)
+
+
+def photo_bytes() -> bytes:
+    """A JPEG of noise, 80 x 60."""
+    pixels = np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def save(folder: Path, name: str, card: ModelCard) -> None:
+    """A model of this card with random weights, as if bundled."""
+    torch.manual_seed(0)
+    module = checkpoints.empty_model(card)
+    with torch.no_grad():
+        for key, values in module.named_parameters():
+            if "logits" in key:
+                values.normal_(1, 1)
+    save_checkpoint(folder / f"{name}.safetensors", module, card)
+
+
+@pytest.fixture(scope="module")
+def assets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Samples, and one model of each method; the single-path one may predict."""
+    folder = tmp_path_factory.mktemp("assets")
+    shutil.copytree(ROOT / "assets" / "samples", folder / "samples")
+    save(folder, "bundled-dense", CARD)
+    save(folder, "bundled-tokens", dataclasses.replace(CARD, selectors=SelectorCard((1, 2), (0.7, 0.5), True)))
+    save(folder, "bundled-singlepath", dataclasses.replace(CARD, single_path=SinglePathCard(0.01, True)))
+    return folder
+
+
+@pytest.fixture
+def visit(assets: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., AppTest]:
+    """Opens a page, with a query, as a browser would."""
+    monkeypatch.setattr(checkpoints, "ASSETS", assets)
+    monkeypatch.setattr(recorded, "ASSETS", assets)
+    st.cache_data.clear()
+    st.cache_resource.clear()
+
+    def open_page(name: str, **query: str) -> AppTest:
+        at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
+        at.switch_page(f"pages/{name}.py")
+        for key, value in query.items():
+            at.query_params[key] = value
+        return at.run()
+
+    return open_page
+
+
+def texts(at: AppTest) -> str:
+    """All that the page says in headings, paragraphs and messages."""
+    kinds = (at.title, at.header, at.subheader, at.markdown, at.info, at.warning, at.error, at.success)
+    return "\n".join(str(element.value) for kind in kinds for element in kind)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_opens_without_a_click_and_its_title_is_a_question(visit, name: str) -> None:
+    at = visit(name)
+    assert not at.exception
+    assert not at.error
+    assert at.title[0].value.endswith("?")
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_says_what_is_missing_where_there_are_no_weights(visit, name, tmp_path, monkeypatch) -> None:
+    shutil.copytree(ROOT / "assets" / "samples", tmp_path / "samples")
+    monkeypatch.setattr(checkpoints, "ASSETS", tmp_path)
+    at = visit(name)
+    assert not at.exception
+    assert at.info
+
+
+@pytest.mark.parametrize("name", PAGES[1:])
+def test_page_survives_a_link_that_makes_no_sense(visit, name: str) -> None:
+    nonsense = dict.fromkeys(("pic", "model", "keep", "budget", "stage", "method", "a", "b"), "<b>'; 9e99")
+    at = visit(name, **nonsense)
+    assert not at.exception
+    assert at.get("button_group")[0].value == FIRST
+
+
+@pytest.mark.parametrize("name", PAGES[1:])
+def test_page_says_once_that_papers_call_the_count_flops(visit, name: str) -> None:
+    assert texts(visit(name)).count("FLOPs") == 1
+
+
+def test_link_reopens_the_same_tokens_view(visit) -> None:
+    at = visit("tokens", pic="Flower", method="Keep ratio", keep="0.5", stage="1")
+    assert at.slider(key="keep").value == 0.5
+    assert at.slider(key="stage").value == 1
+    assert "Selector 1 before block 2: 8 of 16 patches kept, 8 folded into package 1." in texts(at)
+
+
+def test_keep_ratio_takes_tokens_and_macs_away(visit) -> None:
+    tokens = {
+        keep: next(m.value for m in visit("tokens", method="Keep ratio", keep=keep).metric if "Tokens" in m.label)
+        for keep in ("1.0", "0.5")
+    }
+    assert tokens == {"1.0": "17 of 17", "0.5": "7 of 17"}  # 4 patches, 2 packages, class token
+
+
+def test_more_macs_than_dense_are_not_called_a_saving(visit) -> None:
+    assert "Nothing saved" in texts(visit("tokens", method="Keep ratio", keep="1.0"))
+
+
+def test_stage_slider_moves_the_sentence(visit) -> None:
+    at = visit("tokens", method="Keep ratio", keep="0.5")
+    assert "Selector 2" in texts(at)
+    at.slider(key="stage").set_value(0).run()
+    assert "Input: all 16 patches" in texts(at)
+
+
+def test_play_starts_from_the_input(visit) -> None:
+    at = visit("tokens")
+    at.button(key="play").click().run()
+    assert at.session_state["stage"] == 0
+    assert at.button(key="play").label == "Stop"
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "sentence"),
+    [
+        ("notes.jpg", b"no picture at all", "not a JPEG, PNG or WebP picture"),
+        ("empty.png", b"", "file is empty"),
+        ("cut.jpg", photo_bytes()[:600], "ends early"),
+    ],
+)
+def test_bad_upload_gets_one_sentence_and_the_page_goes_on(visit, name, data, sentence) -> None:
+    at = visit("tokens", pic="Your own")
+    at.file_uploader[0].upload(name, data).run()
+    assert not at.exception
+    assert len(at.error) == 1
+    assert sentence in at.error[0].value
+    assert at.metric
+
+
+def test_upload_is_shown_on_other_pages_too_and_can_be_forgotten(visit) -> None:
+    at = visit("tokens", pic="Your own")
+    assert "never carries" in at.info[0].value
+    at.file_uploader[0].upload("mine.jpg", photo_bytes()).run()
+    assert not at.error
+    assert "Stays in this session only" in texts(at)
+    at.switch_page("pages/compare.py").run()
+    assert not at.exception
+    assert "Stays in this session only" in texts(at)
+    next(button for button in at.button if button.label == "Forget it").click().run()
+    assert not at.session_state.get("uploaded")
+    assert "Stays in this session only" not in texts(at)
+
+
+def test_picture_survives_a_page_switch(visit) -> None:
+    at = visit("tokens", pic="Flower")
+    at.switch_page("pages/architecture.py").run()
+    assert at.get("button_group")[0].value == "Flower"
+
+
+def test_model_of_one_page_becomes_its_sibling_on_the_other(visit) -> None:
+    assert visit("architecture", model="bundled-tokens").selectbox(key="model").value == "bundled-singlepath"
+
+
+def test_budget_is_never_exceeded_and_the_step_is_said(visit) -> None:
+    at = visit("architecture", budget="60")
+    asked, achieved, step = (float(m.value.split()[0]) for m in at.metric)
+    assert achieved <= asked
+    assert asked - achieved < step
+
+
+def test_unfit_search_shows_gates_and_no_prediction(visit, assets, tmp_path, monkeypatch) -> None:
+    shutil.copytree(assets, tmp_path, dirs_exist_ok=True)
+    save(tmp_path, "bundled-singlepath", dataclasses.replace(CARD, single_path=SinglePathCard(0.01, False)))
+    monkeypatch.setattr(checkpoints, "ASSETS", tmp_path)
+    at = visit("architecture")
+    assert "not got far enough" in at.warning[0].value
+    assert len(at.get("plotly_chart")) == 2  # network and diagram, no top-5
+    assert not any("singlepath" in option for option in visit("compare").selectbox(key="a").options)
+
+
+def test_latency_is_measured_on_demand_with_all_that_belongs_to_it(visit) -> None:
+    at = visit("tokens")
+    assert "threads" not in texts(at)
+    next(button for button in at.button if button.label == "Measure latency here").click().run()
+    assert not at.exception
+    for said in ("**Dense:**", "**Pruned:**", "ms median", "quartiles", "batch 1"):
+        assert said in texts(at)
+
+
+def test_untrained_selectors_are_said_to_be_untrained(visit, assets, tmp_path, monkeypatch) -> None:
+    shutil.copytree(assets, tmp_path, dirs_exist_ok=True)
+    save(tmp_path, "bundled-tokens", dataclasses.replace(CARD, selectors=SelectorCard((1, 2), (0.7, 0.5), False)))
+    monkeypatch.setattr(checkpoints, "ASSETS", tmp_path)
+    assert "Selectors not trained yet" in texts(visit("tokens"))
+
+
+def test_model_compared_with_itself_agrees_in_everything(visit) -> None:
+    at = visit("compare", a="bundled-dense", b="bundled-dense")
+    values = {m.label: m.value for m in at.metric}
+    assert values["Same first answer"] == "yes"
+    assert values["KL of B from A, nats"] == "0.000"
+
+
+def test_presets_of_the_home_page_lead_to_settings_that_exist(visit) -> None:
+    assert len(visit("home").page_link) == 4  # three presets, and one's own photo
+    at = visit("compare", b="bundled-tokens, keep 40 %")
+    assert at.selectbox(key="b").value == "bundled-tokens, keep 40 %"

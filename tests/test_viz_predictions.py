@@ -1,0 +1,54 @@
+"""Top-5 of two models and how far they agree, on numbers worked out by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+from core.results import ClassName, Prediction
+from viz.predictions import agreement, agreement_sentence, top5_pair
+
+NAMES = tuple(ClassName(None, name) for name in ("ant", "bee", "cat", "dog", "elk", "fox", "gnu"))
+
+
+def prediction(*probs: float) -> Prediction:
+    return Prediction(np.array(probs), NAMES[: len(probs)])
+
+
+def test_kl_is_zero_for_equal_predictions_and_rank_one() -> None:
+    same = prediction(0.7, 0.3)
+    assert agreement(same, same) == agreement(same, prediction(0.7, 0.3))
+    assert agreement(same, same).kl_nats == 0
+    assert agreement(same, same).rank_in_b == 1
+
+
+def test_kl_is_taken_from_a_to_b() -> None:
+    found = agreement(prediction(0.5, 0.5), prediction(0.25, 0.75))
+    assert found.kl_nats == pytest.approx(0.5 * math.log(2) + 0.5 * math.log(2 / 3))
+
+
+def test_a_changed_mind_is_said_with_both_answers_and_the_rank() -> None:
+    a, b = prediction(0.6, 0.3, 0.1), prediction(0.1, 0.3, 0.6)
+    assert not agreement(a, b).same_top1
+    assert agreement(a, b).rank_in_b == 3
+    assert agreement_sentence(a, b).startswith("Different answer: ant became cat.")
+
+
+def test_predictions_over_other_classes_are_refused() -> None:
+    with pytest.raises(ValueError, match="same classes"):
+        agreement(prediction(0.5, 0.5), prediction(0.5, 0.3, 0.2))
+
+
+def test_bars_show_the_union_of_both_top5_in_the_order_of_a() -> None:
+    a = prediction(0.3, 0.25, 0.2, 0.12, 0.08, 0.03, 0.02)
+    b = prediction(0.02, 0.03, 0.08, 0.12, 0.2, 0.25, 0.3)
+    figure = top5_pair(a, b)
+    assert list(figure.data[0].y) == ["ant", "bee", "cat", "dog", "elk", "fox", "gnu"]
+    assert list(figure.data[1].x) == list(b.probs)
+    assert figure.data[0].marker.pattern.shape  # A is hatched, B is not: told apart without colour
+    assert not figure.data[1].marker.pattern.shape
+
+
+def test_rank_changes_are_written_where_there_are_some() -> None:
+    figure = top5_pair(prediction(0.6, 0.3, 0.1), prediction(0.3, 0.6, 0.1), ranks=True)
+    assert list(figure.data[1].text) == ["30 % · rank 1 → 2", "60 % · rank 2 → 1", "10 %"]

@@ -1,0 +1,141 @@
+"""Token pruning in pictures: which patches are left, which package took the others, tokens in each block."""
+
+from functools import cache
+
+import numpy as np
+import plotly.graph_objects as go
+from PIL import Image, ImageDraw
+
+from core.results import TokenTrace
+from viz.theme import DENSE, MARK, PRUNED, QUIET, Look, fill, layout, rgb, selector_look
+
+DARK_NOW, TINT_NOW = 0.45, 0.5
+DARK_EARLIER = 0.78
+
+
+def pruned_photo(view: Image.Image, trace: TokenTrace, stage: int, side: int = 640) -> Image.Image:
+    """The photo after selector `stage` of `trace`; stage 0 is the input, untouched.
+
+    Kept patches are the photo itself. Patches that left at this selector are darkened, tinted and hatched in its
+    colour; those that left earlier are darker, with a thin hatch in their own selector's colour.
+
+    Args:
+        view: What the model sees, square.
+        trace: Of that picture.
+        stage: 0 to S.
+        side: Pixels of the result's longer side, rounded down to whole patches.
+    """
+    rows, cols = trace.grid
+    cell = side // max(rows, cols)
+    photo = np.asarray(view.convert("RGB").resize((cols * cell, rows * cell), Image.Resampling.LANCZOS), np.float32)
+    for index in range(stage):
+        left = trace.dropped[index].reshape(rows, cols)  # bool (rows, cols)
+        where = left.repeat(cell, axis=0).repeat(cell, axis=1)[..., None]  # (rows * cell, cols * cell, 1)
+        hatch = np.tile(_hatch(selector_look(index).hatch, cell, now=index == stage - 1), (rows, cols))[..., None]
+        photo = np.where(where, _packaged(photo, selector_look(index), hatch, now=index == stage - 1), photo)
+    return Image.fromarray(photo.round().astype(np.uint8))
+
+
+def _packaged(photo: np.ndarray, look: Look, hatch: np.ndarray, *, now: bool) -> np.ndarray:
+    """All of `photo` (H, W, 3) as if packaged: darkened, tinted where it happens now, hatched where `hatch` is 1."""
+    colour = np.array(rgb(look.colour), np.float32)
+    base = photo * (1 - DARK_NOW) * (1 - TINT_NOW) + colour * TINT_NOW * 0.75 if now else photo * (1 - DARK_EARLIER)
+    ink = colour if now else colour * 0.85
+    return base * (1 - hatch) + ink * hatch
+
+
+@cache
+def _hatch(shape: str, cell: int, *, now: bool) -> np.ndarray:
+    """One cell of a hatch, float (cell, cell) in [0, 1], made so that neighbouring cells join; thin unless `now`."""
+    scale, lines = 4, 3 if now else 2
+    big = cell * scale
+    mask = Image.new("L", (big, big))
+    draw = ImageDraw.Draw(mask)
+    width = round(big * (0.055 if now else 0.03))
+    for start in range(-lines, 2 * lines + 1):
+        x = start * big / lines
+        if shape in "\\x":
+            draw.line((x - big, -big, x + 2 * big, 2 * big), fill=255, width=width)
+        if shape in "/x":
+            draw.line((x - big, 2 * big, x + 2 * big, -big), fill=255, width=width)
+    return np.asarray(mask.resize((cell, cell), Image.Resampling.BOX), np.float32) / 255
+
+
+def package_swatch(stage: int, size: int = 56) -> Image.Image:
+    """A small square in the colour and hatch of package `stage`, from 0, as on the photo."""
+    look = selector_look(stage)
+    grey = np.full((size, size, 3), 90, np.float32)
+    swatch = _packaged(grey, look, _hatch(look.hatch, size, now=True)[..., None], now=True)
+    image = Image.fromarray(swatch.round().astype(np.uint8))
+    ImageDraw.Draw(image).rectangle((0, 0, size - 1, size - 1), outline=rgb(look.colour), width=max(2, size // 14))
+    return image
+
+
+def class_badge(size: int = 56) -> Image.Image:
+    """The class token: a round badge with a clear background; it is no patch, so it stands outside the grid."""
+    scale = 4
+    image = Image.new("RGBA", (size * scale, size * scale))
+    draw = ImageDraw.Draw(image)
+    draw.ellipse((0, 0, size * scale - 1, size * scale - 1), fill=(*rgb(DENSE), 255))
+    inner = size * scale // 4
+    draw.ellipse((inner, inner, size * scale - 1 - inner, size * scale - 1 - inner), fill=(255, 255, 255, 255))
+    return image.resize((size, size), Image.Resampling.LANCZOS)
+
+
+def tokens_per_block(trace: TokenTrace, stage: int | None = None) -> go.Figure:
+    """Tokens that each block computes, stacked: class token, kept patches, package tokens; dashed: the dense model.
+
+    Args:
+        trace: Of one photo.
+        stage: Selector whose blocks are marked, 1 to S; None or 0: none.
+    """
+    blocks = [str(block + 1) for block in range(len(trace.tokens))]
+    patches = trace.grid[0] * trace.grid[1]
+    passed = [sum(at <= block for at in trace.blocks) for block in range(len(blocks))]  # selectors before each block
+    kept = [patches if s == 0 else trace.kept_counts[s - 1] for s in passed]
+    has_package = trace.package_weight.sum(axis=1) > 0  # (S,)
+    prefix = [
+        tokens - alive - int(has_package[:s].sum()) for tokens, alive, s in zip(trace.tokens, kept, passed, strict=True)
+    ]
+    figure = go.Figure()
+    figure.add_bar(x=blocks, y=prefix, name="Class token", marker_color=DENSE, hovertemplate="%{y} class token")
+    figure.add_bar(x=blocks, y=kept, name="Kept patches", marker_color=PRUNED, hovertemplate="%{y} patches")
+    for index in range(len(trace.blocks)):
+        inside = int((trace.package_weight[index] > 0).sum())
+        figure.add_bar(
+            x=blocks,
+            y=[int(has_package[index] and s > index) for s in passed],
+            name=f"Package {index + 1}",
+            marker=fill(selector_look(index)),
+            hovertemplate=f"%{{y}} package token of {inside} patches",
+        )
+    dense = patches + prefix[0]
+    figure.add_scatter(
+        x=blocks,
+        y=[dense] * len(blocks),
+        mode="lines",
+        line={"color": DENSE, "dash": "dash", "width": 2},
+        name=f"Dense: {dense} tokens",
+        hoverinfo="skip",
+    )
+    for index, block in enumerate(trace.blocks):
+        chosen = stage is not None and index == stage - 1
+        line = {"color": MARK if chosen else QUIET, "width": 3 if chosen else 2, "dash": "dot"}
+        figure.add_vline(x=block - 0.5, line=line)
+    layout(figure, 320, barmode="stack", hovermode="x unified", bargap=0.15, legend_traceorder="normal")
+    figure.update_xaxes(title_text="Block (dotted: a selector stands before it)", type="category")
+    return figure.update_yaxes(title_text="Tokens", rangemode="tozero")
+
+
+def stage_sentence(trace: TokenTrace, stage: int) -> str:
+    """What happened at selector `stage` (1 to S), in words; stage 0 is the input. Blocks count from 1, as on screen."""
+    patches = trace.grid[0] * trace.grid[1]
+    if stage == 0:
+        return f"Input: all {patches} patches and the class token enter block 1."
+    folded = int((trace.package_weight[stage - 1] > 0).sum())
+    left = int(trace.dropped[stage - 1].sum())
+    kept = trace.kept_counts[stage - 1]
+    end = f"{folded} folded into package {stage}" if folded else "none dropped, so there is no package"
+    if left != folded and left:
+        end = f"{left} dropped, {folded} of them folded into package {stage}"
+    return f"Selector {stage} before block {trace.blocks[stage - 1] + 1}: {kept} of {patches} patches kept, {end}."
