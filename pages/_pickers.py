@@ -99,8 +99,7 @@ def pick_keep() -> float:
 
 def pick_budget(name: str) -> tuple[int, float]:
     """The single-path budget, in the URL as `budget`, in percent of the dense multiply-adds; and the same in MACs."""
-    least, dense = _shared.reachable(name)
-    lowest = -(-100 * least // dense)
+    lowest, dense = _shared.lowest_share(name), _shared.reachable(name)[1]
     usual = _url.bring("budget", max(lowest, 60), _url.number(lowest, 100))
     share = st.slider(
         "Budget, % of the dense multiply-adds", lowest, 100, usual, 1, "%d %%", key="budget", bind="query-params"

@@ -8,6 +8,7 @@ from pages import _url
 from viz.tokens import class_badge, package_swatch, pruned_photo, stage_sentence
 
 SECONDS_PER_STAGE = 1.1
+LEGEND = "Clear patches are kept; hatched ones were folded into the package of that colour, the dark ones earlier."
 
 
 def show(photo: Image.Image, trace: TokenTrace) -> None:
@@ -58,7 +59,7 @@ def _player(photo: Image.Image, trace: TokenTrace, usual: int | None) -> None:
         stage = st.slider(name, 0, last, usual, key="stage", bind="query-params", on_change=_halt)
     stage = min(last, max(0, int(stage)))
     st.image(pruned_photo(photo, trace, stage), width="stretch", output_format="JPEG", alt=stage_sentence(trace, stage))
-    st.markdown(f"**{stage_sentence(trace, stage)}**")
+    st.markdown(f"**{stage_sentence(trace, stage)}**" + (f"  \n{LEGEND}" if stage else ""))
     with st.container(horizontal=True):
         chips = [(class_badge(), "Class token, always kept")]
         folded = (trace.package_weight > 0).sum(axis=1)

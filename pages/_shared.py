@@ -152,6 +152,13 @@ def reachable(name: str) -> tuple[int, int]:
     return budget_range(loaded(ModelSpec(name)).gates)
 
 
+def lowest_share(name: str) -> int:
+    """The smallest budget that a single-path model takes, in percent of dense: trained for, or else reachable."""
+    budgets = loaded(ModelSpec(name)).card.single_path.budgets
+    least, dense = reachable(name)
+    return round(100 * budgets[0]) if budgets else -(-100 * least // dense)
+
+
 def block_macs(name: str, found: Architecture) -> list[int]:
     """Multiply-adds of each block of an architecture, mixer and FFN together."""
     geometry = loaded(ModelSpec(name)).card.geometry

@@ -78,6 +78,9 @@ def _load(args: argparse.Namespace) -> Loaded:
     if any(entry.name == spec.name and not entry.available for entry in list_models()):
         say(f"Downloading the weights of {spec.name} …")
     loaded = to_device(load(spec, download=True), pick_device(args.device))
+    ran = loaded.architecture
+    if spec.budget is not None and ran is not None and ran.asked_macs < spec.budget * (1 - 1e-6):
+        say(f"Runs at the next calibrated budget below, {ran.asked_macs / 1e9:.4g} GMACs.")
     single = loaded.card.single_path
     if single is not None and not single.fit_to_predict:
         say(f"{spec.name} is not fit to predict yet: its search has not got far enough.")

@@ -1,0 +1,67 @@
+"""A person at a fresh server: opens a link, drops a photo, watches the masks, moves the budget."""
+
+import re
+
+from playwright.sync_api import Page, expect
+
+from tests.conftest import ROOT
+
+PHOTO = ROOT / "assets" / "samples" / "flower.jpg"
+SLOW = 60_000  # the first visit imports torch and loads weights
+
+
+def kept_sentence(page: Page) -> str:
+    """What the page says of the stage that it shows."""
+    return page.get_by_text(re.compile(r"^Selector \d before block \d+: \d+ of 64 patches kept")).first.inner_text()
+
+
+def test_a_photo_goes_in_and_the_pages_show_what_pruning_does_to_it(server: str, page: Page) -> None:
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+
+    # The very first visit to this server is a deep link, not the home page.
+    page.goto(f"{server}/tokens?method=Keep+ratio&keep=0.5&stage=2")
+    expect(page.get_by_role("heading", name="Which patches does the model keep?")).to_be_visible(timeout=SLOW)
+    expect(page.get_by_text("Selector 2 before block 7: 16 of 64 patches kept")).to_be_visible(timeout=SLOW)
+    assert "stage=2" in page.url
+    shown = page.get_by_role("img", name=re.compile("Selector 2")).first
+    before = shown.get_attribute("src")
+
+    # A file that is no picture gets one sentence, and the page goes on working.
+    page.get_by_role("radio", name="Your own").or_(page.get_by_text("Your own", exact=True)).first.click()
+    chooser = page.locator("input[type=file]")
+    chooser.set_input_files({"name": "notes.jpg", "mimeType": "image/jpeg", "buffer": b"no picture"})
+    expect(page.get_by_text("That file is not a JPEG, PNG or WebP picture.")).to_be_visible(timeout=SLOW)
+    expect(page.get_by_text("Selector 2 before block 7: 16 of 64 patches kept")).to_be_visible()
+
+    # A photo goes in; other patches are folded, in another picture.
+    chooser.set_input_files(str(PHOTO))
+    expect(page.get_by_text("That file is not a JPEG, PNG or WebP picture.")).to_be_hidden(timeout=SLOW)
+    expect(page.get_by_text("Stays in this session only")).to_be_visible(timeout=SLOW)
+    expect(shown).not_to_have_attribute("src", before or "", timeout=SLOW)
+    assert kept_sentence(page).startswith("Selector 2 before block 7: 16 of 64")
+
+    # Its own decision instead of a ratio.
+    page.get_by_role("radio", name="The model").or_(page.get_by_role("button", name="The model")).first.click()
+    expect(page.get_by_role("slider", name="Keep ratio")).to_be_hidden(timeout=SLOW)
+    assert re.search(r"before block 7: \d+ of 64 patches kept", kept_sentence(page))
+
+    # The budget moves, and the architecture follows.
+    page.get_by_role("link", name="Architecture").first.click()
+    expect(page.get_by_role("heading", name="What does each layer become?")).to_be_visible(timeout=SLOW)
+    slider = page.get_by_role("slider", name=re.compile("Budget"))
+    expect(slider).to_be_visible(timeout=SLOW)
+    network = page.get_by_role("heading", level=3).first
+    at_first = network.inner_text()
+    slider.focus()
+    for _ in range(15):
+        slider.press("ArrowLeft")
+    expect(network).not_to_have_text(at_first, timeout=SLOW)
+    expect(page).to_have_url(re.compile(r"budget=45"), timeout=SLOW)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1440
+
+    # A phone sees the same page without scrolling sideways.
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.wait_for_timeout(500)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert not problems, problems
