@@ -3,8 +3,17 @@
 import argparse
 import os
 import sys
+from typing import NoReturn
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads starve each other
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """A parser that says what is wrong in one line, and where to read on."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print one line and exit 2."""
+        self.exit(2, f"error: {message}; `{self.prog} --help` tells more.\n")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -15,16 +24,22 @@ def main(argv: list[str] | None = None) -> int:
     from core.commands.shared import emit, say
     from core.errors import InputError
 
-    parser = argparse.ArgumentParser(prog="python -m core", description="See what a Vision Transformer can do without.")
+    parser = OneLineParser(prog="python -m core", description="See what a Vision Transformer can do without.")
     commands = parser.add_subparsers(dest="command", required=True)
     inspect.add_parsers(commands)
     training.add_parsers(commands)
-    args = parser.parse_args(argv)
-    set_seed(args.seed)
     try:
+        args = parser.parse_args(argv)
+    except SystemExit as end:  # argparse has said what is wrong
+        return int(end.code or 0)
+    try:
+        if not 0 <= args.seed < 2**32:
+            raise InputError(f"--seed takes a whole number from 0 to 4294967295; not {args.seed}.")
+        set_seed(args.seed)
         result, text = args.run(args)
     except InputError as error:
-        say(f"error: {error}")
+        # One that a data worker raised carries its traceback; the last line is the sentence.
+        say(f"error: {str(error).strip().splitlines()[-1].removeprefix('core.errors.InputError: ')}")
         return 2
     except KeyboardInterrupt:
         say("\nstopped")

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from timm.data import ImageNetInfo
 from torch import Tensor, nn
 
 from core.config import Geometry, Normalisation, plain
@@ -56,7 +57,27 @@ class ModelCard:
     selectors: SelectorCard | None = None
     single_path: SinglePathCard | None = None
     training: dict = field(default_factory=dict)
-    """The command and settings that made it, and what it reached."""
+    """The command and settings that made it, and what it reached; empty: never trained."""
+
+    def __post_init__(self) -> None:
+        if self.family != "deit":
+            raise ValueError(f"family {self.family}")
+        if len(self.classes) != self.geometry.classes:
+            raise ValueError(f"{len(self.classes)} names for {self.geometry.classes} classes")
+        if self.selectors is not None and len(self.selectors.blocks) != len(self.selectors.targets):
+            raise ValueError(f"{len(self.selectors.targets)} targets for {len(self.selectors.blocks)} selectors")
+
+
+def class_names(folders: Sequence[str]) -> tuple[ClassName, ...]:
+    """Folders as classes: an ImageNet wnid gets timm's description, any other folder its own name."""
+    info = ImageNetInfo()
+    known = set(info.label_names())
+    return tuple(
+        ClassName(wnid=name, label=info.label_name_to_description(name).split(",")[0])
+        if name in known
+        else ClassName(wnid=None, label=name)
+        for name in folders
+    )
 
 
 def card_to_json(card: ModelCard) -> str:
@@ -87,18 +108,26 @@ def card_from_json(text: str) -> ModelCard:
             single_path=SinglePathCard(**{**single, "budgets": tuple(single["budgets"])}) if single else None,
             training=raw["training"],
         )
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+    except InputError:
+        raise
+    except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
         raise InputError(
             f"The description inside the weights file is damaged ({error}); save the model again."
         ) from error
 
 
 def save_checkpoint(path: Path, module: nn.Module, card: ModelCard) -> None:
-    """Write weights (floats in half precision) and card, atomically."""
+    """Write weights (floats in half precision) and card, atomically.
+
+    Raises:
+        InputError: If a weight is not finite in half precision; nothing is written then.
+    """
     state = {
         key: value.detach().cpu().to(torch.float16 if value.is_floating_point() else value.dtype).contiguous()
         for key, value in module.state_dict().items()
     }
+    if any(value.is_floating_point() and not value.isfinite().all() for value in state.values()):
+        raise InputError("The weights are too large for half precision, or no numbers; train again with a lower --lr.")
     temporary = path.with_name(path.name + ".tmp")
     save_file(state, str(temporary), metadata={CARD_KEY: card_to_json(card)})
     os.replace(temporary, path)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import timm
 import torch
@@ -10,7 +11,7 @@ from torch import nn
 
 from core.backbones import deit
 from core.cards import ModelCard, load_weights, read_card, read_checkpoint
-from core.config import ModelSpec, Normalisation
+from core.config import ModelSpec, Normalisation, Packaging
 from core.errors import InputError
 from core.macs import count_macs
 from core.releases import deit_geometry, read_pickle, released_classes
@@ -43,7 +44,7 @@ class ModelEntry:
 
     name: str
     source: str
-    """"bundled", "timm" or "local"."""
+    """"bundled" or "timm"."""
     family: str
     method: str
     """"dense", "tokens" or "singlepath"."""
@@ -210,40 +211,41 @@ def _file_of(name: str) -> Path | None:
     Raises:
         InputError: If the name looks like a file or a bundled model and is none.
     """
-    bundled = ASSETS / f"{name}.safetensors"
-    if bundled.is_file():
-        return bundled
-    path = Path(name).expanduser()
+    unknown = InputError(f"There is no model {name[:80]}; `python -m core models` lists what can be loaded.")
+    try:
+        bundled = ASSETS / f"{name}.safetensors"
+        if bundled.is_file():
+            return bundled
+        path = Path(name).expanduser()
+        path.is_file()
+    except (OSError, RuntimeError, ValueError) as error:  # too long, or somebody's home that is not here
+        raise unknown from error
     if path.suffix in (".safetensors", ".pth", ".pt", ".bin") or path.is_file():
         return path
     if name.startswith("bundled-") or "/" in name or not timm.is_model(name):
-        raise InputError(f"There is no model {name}; `python -m core models` lists what can be loaded.")
+        raise unknown
     return None
 
 
 def _load_timm(name: str, *, download: bool, weights: bool) -> tuple[nn.Module, ModelCard]:
     """timm's model, from the cache or, if asked, from the hub."""
-    fetch = weights and (download or cached_weights(name))
+    here = cached_weights(name)
+    fetch = weights and (download or here)
     if weights and not fetch:
         raise InputError(
             f"The weights of {name} are not on this machine; download them once, or choose a bundled model."
         )
-    try:
-        model = deit.from_timm(name, pretrained=fetch)
-    except InputError:
-        raise
-    except Exception as error:  # whatever the hub's client raises without a network
-        raise InputError(f"The weights of {name} could not be downloaded; check the network and try again.") from error
-    config = model.pretrained_cfg
-    norm = Normalisation(tuple(config["mean"]), tuple(config["std"]), config["crop_pct"], config["interpolation"])
+    model = deit.from_timm(name, pretrained=fetch)
     geometry = deit.geometry_of(model, name)
-    return model, ModelCard(deit.FAMILY, geometry, released_classes(geometry.classes), norm)
+    return model, ModelCard(deit.FAMILY, geometry, released_classes(geometry.classes), deit.normalisation_of(model))
 
 
 def _finish(spec: ModelSpec, card: ModelCard, module: nn.Module) -> Loaded:
     """Apply the settings of `spec`, refuse those that the model does not have, and freeze."""
     if (spec.keep is not None or spec.threshold is not None) and not isinstance(module, SoftTokenViT):
         raise InputError(f"{spec.name} has no token selectors, so it takes no keep ratio and no threshold.")
+    if spec.packaging not in get_args(Packaging):
+        raise InputError(f"Packaging is {' or '.join(get_args(Packaging))}; not {spec.packaging}.")
     if spec.budget is not None and not isinstance(module, SinglePathViT):
         raise InputError(f"{spec.name} has no gates, so it takes no budget.")
     gates = architecture = None

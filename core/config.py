@@ -34,6 +34,9 @@ class Geometry:
     """timm's name for it; None: timm's VisionTransformer with the numbers above."""
 
     def __post_init__(self) -> None:
+        sizes = (self.img_size, self.patch, self.width, self.depth, self.heads, self.ffn_hidden, self.classes)
+        if not all(isinstance(size, int) and size > 0 for size in sizes):
+            raise ValueError(f"sizes must be whole numbers above 0: {self}")
         if self.img_size % self.patch or self.width % self.heads:
             raise ValueError(f"img_size must divide by patch and width by heads: {self}")
         if self.stem and 2 ** len(self.stem) != self.patch:

@@ -6,11 +6,12 @@ import warnings
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+from timm.data import create_transform
 from torch import Tensor
 
 from core.cards import ModelCard
+from core.config import Normalisation
 from core.errors import InputError
-from core.training.data import eval_transform
 
 MAX_UPLOAD_MB = 20
 MAX_MEGAPIXELS = 24
@@ -54,11 +55,19 @@ def open_photo(data: bytes) -> Image.Image:
         )
     try:
         image.load()
-        image = _to_rgb(ImageOps.exif_transpose(image))
+        image = _to_rgb(_upright(image))
     except (OSError, ValueError, SyntaxError, EOFError) as error:
         raise InputError(CUT_OFF) from error
     image.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
     return image
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The photo as its camera's note says that it stands; as it is where that note is damaged."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # Pillow raises nearly anything on damaged notes; the pixels are sound
+        return image
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -88,6 +97,17 @@ def view_box(size: tuple[int, int], card: ModelCard) -> tuple[int, int, int, int
 def model_view(image: Image.Image, card: ModelCard) -> Image.Image:
     """What the model sees of the photo, at the photo's own resolution; the patch grid divides it evenly."""
     return image.crop(view_box(image.size, card))
+
+
+def eval_transform(img_size: int, norm: Normalisation) -> object:
+    """timm's evaluation transform: resize the short side, cut the centre, normalise."""
+    return create_transform(
+        img_size,
+        interpolation=norm.interpolation,
+        mean=norm.mean,
+        std=norm.std,
+        crop_pct=norm.crop_pct,
+    )
 
 
 def to_tensor(image: Image.Image, card: ModelCard) -> Tensor:

@@ -2,7 +2,7 @@
 
 Counted: matrix products and convolutions of the patch embedding, attention, FFN, convolutional mixers, selectors,
 package tokens and head. Left out: norms, softmax, biases, activations. The counts agree with
-`torch.utils.flop_counter` (which counts two per MAC) and with the figures of arXiv:2111.11802 and arXiv:2112.13890.
+`torch.utils.flop_counter` (which counts two per MAC) and with the published figures of arXiv:2111.11802.
 """
 
 from collections.abc import Sequence

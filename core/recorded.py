@@ -6,8 +6,8 @@ from pathlib import Path
 
 from core.checkpoints import ASSETS
 from core.errors import InputError
+from core.files import write_text
 from core.results import Recorded
-from core.training.runs import write_text
 
 RECORDED = ASSETS / "evaluations.json"
 

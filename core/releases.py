@@ -7,10 +7,10 @@ import torch
 from timm.data import ImageNetInfo
 from torch import Tensor
 
+from core.cards import class_names
 from core.config import Geometry
 from core.errors import InputError
 from core.results import ClassName
-from core.training.data import class_names
 
 HEAD_WIDTH = 64
 """Channels per head of every DeiT."""
@@ -27,6 +27,8 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
     try:
         raw = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        if not path.read_bytes()[:2].startswith((b"PK", b"\x80")):
+            raise InputError(f"{path} is no checkpoint; give a file that torch.save or Prunescope wrote.") from error
         raise InputError(
             f"{path} holds more than weights and could run code, so it was not opened; ask for safetensors."
         ) from error
@@ -64,9 +66,9 @@ def deit_geometry(state: dict[str, Tensor], path: Path) -> Geometry:
             prefix_tokens=prefix,
             distilled=prefix == 2,
         )
-    except (KeyError, ValueError, ZeroDivisionError) as error:
+    except (KeyError, ValueError, ZeroDivisionError, IndexError, AttributeError, TypeError) as error:
         raise InputError(
-            f"{path} holds no DeiT weights in timm's layout; the supported files are in the README."
+            f"{path} holds no DeiT weights in timm's layout, which is what is read from such files."
         ) from error
     if geometry.patches + prefix != state["pos_embed"].shape[1]:
         raise InputError(f"{path} has {state['pos_embed'].shape[1]} positions, which is no square grid.")

@@ -97,7 +97,7 @@ class TokenTrace:
     keep_prob: np.ndarray
     """float (S, N) in [0, 1]: what the selector thought of the patch; NaN where it had already left."""
     package_weight: np.ndarray
-    """float (S, N): share of each patch in the package of stage s; a row sums to 1, or to 0 without a package."""
+    """float (S, N): share of each patch in the package of stage s; a row sums to 1 (as a mean), or to 0 without one."""
     tokens: tuple[int, ...]
     """Tokens in each block (prefix + patches + packages), L of them."""
     prediction: Prediction

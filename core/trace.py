@@ -4,6 +4,7 @@ import torch
 from PIL import Image
 
 from core.checkpoints import Loaded
+from core.errors import InputError
 from core.images import to_tensor
 from core.macs import count_macs
 from core.results import MacCount, Prediction, TokenTrace
@@ -56,5 +57,11 @@ def _input(loaded: Loaded, image: Image.Image) -> torch.Tensor:
 
 
 def _prediction(loaded: Loaded, logits: torch.Tensor) -> Prediction:
-    """Softmax of the first image's logits."""
+    """Softmax of the first image's logits.
+
+    Raises:
+        InputError: If the logits are no numbers.
+    """
+    if not logits[0].isfinite().all():
+        raise InputError(f"{loaded.spec.name} gives answers that are no numbers; its weights are damaged.")
     return Prediction(logits[0].double().softmax(dim=-1).cpu().numpy(), loaded.card.classes)

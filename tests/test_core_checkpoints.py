@@ -88,13 +88,12 @@ def test_a_setting_that_the_model_does_not_have_is_refused(spec, sentence, tmp_p
 def damaged(path: Path, how: str) -> None:
     """Write a checkpoint that is wrong in one way."""
     model = backbone()
-    if how == "nan":
-        with torch.no_grad():
-            model.head.weight[0, 0] = float("nan")
     card = replace(CARD, geometry=replace(TINY, depth=3)) if how == "depth" else CARD
     save_checkpoint(path, model, card)
     if how == "cut":
         path.write_bytes(path.read_bytes()[:-1000])
+    if how == "nan":
+        save_file({"weight": torch.full((2,), float("nan"))}, str(path), metadata={"prunescope": card_to_json(CARD)})
     if how == "empty":
         path.write_bytes(b"")
     if how == "foreign":
@@ -103,6 +102,33 @@ def damaged(path: Path, how: str) -> None:
         save_file({"weight": torch.zeros(2)}, str(path), metadata={"prunescope": '{"format": 1}'})
     if how == "format":
         save_file({"weight": torch.zeros(2)}, str(path), metadata={"prunescope": '{"format": 99}'})
+
+
+def test_weights_that_half_precision_cannot_hold_are_not_written(tmp_path) -> None:
+    model = backbone()
+    with torch.no_grad():
+        model.head.weight[0, 0] = 1e5
+    with pytest.raises(InputError, match="too large"):
+        save_checkpoint(tmp_path / "m.safetensors", model, CARD)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_card_that_contradicts_itself_is_damaged() -> None:
+    good = card_to_json(TOKENS)
+    for wrong in (
+        good.replace('"heads": 2', '"heads": 3'),
+        good.replace('"heads": 2', '"heads": 0'),
+        good.replace('"depth": 4', '"depth": "4"'),
+        good.replace('"family": "deit"', '"family": "swin"'),
+        good.replace('"targets": [0.7, 0.5, 0.3]', '"targets": [0.7]'),
+        good.replace('{"wnid": null, "label": "red"}, ', ""),
+    ):
+        assert wrong != good
+        with pytest.raises(InputError, match="damaged"):
+            card_from_json(wrong)
+
+
+NAMELESS = ("bundled-nothing", "no/such/file.safetensors", "no_such_model", "missing.pth", "~nobody/x", "x" * 300, "")
 
 
 @pytest.mark.parametrize(
@@ -125,7 +151,7 @@ def test_a_damaged_file_gets_one_sentence(how, sentence, tmp_path) -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["bundled-nothing", "no/such/file.safetensors", "no_such_model", "missing.pth"])
+@pytest.mark.parametrize("name", NAMELESS)
 def test_a_name_that_is_nothing_says_where_names_are_listed(name) -> None:
     with pytest.raises(InputError, match="models"):
         load(ModelSpec(name))

@@ -28,6 +28,8 @@ def work(tmp_path_factory) -> Path:
     draw_folder(root / "data", per_class=6)
     (root / "data" / "val" / "other").mkdir()
     Image.new("RGB", (8, 8)).save(root / "data" / "val" / "other" / "x.png")
+    draw_folder(root / "broken", per_class=2)
+    (root / "broken" / "val" / "red" / "zzz.png").write_text("no picture")
     return root
 
 
@@ -117,6 +119,17 @@ def test_evaluate_counts_photos_of_unknown_classes_as_left_out(model, work, caps
         (["describe", "--model", "{work}/dense.safetensors", "--budget", "50%"], "no gates"),
         (["evaluate", "--model", "{work}/dense.safetensors", "--data", "{work}/nowhere"], "not a folder"),
         (["evaluate", "--model", "bundled-nothing", "--data", "{work}/data"], "There is no model"),
+        (["evaluate", "--model", "{work}/dense.safetensors", "--data", "{work}/broken", "--workers", "1"], "mend or"),
+        (["predict", "{work}", "--model", "{work}/dense.safetensors"], "cannot be read"),
+        (
+            ["predict", "{work}/photo.png", "--model", "{work}/tokens.safetensors", "--threshold", "nan"],
+            "between 0 and 1",
+        ),
+        (["predict", "{work}/photo.png", "--model", "{work}/tokens.safetensors", "--keep", "nan,nan,nan"], "above 0"),
+        (["describe", "--model", "{work}/single.safetensors", "--budget", "nan"], "above 0"),
+        (["describe", "--model", "vit_tiny_r_s16_p8_224"], "cannot be pruned"),
+        (["predict"], "--help"),
+        (["models", "--seed", "-1"], "--seed"),
     ],
 )
 def test_wrong_input_gets_one_line_and_exit_status_2(arguments, sentence, work, capsys) -> None:

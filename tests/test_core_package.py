@@ -31,6 +31,13 @@ def test_nothing_dropped_gives_no_package_and_finite_gradients() -> None:
     assert score.grad.isfinite().all()
 
 
+def test_a_keep_probability_of_nothing_gives_no_division_by_nothing() -> None:
+    token, exists, weight = package_token(X, torch.zeros(1, 3), torch.tensor([[1.0, 0.0, 0.0]]))
+    assert exists.all()
+    assert token.isfinite().all()
+    assert weight.isfinite().all()
+
+
 def test_shapes_that_do_not_fit_are_named() -> None:
     with pytest.raises(ValueError, match=r"score \(1, 2\)"):
         package_token(X, SCORE[:, :2], torch.zeros(1, 3))

@@ -128,6 +128,28 @@ def test_the_gated_mixer_is_the_open_candidate_alone(open_gates) -> None:
         assert (got[:, 0] == 0).all(), "a convolution adds nothing to the class token"
 
 
+@pytest.mark.parametrize("draw", [(a, b, c) for a in (0, 1) for b in (0, 1) for c in (0, 1)])
+def test_gates_learn_what_the_whole_formula_says_whatever_was_drawn(draw) -> None:
+    model = single_path_model()
+    block, path, x = model.backbone.blocks[0], model.paths[0], torch.randn(2, 17, 32)
+
+    def gradient(mixer) -> torch.Tensor:
+        z = torch.tensor(draw, dtype=torch.float32, requires_grad=True)
+        mixer(stop_below(nest(z))).square().sum().backward()
+        return z.grad
+
+    def whole(g: torch.Tensor) -> torch.Tensor:
+        kernels = mix.read_kernels(block.attn, mix.head_mixing(path.head_logits, model.alpha))
+        maps = mix.to_map(x[:, 1:], (4, 4))
+        wide = mix.to_tokens(mix.conv3x3(maps, kernels, path.bn_3x3, block.attn.proj.bias), 1)
+        narrow = mix.to_tokens(mix.conv1x1(maps, kernels, path.bn_1x1, block.attn.proj.bias), 1)
+        shift = torch.ones_like(x)  # a loss that is not flat where everything is closed
+        return shift + g[2] * block.attn(x) + g[1] * (1 - g[2]) * wide + g[0] * (1 - g[1]) * narrow
+
+    fast = gradient(lambda g: torch.ones_like(x) + gated_mixer(block, path, x, g, model.alpha, (4, 4)))
+    torch.testing.assert_close(fast, gradient(whole), atol=1e-3, rtol=1e-4)
+
+
 def test_all_gates_open_equals_timms_dense_forward() -> None:
     model = SinglePathViT(backbone()).eval()
     torch.testing.assert_close(model(images(3)), model.backbone(images(3)), atol=1e-6, rtol=0)

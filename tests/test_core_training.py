@@ -2,20 +2,23 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from core.__main__ import main
 from core.cards import read_checkpoint
 from core.checkpoints import load
 from core.config import ModelSpec
+from core.evaluate import dense_runner, evaluate
+from core.images import eval_transform
+from core.training.data import match_folders, photos
 from core.training.loop import _special_rates
-from core.training.runs import open_run
+from core.training.runs import commit_state, open_run
 from tests.tiny import draw_folder
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -100,26 +103,64 @@ def test_a_search_moves_the_expected_cost_towards_its_budget(work) -> None:
     assert load(ModelSpec(str(out / "model.safetensors"))).card.single_path.fit_to_predict is False
 
 
+def half_trained(work: Path) -> Path:
+    """A model that is right about some photos and wrong about others."""
+    out = work / "half"
+    if not out.exists():
+        assert run("train", "--data", work / "data", "--out", out, "--epochs", 1, "--lr", "3e-4", *SIZE, *LOOP) == 0
+    return out / "model.safetensors"
+
+
 def test_two_processes_find_the_same_evaluation_as_one(work) -> None:
     found = {}
     for count in (1, 2):
-        out = work / f"processes-{count}"
-        arguments = ["train", "--data", work / "data", "--out", out, "--epochs", 1, "--lr", "1e-12", *SIZE, *LOOP]
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+        model = half_trained(work)
+        arguments = ["evaluate", "--model", model, "--data", work / "data", "--batch", 7, "--workers", 0, "--json"]
         done = subprocess.run(
             [*command, "-m", "core", *map(str, arguments)],
             cwd=ROOT,
-            env=environment,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
             capture_output=True,
             text=True,
             check=False,
         )
         assert done.returncode == 0, done.stderr
-        assert f"on {count} process" in done.stderr
-        found[count] = metrics(out)[-1]
-    assert found[1]["val_images"] == found[2]["val_images"] == 60
-    assert found[1]["val_top1"] == found[2]["val_top1"]
+        assert ("; 2 processes" in done.stderr) is (count == 2)
+        found[count] = json.loads(done.stdout)  # one object, whatever the number of processes
+    assert found[1]["images"] == found[2]["images"] == 60
+    assert 0.4 < found[1]["top1"] < 1.0, "a constant answer would show nothing"
+    for name in ("top1", "top5", "mean_macs"):
+        assert found[1][name] == found[2][name]
+
+
+def test_two_processes_train_one_model(work) -> None:
+    out = work / "two"
+    arguments = ["train", "--data", work / "data", "--out", out, "--epochs", 3, *SIZE, *LOOP]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [*command, "-m", "core", *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "on 2 processes" in done.stderr
+    last = metrics(out)[-1]
+    assert last["val_images"] == 60
+    evaluated = evaluate_alone(out / "model.safetensors", work / "data")
+    assert evaluated == pytest.approx(last["val_top1"], abs=0.02)  # half precision may tip a photo
+
+
+def evaluate_alone(model: Path, data: Path) -> float:
+    """Top-1 of a weights file, in this process."""
+    loaded = load(ModelSpec(str(model)))
+    folders, _ = match_folders(data / "val", loaded.card.classes)
+    dataset = photos(data / "val", folders, eval_transform(32, loaded.card.normalisation))
+    found = evaluate(dense_runner(loaded.model, 1), DataLoader(dataset, 16), dense_macs=1, patches=16)
+    return found.top1
 
 
 @pytest.mark.parametrize(
@@ -132,6 +173,14 @@ def test_two_processes_find_the_same_evaluation_as_one(work) -> None:
         (["--classes", "nowhere.txt"], "cannot be read"),
         (["--batch", "4096"], "smaller --batch"),
         (["--stem", "a,b"], "commas"),
+        (["--device", "toaster"], "--device"),
+        (["--lr", "nan"], "positive rate"),
+        (["--weight-decay", "-1"], "0 or more"),
+        (["--auto-augment", "foo"], "timm's notation"),
+        (["--pretrained"], "needs --model"),
+        (["--width", "-32"], "not possible"),
+        (["--seed", "-1"], "--seed"),
+        (["--epochs", "many"], "invalid int"),
     ],
 )
 def test_wrong_input_gets_one_line_and_exit_status_2(flags, sentence, work, capsys, tmp_path) -> None:
@@ -162,12 +211,28 @@ def test_an_empty_data_folder_and_a_single_class_are_refused(tmp_path, capsys) -
 
 
 def test_a_state_is_replaced_only_by_a_whole_one(tmp_path) -> None:
-    run_folder = open_run(tmp_path / "run", {"lr": 1}, resume=False)
-    (run_folder.folder / "state-00001").mkdir()
-    (run_folder.folder / "state.tmp").mkdir()
-    assert run_folder.state().name == "state-00001"
-    shutil.rmtree(run_folder.folder / "state-00001")
-    assert run_folder.state() is None
+    kept = open_run(tmp_path / "run", {"lr": 1}, resume=False)
+    for epoch in (1, 2):
+        half = kept.folder / "state.tmp"
+        half.mkdir()
+        assert (kept.state() is None) is (epoch == 1), "a half-written state counts"
+        (half / "progress.json").write_text(str(epoch))
+        commit_state(kept, half, epoch)
+        assert (kept.state() / "progress.json").read_text() == str(epoch)
+    assert [path.name for path in kept.folder.glob("state*")] == ["state-00002"]
+
+
+def test_an_any_budget_model_is_trained_from_a_search_and_works_at_its_budgets(work) -> None:
+    dense, search, out = work / "dense" / "model.safetensors", work / "search0", work / "any"
+    assert run("search", "--model", dense, "--data", work / "data", "--out", search, "--epochs", 1, *LOOP) == 0
+    arguments = ["finetune", "--model", search / "model.safetensors", "--data", work / "data", "--out", out]
+    rest = ["--teacher", dense, "--least", "50.5%", "--epochs", 2, "--lr", "1e-3", *LOOP]
+    assert run(*arguments, *rest) == 0
+    loaded = load(ModelSpec(str(out / "model.safetensors"), budget=0.6e6))
+    assert loaded.card.single_path.budgets[0] == 0.51
+    assert loaded.card.single_path.fit_to_predict
+    assert loaded.architecture.macs <= 0.6e6
+    assert metrics(out)[-1]["val_top1_at_100%"] > 0.6
 
 
 def test_gates_keep_their_rate_and_a_waiting_backbone_stands_still() -> None:

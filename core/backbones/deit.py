@@ -9,7 +9,7 @@ from timm.models.vision_transformer import Block, VisionTransformer
 from timm.models.vision_transformer_hybrid import ConvStem, HybridEmbed
 from torch import Tensor, nn
 
-from core.config import Geometry
+from core.config import Geometry, Normalisation
 from core.errors import InputError
 
 FAMILY = "deit"
@@ -50,16 +50,19 @@ def build(geometry: Geometry, *, drop_path: float = 0.0) -> VisionTransformer:
     )
 
 
-def from_timm(name: str, *, classes: int | None = None, pretrained: bool = False) -> VisionTransformer:
+def from_timm(
+    name: str, *, classes: int | None = None, pretrained: bool = False, img_size: int | None = None
+) -> VisionTransformer:
     """A model of timm by name, in training mode.
 
     Args:
         name: timm's name, with or without a pretrained tag.
         classes: C; None: as timm has it.
         pretrained: With timm's weights, downloaded where they are not cached.
+        img_size: Pixels; None: as timm has it.
 
     Raises:
-        InputError: If timm does not know the name, or the model is none that can be pruned.
+        InputError: If timm does not know the name, its weights are not to be had, or it is none that can be pruned.
     """
     if not timm.is_model(name):
         raise InputError(f"timm knows no model {name}; try deit_tiny_patch16_224.")
@@ -67,8 +70,14 @@ def from_timm(name: str, *, classes: int | None = None, pretrained: bool = False
         raise InputError(
             f"{name} cannot be pruned here; choose a deit_* or vit_* with standard blocks and a class token."
         )
-    kwargs = {} if classes is None else {"num_classes": classes}
-    return check_supported(timm.create_model(name, pretrained=pretrained, **kwargs), name)
+    settings = {"num_classes": classes, "img_size": img_size}
+    settings = {key: value for key, value in settings.items() if value is not None}
+    try:
+        model = timm.create_model(name, pretrained=pretrained, **settings)
+    except Exception as error:  # whatever the hub's client raises without a network, or timm for an odd size
+        reason = "could not be downloaded; check the network and try again" if pretrained else "cannot be built so"
+        raise InputError(f"{name} {reason}.") from error
+    return check_supported(model, name)
 
 
 def check_supported(model: nn.Module, name: str) -> VisionTransformer:
@@ -82,6 +91,8 @@ def check_supported(model: nn.Module, name: str) -> VisionTransformer:
         and model.has_class_token
         and model.global_pool == "token"
         and all(type(b) is Block and type(b.attn) is Attention and type(b.mlp) is Mlp for b in model.blocks)
+        and model.num_classes > 0
+        and isinstance(getattr(model.patch_embed, "backbone", None), ConvStem | None)
         and all(b.attn.gate is None and isinstance(b.attn.norm, nn.Identity) for b in model.blocks)
         and all(isinstance(b.mlp.norm, nn.Identity) for b in model.blocks)
     )
@@ -114,6 +125,12 @@ def geometry_of(model: VisionTransformer, timm_name: str | None = None) -> Geome
         distilled=isinstance(model, VisionTransformerDistilled),
         timm=timm_name,
     )
+
+
+def normalisation_of(model: VisionTransformer) -> Normalisation:
+    """What timm says of the photos that a model of its was trained on."""
+    config = model.pretrained_cfg
+    return Normalisation(tuple(config["mean"]), tuple(config["std"]), config["crop_pct"], config["interpolation"])
 
 
 def embed(model: VisionTransformer, images: Tensor) -> Tensor:

@@ -11,13 +11,14 @@ from core.commands.shared import Progress, add_common, numbers, parse_budget, pi
 from core.config import ModelSpec
 from core.errors import InputError
 from core.evaluate import Runner, dense_runner, evaluate, token_runner
-from core.images import open_photo, to_tensor
+from core.images import eval_transform, open_photo, to_tensor
 from core.latency import measure_latency
 from core.recorded import add_row
 from core.results import Recorded
 from core.soft_tokens.model import SoftTokenViT
 from core.trace import macs_of, predict, trace_tokens
-from core.training.data import eval_transform, match_folders, photos, split_root
+from core.training.data import match_folders, photos, split_root
+from core.training.loop import make_accelerator
 
 
 def add_parsers(commands: argparse._SubParsersAction) -> None:
@@ -41,7 +42,7 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     add_common(evaluate_)
     _add_model(evaluate_)
     evaluate_.add_argument("--data", type=Path, required=True, help="ImageFolder root; its val folder if it has one")
-    evaluate_.add_argument("--batch", type=int, default=64)
+    evaluate_.add_argument("--batch", type=int, default=64, help="photos per step and process (default %(default)s)")
     evaluate_.add_argument("--workers", type=int, default=2)
     evaluate_.add_argument("--record", type=Path, help="also keep the result in this file, as the app reads it")
     evaluate_.set_defaults(run=run_evaluate)
@@ -78,13 +79,18 @@ def _load(args: argparse.Namespace) -> Loaded:
     if any(entry.name == spec.name and not entry.available for entry in list_models()):
         say(f"Downloading the weights of {spec.name} …")
     loaded = to_device(load(spec, download=True), pick_device(args.device))
-    ran = loaded.architecture
-    if spec.budget is not None and ran is not None and ran.asked_macs < spec.budget * (1 - 1e-6):
-        say(f"Runs at the next calibrated budget below, {ran.asked_macs / 1e9:.4g} GMACs.")
+    _tell_snapped(loaded)
     single = loaded.card.single_path
     if single is not None and not single.fit_to_predict:
         say(f"{spec.name} is not fit to predict yet: its search has not got far enough.")
     return loaded
+
+
+def _tell_snapped(loaded: Loaded) -> None:
+    """Say so where the model runs at a lower budget than was asked for."""
+    asked, ran = loaded.spec.budget, loaded.architecture
+    if asked is not None and ran is not None and ran.asked_macs < min(asked, loaded.dense_macs) * (1 - 1e-6):
+        say(f"Runs at the next calibrated budget below, {ran.asked_macs / 1e9:.4g} GMACs.")
 
 
 def run_models(args: argparse.Namespace) -> tuple[dict, str]:
@@ -146,6 +152,7 @@ def run_predict(args: argparse.Namespace) -> tuple[dict, str]:
 def run_describe(args: argparse.Namespace) -> tuple[dict, str]:
     """What a model is made of; needs no weights."""
     loaded = load(_spec(args), weights=False)
+    _tell_snapped(loaded)
     geometry, architecture, selectors = loaded.card.geometry, loaded.architecture, loaded.card.selectors
     keep = None if selectors is None else (loaded.spec.keep or selectors.targets)
     params = sum(p.numel() for p in loaded.model.parameters())
@@ -180,24 +187,27 @@ def run_evaluate(args: argparse.Namespace) -> tuple[dict, str]:
     """Accuracy on a folder of photos."""
     if args.batch < 1 or args.workers < 0:
         raise InputError("--batch takes 1 or more, --workers 0 or more.")
-    loaded = _load(args)
-    card, device = loaded.card, pick_device(args.device)
+    accelerator = make_accelerator(pick_device(args.device))
+    loaded = to_device(_load(args), accelerator.device)
+    card = loaded.card
     root = split_root(args.data, "val")
     folders, left_out = match_folders(root, card.classes)
     dataset = photos(root, folders, eval_transform(card.geometry.img_size, card.normalisation))
-    say(f"{len(dataset)} photos of {len(dataset.classes)} classes; {left_out} of other classes are left out.")
     line = Progress()
-    loader = DataLoader(dataset, args.batch, num_workers=args.workers)
+    loader = DataLoader(dataset, args.batch * accelerator.num_processes, num_workers=args.workers)
     found = evaluate(
         runner_of(loaded),
-        ((images.to(device), labels.to(device)) for images, labels in loader),
+        accelerator.prepare(loader),
         dense_macs=loaded.dense_macs,
         patches=card.geometry.patches,
         left_out=left_out,
+        gather=accelerator.gather_for_metrics,
         on_batch=lambda done: line.show(f"{done} of {len(dataset)} photos"),
     )
     line.clear()
-    if args.record is not None:
+    several = f"; {accelerator.num_processes} processes" if accelerator.num_processes > 1 else ""
+    say(f"{len(dataset)} photos of {len(dataset.classes)} classes; {left_out} of other classes are left out{several}.")
+    if args.record is not None and accelerator.is_main_process:
         cost = (found.mean_macs, found.dense_macs, found.images)
         add_row(args.record, Recorded(args.model, _setting(args), found.top1, found.top5, *cost))
     result = {"model": args.model, "data": str(args.data), **asdict(found)}

@@ -11,12 +11,13 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from core.cards import ModelCard, save_checkpoint
-from core.commands.shared import Progress, duration, say
+from core.commands.shared import Progress, duration, pick_device, say
 from core.errors import InputError
 from core.evaluate import Runner, evaluate
+from core.images import eval_transform
 from core.macs import count_macs
 from core.results import Evaluation
-from core.training.data import Augmentation, eval_transform, held_out, photos, split_root, train_transform
+from core.training.data import held_out, photos, split_root, train_transform
 from core.training.loop import LoopSettings, StepRecord, fit, make_accelerator
 from core.training.runs import Run, open_run
 
@@ -48,8 +49,10 @@ def loop_settings(args: argparse.Namespace) -> LoopSettings:
     Raises:
         InputError: If a number is out of its range.
     """
-    if args.epochs < 1 or args.batch < 2 or args.batch % 2 or args.lr <= 0 or args.workers < 0:
+    if args.epochs < 1 or args.batch < 2 or args.batch % 2 or not args.lr > 0 or args.workers < 0:
         raise InputError("--epochs takes 1 or more, --batch an even number, --lr a positive rate, --workers 0 or more.")
+    if not (args.weight_decay >= 0 and args.warmup_epochs >= 0 and args.mixup >= 0 and args.cutmix >= 0):
+        raise InputError("--weight-decay, --warmup-epochs, --mixup and --cutmix take numbers of 0 or more.")
     return LoopSettings(
         epochs=args.epochs,
         batch=args.batch,
@@ -150,17 +153,16 @@ def open_session(args: argparse.Namespace, card: ModelCard, folders: list[str], 
         InputError: If flags, data or folder are not fit.
     """
     settings = loop_settings(args)
+    device = pick_device(args.device)
     size, norm = card.geometry.img_size, card.normalisation
     root = split_root(args.data, "train")
-    train_set: Dataset = photos(
-        root, folders, train_transform(size, norm, Augmentation(auto_augment=args.auto_augment))
-    )
+    train_set: Dataset = photos(root, folders, train_transform(size, norm, args.auto_augment))
     plain = eval_transform(size, norm)
     held = None
     if hold_out:
         held = DataLoader(held_out(photos(root, folders, plain), rest=False), EVAL_BATCH)
         train_set = held_out(train_set, rest=True)
-    accelerator = make_accelerator(settings.precision)
+    accelerator = make_accelerator(device, settings.precision)
     validation = DataLoader(
         photos(split_root(args.data, "val"), folders, plain), EVAL_BATCH * accelerator.num_processes
     )

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 
 import torch
@@ -26,15 +27,23 @@ def pick_device(name: str | None) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
+        if device.type not in ("cpu", "cuda", "mps"):
+            raise InputError(f"--device takes cpu, cuda or mps; not {name!r}.")
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"The device {name} is not in this machine; try --device cpu.") from error
     return device
 
 
+def first_process() -> bool:
+    """Whether this is the only process, or the one of several that speaks (torchrun numbers them)."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def say(text: str) -> None:
-    """A line for the person, on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    """A line for the person, on stderr; of several processes the first one says it."""
+    if first_process():
+        print(text, file=sys.stderr, flush=True)
 
 
 class Progress:
@@ -59,7 +68,9 @@ class Progress:
 
 
 def emit(result: dict, text: str, *, as_json: bool) -> None:
-    """Print `result` as JSON, or `text`."""
+    """Print `result` as JSON, or `text`; of several processes the first one does."""
+    if not first_process():
+        return
     print(json.dumps(result) if as_json else text, flush=True)
 
 

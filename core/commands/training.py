@@ -2,13 +2,15 @@
 
 import argparse
 import copy
+import math
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from timm.optim import create_optimizer_v2
 
 from core.backbones import deit
-from core.cards import ModelCard, SelectorCard, SinglePathCard
+from core.cards import ModelCard, SelectorCard, SinglePathCard, class_names
 from core.checkpoints import Loaded, load, read_model
 from core.commands.session import add_loop, open_session
 from core.commands.shared import add_common, numbers, parse_budget
@@ -25,13 +27,15 @@ from core.single_path.search import cost_weight
 from core.soft_tokens.decide import check_keep
 from core.soft_tokens.model import SoftTokenViT
 from core.training.budgets import BudgetStep
-from core.training.data import class_folders, class_names, match_folders, read_class_list, split_root
+from core.training.data import class_folders, match_folders, read_class_list, split_root
 from core.training.dense import DenseStep
-from core.training.search import SearchStep, search_groups
+from core.training.search import SearchStep, search_groups, weight_groups
 from core.training.tokens import TokenSettings, TokenStep, calibrate, token_groups
 
 WITHIN = 0.02
 """A selector meets its target when its kept share on the validation photos, unseen in training, is this close."""
+CALIBRATION_BATCHES = 4
+"""Batches of 128 held-out photos on which batch norms are calibrated; a few hundred photos are enough."""
 RANDOM_DRAWS = 5
 """Draws of random dropping that the verdict is taken against."""
 
@@ -43,7 +47,7 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     add_loop(train, epochs=24, lr=1.2e-3)
     train.add_argument("--model", help="a deit_* or vit_* of timm; default: a small ViT of the size below")
     train.add_argument("--pretrained", action="store_true", help="start from timm's weights, with a new head")
-    train.add_argument("--img-size", type=int, default=64, help="pixels (default %(default)s)")
+    train.add_argument("--img-size", type=int, help="pixels (default: timm's for --model, else 64)")
     train.add_argument(
         "--stem", default="32,64,128", help="channels of the stride-2 convolutions (default %(default)s)"
     )
@@ -96,13 +100,16 @@ def run_train(args: argparse.Namespace) -> tuple[dict, str]:
     folders = class_folders(split_root(args.data, "train"))
     if args.classes is not None:
         folders = read_class_list(args.classes, folders)
+    if args.pretrained and args.model is None:
+        raise InputError("--pretrained needs --model, a deit_* or vit_* of timm.")
     if args.model is not None:
-        model = deit.from_timm(args.model, classes=len(folders), pretrained=args.pretrained)
-        geometry = deit.geometry_of(model, args.model)
+        size = {"classes": len(folders), "img_size": args.img_size}
+        model = deit.from_timm(args.model, pretrained=args.pretrained, **size)
+        geometry, norm = deit.geometry_of(model, args.model), deit.normalisation_of(model)
     else:
         geometry = _own_geometry(args, len(folders))
-        model = deit.build(geometry, drop_path=args.drop_path)
-    card = ModelCard(deit.FAMILY, geometry, class_names(folders), Normalisation())
+        model, norm = deit.build(geometry, drop_path=args.drop_path), Normalisation()
+    card = ModelCard(deit.FAMILY, geometry, class_names(folders), norm)
     session = open_session(args, card, folders, hold_out=False)
     macs = count_macs(geometry).total
 
@@ -122,7 +129,7 @@ def run_finetune(args: argparse.Namespace) -> tuple[dict, str]:
         return run_any_budget(args)
     dense, folders = _dense_start(args.model, args.data)
     blocks, targets = numbers(args.selectors, int, "--selectors"), numbers(args.targets, float, "--targets")
-    check_keep(targets, len(blocks))
+    check_keep(targets, len(blocks), flag="--targets")
     model = SoftTokenViT(copy.deepcopy(dense.model).requires_grad_(True), blocks)
     settings = TokenSettings(targets)
     session = open_session(args, dense.card, folders, hold_out=True)
@@ -159,6 +166,8 @@ def run_search(args: argparse.Namespace) -> tuple[dict, str]:
     dense, folders = _dense_start(args.model, args.data)
     geometry = dense.card.geometry
     budget = parse_budget(args.budget, dense.dense_macs)
+    if not args.alpha > 0 or not args.gate_lr > 0:
+        raise InputError("--alpha and --gate-lr take numbers above 0.")
     weight = cost_weight(geometry) if args.cost_weight is None else args.cost_weight
     model = SinglePathViT(copy.deepcopy(dense.model).requires_grad_(True), args.alpha)
     session = open_session(args, dense.card, folders, hold_out=False)
@@ -188,9 +197,11 @@ def run_any_budget(args: argparse.Namespace) -> tuple[dict, str]:
     searched, card = read_model(args.model)
     if not isinstance(searched, SinglePathViT):
         raise InputError(f"{args.model} has no gates; give what `search` wrote, or leave --teacher away.")
-    least = parse_budget(args.least, dense.dense_macs) / dense.dense_macs
-    shares = tuple(round(percent / 100, 2) for percent in range(round(100 * least), 101))
-    derive(gates_of(searched, card.geometry), least * dense.dense_macs)  # refuses what cannot be reached
+    first = math.ceil(100 * parse_budget(args.least, dense.dense_macs) / dense.dense_macs)
+    if first > 100:
+        raise InputError(f"--least is a budget up to that of the dense model; {args.least} is more.")
+    shares = tuple(percent / 100 for percent in range(first, 101))
+    derive(gates_of(searched, card.geometry), shares[0] * dense.dense_macs)  # refuses what cannot be reached
     model = SinglePathViT(searched.backbone, searched.alpha, shares)
     model.paths.load_state_dict(searched.paths.state_dict())
     session = open_session(args, card, folders, hold_out=True)
@@ -199,10 +210,13 @@ def run_any_budget(args: argparse.Namespace) -> tuple[dict, str]:
     def after_epoch(step: BudgetStep, epoch: int) -> dict:
         last = epoch == args.epochs
         if last:
-            photos = (images.to(session.accelerator.device) for images, _ in session.held_out_loader())
+            photos = (
+                images.to(session.accelerator.device)
+                for images, _ in islice(session.held_out_loader(), CALIBRATION_BATCHES)
+            )
             calibrate_budgets(step.model, geometry, photos)
         found = {}
-        for share in (1.0, 0.75, 0.6, 0.45) if last else ():
+        for share in set(shares) & {1.0, 0.75, 0.6, 0.45} if last else ():
             use_budget(step.model, shares.index(share))
             chosen = derive(step.gates, share * dense.dense_macs)
             runner = dense_runner(compact(step.model, chosen), chosen.macs)
@@ -211,10 +225,9 @@ def run_any_budget(args: argparse.Namespace) -> tuple[dict, str]:
         session.save(step.model, replace(card, single_path=done), {"epochs": epoch, "teacher": args.teacher, **found})
         return found
 
-    step = BudgetStep(model, geometry, dense.model, least=least)
-    trainable = [p for p in model.parameters() if p.requires_grad]
-    optimizer = create_optimizer_v2(trainable, opt="adamw", lr=args.lr, weight_decay=args.weight_decay)
-    return session.fit(step, optimizer, after_epoch)
+    step = BudgetStep(model, geometry, dense.model, least=shares[0])
+    groups = weight_groups(model, args.weight_decay)
+    return session.fit(step, create_optimizer_v2(groups, opt="adamw", lr=args.lr), after_epoch)
 
 
 def _search_runner(model: SinglePathViT, macs: int) -> Runner:
@@ -242,9 +255,8 @@ def _own_geometry(args: argparse.Namespace, classes: int) -> Geometry:
         InputError: If no model has that size.
     """
     stem = numbers(args.stem, int, "--stem")
+    img_size = 64 if args.img_size is None else args.img_size
     try:
-        return Geometry(
-            args.img_size, 2 ** len(stem), args.width, args.depth, args.heads, 4 * args.width, classes, stem
-        )
+        return Geometry(img_size, 2 ** len(stem), args.width, args.depth, args.heads, 4 * args.width, classes, stem)
     except (ValueError, ZeroDivisionError) as error:
         raise InputError(f"That size of model is not possible: {error}.") from error

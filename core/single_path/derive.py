@@ -68,7 +68,7 @@ def derive(gates: Gates, budget: float) -> Architecture:
     """
     geometry = gates.geometry
     least, dense = budget_range(gates)
-    if budget < least:
+    if not budget >= least:
         raise InputError(
             f"A budget of {budget / 1e9:.4g} GMACs cannot be reached; with everything closed {least / 1e9:.4g} remain "
             f"({100 * least / dense:.0f} % of dense)."

@@ -95,7 +95,8 @@ def single_path_block(
 def gated_mixer(block: Block, path: Path, x: Tensor, g: Tensor, alpha: float, grid: tuple[int, int]) -> Tensor:
     """g_3 msa(x) + g_2 (1 - g_3) conv3x3(x) + g_1 (1 - g_2) conv1x1(x), for normalised tokens (B, T, D).
 
-    A candidate runs only if it counts in the sum or a gate learns from it.
+    At evaluation only the open candidate runs. In search a closed one runs too, as the gates learn from what it would
+    have given; the 1x1 does not where the attention is open, since nothing then learns from it (`stop_below`).
 
     Source: He et al. 2021, arXiv:2111.11802, single-path search space.
     """
@@ -103,9 +104,9 @@ def gated_mixer(block: Block, path: Path, x: Tensor, g: Tensor, alpha: float, gr
     g1, g2, g3 = g.unbind()
     msa_open, wide_open, any_open = bool(g3 > 0), bool(g2 > 0), bool(g1 > 0)
     total = torch.zeros_like(x)
-    if msa_open or (learning and wide_open):
+    if msa_open or learning:
         total = total + g3 * block.attn(x)
-    if not any_open or (msa_open and not learning):
+    if not learning and (msa_open or not any_open):
         return total
     prefix = x.shape[1] - grid[0] * grid[1]
     maps = mix.to_map(x[:, prefix:], grid)

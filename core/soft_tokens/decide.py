@@ -66,14 +66,14 @@ def random_like(counts: list[Tensor], generator: torch.Generator) -> Decide:
     return decide
 
 
-def check_keep(keep: Sequence[float], stages: int) -> tuple[float, ...]:
+def check_keep(keep: Sequence[float], stages: int, flag: str = "--keep") -> tuple[float, ...]:
     """`keep` as one share per selector.
 
     Raises:
         InputError: If there are not as many as selectors, one is outside (0, 1], or they rise.
     """
     if len(keep) != stages:
-        raise InputError(f"This model has {stages} selectors, so --keep takes {stages} shares, not {len(keep)}.")
+        raise InputError(f"This model has {stages} selectors, so {flag} takes {stages} shares, not {len(keep)}.")
     if any(not 0 < share <= 1 for share in keep):
         raise InputError(f"Keep ratios are shares above 0 and up to 1; {', '.join(map(str, keep))} is not possible.")
     if any(later > earlier for earlier, later in pairwise(keep)):

@@ -8,7 +8,7 @@ from core.backbones import deit
 from core.config import Packaging
 from core.soft_tokens.decide import Decide
 from core.soft_tokens.package import package_token
-from core.soft_tokens.selector import Selector
+from core.soft_tokens.selector import Scores, Selector
 from core.soft_tokens.stages import Stage
 
 
@@ -61,9 +61,9 @@ def gathered_forward(
     return deit.classify(backbone, prefix), stages
 
 
-def slice_scores(scores: object, patches: int) -> object:
+def slice_scores(scores: Scores, patches: int) -> Scores:
     """Scores of the first `patches` tokens: packages are scored but never dropped."""
-    return type(scores)(
+    return Scores(
         scores.logits[:, :patches],
         scores.keep_prob[:, :patches],
         scores.per_head[:, :patches],

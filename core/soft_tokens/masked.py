@@ -1,4 +1,4 @@
-"""Training: pruned tokens stay in the tensor but are no key for anybody, so that decisions have gradients."""
+"""Training: pruned tokens stay in the tensor but are no key for anybody, so that gradients pass through decisions."""
 
 import math
 from collections.abc import Callable
@@ -15,6 +15,8 @@ from core.soft_tokens.package import package_token
 from core.soft_tokens.selector import Scores, Selector
 from core.soft_tokens.stages import Stage
 
+CLAMP = 60.0
+"""exp(60) is still far from overflow in single precision."""
 SoftDecide = Callable[[int, Scores, Tensor], Tensor]
 """Stage, scores of the patches, alive (B, N) in {0, 1} -> kept (B, N) in {0, 1}; may carry gradients."""
 
@@ -91,7 +93,9 @@ def policy_attention(attn: Attention, x: Tensor, policy: Tensor) -> Tensor:
     qkv = attn.qkv(x).reshape(batch, tokens, 3, attn.num_heads, attn.head_dim).permute(2, 0, 3, 1, 4)
     q, k, v = qkv.unbind(0)  # (B, H, T, d) each
     scores = ((attn.q_norm(q) * attn.scale) @ attn.k_norm(k).transpose(-2, -1)).float()
-    weights = (scores - scores.amax(dim=-1, keepdim=True).detach()).exp() * policy[:, None, None, :]
+    keys = policy[:, None, None, :]
+    highest = scores.detach().masked_fill(keys == 0, -torch.inf).amax(dim=-1, keepdim=True)
+    weights = (scores - highest).clamp(max=CLAMP).exp() * keys  # clamped: a dead key may lie far above the alive ones
     weights = (weights / weights.sum(dim=-1, keepdim=True)).to(v.dtype)
     mixed = (attn.attn_drop(weights) @ v).transpose(1, 2).reshape(batch, tokens, attn.attn_dim)
     return attn.proj_drop(attn.proj(mixed))

@@ -9,7 +9,7 @@ from core.config import Packaging
 from core.errors import InputError
 from core.soft_tokens.decide import Decide, own_decision
 from core.soft_tokens.gathered import gathered_forward
-from core.soft_tokens.selector import Selector
+from core.soft_tokens.selector import LEAST_HEAD, Selector
 from core.soft_tokens.stages import Stage
 
 
@@ -33,7 +33,7 @@ class SoftTokenViT(nn.Module):
             packaging: See `core.soft_tokens.package`.
 
         Raises:
-            InputError: If the blocks do not rise or lie outside the backbone.
+            InputError: If the blocks do not rise or lie outside the backbone, or its heads are too narrow.
         """
         super().__init__()
         depth = len(backbone.blocks)
@@ -41,6 +41,8 @@ class SoftTokenViT(nn.Module):
             raise InputError(
                 f"Selectors stand before blocks 1 to {depth - 1} (counting from 0), rising; not {list(blocks)}."
             )
+        if backbone.embed_dim // backbone.blocks[0].attn.num_heads < LEAST_HEAD:
+            raise InputError(f"Selectors need heads of {LEAST_HEAD} channels or more; this model's are narrower.")
         self.backbone = backbone
         self.selectors = nn.ModuleDict(
             {str(b): Selector(backbone.embed_dim, backbone.blocks[0].attn.num_heads) for b in blocks}

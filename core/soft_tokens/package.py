@@ -16,13 +16,13 @@ def package_weights(keep_prob: Tensor, dropped: Tensor, packaging: Packaging) ->
             (the release's training file).
 
     Returns:
-        Weights (B, N), 0 where nothing was dropped, and whether each image has a package, bool (B,).
+        Weights (B, N), all 0 where nothing was dropped, and whether each image has a package, bool (B,).
     """
     weight = keep_prob * dropped
     exists = (dropped.detach() > 0).any(dim=1)
     if packaging == "weighted_mean":
         total = weight.sum(dim=1, keepdim=True)
-        weight = weight / torch.where(exists[:, None], total, torch.ones_like(total))
+        weight = weight / torch.where(total > 0, total, torch.ones_like(total))
     return weight, exists
 
 

@@ -6,6 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+LEAST_HEAD = 8
+"""Channels per head that a selector needs: it ends in a layer of a quarter of them."""
+
 
 @dataclass(frozen=True, eq=False)
 class Scores:
@@ -63,11 +66,11 @@ class Selector(nn.Module):
     """
 
     def __init__(self, dim: int, heads: int) -> None:
-        """Args: `dim` is D, `heads` is H; D/H must be at least 8."""
+        """Args: `dim` is D, `heads` is H; D/H must be at least `LEAST_HEAD`."""
         super().__init__()
         d = dim // heads
-        if d < 8:
-            raise ValueError(f"heads of {d} channels are too narrow for a selector; 8 is the least")
+        if d < LEAST_HEAD:
+            raise ValueError(f"heads of {d} channels are too narrow for a selector; {LEAST_HEAD} is the least")
         self.heads = heads
         self.norm = HeadNorm(heads, d)
         self.embed = HeadLinear(heads, d, d)

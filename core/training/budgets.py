@@ -21,14 +21,12 @@ class BudgetStep(nn.Module):
         teacher: nn.Module,
         *,
         least: float,
-        smoothing: float = 0.1,
     ) -> None:
         """Args: `model` from a search; `teacher` is the dense model; `least` is the smallest share of dense MACs."""
         super().__init__()
         self.model = model
         self.teacher = Frozen(teacher)
         self.least = least
-        self.smoothing = smoothing
         self.dense_macs = count_macs(geometry).total
         self.gates = gates_of(model, geometry)
         for path in model.paths:
@@ -40,4 +38,4 @@ class BudgetStep(nn.Module):
         share = float(torch.empty(()).uniform_(self.least, 1.0))
         gating = derived_gating(derive(self.gates, share * self.dense_macs), images.device)
         logits = self.model(images, gating)
-        return distilled_task_loss(logits, targets, self.smoothing, self.teacher, images), {"share": share}
+        return distilled_task_loss(logits, targets, self.teacher, images), {"share": share}

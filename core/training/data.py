@@ -1,13 +1,13 @@
 """ImageFolder directories as datasets: class subsets, timm's transforms, a held-out share of the training photos."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from timm.data import ImageNetInfo, create_transform
+from PIL import Image
+from timm.data import create_transform
 from torch.utils.data import Dataset, Subset
 from torchvision.datasets import ImageFolder
-from torchvision.datasets.folder import IMG_EXTENSIONS
+from torchvision.datasets.folder import IMG_EXTENSIONS, pil_loader
 
 from core.config import Normalisation
 from core.errors import InputError
@@ -17,32 +17,31 @@ HOLDOUT_EVERY = 20
 """One training photo in this many is held out when a decision must be calibrated."""
 
 
+def load_photo(path: str) -> Image.Image:
+    """One photo of a dataset, RGB.
+
+    Raises:
+        InputError: If the file is no picture or is cut off.
+    """
+    try:
+        return pil_loader(path)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise InputError(f"{path} is no picture or is cut off; mend or remove it.") from error
+
+
 class SelectedFolder(ImageFolder):
     """ImageFolder in which the labels follow `wanted`, whatever other folders stand beside them."""
 
     def __init__(self, root: Path, wanted: Sequence[str], transform: object = None) -> None:
         """Args: `root` holds one folder per class; `wanted` names the folders, label 0 first."""
         self._wanted = list(wanted)
-        super().__init__(str(root), transform=transform, allow_empty=True)
+        super().__init__(str(root), transform=transform, loader=load_photo, allow_empty=True)
 
     def find_classes(self, directory: str) -> tuple[list[str], dict[str, int]]:
         """Folders that are wanted and there; torchvision's documented hook for choosing classes."""
         present = {entry.name for entry in Path(directory).iterdir() if entry.is_dir()}
         labels = {name: label for label, name in enumerate(self._wanted) if name in present}
         return list(labels), labels
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """How training photos are varied; the arguments of timm's create_transform."""
-
-    scale: tuple[float, float] = (0.35, 1.0)
-    """Smallest and largest share of the area that a random crop keeps."""
-    color_jitter: float = 0.3
-    auto_augment: str | None = None
-    """timm's notation, such as rand-m9-mstd0.5-inc1."""
-    erase: float = 0.0
-    """Probability of erasing a random rectangle."""
 
 
 def split_root(data: Path, split: str) -> Path:
@@ -60,15 +59,15 @@ def split_root(data: Path, split: str) -> Path:
     return data
 
 
-def class_folders(root: Path) -> list[str]:
+def class_folders(root: Path, least: int = 2) -> list[str]:
     """Names of the class folders under `root`, sorted.
 
     Raises:
-        InputError: If there are fewer than two.
+        InputError: If there are fewer than `least`.
     """
     names = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    if len(names) < 2:
-        raise InputError(f"{root} holds {len(names)} class folders; at least 2 are needed.")
+    if len(names) < least:
+        raise InputError(f"{root} holds {len(names)} class folders; at least {least} are needed.")
     return names
 
 
@@ -93,42 +92,32 @@ def read_class_list(path: Path, available: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def class_names(folders: Sequence[str]) -> tuple[ClassName, ...]:
-    """Folders as classes: an ImageNet wnid gets timm's description, any other folder its own name."""
-    info = ImageNetInfo()
-    known = set(info.label_names())
-    return tuple(
-        ClassName(wnid=name, label=info.label_name_to_description(name).split(",")[0])
-        if name in known
-        else ClassName(wnid=None, label=name)
-        for name in folders
-    )
+def train_transform(img_size: int, norm: Normalisation, auto_augment: str | None) -> object:
+    """timm's training transform: random crop of 35 to 100 % of the area, flip, colour jitter, and `auto_augment`.
 
+    Args:
+        img_size: Pixels.
+        norm: Of the model.
+        auto_augment: timm's notation, such as rand-m9-mstd0.5-inc1.
 
-def train_transform(img_size: int, norm: Normalisation, augmentation: Augmentation) -> object:
-    """timm's training transform: random crop, flip, colour jitter, and what `augmentation` adds."""
-    return create_transform(
-        img_size,
-        is_training=True,
-        scale=augmentation.scale,
-        color_jitter=augmentation.color_jitter,
-        auto_augment=augmentation.auto_augment,
-        re_prob=augmentation.erase,
-        interpolation=norm.interpolation,
-        mean=norm.mean,
-        std=norm.std,
-    )
-
-
-def eval_transform(img_size: int, norm: Normalisation) -> object:
-    """timm's evaluation transform: resize the short side, cut the centre, normalise."""
-    return create_transform(
-        img_size,
-        interpolation=norm.interpolation,
-        mean=norm.mean,
-        std=norm.std,
-        crop_pct=norm.crop_pct,
-    )
+    Raises:
+        InputError: If timm does not know that notation.
+    """
+    try:
+        return create_transform(
+            img_size,
+            is_training=True,
+            scale=(0.35, 1.0),
+            color_jitter=0.3,
+            auto_augment=auto_augment,
+            interpolation=norm.interpolation,
+            mean=norm.mean,
+            std=norm.std,
+        )
+    except (AssertionError, ValueError, KeyError, IndexError) as error:
+        raise InputError(
+            f"--auto-augment takes timm's notation, such as rand-m9-mstd0.5-inc1; not {auto_augment!r}."
+        ) from error
 
 
 def photos(root: Path, folders: Sequence[str], transform: object) -> SelectedFolder:
@@ -157,10 +146,15 @@ def match_folders(root: Path, classes: Sequence[ClassName]) -> tuple[list[str], 
     A folder matches a class by wnid or by label; a class without a folder keeps its place.
 
     Raises:
-        InputError: If no folder matches any class.
+        InputError: If no folder matches any class, or one matches several.
     """
-    present = set(class_folders(root))
+    present = set(class_folders(root, least=1))
     folders = [c.wnid if c.wnid in present else c.label for c in classes]
+    twice = sorted(name for name in present if folders.count(name) > 1)
+    if twice:
+        raise InputError(
+            f"The model knows {folders.count(twice[0])} classes named {twice[0]}; name that folder by its wnid."
+        )
     if not present & set(folders):
         raise InputError(f"No folder under {root} is named after a class that the model knows (such as {folders[0]}).")
     others = present - set(folders)

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DataLoaderConfiguration, DistributedDataParallelKwargs
+from accelerate.utils import DataLoaderConfiguration, DistributedDataParallelKwargs, broadcast
 from timm.data import Mixup
 from timm.scheduler import create_scheduler_v2
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from core.errors import InputError
+from core.training.objectives import SMOOTHING
 from core.training.runs import Run, append_metrics, commit_state, truncate_metrics
 
 
@@ -29,8 +30,6 @@ class LoopSettings:
     warmup_epochs: float = 1.0
     mixup: float = 0.0
     cutmix: float = 0.0
-    smoothing: float = 0.1
-    """Label smoothing, in [0, 1); applied where targets are mixed."""
     clip_grad: float = 1.0
     workers: int = 2
     precision: str = "auto"
@@ -51,19 +50,23 @@ class StepRecord:
     """Estimate from the steps so far."""
 
 
-def native_bf16() -> bool:
-    """Whether this machine multiplies bf16 in hardware (a GPU that does, or AVX-512 BF16 / AMX)."""
-    if torch.cuda.is_available():
+def native_bf16(device: torch.device) -> bool:
+    """Whether the device multiplies bf16 in hardware (a GPU that does, or AVX-512 BF16 / AMX)."""
+    if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and torch.cpu._is_avx512_bf16_supported()
+    return (
+        device.type == "cpu"
+        and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+        and torch.cpu._is_avx512_bf16_supported()
+    )
 
 
-def make_accelerator(precision: str) -> Accelerator:
-    """The accelerator of this process; torchrun's environment decides how many there are."""
-    mixed = {"auto": "bf16" if native_bf16() else "no"}.get(precision, precision)
+def make_accelerator(device: torch.device, precision: str = "no") -> Accelerator:
+    """The accelerator of this process, on its share of that kind of device; torchrun decides how many there are."""
+    mixed = {"auto": "bf16" if native_bf16(device) else "no"}.get(precision, precision)
     return Accelerator(
         mixed_precision=mixed,
-        cpu=not torch.cuda.is_available(),
+        cpu=device.type == "cpu",
         dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True, split_batches=True),
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
@@ -124,7 +127,7 @@ def fit(
     )
     mix = None
     if settings.mixup or settings.cutmix:
-        mix = Mixup(settings.mixup, settings.cutmix, prob=0.8, label_smoothing=settings.smoothing, num_classes=classes)
+        mix = Mixup(settings.mixup, settings.cutmix, prob=0.8, label_smoothing=SMOOTHING, num_classes=classes)
     first = _resume(run, accelerator)
     began, done = time.monotonic(), 0
     for epoch in range(first, settings.epochs):
@@ -154,7 +157,9 @@ def fit(
                 on_step(StepRecord(epoch, index + 1, len(loader), settings.epochs, value, left))
         record = {"epoch": epoch + 1, "seconds": round(time.monotonic() - began, 1)}
         record |= {key: total / len(loader) for key, total in sums.items()}
-        record |= after_epoch(accelerator.unwrap_model(step), epoch + 1)
+        module = accelerator.unwrap_model(step)
+        broadcast([buffer for buffer in module.buffers() if buffer.numel()])  # batch norms saw other photos elsewhere
+        record |= after_epoch(module, epoch + 1)
         _save(run, accelerator, epoch + 1, record)
 
 

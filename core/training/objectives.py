@@ -4,6 +4,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+SMOOTHING = 0.1
+"""Of the labels."""
+
 
 class Frozen(nn.Module):
     """A teacher: no gradients, and evaluation mode whatever the step around it is told."""
@@ -23,9 +26,9 @@ class Frozen(nn.Module):
         return self.module(images)
 
 
-def task_loss(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+def task_loss(logits: Tensor, targets: Tensor) -> Tensor:
     """Cross entropy in float32; soft targets (B, C) are already smoothed by what mixed them."""
-    return functional.cross_entropy(logits.float(), targets, label_smoothing=smoothing if targets.ndim == 1 else 0.0)
+    return functional.cross_entropy(logits.float(), targets, label_smoothing=SMOOTHING if targets.ndim == 1 else 0.0)
 
 
 def distillation(logits: Tensor, teacher: Tensor) -> Tensor:
@@ -38,9 +41,6 @@ def distillation(logits: Tensor, teacher: Tensor) -> Tensor:
     )
 
 
-def distilled_task_loss(
-    logits: Tensor, targets: Tensor, smoothing: float, teacher: Frozen | None, images: Tensor
-) -> Tensor:
-    """The task loss; with a teacher, the mean of it and the distillation."""
-    loss = task_loss(logits, targets, smoothing)
-    return loss if teacher is None else 0.5 * loss + 0.5 * distillation(logits, teacher(images))
+def distilled_task_loss(logits: Tensor, targets: Tensor, teacher: Frozen, images: Tensor) -> Tensor:
+    """The mean of the task loss and the distillation from `teacher`."""
+    return 0.5 * task_loss(logits, targets) + 0.5 * distillation(logits, teacher(images))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import InputError
+from core.files import write_text
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def open_run(folder: Path, settings: dict, *, resume: bool) -> Run:
             raise InputError(
                 f"{folder} was started with other settings ({', '.join(changed)}); repeat those to resume it."
             )
-    elif resume and folder.exists() and any(folder.iterdir()):
+    elif resume and folder.is_dir() and any(folder.iterdir()):
         raise InputError(f"{folder} holds no run to resume; name the folder that --out named.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -61,13 +62,6 @@ def open_run(folder: Path, settings: dict, *, resume: bool) -> Run:
     except OSError as error:
         raise InputError(f"{folder} cannot be written ({error.strerror}); name another --out.") from error
     return Run(folder)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file so that a reader sees the old text or the new, never half of it."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def append_metrics(run: Run, record: dict) -> None:

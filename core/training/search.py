@@ -21,21 +21,19 @@ class SearchStep(nn.Module):
         *,
         budget: float,
         weight: float,
-        teacher: nn.Module | None = None,
-        smoothing: float = 0.1,
+        teacher: nn.Module,
     ) -> None:
-        """Args: `budget` in MACs; `weight` is lambda; `teacher` is a frozen dense model or None."""
+        """Args: `budget` in MACs; `weight` is lambda; `teacher` is the dense model."""
         super().__init__()
         self.model = model
         self.geometry = geometry
         self.budget = budget
         self.weight = weight
-        self.smoothing = smoothing
-        self.teacher = Frozen(teacher) if teacher is not None else None
+        self.teacher = Frozen(teacher)
 
     def forward(self, images: Tensor, targets: Tensor, epoch: float) -> tuple[Tensor, dict[str, float]]:
         """Loss, scalar, and the expected GMACs, for images (B, 3, H, W)."""
-        loss = distilled_task_loss(self.model(images), targets, self.smoothing, self.teacher, images)
+        loss = distilled_task_loss(self.model(images), targets, self.teacher, images)
         gmacs = expected_macs(self.model, self.geometry) / 1e9
         loss = loss + self.weight * (gmacs - self.budget / 1e9) ** 2
         return loss, {"expected_gmacs": float(gmacs.detach())}
@@ -44,9 +42,14 @@ class SearchStep(nn.Module):
 def search_groups(model: SinglePathViT, *, lr: float, gate_lr: float, weight_decay: float) -> list[dict]:
     """Parameter groups: weights at `lr` on the schedule; gates at the constant `gate_lr`, without decay."""
     gates = [p for name, p in model.named_parameters() if name.endswith(GATES)]
+    weights = [{**group, "lr": lr} for group in weight_groups(model, weight_decay)]
+    return [*weights, {"params": gates, "lr": gate_lr, "constant_lr": gate_lr, "weight_decay": 0.0}]
+
+
+def weight_groups(model: SinglePathViT, weight_decay: float) -> list[dict]:
+    """All parameters but the gates; no decay on biases, norms, positions, prefix tokens and head mixing."""
     skip = [name for name, _ in model.named_parameters() if name.endswith((*GATES, "head_logits"))]
     skip += [f"backbone.{name}" for name in model.backbone.no_weight_decay()]
-    weights = param_groups_weight_decay(model, weight_decay, skip)
-    chosen = {id(p) for p in gates}
-    groups = [{**g, "params": [p for p in g["params"] if id(p) not in chosen], "lr": lr} for g in weights]
-    return [*groups, {"params": gates, "lr": gate_lr, "constant_lr": gate_lr, "weight_decay": 0.0}]
+    gates = {id(p) for name, p in model.named_parameters() if name.endswith(GATES)}
+    groups = param_groups_weight_decay(model, weight_decay, skip)
+    return [{**group, "params": [p for p in group["params"] if id(p) not in gates]} for group in groups]

@@ -38,7 +38,6 @@ class TokenSettings:
     rank_weight: float = 1.0
     own_share: float = 0.3
     """Share of the steps that take the selectors' own decisions."""
-    smoothing: float = 0.1
 
 
 class DenseTeacher(nn.Module):
@@ -89,7 +88,7 @@ class TokenStep(nn.Module):
             lambda stage, scores, alive: decide(stage, scores, alive > 0).float(),
             model.packaging,
         )
-        loss = task_loss(logits, targets, cfg.smoothing) + cfg.distill_weight * distillation(logits, reference)
+        loss = task_loss(logits, targets) + cfg.distill_weight * distillation(logits, reference)
         loss = loss + cfg.token_weight * token_distillation(tokens, reference_tokens, stages[-1].kept)
         rank = rank_loss(stages, attention, cfg.targets)
         loss = loss + cfg.rank_weight * rank
