@@ -21,7 +21,7 @@ def main(argv: list[str] | None = None) -> int:
     from accelerate.utils import set_seed
 
     from core.commands import inspect, training
-    from core.commands.shared import emit, say
+    from core.commands.shared import emit, leave_together, say
     from core.errors import InputError
 
     parser = OneLineParser(prog="python -m core", description="See what a Vision Transformer can do without.")
@@ -37,6 +37,7 @@ def main(argv: list[str] | None = None) -> int:
             raise InputError(f"--seed takes a whole number from 0 to 4294967295; not {args.seed}.")
         set_seed(args.seed)
         result, text = args.run(args)
+        leave_together()
     except InputError as error:
         # One that a data worker raised carries its traceback; the last line is the sentence.
         say(f"error: {str(error).strip().splitlines()[-1].removeprefix('core.errors.InputError: ')}")

@@ -40,6 +40,13 @@ def first_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+def leave_together() -> None:
+    """Of several processes none goes before the last is done, or those that still talk to it would fail."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+
+
 def say(text: str) -> None:
     """A line for the person, on stderr; of several processes the first one says it."""
     if first_process():
