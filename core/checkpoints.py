@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import get_args
 
 import timm
-import torch
 from huggingface_hub import try_to_load_from_cache
 from torch import nn
 
@@ -294,9 +293,3 @@ def _set_decision(module: SoftTokenViT, spec: ModelSpec, card: ModelCard) -> Non
         module.decide = top_share(check_keep(spec.keep, len(module.blocks)), card.geometry.patches)
     else:
         module.decide = own_decision if spec.threshold is None else above(spec.threshold)
-
-
-def to_device(loaded: Loaded, device: torch.device) -> Loaded:
-    """The same, with the model on `device`."""
-    loaded.model.to(device)
-    return loaded

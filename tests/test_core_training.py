@@ -114,21 +114,22 @@ def mislabelled(work: Path) -> Path:
     return root
 
 
+def torchrun(count: int, *arguments: str | Path) -> subprocess.CompletedProcess:
+    """Run one of our commands in `count` processes on the CPU."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}", "-m", "core"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    everything = [*command, *map(str, arguments)]
+    done = subprocess.run(everything, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
 def test_two_processes_find_the_same_evaluation_as_one(work) -> None:
     found = {}
+    model = work / "dense" / "model.safetensors"
     for count in (1, 2):
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
-        model = work / "dense" / "model.safetensors"
-        arguments = ["evaluate", "--model", model, "--data", mislabelled(work), "--batch", 7, "--workers", 0, "--json"]
-        done = subprocess.run(
-            [*command, "-m", "core", *map(str, arguments)],
-            cwd=ROOT,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
+        arguments = ["--model", model, "--data", mislabelled(work), "--batch", 7, "--workers", 0, "--json"]
+        done = torchrun(count, "evaluate", *arguments)
         assert ("; 2 processes" in done.stderr) is (count == 2)
         found[count] = json.loads(done.stdout)  # one object, whatever the number of processes
     assert found[1]["images"] == found[2]["images"] == 60
@@ -139,17 +140,7 @@ def test_two_processes_find_the_same_evaluation_as_one(work) -> None:
 
 def test_two_processes_train_one_model(work) -> None:
     out = work / "two"
-    arguments = ["train", "--data", work / "data", "--out", out, "--epochs", 3, *SIZE, *LOOP]
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    done = subprocess.run(
-        [*command, "-m", "core", *map(str, arguments)],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    done = torchrun(2, "train", "--data", work / "data", "--out", out, "--epochs", 3, *SIZE, *LOOP)
     assert "on 2 processes" in done.stderr
     last = metrics(out)[-1]
     assert last["val_images"] == 60

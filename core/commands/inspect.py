@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch.utils.data import DataLoader
 
-from core.checkpoints import Loaded, list_models, load, to_device
+from core.checkpoints import Loaded, list_models, load
 from core.commands.shared import Progress, add_common, numbers, parse_budget, pick_device, say
 from core.config import ModelSpec
 from core.errors import InputError
@@ -78,7 +78,8 @@ def _load(args: argparse.Namespace) -> Loaded:
     spec = _spec(args)
     if any(entry.name == spec.name and not entry.available for entry in list_models()):
         say(f"Downloading the weights of {spec.name} …")
-    loaded = to_device(load(spec, download=True), pick_device(args.device))
+    loaded = load(spec, download=True)
+    loaded.model.to(pick_device(args.device))
     _tell_snapped(loaded)
     single = loaded.card.single_path
     if single is not None and not single.fit_to_predict:
@@ -188,7 +189,8 @@ def run_evaluate(args: argparse.Namespace) -> tuple[dict, str]:
     if args.batch < 1 or args.workers < 0:
         raise InputError("--batch takes 1 or more, --workers 0 or more.")
     accelerator = make_accelerator(pick_device(args.device))
-    loaded = to_device(_load(args), accelerator.device)
+    loaded = _load(args)
+    loaded.model.to(accelerator.device)
     card = loaded.card
     root = split_root(args.data, "val")
     folders, left_out = match_folders(root, card.classes)
