@@ -11,6 +11,7 @@ of no screen: frozen configs go in (`core.config`), frozen results come out (`co
 Where to start reading:
 
     core.checkpoints.load_model        a name or a path -> a model ready to run
+    core.cards                         what a weights file of ours holds, read and written
     core.soft_tokens                   selector, package token, really removing tokens (arXiv:2112.13890)
     core.single_path                   gates, mixer, search form, budget -> Architecture (arXiv:2111.11802)
     core.macs, core.latency            what it costs: in closed form, and measured here

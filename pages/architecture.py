@@ -31,31 +31,19 @@ with _shared.clear_errors():
 
 st.subheader(architecture_sentence(chosen))
 st.markdown(mixers_sentence(chosen))
-with st.grid(3, min_column_width=180):
-    st.metric(
-        "MACs asked",
-        macs_number(chosen.asked_macs),
-        f"{share} % of dense",
-        delta_color="off",
-        delta_arrow="off",
-        border=True,
-    )
-    st.metric(
-        "MACs achieved",
-        macs_number(chosen.macs),
-        f"{percent(chosen.macs / chosen.dense_macs)} of dense",
-        delta_color="off",
-        delta_arrow="off",
-        border=True,
-    )
-    st.metric(
+closed = chosen.step_macs is not None
+figures = (
+    ("MACs asked", macs_number(chosen.asked_macs), f"{share} % of dense"),
+    ("MACs achieved", macs_number(chosen.macs), f"{percent(chosen.macs / chosen.dense_macs)} of dense"),
+    (
         "MACs of the last gate closed",
-        macs_number(chosen.step_macs) if chosen.step_macs else "nothing closed",
-        "the budget is missed by less" if chosen.step_macs else "this is the dense network",
-        delta_color="off",
-        delta_arrow="off",
-        border=True,
-    )
+        macs_number(chosen.step_macs) if closed else "nothing closed",
+        "the budget is missed by less" if closed else "this is the dense network",
+    ),
+)
+with st.grid(3, min_column_width=180):
+    for label, value, note in figures:
+        st.metric(label, value, note, delta_color="off", delta_arrow="off", border=True)
 
 left, right = st.columns(2, gap="medium")
 with left:

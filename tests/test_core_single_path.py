@@ -1,6 +1,5 @@
 """Single-path pruning: gates, the convolutions inside the attention, deriving by budget, and the compact form."""
 
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -231,9 +230,8 @@ def test_deriving_for_deit_base_touches_36900_gates() -> None:
     rng = np.random.default_rng(0)
     gates = Gates(geometry, rng.normal(size=(12, 3)), rng.normal(size=(12, 3072)))
     assert gates.mixer_logits.size + gates.ffn_logits.size == 36900
-    began = time.perf_counter()
-    assert derive(gates, 9e9).macs <= 9e9
-    assert time.perf_counter() - began < 2.0, "orders of magnitude off; the benchmark command has the exact time"
+    found = derive(gates, 9e9)
+    assert 9e9 - found.step_macs < found.macs <= 9e9
 
 
 # Compact

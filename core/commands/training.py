@@ -16,7 +16,7 @@ from core.commands.session import add_loop, open_session
 from core.commands.shared import add_common, numbers, parse_budget
 from core.config import Geometry, ModelSpec, Normalisation
 from core.errors import InputError
-from core.evaluate import Runner, dense_runner, paired_difference, random_runner, token_runner
+from core.evaluate import dense_runner, paired_difference, random_runner, token_runner
 from core.macs import count_macs
 from core.single_path.calibrate import calibrate as calibrate_budgets
 from core.single_path.calibrate import use_budget
@@ -174,7 +174,7 @@ def run_search(args: argparse.Namespace) -> tuple[dict, str]:
 
     def after_epoch(step: SearchStep, epoch: int) -> dict:
         reached = settled(gates_of(step.model, geometry))
-        found = session.validate(_search_runner(step.model, reached.macs))
+        found = session.validate(dense_runner(step.model, reached.macs))
         card = replace(dense.card, single_path=SinglePathCard(args.alpha, fit_to_predict=False))
         told = {"epochs": epoch, "asked_macs": budget, "achieved_macs": reached.macs, "val_top1": found.top1}
         session.save(step.model, card, {**told, "dense": args.model})
@@ -228,11 +228,6 @@ def run_any_budget(args: argparse.Namespace) -> tuple[dict, str]:
     step = BudgetStep(model, geometry, dense.model, least=shares[0])
     groups = weight_groups(model, args.weight_decay)
     return session.fit(step, create_optimizer_v2(groups, opt="adamw", lr=args.lr), after_epoch)
-
-
-def _search_runner(model: SinglePathViT, macs: int) -> Runner:
-    """The search form in evaluation: gates at their own decisions."""
-    return dense_runner(model.eval(), macs)
 
 
 def _dense_start(name: str, data: Path) -> tuple[Loaded, list[str]]:

@@ -122,7 +122,7 @@ def rank_loss(stages: list[Stage], attention: list[Tensor], targets: tuple[float
 
 
 def random_schedule(targets: tuple[float, ...]) -> list[float]:
-    """A keep schedule drawn around the targets, from about half of each up to where little is dropped, never rising."""
+    """A keep schedule drawn around the targets: each to one power from 0.25 (little dropped) to 1.6, never rising."""
     power = float(torch.empty(()).uniform_(0.25, 1.6))
     return [target**power for target in targets]
 
