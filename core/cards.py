@@ -18,8 +18,12 @@ from core.errors import InputError
 from core.results import ClassName
 
 T = TypeVar("T")
+C = TypeVar("C")
 CARD_KEY = "prunescope"
 FORMAT = 1
+TEACHER = "teacher"
+DAMAGED = (KeyError, TypeError, ValueError, ArithmeticError, AttributeError)
+"""What reading a damaged description may raise."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,24 @@ def class_names(folders: Sequence[str]) -> tuple[ClassName, ...]:
     )
 
 
-def card_to_json(card: ModelCard) -> str:
+@dataclass(frozen=True)
+class TeacherCard:
+    """What a weights file says of a classifier that cannot be pruned here but can teach: any model of timm."""
+
+    timm: str
+    """timm's name for it."""
+    img_size: int
+    """Side of the square input, pixels."""
+    macs: int
+    """Of one image, as torch's counter finds them (half its FLOPs)."""
+    classes: tuple[ClassName, ...]
+    normalisation: Normalisation
+    training: dict = field(default_factory=dict)
+    """The command and settings that made it, and what it reached."""
+    family: str = TEACHER
+
+
+def card_to_json(card: ModelCard | TeacherCard) -> str:
     """The card as it is stored."""
     return json.dumps({"format": FORMAT, **plain(card)})
 
@@ -95,13 +116,15 @@ def card_from_json(text: str) -> ModelCard:
         raw = json.loads(text)
         if raw["format"] != FORMAT:
             raise InputError(f"This file has format {raw['format']}; this version of Prunescope reads format {FORMAT}.")
-        geometry, norm = raw["geometry"], raw["normalisation"]
+        if raw["family"] == TEACHER:
+            raise InputError(f"This file holds {raw['timm']}, which cannot be pruned here; it can be a --teacher.")
+        geometry = raw["geometry"]
         selectors, single = raw["selectors"], raw["single_path"]
         return ModelCard(
             family=raw["family"],
             geometry=Geometry(**{**geometry, "stem": tuple(geometry["stem"])}),
-            classes=tuple(ClassName(**c) for c in raw["classes"]),
-            normalisation=Normalisation(**{**norm, "mean": tuple(norm["mean"]), "std": tuple(norm["std"])}),
+            classes=_classes(raw["classes"]),
+            normalisation=_normalisation(raw["normalisation"]),
             selectors=SelectorCard(tuple(selectors["blocks"]), tuple(selectors["targets"]), selectors["trained"])
             if selectors
             else None,
@@ -110,13 +133,35 @@ def card_from_json(text: str) -> ModelCard:
         )
     except InputError:
         raise
-    except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
-        raise InputError(
-            f"The description inside the weights file is damaged ({error}); save the model again."
-        ) from error
+    except DAMAGED as error:
+        raise InputError(f"The description inside the file is damaged ({error}); save the model again.") from error
 
 
-def save_checkpoint(path: Path, module: nn.Module, card: ModelCard) -> None:
+def teacher_from_json(text: str) -> TeacherCard | None:
+    """The card of a teacher's file, or None where the file holds a model that can be pruned.
+
+    Raises:
+        InputError: If the text is no card of this format.
+    """
+    try:
+        raw = json.loads(text)
+        if raw["family"] != TEACHER:
+            return None
+        told = {key: raw[key] for key in ("timm", "img_size", "macs", "training")}
+        return TeacherCard(**told, classes=_classes(raw["classes"]), normalisation=_normalisation(raw["normalisation"]))
+    except DAMAGED as error:
+        raise InputError(f"The description inside the file is damaged ({error}); save the model again.") from error
+
+
+def _classes(raw: list[dict]) -> tuple[ClassName, ...]:
+    return tuple(ClassName(**c) for c in raw)
+
+
+def _normalisation(raw: dict) -> Normalisation:
+    return Normalisation(**{**raw, "mean": tuple(raw["mean"]), "std": tuple(raw["std"])})
+
+
+def save_checkpoint(path: Path, module: nn.Module, card: ModelCard | TeacherCard) -> None:
     """Write weights (floats in half precision) and card, atomically.
 
     Raises:
@@ -139,7 +184,7 @@ def read_card(path: Path) -> ModelCard:
     Raises:
         InputError: If the file is missing, damaged or not ours.
     """
-    return _open(path, lambda file, card: card)
+    return _open(path, card_from_json, lambda file, card: card)
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], ModelCard]:
@@ -148,7 +193,20 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], ModelCard]:
     Raises:
         InputError: If the file is missing, cut off, not ours, or holds NaN or infinite weights.
     """
-    state, card = _open(path, lambda file, card: ({key: file.get_tensor(key) for key in file.keys()}, card))  # noqa: SIM118
+    return _read(path, card_from_json)
+
+
+def read_teacher(path: Path) -> tuple[dict[str, Tensor], TeacherCard | None]:
+    """Weights in single precision, and the card if the file holds a teacher.
+
+    Raises:
+        InputError: See `read_checkpoint`.
+    """
+    return _read(path, teacher_from_json)
+
+
+def _read(path: Path, parse: Callable[[str], T]) -> tuple[dict[str, Tensor], T]:
+    state, card = _open(path, parse, lambda file, card: ({key: file.get_tensor(key) for key in file.keys()}, card))  # noqa: SIM118
     state = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
     bad = [key for key, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
     if bad:
@@ -156,7 +214,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], ModelCard]:
     return state, card
 
 
-def _open(path: Path, read: Callable[[Any, ModelCard], T]) -> T:
+def _open(path: Path, parse: Callable[[str], C], read: Callable[[Any, C], T]) -> T:
     """What `read` takes from an open file and its card.
 
     Raises:
@@ -169,7 +227,7 @@ def _open(path: Path, read: Callable[[Any, ModelCard], T]) -> T:
             metadata = file.metadata() or {}
             if CARD_KEY not in metadata:
                 raise InputError(f"{path} does not say what model it holds; give a file that Prunescope wrote.")
-            return read(file, card_from_json(metadata[CARD_KEY]))
+            return read(file, parse(metadata[CARD_KEY]))
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path} is damaged or no safetensors file; copy or save it again.") from error
 

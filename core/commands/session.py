@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from core.cards import ModelCard, save_checkpoint
+from core.cards import ModelCard, TeacherCard, save_checkpoint
 from core.commands.shared import Progress, duration, pick_device, say
 from core.errors import InputError
 from core.evaluate import Runner, evaluate
@@ -77,7 +77,7 @@ class Session:
     """One training command at work; made by `open_session`."""
 
     args: argparse.Namespace
-    card: ModelCard
+    card: ModelCard | TeacherCard
     accelerator: Accelerator
     run: Run
     train_set: Dataset
@@ -87,12 +87,13 @@ class Session:
 
     def validate(self, runner: Runner) -> Evaluation:
         """Evaluate on the validation photos, over all processes."""
-        device, geometry = self.accelerator.device, self.card.geometry
+        device, card = self.accelerator.device, self.card
+        dense = isinstance(card, ModelCard)
         return evaluate(
             runner,
             ((images.to(device), labels.to(device)) for images, labels in self.validation),
-            dense_macs=count_macs(geometry).total,
-            patches=geometry.patches,
+            dense_macs=count_macs(card.geometry).total if dense else card.macs,
+            patches=card.geometry.patches if dense else 1,
             gather=self.accelerator.gather_for_metrics,
         )
 
@@ -106,7 +107,7 @@ class Session:
             raise ValueError("this command holds no photos out")
         return self.held
 
-    def save(self, module: nn.Module, card: ModelCard, reached: dict) -> None:
+    def save(self, module: nn.Module, card: ModelCard | TeacherCard, reached: dict) -> None:
         """Write the run's weights, with how they were trained; the main process does."""
         module.eval()
         if self.accelerator.is_main_process:
@@ -132,7 +133,7 @@ class Session:
             loop_settings(self.args),
             self.run,
             self.accelerator,
-            classes=self.card.geometry.classes,
+            classes=len(self.card.classes),
             after_epoch=evaluated,
             on_step=show_progress(len(self.train_set), self.accelerator.num_processes),
         )
@@ -140,7 +141,9 @@ class Session:
         return {"weights": weights, "metrics": metrics}, f"The weights are in {weights}, the metrics in {metrics}."
 
 
-def open_session(args: argparse.Namespace, card: ModelCard, folders: list[str], *, hold_out: bool) -> Session:
+def open_session(
+    args: argparse.Namespace, card: ModelCard | TeacherCard, folders: list[str], *, hold_out: bool
+) -> Session:
     """Check the data and open the run's folder; nothing is written before all is checked.
 
     Args:
@@ -154,7 +157,8 @@ def open_session(args: argparse.Namespace, card: ModelCard, folders: list[str], 
     """
     settings = loop_settings(args)
     device = pick_device(args.device)
-    size, norm = card.geometry.img_size, card.normalisation
+    size = card.img_size if isinstance(card, TeacherCard) else card.geometry.img_size
+    norm = card.normalisation
     root = split_root(args.data, "train")
     train_set: Dataset = photos(root, folders, train_transform(size, norm, args.auto_augment))
     plain = eval_transform(size, norm)

@@ -10,7 +10,7 @@ from pathlib import Path
 from timm.optim import create_optimizer_v2
 
 from core.backbones import deit
-from core.cards import ModelCard, SelectorCard, SinglePathCard, class_names
+from core.cards import ModelCard, SelectorCard, SinglePathCard, TeacherCard, class_names
 from core.checkpoints import Loaded, load, read_model
 from core.commands.session import add_loop, open_session
 from core.commands.shared import add_common, numbers, parse_budget
@@ -26,6 +26,7 @@ from core.single_path.model import SinglePathViT
 from core.single_path.search import cost_weight
 from core.soft_tokens.decide import check_keep
 from core.soft_tokens.model import SoftTokenViT
+from core.training import teachers
 from core.training.budgets import BudgetStep
 from core.training.data import class_folders, match_folders, read_class_list, split_root
 from core.training.dense import DenseStep
@@ -47,6 +48,11 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     add_loop(train, epochs=24, lr=1.2e-3)
     train.add_argument("--model", help="a deit_* or vit_* of timm; default: a small ViT of the size below")
     train.add_argument("--pretrained", action="store_true", help="start from timm's weights, with a new head")
+    train.add_argument(
+        "--as-teacher",
+        action="store_true",
+        help="train any classifier of timm, such as resnet18, to teach others; it cannot be pruned",
+    )
     train.add_argument("--img-size", type=int, help="pixels (default: timm's for --model, else 64)")
     train.add_argument(
         "--stem", default="32,64,128", help="channels of the stride-2 convolutions (default %(default)s)"
@@ -100,8 +106,10 @@ def run_train(args: argparse.Namespace) -> tuple[dict, str]:
     folders = class_folders(split_root(args.data, "train"))
     if args.classes is not None:
         folders = read_class_list(args.classes, folders)
-    if args.pretrained and args.model is None:
-        raise InputError("--pretrained needs --model, a deit_* or vit_* of timm.")
+    if (args.pretrained or args.as_teacher) and args.model is None:
+        raise InputError("--pretrained and --as-teacher need --model, a name of timm's.")
+    if args.as_teacher:
+        return _train_teacher(args, folders)
     if args.model is not None:
         size = {"classes": len(folders), "img_size": args.img_size}
         model = deit.from_timm(args.model, pretrained=args.pretrained, **size)
@@ -121,6 +129,24 @@ def run_train(args: argparse.Namespace) -> tuple[dict, str]:
     step = DenseStep(model)
     optimizer = create_optimizer_v2(model, opt="adamw", lr=args.lr, weight_decay=args.weight_decay)
     return session.fit(step, optimizer, after_epoch)
+
+
+def _train_teacher(args: argparse.Namespace, folders: list[str]) -> tuple[dict, str]:
+    """Train any classifier of timm, for others to learn from."""
+    model = teachers.build(args.model, len(folders), pretrained=args.pretrained)
+    size = args.img_size or model.pretrained_cfg["input_size"][-1]
+    macs = teachers.counted_macs(model, size)
+    norm = replace(deit.normalisation_of(model), crop_pct=1.0)
+    card = TeacherCard(args.model, size, macs, class_names(folders), norm)
+    session = open_session(args, card, folders, hold_out=False)
+
+    def after_epoch(step: DenseStep, epoch: int) -> dict:
+        found = session.validate(dense_runner(step.model, macs))
+        session.save(step.model, card, {"epochs": epoch, "val_top1": found.top1})
+        return {"val_top1": found.top1, "val_top5": found.top5, "val_images": found.images}
+
+    optimizer = create_optimizer_v2(model, opt="adamw", lr=args.lr, weight_decay=args.weight_decay)
+    return session.fit(DenseStep(model), optimizer, after_epoch)
 
 
 def run_finetune(args: argparse.Namespace) -> tuple[dict, str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
+from torch.nn import functional
 
 from core.backbones import deit
 from core.single_path import mixer as mix
@@ -88,15 +89,18 @@ def single_path_block(
     """timm's pre-norm block with the gated mixer and the gated FFN, tokens (B, T, D) in and out."""
     mixed = gated_mixer(block, path, block.norm1(x), g, alpha, grid)
     x = x + block.drop_path1(block.ls1(mixed))
-    hidden = block.mlp.drop1(block.mlp.act(block.mlp.fc1(block.norm2(x)))) * units.to(x.dtype)
-    return x + block.drop_path2(block.ls2(block.mlp.drop2(block.mlp.fc2(hidden))))
+    hidden = block.mlp.drop1(block.mlp.act(block.mlp.fc1(block.norm2(x))))
+    # The gate of unit f on column f of the weight, (D, F), is the same as on the unit itself, (B, T, F), and cheaper.
+    out = functional.linear(hidden, block.mlp.fc2.weight * units, block.mlp.fc2.bias)
+    return x + block.drop_path2(block.ls2(block.mlp.drop2(out)))
 
 
 def gated_mixer(block: Block, path: Path, x: Tensor, g: Tensor, alpha: float, grid: tuple[int, int]) -> Tensor:
     """g_3 msa(x) + g_2 (1 - g_3) conv3x3(x) + g_1 (1 - g_2) conv1x1(x), for normalised tokens (B, T, D).
 
-    At evaluation only the open candidate runs. In search a closed one runs too, as the gates learn from what it would
-    have given; the 1x1 does not where the attention is open, since nothing then learns from it (`stop_below`).
+    At evaluation only the open candidate runs. In search a closed one runs too, without its backward pass, as the gates
+    learn from what it would have given; the 1x1 does not where the attention is open, since nothing then learns from
+    it (`stop_below`).
 
     Source: He et al. 2021, arXiv:2111.11802, single-path search space.
     """
@@ -105,16 +109,25 @@ def gated_mixer(block: Block, path: Path, x: Tensor, g: Tensor, alpha: float, gr
     msa_open, wide_open, any_open = bool(g3 > 0), bool(g2 > 0), bool(g1 > 0)
     total = torch.zeros_like(x)
     if msa_open or learning:
-        total = total + g3 * block.attn(x)
+        with learns_if(msa_open):
+            full = block.attn(x)
+        total = total + g3 * full
     if not learning and (msa_open or not any_open):
         return total
     prefix = x.shape[1] - grid[0] * grid[1]
     maps = mix.to_map(x[:, prefix:], grid)
     kernels = mix.read_kernels(block.attn, mix.head_mixing(path.head_logits, alpha))
     if wide_open or learning:
-        wide = mix.conv3x3(maps, kernels, path.bn_3x3, block.attn.proj.bias)
-        total = total + g2 * (1 - g3) * mix.to_tokens(wide, prefix)
+        with learns_if(wide_open and not msa_open):
+            wide = mix.to_tokens(mix.conv3x3(maps, kernels, path.bn_3x3, block.attn.proj.bias), prefix)
+        total = total + g2 * (1 - g3) * wide
     if not msa_open and (learning or not wide_open):
-        narrow = mix.conv1x1(maps, kernels, path.bn_1x1, block.attn.proj.bias)
-        total = total + g1 * (1 - g2) * mix.to_tokens(narrow, prefix)
+        with learns_if(any_open and not wide_open):
+            narrow = mix.to_tokens(mix.conv1x1(maps, kernels, path.bn_1x1, block.attn.proj.bias), prefix)
+        total = total + g1 * (1 - g2) * narrow
     return total
+
+
+def learns_if(is_open: bool) -> torch.set_grad_enabled:
+    """A context in which gradients are kept only for an open candidate: a closed one's output counts 0 times."""
+    return torch.set_grad_enabled(is_open and torch.is_grad_enabled())

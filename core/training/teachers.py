@@ -1,0 +1,131 @@
+"""Teachers: any classifier of timm, trained here or elsewhere, that answers for a student's photos and classes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import timm
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
+
+from core.backbones import deit
+from core.cards import load_weights, read_teacher
+from core.checkpoints import load, released_classes
+from core.config import ModelSpec, Normalisation
+from core.errors import InputError
+from core.results import ClassName
+
+
+class Teacher(nn.Module):
+    """A classifier that takes a student's normalised images and gives logits of the student's classes."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        img_size: int,
+        normalisation: Normalisation,
+        student: Normalisation,
+        columns: Sequence[int],
+    ) -> None:
+        """Wrap a model.
+
+        Args:
+            model: Images (B, 3, img_size, img_size), normalised its own way, to logits.
+            img_size: Pixels that it takes.
+            normalisation: Its own.
+            student: That of the images that come in.
+            columns: Per class of the student, its place among the model's classes.
+        """
+        super().__init__()
+        self.model = model
+        self.img_size = img_size
+        for name, norm in (("own", normalisation), ("student", student)):
+            self.register_buffer(f"{name}_mean", torch.tensor(norm.mean)[:, None, None], persistent=False)
+            self.register_buffer(f"{name}_std", torch.tensor(norm.std)[:, None, None], persistent=False)
+        self.register_buffer("columns", torch.tensor(columns), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (B, C) of the student's classes for the student's images (B, 3, H, W)."""
+        if images.shape[-1] != self.img_size:
+            size = (self.img_size, self.img_size)
+            images = functional.interpolate(images, size, mode="bicubic", antialias=True)
+        images = (images * self.student_std + self.student_mean - self.own_mean) / self.own_std
+        return self.model(images)[:, self.columns]
+
+
+def load_teacher(name: str, classes: Sequence[ClassName], student: Normalisation) -> Teacher:
+    """The teacher of that name, in evaluation mode, for a student of these classes.
+
+    Args:
+        name: A file that `train` wrote, a name that `models` lists, or any classifier of timm with ImageNet weights.
+        classes: The student's.
+        student: How the student's images are normalised.
+
+    Raises:
+        InputError: If there is no such model, or it lacks one of the classes.
+    """
+    path = Path(name).expanduser()
+    state, card = read_teacher(path) if path.suffix == ".safetensors" else ({}, None)
+    if card is not None:
+        model, size, norm, known = build(card.timm, len(card.classes)), card.img_size, card.normalisation, card.classes
+        load_weights(model, state, path)
+    elif path.suffix == "" and not name.startswith(("bundled-", "deit_", "vit_")):
+        model = build(name, None, pretrained=True)
+        norm = deit.normalisation_of(model)
+        size, known = model.pretrained_cfg["input_size"][-1], released_classes(model.num_classes)
+    else:
+        loaded = load(ModelSpec(name), download=True)
+        model, size, norm, known = (
+            loaded.model,
+            loaded.card.geometry.img_size,
+            loaded.card.normalisation,
+            loaded.card.classes,
+        )
+    place = {label: i for i, c in reversed(list(enumerate(known))) for label in (c.label, c.wnid) if label}
+    missing = [c for c in classes if (c.wnid or c.label) not in place]
+    if missing:
+        raise InputError(
+            f"The teacher {name} does not know {missing[0].label} ({len(missing)} of {len(classes)} classes are "
+            f"missing); choose one that was trained on the same classes."
+        )
+    columns = [place[c.wnid or c.label] for c in classes]
+    return Teacher(model.eval(), img_size=size, normalisation=norm, student=student, columns=columns)
+
+
+def build(name: str, classes: int | None, *, pretrained: bool = False) -> nn.Module:
+    """Any classifier of timm, in training mode, its convolutions laid out for speed.
+
+    Raises:
+        InputError: If timm does not know the name, or its weights are not to be had.
+    """
+    if not timm.is_model(name):
+        raise InputError(f"timm knows no model {name}; try resnet18.")
+    settings = {} if classes is None else {"num_classes": classes}
+    try:
+        model = timm.create_model(name, pretrained=pretrained, **settings)
+    except Exception as error:  # whatever the hub's client raises without a network
+        reason = "could not be downloaded; check the network and try again" if pretrained else "cannot be built so"
+        raise InputError(f"{name} {reason}.") from error
+    return model.to(memory_format=torch.channels_last)
+
+
+def counted_macs(model: nn.Module, img_size: int) -> int:
+    """MACs of one image by torch's counter, which counts two FLOPs each; `model` keeps its mode.
+
+    Raises:
+        InputError: If the model does not take images of this size.
+    """
+    training = model.training
+    counter = FlopCounterMode(display=False)
+    try:
+        with torch.no_grad(), counter:
+            model.eval()(torch.zeros(1, 3, img_size, img_size))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise InputError(
+            f"This model does not take {img_size} x {img_size} pixels; choose another --img-size."
+        ) from error
+    finally:
+        model.train(training)
+    return counter.get_total_flops() // 2
