@@ -1,25 +1,15 @@
-"""Our own format: safetensors with weights in half precision, and a card in the metadata that says what they are."""
+"""What a weights file says of itself: a card, stored as JSON in the file's metadata."""
 
 import json
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, TypeVar
 
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from timm.data import ImageNetInfo
-from torch import Tensor, nn
 
 from core.config import Geometry, Normalisation, plain
 from core.errors import InputError
-from core.results import ClassName
+from core.results import MIXERS, ClassName, Mixer
 
-T = TypeVar("T")
-C = TypeVar("C")
-CARD_KEY = "prunescope"
 FORMAT = 1
 TEACHER = "teacher"
 DAMAGED = (KeyError, TypeError, ValueError, ArithmeticError, AttributeError)
@@ -49,6 +39,31 @@ class SinglePathCard:
     budgets: tuple[float, ...] = ()
     """Shares of the dense MACs at which it was trained to work and was calibrated, rising; none: not any budget."""
 
+    prefix_passes: bool = False
+    """Where a block is a convolution, its prefix tokens get their normalised input (released files), not nothing."""
+
+
+@dataclass(frozen=True)
+class CompactCard:
+    """What a single-path model was made into: plain layers, no gates left."""
+
+    mixers: tuple[Mixer, ...]
+    """Per block, L of them."""
+    ffn_hidden: tuple[int, ...]
+    """Hidden units left per block."""
+    asked_macs: float | None = None
+    """The budget that it was derived for; None where nobody asked."""
+    stored_params: int | None = None
+    """Parameters of the form that was trained."""
+    prefix_passes: bool = False
+    """As in `SinglePathCard`."""
+    skip_passes: bool = False
+    """A block whose mixer is gone adds its normalised input (released fine-tuned files), not nothing."""
+
+    def __post_init__(self) -> None:
+        if len(self.mixers) != len(self.ffn_hidden) or set(self.mixers) - set(MIXERS):
+            raise ValueError(f"{self.mixers} for {len(self.ffn_hidden)} blocks")
+
 
 @dataclass(frozen=True)
 class ModelCard:
@@ -60,6 +75,7 @@ class ModelCard:
     normalisation: Normalisation
     selectors: SelectorCard | None = None
     single_path: SinglePathCard | None = None
+    compact: CompactCard | None = None
     training: dict = field(default_factory=dict)
     """The command and settings that made it, and what it reached; empty: never trained."""
 
@@ -68,6 +84,8 @@ class ModelCard:
             raise ValueError(f"family {self.family}")
         if len(self.classes) != self.geometry.classes:
             raise ValueError(f"{len(self.classes)} names for {self.geometry.classes} classes")
+        if self.compact is not None and len(self.compact.mixers) != self.geometry.depth:
+            raise ValueError(f"{len(self.compact.mixers)} mixers for {self.geometry.depth} blocks")
         if self.selectors is not None and len(self.selectors.blocks) != len(self.selectors.targets):
             raise ValueError(f"{len(self.selectors.targets)} targets for {len(self.selectors.blocks)} selectors")
 
@@ -119,7 +137,7 @@ def card_from_json(text: str) -> ModelCard:
         if raw["family"] == TEACHER:
             raise InputError(f"This file holds {raw['timm']}, which cannot be pruned here; it can be a --teacher.")
         geometry = raw["geometry"]
-        selectors, single = raw["selectors"], raw["single_path"]
+        selectors, single, compact = raw["selectors"], raw["single_path"], raw.get("compact")
         return ModelCard(
             family=raw["family"],
             geometry=Geometry(**{**geometry, "stem": tuple(geometry["stem"])}),
@@ -129,6 +147,11 @@ def card_from_json(text: str) -> ModelCard:
             if selectors
             else None,
             single_path=SinglePathCard(**{**single, "budgets": tuple(single["budgets"])}) if single else None,
+            compact=CompactCard(
+                **{**compact, "mixers": tuple(compact["mixers"]), "ffn_hidden": tuple(compact["ffn_hidden"])}
+            )
+            if compact
+            else None,
             training=raw["training"],
         )
     except InputError:
@@ -159,87 +182,3 @@ def _classes(raw: list[dict]) -> tuple[ClassName, ...]:
 
 def _normalisation(raw: dict) -> Normalisation:
     return Normalisation(**{**raw, "mean": tuple(raw["mean"]), "std": tuple(raw["std"])})
-
-
-def save_checkpoint(path: Path, module: nn.Module, card: ModelCard | TeacherCard) -> None:
-    """Write weights (floats in half precision) and card, atomically.
-
-    Raises:
-        InputError: If a weight is not finite in half precision; nothing is written then.
-    """
-    state = {
-        key: value.detach().cpu().to(torch.float16 if value.is_floating_point() else value.dtype).contiguous()
-        for key, value in module.state_dict().items()
-    }
-    if any(value.is_floating_point() and not value.isfinite().all() for value in state.values()):
-        raise InputError("The weights are too large for half precision, or no numbers; train again with a lower --lr.")
-    temporary = path.with_name(path.name + ".tmp")
-    save_file(state, str(temporary), metadata={CARD_KEY: card_to_json(card)})
-    os.replace(temporary, path)
-
-
-def read_card(path: Path) -> ModelCard:
-    """The card alone, without reading the weights.
-
-    Raises:
-        InputError: If the file is missing, damaged or not ours.
-    """
-    return _open(path, card_from_json, lambda file, card: card)
-
-
-def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], ModelCard]:
-    """Weights in single precision, and the card.
-
-    Raises:
-        InputError: If the file is missing, cut off, not ours, or holds NaN or infinite weights.
-    """
-    return _read(path, card_from_json)
-
-
-def read_teacher(path: Path) -> tuple[dict[str, Tensor], TeacherCard | None]:
-    """Weights in single precision, and the card if the file holds a teacher.
-
-    Raises:
-        InputError: See `read_checkpoint`.
-    """
-    return _read(path, teacher_from_json)
-
-
-def _read(path: Path, parse: Callable[[str], T]) -> tuple[dict[str, Tensor], T]:
-    state, card = _open(path, parse, lambda file, card: ({key: file.get_tensor(key) for key in file.keys()}, card))  # noqa: SIM118
-    state = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
-    bad = [key for key, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
-    if bad:
-        raise InputError(f"{path} holds weights that are no numbers ({bad[0]}); take an earlier checkpoint.")
-    return state, card
-
-
-def _open(path: Path, parse: Callable[[str], C], read: Callable[[Any, C], T]) -> T:
-    """What `read` takes from an open file and its card.
-
-    Raises:
-        InputError: If the file is missing, cut off or not ours.
-    """
-    if not path.is_file():
-        raise InputError(f"There is no file {path}; `python -m core models` lists what can be loaded.")
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            metadata = file.metadata() or {}
-            if CARD_KEY not in metadata:
-                raise InputError(f"{path} does not say what model it holds; give a file that Prunescope wrote.")
-            return read(file, parse(metadata[CARD_KEY]))
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} is damaged or no safetensors file; copy or save it again.") from error
-
-
-def load_weights(module: nn.Module, state: dict[str, Tensor], path: Path) -> None:
-    """Load `state` into `module`, all of it and nothing else.
-
-    Raises:
-        InputError: If names or shapes differ.
-    """
-    try:
-        module.load_state_dict(state)
-    except RuntimeError as error:
-        detail = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        raise InputError(f"{path} does not hold the weights that it describes: {detail}") from error

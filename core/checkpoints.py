@@ -1,55 +1,27 @@
-"""Names and paths to models ready to run (the bundled ones, timm's, files that a person names), and their list."""
+"""Names and paths to models ready to run: the bundled ones, timm's, files that a person names."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
 import timm
-from huggingface_hub import try_to_load_from_cache
 from torch import nn
 
 from core.backbones import deit
-from core.cards import ModelCard, load_weights, read_card, read_checkpoint
+from core.cards import ModelCard
 from core.config import ModelSpec, Normalisation, Packaging
 from core.errors import InputError
 from core.macs import count_macs
+from core.registry import ASSETS, cached_weights, method_of
 from core.releases import deit_geometry, read_pickle, released_classes
 from core.results import Architecture, Gates
 from core.single_path.calibrate import use_budget
-from core.single_path.compact import compact
+from core.single_path.compact import carve, compact
 from core.single_path.derive import derive, gates_of, settled
 from core.single_path.model import SinglePathViT
 from core.soft_tokens.decide import above, check_keep, own_decision, top_share
 from core.soft_tokens.model import SoftTokenViT
-
-ASSETS = Path(__file__).resolve().parent.parent / "assets"
-TIMM_NAMES = (
-    "deit_tiny_patch16_224.fb_in1k",
-    "deit_small_patch16_224.fb_in1k",
-    "deit_base_patch16_224.fb_in1k",
-    "deit_tiny_distilled_patch16_224.fb_in1k",
-    "deit_small_distilled_patch16_224.fb_in1k",
-    "deit_base_distilled_patch16_224.fb_in1k",
-    "vit_tiny_patch16_224.augreg_in21k_ft_in1k",
-    "vit_small_patch16_224.augreg_in21k_ft_in1k",
-    "vit_base_patch16_224.augreg2_in21k_ft_in1k",
-)
-"""What `models` lists of timm; any other deit_* or vit_* with standard blocks and a class token loads by name too."""
-
-
-@dataclass(frozen=True)
-class ModelEntry:
-    """One line of `models`."""
-
-    name: str
-    source: str
-    """"bundled" or "timm"."""
-    family: str
-    method: str
-    """"dense", "tokens" or "singlepath"."""
-    available: bool
-    """Loads without a network."""
-    note: str
+from core.weights import load_weights, read_checkpoint
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,67 +44,6 @@ class Loaded:
     def method(self) -> str:
         """Which pruning it carries: "dense", "tokens" or "singlepath"."""
         return method_of(self.card)
-
-
-def method_of(card: ModelCard) -> str:
-    """Which pruning a card's model carries: "dense", "tokens" or "singlepath"."""
-    if card.selectors is not None:
-        return "tokens"
-    return "singlepath" if card.single_path is not None else "dense"
-
-
-def list_models() -> tuple[ModelEntry, ...]:
-    """What can be loaded by name, bundled models first."""
-    return (*_bundled(), *_timm())
-
-
-def _bundled() -> list[ModelEntry]:
-    entries = []
-    for path in sorted(ASSETS.glob("bundled-*.safetensors")):
-        try:
-            card = read_card(path)
-        except InputError as error:
-            entries.append(ModelEntry(path.stem, "bundled", "unknown", "dense", False, str(error)))
-            continue
-        geometry = card.geometry
-        note = (
-            f"{geometry.classes} classes, {geometry.grid[0]} x {geometry.grid[1]} patches of {geometry.img_size} pixels"
-        )
-        if card.single_path is not None and not card.single_path.fit_to_predict:
-            note += "; gates only, not fit to predict yet"
-        if card.selectors is not None and not card.selectors.trained:
-            note += "; selectors not trained"
-        entries.append(ModelEntry(path.stem, "bundled", card.family, method_of(card), True, note))
-    return entries
-
-
-def _timm() -> list[ModelEntry]:
-    entries = []
-    for name in TIMM_NAMES:
-        here = cached_weights(name)
-        note = "ImageNet-1k, 1000 classes" + ("" if here else "; downloads once from the hub, needs a network")
-        entries.append(ModelEntry(name, "timm", deit.FAMILY, "dense", here, note))
-    return entries
-
-
-def cached_weights(name: str) -> bool:
-    """Whether timm's weights of this name lie in the hub cache; looks at the disk only.
-
-    Raises:
-        InputError: If timm has this model, but not with this tag.
-    """
-    try:
-        config = timm.get_pretrained_cfg(name, allow_unregistered=True)
-    except RuntimeError as error:
-        raise InputError(f"timm has no weights {name}; `python -m core models` lists some that it has.") from error
-    if config is None or not config.hf_hub_id:
-        return False
-    repo = config.hf_hub_id
-    if repo.endswith("/"):
-        repo += f"{config.architecture}.{config.tag}" if config.tag else config.architecture
-    return any(
-        isinstance(try_to_load_from_cache(repo, file), str) for file in ("model.safetensors", "pytorch_model.bin")
-    )
 
 
 def load_model(
@@ -200,7 +111,13 @@ def empty_model(card: ModelCard) -> nn.Module:
     if card.selectors is not None:
         return SoftTokenViT(backbone, card.selectors.blocks)
     if card.single_path is not None:
-        return SinglePathViT(backbone, card.single_path.alpha, card.single_path.budgets)
+        single = card.single_path
+        return SinglePathViT(backbone, single.alpha, single.budgets, prefix_passes=single.prefix_passes)
+    if card.compact is not None:
+        made = card.compact
+        return carve(
+            backbone, made.mixers, made.ffn_hidden, prefix_passes=made.prefix_passes, skip_passes=made.skip_passes
+        )
     return backbone
 
 
@@ -247,7 +164,7 @@ def _finish(spec: ModelSpec, card: ModelCard, module: nn.Module) -> Loaded:
         raise InputError(f"Packaging is {' or '.join(get_args(Packaging))}; not {spec.packaging}.")
     if spec.budget is not None and not isinstance(module, SinglePathViT):
         raise InputError(f"{spec.name} has no gates, so it takes no budget.")
-    gates = architecture = None
+    gates, architecture = None, None if card.compact is None else compact_architecture(card)
     stored = sum(parameter.numel() for parameter in module.parameters())
     if isinstance(module, SoftTokenViT):
         _set_decision(module, spec, card)
@@ -256,7 +173,22 @@ def _finish(spec: ModelSpec, card: ModelCard, module: nn.Module) -> Loaded:
         architecture = _choose(module, gates, spec)
         module = compact(module, architecture)
     module.eval().requires_grad_(False)
+    if card.compact is not None and card.compact.stored_params is not None:
+        stored = card.compact.stored_params
     return Loaded(spec, card, module, gates, architecture, count_macs(card.geometry).total, stored)
+
+
+def compact_architecture(card: ModelCard) -> Architecture:
+    """What a compact model's card says that it was made into."""
+    geometry, made = card.geometry, card.compact
+    return Architecture(
+        mixers=made.mixers,
+        ffn_hidden=made.ffn_hidden,
+        ffn_full=tuple(max(geometry.ffn_hidden, hidden) for hidden in made.ffn_hidden),
+        macs=count_macs(geometry, mixers=made.mixers, ffn_hidden=made.ffn_hidden).total,
+        dense_macs=count_macs(geometry).total,
+        asked_macs=made.asked_macs,
+    )
 
 
 def _choose(module: SinglePathViT, gates: Gates, spec: ModelSpec) -> Architecture:

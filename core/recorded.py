@@ -4,9 +4,9 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from core.checkpoints import ASSETS
 from core.errors import InputError
 from core.files import write_text
+from core.registry import ASSETS
 from core.results import Recorded
 
 RECORDED = ASSETS / "evaluations.json"

@@ -196,6 +196,30 @@ class Gates:
             raise ValueError(f"gates {self.mixer_logits.shape}, {self.ffn_logits.shape} for {depth} blocks of {hidden}")
 
 
+@dataclass(frozen=True, eq=False)
+class GateHistory:
+    """The gate logits of one search, moment by moment."""
+
+    geometry: Geometry
+    epochs: np.ndarray
+    """float (K,): epochs passed, rising."""
+    mixer_logits: np.ndarray
+    """float (K, L, 3): theta of 1x1, 3x3 and MSA."""
+    ffn_logits: np.ndarray
+    """float (K, L, F)."""
+
+    def __post_init__(self) -> None:
+        depth, hidden, moments = self.geometry.depth, self.geometry.ffn_hidden, len(self.epochs)
+        if self.mixer_logits.shape != (moments, depth, 3) or self.ffn_logits.shape != (moments, depth, hidden):
+            raise ValueError(f"gates {self.mixer_logits.shape}, {self.ffn_logits.shape} at {moments} moments")
+        if (np.diff(self.epochs) <= 0).any():
+            raise ValueError("moments out of order")
+
+    def at(self, moment: int) -> Gates:
+        """The gates of one moment, counted from 0."""
+        return Gates(self.geometry, self.mixer_logits[moment], self.ffn_logits[moment])
+
+
 @dataclass(frozen=True)
 class Recorded:
     """One evaluation that was recorded beside a model."""

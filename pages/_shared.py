@@ -11,7 +11,7 @@ import streamlit as st
 from PIL import Image
 from streamlit.errors import StreamlitAPIException
 
-from core import checkpoints, latency, trace
+from core import checkpoints, latency, registry, trace
 from core.config import ModelSpec
 from core.errors import InputError
 from core.images import model_view, open_photo, to_tensor
@@ -74,14 +74,14 @@ class Sample:
 @st.cache_data(max_entries=1, show_spinner=False)
 def samples() -> tuple[Sample, ...]:
     """The sample pictures with their licences."""
-    listed = json.loads((checkpoints.ASSETS / "samples" / "samples.json").read_text())
+    listed = json.loads((registry.ASSETS / "samples" / "samples.json").read_text())
     return tuple(Sample(**{key: entry[key] for key in Sample.__dataclass_fields__}) for entry in listed)
 
 
 @st.cache_data(max_entries=1, ttl=60, show_spinner=False)
-def models() -> tuple[checkpoints.ModelEntry, ...]:
+def models() -> tuple[registry.ModelEntry, ...]:
     """What can be loaded; looked up again each minute, so that a new file shows."""
-    return checkpoints.list_models()
+    return registry.list_models()
 
 
 @st.cache_data(max_entries=1, show_spinner=False)
@@ -110,7 +110,7 @@ def photo(image_id: str) -> Image.Image:
     if kind == "upload":
         return open_photo(st.session_state["uploaded"][name])
     sample = next(s for s in samples() if s.id == name)
-    return open_photo((checkpoints.ASSETS / "samples" / sample.file).read_bytes())
+    return open_photo((registry.ASSETS / "samples" / sample.file).read_bytes())
 
 
 def view(spec: ModelSpec, image_id: str) -> Image.Image:

@@ -14,13 +14,12 @@ from core.cards import (
     SinglePathCard,
     card_from_json,
     card_to_json,
-    read_checkpoint,
-    save_checkpoint,
 )
 from core.checkpoints import load, load_model
 from core.config import Geometry, ModelSpec
 from core.errors import InputError
 from core.macs import count_macs
+from core.weights import read_checkpoint, save_checkpoint
 from tests.tiny import CARD, TINY, backbone, images, single_path_model, token_model
 
 TOKENS = replace(CARD, selectors=SelectorCard((1, 2, 3), (0.7, 0.5, 0.3), True), training={"epochs": 3})

@@ -8,9 +8,10 @@ import pytest
 from PIL import Image
 
 from core.__main__ import main
-from core.cards import SelectorCard, SinglePathCard, save_checkpoint
+from core.cards import SelectorCard, SinglePathCard
 from core.evaluate import dense_runner, evaluate, paired_difference
 from core.results import Evaluation
+from core.weights import save_checkpoint
 from tests.tiny import CARD, backbone, draw_folder, images, single_path_model, token_model
 
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.cards import SinglePathCard, save_checkpoint
+from core.cards import SinglePathCard
 from core.checkpoints import load
 from core.config import Geometry, ModelSpec
 from core.errors import InputError
@@ -21,6 +21,7 @@ from core.single_path.derive import budget_range, derive, gates_of, settled
 from core.single_path.gates import is_open, nest, sample_open, stop_below
 from core.single_path.model import SinglePathViT, gated_mixer
 from core.single_path.search import expected_macs
+from core.weights import save_checkpoint
 from tests.tiny import CARD, TINY, backbone, images, single_path_model
 
 COST = {"skip": 0, "conv1x1": 1, "conv3x3": 2, "msa": 3}
@@ -118,8 +119,8 @@ def test_the_gated_mixer_is_the_open_candidate_alone(open_gates) -> None:
     maps = mix.to_map(x[:, 1:], (4, 4))
     expected = [
         torch.zeros_like(x),
-        mix.to_tokens(mix.conv1x1(maps, kernels, path.bn_1x1, block.attn.proj.bias), 1),
-        mix.to_tokens(mix.conv3x3(maps, kernels, path.bn_3x3, block.attn.proj.bias), 1),
+        mix.to_tokens(mix.conv1x1(maps, kernels, path.bn_1x1, block.attn.proj.bias), torch.zeros(2, 1, 32)),
+        mix.to_tokens(mix.conv3x3(maps, kernels, path.bn_3x3, block.attn.proj.bias), torch.zeros(2, 1, 32)),
         block.attn(x),
     ][open_gates]
     torch.testing.assert_close(got, expected)
@@ -140,8 +141,8 @@ def test_gates_learn_what_the_whole_formula_says_whatever_was_drawn(draw) -> Non
     def whole(g: torch.Tensor) -> torch.Tensor:
         kernels = mix.read_kernels(block.attn, mix.head_mixing(path.head_logits, model.alpha))
         maps = mix.to_map(x[:, 1:], (4, 4))
-        wide = mix.to_tokens(mix.conv3x3(maps, kernels, path.bn_3x3, block.attn.proj.bias), 1)
-        narrow = mix.to_tokens(mix.conv1x1(maps, kernels, path.bn_1x1, block.attn.proj.bias), 1)
+        wide = mix.to_tokens(mix.conv3x3(maps, kernels, path.bn_3x3, block.attn.proj.bias), torch.zeros(2, 1, 32))
+        narrow = mix.to_tokens(mix.conv1x1(maps, kernels, path.bn_1x1, block.attn.proj.bias), torch.zeros(2, 1, 32))
         shift = torch.ones_like(x)  # a loss that is not flat where everything is closed
         return shift + g[2] * block.attn(x) + g[1] * (1 - g[2]) * wide + g[0] * (1 - g[1]) * narrow
 

@@ -12,7 +12,6 @@ import torch
 from torch.utils.data import DataLoader
 
 from core.__main__ import main
-from core.cards import read_checkpoint
 from core.checkpoints import load
 from core.config import ModelSpec
 from core.evaluate import dense_runner, evaluate
@@ -20,6 +19,7 @@ from core.images import eval_transform
 from core.training.data import match_folders, photos
 from core.training.loop import _special_rates
 from core.training.runs import commit_state, open_run
+from core.weights import read_checkpoint
 from tests.tiny import draw_folder
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -171,7 +171,7 @@ def evaluate_alone(model: Path, data: Path) -> float:
         (["--lr", "nan"], "positive rate"),
         (["--weight-decay", "-1"], "0 or more"),
         (["--auto-augment", "foo"], "timm's notation"),
-        (["--pretrained"], "needs --model"),
+        (["--pretrained"], "need --model"),
         (["--width", "-32"], "not possible"),
         (["--seed", "-1"], "--seed"),
         (["--epochs", "many"], "invalid int"),

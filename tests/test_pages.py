@@ -14,10 +14,11 @@ import torch
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from core import checkpoints, recorded
-from core.cards import ModelCard, SelectorCard, SinglePathCard, save_checkpoint
+from core import checkpoints, recorded, registry
+from core.cards import ModelCard, SelectorCard, SinglePathCard
 from core.config import Geometry, Normalisation
 from core.results import ClassName
+from core.weights import save_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 FIRST = json.loads((ROOT / "assets" / "samples" / "samples.json").read_text())[0]["title"]
@@ -66,6 +67,7 @@ def assets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def visit(assets: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., AppTest]:
     """Opens a page, with a query, as a browser would."""
     monkeypatch.setattr(checkpoints, "ASSETS", assets)
+    monkeypatch.setattr(registry, "ASSETS", assets)
     monkeypatch.setattr(recorded, "ASSETS", assets)
     st.cache_data.clear()
     st.cache_resource.clear()
@@ -98,6 +100,7 @@ def test_page_opens_without_a_click_and_its_title_is_a_question(visit, name: str
 def test_page_says_what_is_missing_where_there_are_no_weights(visit, name, tmp_path, monkeypatch) -> None:
     shutil.copytree(ROOT / "assets" / "samples", tmp_path / "samples")
     monkeypatch.setattr(checkpoints, "ASSETS", tmp_path)
+    monkeypatch.setattr(registry, "ASSETS", tmp_path)
     at = visit(name)
     assert not at.exception
     assert at.info
@@ -201,6 +204,7 @@ def test_unfit_search_shows_gates_and_no_prediction(visit, assets, tmp_path, mon
     shutil.copytree(assets, tmp_path, dirs_exist_ok=True)
     save(tmp_path, "bundled-singlepath", dataclasses.replace(CARD, single_path=SinglePathCard(0.01, False)))
     monkeypatch.setattr(checkpoints, "ASSETS", tmp_path)
+    monkeypatch.setattr(registry, "ASSETS", tmp_path)
     at = visit("architecture")
     assert "not got far enough" in at.warning[0].value
     assert len(at.get("plotly_chart")) == 2  # network and diagram, no top-5
@@ -220,6 +224,7 @@ def test_untrained_selectors_are_said_to_be_untrained(visit, assets, tmp_path, m
     shutil.copytree(assets, tmp_path, dirs_exist_ok=True)
     save(tmp_path, "bundled-tokens", dataclasses.replace(CARD, selectors=SelectorCard((1, 2), (0.7, 0.5), False)))
     monkeypatch.setattr(checkpoints, "ASSETS", tmp_path)
+    monkeypatch.setattr(registry, "ASSETS", tmp_path)
     assert "Selectors not trained yet" in texts(visit("tokens"))
 
 

@@ -6,14 +6,17 @@ from pathlib import Path
 
 from torch.utils.data import DataLoader
 
-from core.checkpoints import Loaded, list_models, load
+from core.checkpoints import Loaded, load
+from core.commands.describe_published import describe_published
 from core.commands.shared import Progress, add_common, numbers, parse_budget, pick_device, say
 from core.config import ModelSpec
 from core.errors import InputError
 from core.evaluate import Runner, dense_runner, evaluate, token_runner
 from core.images import eval_transform, open_photo, to_tensor
 from core.latency import measure_latency
+from core.published import published
 from core.recorded import add_row
+from core.registry import list_models
 from core.results import Recorded
 from core.soft_tokens.model import SoftTokenViT
 from core.trace import macs_of, predict, trace_tokens
@@ -152,6 +155,8 @@ def run_predict(args: argparse.Namespace) -> tuple[dict, str]:
 
 def run_describe(args: argparse.Namespace) -> tuple[dict, str]:
     """What a model is made of; needs no weights."""
+    if args.model in published():
+        return describe_published(args)
     loaded = load(_spec(args), weights=False)
     _tell_snapped(loaded)
     geometry, architecture, selectors = loaded.card.geometry, loaded.architecture, loaded.card.selectors

@@ -10,16 +10,21 @@ from accelerate import Accelerator
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from core.cards import ModelCard, TeacherCard, save_checkpoint
+from core.cards import ModelCard, TeacherCard
+from core.checkpoints import Loaded, load
 from core.commands.shared import Progress, duration, pick_device, say
+from core.config import ModelSpec
 from core.errors import InputError
 from core.evaluate import Runner, evaluate
 from core.images import eval_transform
 from core.macs import count_macs
 from core.results import Evaluation
-from core.training.data import held_out, photos, split_root, train_transform
+from core.training.data import held_out, match_folders, photos, split_root, train_transform
 from core.training.loop import LoopSettings, StepRecord, fit, make_accelerator
+from core.training.objectives import KINDS, Objective
 from core.training.runs import Run, open_run
+from core.training.teachers import load_teacher
+from core.weights import save_checkpoint
 
 EVAL_BATCH = 128
 
@@ -38,6 +43,13 @@ def add_loop(
     parser.add_argument("--warmup-epochs", type=float, default=1.0)
     parser.add_argument("--mixup", type=float, default=mixup, help="(default %(default)s)")
     parser.add_argument("--cutmix", type=float, default=cutmix, help="(default %(default)s)")
+    parser.add_argument("--teacher", help="learn from this model too: a name, a file, any classifier of timm")
+    parser.add_argument(
+        "--distill", choices=KINDS, help="what to learn from the teacher: its shares, or its first choice (hard)"
+    )
+    parser.add_argument(
+        "--distill-share", type=float, default=0.5, help="of the loss, the labels have the rest (default %(default)s)"
+    )
     parser.add_argument("--auto-augment", help="timm's notation, such as rand-m9-mstd0.5-inc1")
     parser.add_argument("--workers", type=int, default=2, help="processes that read photos (default %(default)s)")
     parser.add_argument("--precision", choices=("auto", "bf16", "no"), default="auto")
@@ -62,6 +74,25 @@ def loop_settings(args: argparse.Namespace) -> LoopSettings:
         workers=args.workers,
         precision=args.precision,
     )
+
+
+def objective_of(args: argparse.Namespace, card: ModelCard | TeacherCard, dense: nn.Module | None = None) -> Objective:
+    """Task loss and distillation from the flags; without a --teacher from the `dense` model, if there is one.
+
+    Raises:
+        InputError: If the flags contradict each other, or the teacher cannot be loaded or lacks a class.
+    """
+    kind = args.distill or ("soft" if args.teacher or dense is not None else "none")
+    if kind == "none" and args.teacher:
+        raise InputError("--distill none learns from nobody; leave --teacher away, or choose soft or hard.")
+    if not 0 <= args.distill_share <= 1:
+        raise InputError(f"--distill-share is a share between 0 and 1; not {args.distill_share}.")
+    if kind == "none":
+        return Objective()
+    if args.teacher is None and dense is None:
+        raise InputError(f"--distill {kind} needs a --teacher: a name, a file, or any classifier of timm.")
+    teacher = dense if args.teacher is None else load_teacher(args.teacher, card.classes, card.normalisation)
+    return Objective(teacher, kind, args.distill_share)
 
 
 def recorded(args: argparse.Namespace) -> dict:
@@ -107,17 +138,27 @@ class Session:
             raise ValueError("this command holds no photos out")
         return self.held
 
-    def save(self, module: nn.Module, card: ModelCard | TeacherCard, reached: dict) -> None:
+    def save(self, module: nn.Module, card: ModelCard | TeacherCard, reached: dict, *, half: bool = True) -> None:
         """Write the run's weights, with how they were trained; the main process does."""
         module.eval()
         if self.accelerator.is_main_process:
             training = {"command": self.args.command, "settings": recorded(self.args), **reached}
-            save_checkpoint(self.run.weights, module, replace(card, training=training))
+            save_checkpoint(self.run.weights, module, replace(card, training=training), half=half)
 
     def fit(
-        self, step: nn.Module, optimizer: torch.optim.Optimizer, after_epoch: Callable[[nn.Module, int], dict]
+        self,
+        step: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        after_epoch: Callable[[nn.Module, int], dict],
+        on_step: Callable[[StepRecord], None] | None = None,
     ) -> tuple[dict, str]:
-        """Train, and say where the weights are."""
+        """Train, and say where the weights are; `on_step` is called on the main process beside the progress line."""
+        show = show_progress(len(self.train_set), self.accelerator.num_processes)
+
+        def each(record: StepRecord) -> None:
+            show(record)
+            if on_step is not None:
+                on_step(record)
 
         def evaluated(module: nn.Module, epoch: int) -> dict:
             record = after_epoch(module.eval(), epoch)
@@ -135,10 +176,23 @@ class Session:
             self.accelerator,
             classes=len(self.card.classes),
             after_epoch=evaluated,
-            on_step=show_progress(len(self.train_set), self.accelerator.num_processes),
+            on_step=each,
         )
         weights, metrics = str(self.run.weights), str(self.run.metrics)
         return {"weights": weights, "metrics": metrics}, f"The weights are in {weights}, the metrics in {metrics}."
+
+
+def dense_start(name: str, data: Path) -> tuple[Loaded, list[str]]:
+    """The dense model to start from, and the data's folders in the order of its classes.
+
+    Raises:
+        InputError: If the model is pruned already.
+    """
+    loaded = load(ModelSpec(name), download=True)
+    if loaded.method != "dense":
+        raise InputError(f"{name} is pruned already; give the dense model that it came from.")
+    folders, _ = match_folders(split_root(data, "train"), loaded.card.classes)
+    return loaded, folders
 
 
 def open_session(

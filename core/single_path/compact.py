@@ -1,8 +1,10 @@
 """The compact form: plain layers, only what remains, batch norm folded, no gates left."""
 
 import copy
+from collections.abc import Sequence
 
 import torch
+from timm.layers import Attention
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional
@@ -13,28 +15,67 @@ from core.single_path.model import Gating, Path, SinglePathViT
 
 
 class ConvMixer(nn.Module):
-    """A convolution into a bottleneck, ReLU, and a 1x1 convolution out; the prefix tokens get nothing."""
+    """A convolution into a bottleneck, ReLU, and a 1x1 convolution out, over the patches."""
 
-    def __init__(self, reduce: nn.Conv2d, expand: nn.Conv2d, grid: tuple[int, int]) -> None:
-        """Take the two convolutions and the patch grid."""
+    def __init__(self, reduce: nn.Conv2d, expand: nn.Conv2d, grid: tuple[int, int], *, passes: bool = False) -> None:
+        """Take the two convolutions and the patch grid; `passes`: prefix tokens get their input back, not nothing."""
         super().__init__()
         self.reduce = reduce
         self.expand = expand
         self.grid = grid
+        self.passes = passes
 
     def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
         """Tokens (B, T, D) in and out; the arguments after `x` are there to stand in for timm's attention."""
         prefix = x.shape[1] - self.grid[0] * self.grid[1]
-        maps = mix.to_map(x[:, prefix:], self.grid)
-        return mix.to_tokens(self.expand(functional.relu(self.reduce(maps))), prefix)
+        maps = self.expand(functional.relu(self.reduce(mix.to_map(x[:, prefix:], self.grid))))
+        return mix.to_tokens(maps, x[:, :prefix] if self.passes else torch.zeros_like(x[:, :prefix]))
 
 
 class NoMixer(nn.Module):
-    """Adds nothing."""
+    """No mixing: adds nothing, or the tokens themselves."""
+
+    def __init__(self, *, passes: bool = False) -> None:
+        """Args: `passes`: give the input back, not nothing."""
+        super().__init__()
+        self.passes = passes
 
     def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
-        """Zeros like `x`."""
-        return torch.zeros_like(x)
+        """Like `x`, or zeros like it."""
+        return x if self.passes else torch.zeros_like(x)
+
+
+def carve(
+    plain: VisionTransformer,
+    mixers: Sequence[Mixer],
+    ffn_hidden: Sequence[int],
+    *,
+    prefix_passes: bool = False,
+    skip_passes: bool = False,
+) -> VisionTransformer:
+    """Give a dense model the layers of a compact one, in place; the new layers' weights are still to be filled.
+
+    Args:
+        plain: timm's model.
+        mixers: Per block.
+        ffn_hidden: Hidden units per block; of a narrowed FFN the first ones stay.
+        prefix_passes: See `core.cards.CompactCard`.
+        skip_passes: See there.
+    """
+    grid = plain.patch_embed.grid_size
+    for block, kind, hidden in zip(plain.blocks, mixers, ffn_hidden, strict=True):
+        attn = block.attn
+        if kind == "skip":
+            block.attn = NoMixer(passes=skip_passes)
+        elif kind != "msa":
+            side = 3 if kind == "conv3x3" else 1
+            dim, bias = attn.qkv.in_features, attn.proj.bias is not None
+            reduce = nn.Conv2d(dim, attn.head_dim, side, padding=side // 2, device=attn.qkv.weight.device)
+            expand = nn.Conv2d(attn.head_dim, dim, 1, bias=bias, device=attn.qkv.weight.device)
+            block.attn = ConvMixer(reduce, expand, grid, passes=prefix_passes)
+        if hidden != block.mlp.fc1.out_features:
+            narrow_ffn(block, torch.arange(block.mlp.fc1.out_features) < hidden)
+    return plain
 
 
 @torch.no_grad()
@@ -51,41 +92,41 @@ def compact(model: SinglePathViT, architecture: Architecture) -> VisionTransform
     if architecture.ffn_kept is None:
         raise ValueError("this architecture gives the number of hidden units, not which")
     plain = copy.deepcopy(model.backbone).eval()
-    grid = plain.patch_embed.grid_size
-    for block, path, kind, kept in zip(
-        plain.blocks, model.paths, architecture.mixers, architecture.ffn_kept, strict=True
-    ):
-        if kind != "msa":
-            block.attn = NoMixer() if kind == "skip" else conv_mixer(block, path, kind, model.alpha, grid)
+    for block, kept in zip(plain.blocks, architecture.ffn_kept, strict=True):
         narrow_ffn(block, torch.from_numpy(kept))
-    return plain
+    carve(plain, architecture.mixers, architecture.ffn_hidden, prefix_passes=model.prefix_passes)
+    for block, source, path, kind in zip(
+        plain.blocks, model.backbone.blocks, model.paths, architecture.mixers, strict=True
+    ):
+        if kind in ("conv3x3", "conv1x1"):
+            fill_conv(block.attn, source.attn, path, kind, model.alpha)
+    return plain.eval()
 
 
-def conv_mixer(block: Block, path: Path, kind: Mixer, alpha: float, grid: tuple[int, int]) -> ConvMixer:
-    """One block's convolution with its batch norm folded in: w' = w s, b' = (beta - mean) s + shift, s = scale / sd."""
-    attn = block.attn
+def fill_conv(conv: ConvMixer, attn: Attention, path: Path, kind: Mixer, alpha: float) -> None:
+    """Read one block's convolution out of its attention, with the batch norm folded in, in place."""
     kernels = mix.read_kernels(attn, mix.head_mixing(path.head_logits, alpha))
     _, d, dim = kernels.weight.shape
     if kind == "conv3x3":
-        norm, side, padding = path.bn_3x3, 3, 1
-        weight, bias = kernels.weight.permute(1, 2, 0).reshape(d, dim, 3, 3), kernels.bias.sum(dim=0)
-        out = kernels.out.sum(dim=0)
+        norm, bias, out = path.bn_3x3, kernels.bias.sum(dim=0), kernels.out.sum(dim=0)
+        weight = kernels.weight.permute(1, 2, 0).reshape(d, dim, 3, 3)
     else:
-        norm, side, padding = path.bn_1x1, 1, 0
-        weight, bias, out = (
-            kernels.weight[mix.CENTRE, :, :, None, None],
-            kernels.bias[mix.CENTRE],
-            kernels.out[mix.CENTRE],
-        )
-    scale = norm.weight / (norm.running_var + norm.eps).sqrt()
-    reduce = nn.Conv2d(dim, d, side, padding=padding, device=weight.device)
-    reduce.weight.copy_(weight * scale[:, None, None, None])
-    reduce.bias.copy_((bias - norm.running_mean) * scale + norm.bias)
-    expand = nn.Conv2d(d, dim, 1, bias=attn.proj.bias is not None, device=weight.device)
-    expand.weight.copy_(out[:, :, None, None])
+        norm, bias, out = path.bn_1x1, kernels.bias[mix.CENTRE], kernels.out[mix.CENTRE]
+        weight = kernels.weight[mix.CENTRE, :, :, None, None]
+    fold_norm(conv.reduce, weight, bias, norm)
+    conv.expand.weight.copy_(out[:, :, None, None])
     if attn.proj.bias is not None:
-        expand.bias.copy_(attn.proj.bias)
-    return ConvMixer(reduce, expand, grid).eval()
+        conv.expand.bias.copy_(attn.proj.bias)
+
+
+def fold_norm(conv: nn.Conv2d, weight: Tensor, bias: Tensor, norm: nn.BatchNorm2d) -> None:
+    """Weight and bias of a convolution with the norm behind it folded in: w' = w s, b' = (b - mean) s + shift.
+
+    s = scale / sqrt(var + eps), per output channel; in place.
+    """
+    scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+    conv.weight.copy_(weight * scale[:, None, None, None])
+    conv.bias.copy_((bias - norm.running_mean) * scale + norm.bias)
 
 
 def narrow_ffn(block: Block, kept: Tensor) -> None:

@@ -68,6 +68,6 @@ def to_map(patches: Tensor, grid: tuple[int, int]) -> Tensor:
     return patches.transpose(1, 2).unflatten(2, grid)
 
 
-def to_tokens(maps: Tensor, prefix: int) -> Tensor:
-    """Maps (B, D, h, w) to tokens (B, prefix + N, D); the prefix tokens get nothing from a convolution."""
-    return functional.pad(maps.flatten(2).transpose(1, 2), (0, 0, prefix, 0))
+def to_tokens(maps: Tensor, first: Tensor) -> Tensor:
+    """Maps (B, D, h, w) to tokens (B, P + N, D) behind `first`, (B, P, D): what the prefix tokens get."""
+    return torch.cat((first.to(maps.dtype), maps.flatten(2).transpose(1, 2)), dim=1)

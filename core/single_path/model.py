@@ -40,7 +40,14 @@ class Gating:
 class SinglePathViT(nn.Module):
     """Backbone and paths. Training: gates are drawn at each step; evaluation: a gate is open above probability 0.5."""
 
-    def __init__(self, backbone: VisionTransformer, alpha: float = 0.01, budgets: Sequence[float] = ()) -> None:
+    def __init__(
+        self,
+        backbone: VisionTransformer,
+        alpha: float = 0.01,
+        budgets: Sequence[float] = (),
+        *,
+        prefix_passes: bool = False,
+    ) -> None:
         """Put gates into a backbone.
 
         Args:
@@ -48,11 +55,13 @@ class SinglePathViT(nn.Module):
             alpha: Temperature of the head mixing; 0.01 in the release of arXiv:2111.11802 for DeiT.
             budgets: Shares of the dense MACs for which batch norm statistics are stored, rising; none: only those
                 of the search.
+            prefix_passes: See `core.cards.SinglePathCard`.
         """
         super().__init__()
         self.backbone = backbone
         self.alpha = alpha
         self.budgets = tuple(budgets)
+        self.prefix_passes = prefix_passes
         self.paths = nn.ModuleList(Path(block) for block in backbone.blocks)
         if self.budgets:
             d = backbone.blocks[0].attn.head_dim
@@ -65,7 +74,11 @@ class SinglePathViT(nn.Module):
             gating = self.draw() if self.training else self.settled()
         x = deit.embed(self.backbone, images)
         for block, path, g, units in zip(self.backbone.blocks, self.paths, gating.mixer, gating.ffn, strict=True):
-            x = single_path_block(block, path, x, g, units, self.alpha, self.backbone.patch_embed.grid_size)
+            mixed = gated_mixer(
+                block, path, block.norm1(x), g, self.alpha, self.backbone.patch_embed.grid_size, self.prefix_passes
+            )
+            x = x + block.drop_path1(block.ls1(mixed))
+            x = x + block.drop_path2(block.ls2(gated_ffn(block, block.norm2(x), units)))
         return deit.classify(self.backbone, x)
 
     def draw(self) -> Gating:
@@ -83,19 +96,25 @@ class SinglePathViT(nn.Module):
         )
 
 
-def single_path_block(
-    block: Block, path: Path, x: Tensor, g: Tensor, units: Tensor, alpha: float, grid: tuple[int, int]
+def gated_ffn(block: Block, x: Tensor, units: Tensor) -> Tensor:
+    """timm's FFN with a gate (F,) on each hidden unit, for normalised tokens (B, T, D).
+
+    The gate of unit f on column f of the second weight, (D, F), is the same as on the unit itself, (B, T, F), and
+    cheaper.
+    """
+    hidden = block.mlp.drop1(block.mlp.act(block.mlp.fc1(x)))
+    return block.mlp.drop2(functional.linear(hidden, block.mlp.fc2.weight * units, block.mlp.fc2.bias))
+
+
+def gated_mixer(
+    block: Block,
+    path: Path,
+    x: Tensor,
+    g: Tensor,
+    alpha: float,
+    grid: tuple[int, int],
+    prefix_passes: bool = False,
 ) -> Tensor:
-    """timm's pre-norm block with the gated mixer and the gated FFN, tokens (B, T, D) in and out."""
-    mixed = gated_mixer(block, path, block.norm1(x), g, alpha, grid)
-    x = x + block.drop_path1(block.ls1(mixed))
-    hidden = block.mlp.drop1(block.mlp.act(block.mlp.fc1(block.norm2(x))))
-    # The gate of unit f on column f of the weight, (D, F), is the same as on the unit itself, (B, T, F), and cheaper.
-    out = functional.linear(hidden, block.mlp.fc2.weight * units, block.mlp.fc2.bias)
-    return x + block.drop_path2(block.ls2(block.mlp.drop2(out)))
-
-
-def gated_mixer(block: Block, path: Path, x: Tensor, g: Tensor, alpha: float, grid: tuple[int, int]) -> Tensor:
     """g_3 msa(x) + g_2 (1 - g_3) conv3x3(x) + g_1 (1 - g_2) conv1x1(x), for normalised tokens (B, T, D).
 
     At evaluation only the open candidate runs. In search a closed one runs too, without its backward pass, as the gates
@@ -115,15 +134,16 @@ def gated_mixer(block: Block, path: Path, x: Tensor, g: Tensor, alpha: float, gr
     if not learning and (msa_open or not any_open):
         return total
     prefix = x.shape[1] - grid[0] * grid[1]
+    first = x[:, :prefix] if prefix_passes else torch.zeros_like(x[:, :prefix])
     maps = mix.to_map(x[:, prefix:], grid)
     kernels = mix.read_kernels(block.attn, mix.head_mixing(path.head_logits, alpha))
     if wide_open or learning:
         with learns_if(wide_open and not msa_open):
-            wide = mix.to_tokens(mix.conv3x3(maps, kernels, path.bn_3x3, block.attn.proj.bias), prefix)
+            wide = mix.to_tokens(mix.conv3x3(maps, kernels, path.bn_3x3, block.attn.proj.bias), first)
         total = total + g2 * (1 - g3) * wide
     if not msa_open and (learning or not wide_open):
         with learns_if(any_open and not wide_open):
-            narrow = mix.to_tokens(mix.conv1x1(maps, kernels, path.bn_1x1, block.attn.proj.bias), prefix)
+            narrow = mix.to_tokens(mix.conv1x1(maps, kernels, path.bn_1x1, block.attn.proj.bias), first)
         total = total + g1 * (1 - g2) * narrow
     return total
 

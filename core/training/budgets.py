@@ -1,4 +1,4 @@
-"""The any-budget recipe: the weights of a searched model trained on, with a budget drawn at random at each step."""
+"""What follows a search: its weights trained on, for one budget or for any, drawn at random at each step."""
 
 import torch
 from torch import Tensor, nn
@@ -8,25 +8,26 @@ from core.macs import count_macs
 from core.single_path.compact import derived_gating
 from core.single_path.derive import derive, gates_of
 from core.single_path.model import SinglePathViT
-from core.training.objectives import Frozen, distilled_task_loss
+from core.training.objectives import Objective
 
 
 class BudgetStep(nn.Module):
-    """One training step at one random budget; gates stand still, so a budget is the same sub-network every time."""
+    """One training step at one budget; gates stand still, so a budget is the same sub-network every time."""
 
     def __init__(
         self,
         model: SinglePathViT,
         geometry: Geometry,
-        teacher: nn.Module,
+        objective: Objective,
         *,
         least: float,
+        most: float = 1.0,
     ) -> None:
-        """Args: `model` from a search; `teacher` is the dense model; `least` is the smallest share of dense MACs."""
+        """Args: `model` from a search; budgets are drawn between `least` and `most`, shares of the dense MACs."""
         super().__init__()
         self.model = model
-        self.teacher = Frozen(teacher)
-        self.least = least
+        self.objective = objective
+        self.least, self.most = least, most
         self.dense_macs = count_macs(geometry).total
         self.gates = gates_of(model, geometry)
         for path in model.paths:
@@ -35,7 +36,7 @@ class BudgetStep(nn.Module):
 
     def forward(self, images: Tensor, targets: Tensor, epoch: float) -> tuple[Tensor, dict[str, float]]:
         """Loss, scalar, and the budget's share, for images (B, 3, H, W); `epoch` is not used."""
-        share = float(torch.empty(()).uniform_(self.least, 1.0))
+        share = float(torch.empty(()).uniform_(self.least, self.most))
         gating = derived_gating(derive(self.gates, share * self.dense_macs), images.device)
         logits = self.model(images, gating)
-        return distilled_task_loss(logits, targets, self.teacher, images), {"share": share}
+        return self.objective(logits, targets, images), {"share": share}

@@ -1,18 +1,19 @@
-"""The dense recipe: a ViT trained from scratch or from timm's weights on an ImageFolder."""
+"""The dense recipe: a classifier trained from scratch or from timm's weights on an ImageFolder."""
 
 from torch import Tensor, nn
 
-from core.training.objectives import task_loss
+from core.training.objectives import Objective
 
 
 class DenseStep(nn.Module):
-    """Cross entropy against labels, hard (B,) or mixed (B, C)."""
+    """Cross entropy against labels, hard (B,) or mixed (B, C), and distillation where there is a teacher."""
 
-    def __init__(self, model: nn.Module) -> None:
-        """Args: `model` learns."""
+    def __init__(self, model: nn.Module, objective: Objective | None = None) -> None:
+        """Args: `model` learns; without an `objective` from the labels alone."""
         super().__init__()
         self.model = model
+        self.objective = objective or Objective()
 
     def forward(self, images: Tensor, targets: Tensor, epoch: float) -> tuple[Tensor, dict[str, float]]:
         """Loss, scalar, for images (B, 3, H, W); `epoch` is not used."""
-        return task_loss(self.model(images), targets), {}
+        return self.objective(self.model(images), targets, images), {}

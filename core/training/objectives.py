@@ -1,11 +1,15 @@
 """What the recipes' losses are made of: the task, a frozen teacher, and distillation from it."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 SMOOTHING = 0.1
 """Of the labels."""
+Distill = Literal["none", "soft", "hard"]
+KINDS: tuple[Distill, ...] = ("none", "soft", "hard")
 
 
 class Frozen(nn.Module):
@@ -41,6 +45,40 @@ def distillation(logits: Tensor, teacher: Tensor) -> Tensor:
     )
 
 
-def distilled_task_loss(logits: Tensor, targets: Tensor, teacher: Frozen, images: Tensor) -> Tensor:
-    """The mean of the task loss and the distillation from `teacher`."""
-    return 0.5 * task_loss(logits, targets) + 0.5 * distillation(logits, teacher(images))
+def hard_distillation(logits: Tensor, teacher: Tensor) -> Tensor:
+    """Cross entropy against the teacher's most likely class, mean over images; logits (B, C) of both.
+
+    On the model's own answer, as single-path fine-tuning does it; there is no distillation token.
+
+    Source: Touvron et al. 2021, arXiv:2012.12877, hard-label distillation; He et al. 2021, arXiv:2111.11802.
+    """
+    return functional.cross_entropy(logits.float(), teacher.argmax(dim=-1))
+
+
+class Objective(nn.Module):
+    """(1 - share) x task loss + share x distillation; the task loss alone without a teacher."""
+
+    def __init__(self, teacher: nn.Module | None = None, kind: Distill = "none", share: float = 0.5) -> None:
+        """Set what to learn from.
+
+        Args:
+            teacher: Takes the student's images, gives logits of the student's classes.
+            kind: "none", "soft" (KL) or "hard" (the teacher's first choice).
+            share: Weight of the distillation, in [0, 1].
+
+        Raises:
+            ValueError: If a distillation has no teacher.
+        """
+        super().__init__()
+        if kind != "none" and teacher is None:
+            raise ValueError(f"{kind} distillation without a teacher")
+        self.teacher = None if kind == "none" else Frozen(teacher)
+        self.kind = kind
+        self.share = share
+
+    def forward(self, logits: Tensor, targets: Tensor, images: Tensor) -> Tensor:
+        """Loss, scalar, for logits (B, C), labels (B,) or mixed ones (B, C), and the images that gave the logits."""
+        if self.teacher is None:
+            return task_loss(logits, targets)
+        learn = distillation if self.kind == "soft" else hard_distillation
+        return (1 - self.share) * task_loss(logits, targets) + self.share * learn(logits, self.teacher(images))

@@ -6,13 +6,13 @@ from torch import Tensor, nn
 from core.config import Geometry
 from core.single_path.model import SinglePathViT
 from core.single_path.search import expected_macs
-from core.training.objectives import Frozen, distilled_task_loss
+from core.training.objectives import Objective
 
 GATES = ("mixer_logits", "ffn_logits")
 
 
 class SearchStep(nn.Module):
-    """task loss + distillation + lambda (expected GMACs - budget)^2, gates drawn anew at each step."""
+    """objective + lambda (expected GMACs - budget)^2, gates drawn anew at each step."""
 
     def __init__(
         self,
@@ -21,19 +21,19 @@ class SearchStep(nn.Module):
         *,
         budget: float,
         weight: float,
-        teacher: nn.Module,
+        objective: Objective,
     ) -> None:
-        """Args: `budget` in MACs; `weight` is lambda; `teacher` is the dense model."""
+        """Args: `budget` in MACs; `weight` is lambda; `objective` is the task and its distillation."""
         super().__init__()
         self.model = model
         self.geometry = geometry
         self.budget = budget
         self.weight = weight
-        self.teacher = Frozen(teacher)
+        self.objective = objective
 
     def forward(self, images: Tensor, targets: Tensor, epoch: float) -> tuple[Tensor, dict[str, float]]:
         """Loss, scalar, and the expected GMACs, for images (B, 3, H, W)."""
-        loss = distilled_task_loss(self.model(images), targets, self.teacher, images)
+        loss = self.objective(self.model(images), targets, images)
         gmacs = expected_macs(self.model, self.geometry) / 1e9
         loss = loss + self.weight * (gmacs - self.budget / 1e9) ** 2
         return loss, {"expected_gmacs": float(gmacs.detach())}

@@ -10,11 +10,11 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from core.backbones import deit
-from core.cards import load_weights, read_teacher
 from core.checkpoints import load, released_classes
 from core.config import ModelSpec, Normalisation
 from core.errors import InputError
 from core.results import ClassName
+from core.weights import load_weights, read_teacher
 
 
 class Teacher(nn.Module):

@@ -23,7 +23,7 @@ from core.soft_tokens.masked import masked_forward
 from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.selector import Scores, shift_margin
 from core.soft_tokens.stages import Stage
-from core.training.objectives import Frozen, distillation, task_loss
+from core.training.objectives import Frozen, Objective, distillation, task_loss
 
 
 @dataclass(frozen=True)
@@ -67,12 +67,22 @@ class DenseTeacher(nn.Module):
 class TokenStep(nn.Module):
     """One training step of a model with selectors, distilled from the dense model it came from."""
 
-    def __init__(self, model: SoftTokenViT, teacher: VisionTransformer, settings: TokenSettings) -> None:
-        """Args: `model` learns; `teacher` is the dense model, frozen."""
+    def __init__(
+        self, model: SoftTokenViT, teacher: VisionTransformer, settings: TokenSettings, other: Objective | None = None
+    ) -> None:
+        """Set who learns from whom.
+
+        Args:
+            model: Learns.
+            teacher: The dense model, frozen: its tokens, its attention, and its answer where there is no `other`.
+            settings: What is trained for.
+            other: Task and distillation from another teacher.
+        """
         super().__init__()
         self.model = model
         self.teacher = Frozen(DenseTeacher(teacher, model.blocks))
         self.settings = settings
+        self.other = other
 
     def forward(self, images: Tensor, targets: Tensor, epoch: float) -> tuple[Tensor, dict[str, float]]:
         """Loss, scalar, and what to log, for images (B, 3, H, W) and labels (B,); `epoch` is not used."""
@@ -88,7 +98,10 @@ class TokenStep(nn.Module):
             lambda stage, scores, alive: decide(stage, scores, alive > 0).float(),
             model.packaging,
         )
-        loss = task_loss(logits, targets) + cfg.distill_weight * distillation(logits, reference)
+        if self.other is None:
+            loss = task_loss(logits, targets) + cfg.distill_weight * distillation(logits, reference)
+        else:
+            loss = self.other(logits, targets, images)
         loss = loss + cfg.token_weight * token_distillation(tokens, reference_tokens, stages[-1].kept)
         rank = rank_loss(stages, attention, cfg.targets)
         loss = loss + cfg.rank_weight * rank

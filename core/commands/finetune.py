@@ -1,0 +1,191 @@
+"""`finetune`: what follows: selectors in a dense model, or a searched model trained on, for one budget or for any."""
+
+import argparse
+import copy
+import math
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+from timm.optim import create_optimizer_v2
+from torch import nn
+
+from core.cards import CompactCard, ModelCard, SelectorCard
+from core.checkpoints import read_model
+from core.commands.session import Session, add_loop, dense_start, objective_of, open_session
+from core.commands.shared import add_common, numbers, parse_budget
+from core.errors import InputError
+from core.evaluate import dense_runner, paired_difference, random_runner, token_runner
+from core.macs import count_macs
+from core.single_path.calibrate import calibrate as calibrate_budgets
+from core.single_path.calibrate import use_budget
+from core.single_path.compact import compact
+from core.single_path.derive import derive, gates_of
+from core.single_path.history import history_file
+from core.single_path.model import SinglePathViT
+from core.soft_tokens.decide import check_keep
+from core.soft_tokens.model import SoftTokenViT
+from core.training.budgets import BudgetStep
+from core.training.data import match_folders, split_root
+from core.training.search import weight_groups
+from core.training.tokens import TokenSettings, TokenStep, calibrate, token_groups
+
+WITHIN = 0.02
+"""A selector meets its target when its kept share on the validation photos, unseen in training, is this close."""
+CALIBRATION_BATCHES = 4
+"""Batches of 128 held-out photos on which batch norms are calibrated; a few hundred photos are enough."""
+RANDOM_DRAWS = 5
+"""Draws of random dropping that the verdict is taken against."""
+REPORTED = (1.0, 0.75, 0.6, 0.45)
+"""Budgets at which an any-budget run reports its accuracy, shares of the dense MACs."""
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Add the command."""
+    tune = commands.add_parser(
+        "finetune", help="train on: a dense model with token selectors, or a searched model for one budget or for any"
+    )
+    add_common(tune)
+    add_loop(tune, epochs=10, lr=1e-3, mixup=0.0, cutmix=0.0)
+    tune.add_argument("--model", required=True, help="a dense or a searched model: a name or a weights file")
+    tune.add_argument(
+        "--budget", help="for a searched model: derive and train this budget alone, GMACs or a share such as 60%%"
+    )
+    tune.add_argument(
+        "--least", default="30%", help="for a searched model without --budget: the smallest (default %(default)s)"
+    )
+    tune.add_argument(
+        "--selectors", default="3,6,9", help="blocks before which they stand, from 0 (default %(default)s)"
+    )
+    tune.add_argument(
+        "--targets", default="0.617,0.369,0.137", help="share of the patches alive after each (default %(default)s)"
+    )
+    tune.add_argument("--backbone-lr", type=float, default=2.5e-4)
+    tune.add_argument("--wait-epochs", type=float, default=1.0, help="the backbone stands still that long")
+    tune.set_defaults(run=run_finetune)
+
+
+def run_finetune(args: argparse.Namespace) -> tuple[dict, str]:
+    """Train on, as the model asks for it: selectors for a dense one, one budget or any for a searched one."""
+    model, card = read_model(args.model, download=True)
+    if isinstance(model, SinglePathViT):
+        return (run_any_budget if args.budget is None else run_one_budget)(args, model, card)
+    if args.budget is not None:
+        raise InputError(f"{args.model} has no gates, so it takes no --budget; give what `search` wrote.")
+    return run_tokens(args)
+
+
+def run_tokens(args: argparse.Namespace) -> tuple[dict, str]:
+    """Put selectors into a dense model and train both."""
+    dense, folders = dense_start(args.model, args.data)
+    blocks, targets = numbers(args.selectors, int, "--selectors"), numbers(args.targets, float, "--targets")
+    check_keep(targets, len(blocks), flag="--targets")
+    model = SoftTokenViT(copy.deepcopy(dense.model).requires_grad_(True), blocks)
+    other = None if args.teacher is None and args.distill is None else objective_of(args, dense.card, dense.model)
+    step = TokenStep(model, dense.model, TokenSettings(targets), other)
+    session = open_session(args, dense.card, folders, hold_out=True)
+    geometry = dense.card.geometry
+
+    def after_epoch(step: TokenStep, epoch: int) -> dict:
+        calibrate(step.model.eval(), session.held_out_loader(), targets)
+        found = session.validate(token_runner(step.model, geometry))
+        draws = range(RANDOM_DRAWS if epoch == args.epochs else 1)
+        rivals = [session.validate(random_runner(step.model, geometry, args.seed + draw)) for draw in draws]
+        gain, margin = paired_difference(found, *rivals)
+        met = all(abs(k - t) <= WITHIN for k, t in zip(found.mean_kept, targets, strict=True))
+        card = replace(dense.card, selectors=SelectorCard(tuple(blocks), targets, met and gain > margin))
+        session.save(step.model, card, {"epochs": epoch, "val_top1": found.top1, "dense": args.model})
+        return {
+            "val_top1": found.top1,
+            "val_macs": found.mean_macs / found.dense_macs,
+            "val_kept": list(found.mean_kept),
+            "random_top1": sum(rival.top1 for rival in rivals) / len(rivals),
+            "gain_over_random": gain,
+            "gain_interval": margin,
+            "trained": card.selectors.trained,
+        }
+
+    groups = token_groups(
+        model, lr=args.lr, backbone_lr=args.backbone_lr, weight_decay=args.weight_decay, wait=args.wait_epochs
+    )
+    return session.fit(step, create_optimizer_v2(groups, opt="adamw", lr=args.lr), after_epoch)
+
+
+def run_one_budget(args: argparse.Namespace, model: SinglePathViT, card: ModelCard) -> tuple[dict, str]:
+    """Derive the architecture of one budget, train its weights on, and save the compact form."""
+    geometry = card.geometry
+    dense = count_macs(geometry).total
+    budget = parse_budget(args.budget, dense)
+    chosen = derive(gates_of(model, geometry), budget)
+    stored = sum(parameter.numel() for parameter in model.parameters())
+    made = CompactCard(chosen.mixers, chosen.ffn_hidden, budget, stored, prefix_passes=model.prefix_passes)
+    step = BudgetStep(model, geometry, objective_of(args, card), least=budget / dense, most=budget / dense)
+    session = _open_searched(args, card)
+
+    def after_epoch(step: BudgetStep, epoch: int) -> dict:
+        plain = compact(step.model, chosen)
+        found = session.validate(dense_runner(plain, chosen.macs))
+        told = {"epochs": epoch, "asked_macs": budget, "achieved_macs": chosen.macs, "val_top1": found.top1}
+        session.save(plain, replace(card, single_path=None, compact=made), {**told, "searched": args.model}, half=False)
+        return {"asked_gmacs": budget / 1e9, "achieved_gmacs": chosen.macs / 1e9, "val_top1": found.top1}
+
+    return _fit_searched(args, session, step, after_epoch)
+
+
+def run_any_budget(args: argparse.Namespace, searched: SinglePathViT, card: ModelCard) -> tuple[dict, str]:
+    """Train a searched model on, with a budget drawn at random at each step, and calibrate it for a grid of budgets."""
+    geometry = card.geometry
+    dense = count_macs(geometry).total
+    if args.teacher is None and args.distill is None:
+        raise InputError(
+            "Training for any budget learns from the dense model: name it as --teacher, or give --distill none; "
+            "--budget trains one budget alone."
+        )
+    first = math.ceil(100 * parse_budget(args.least, dense) / dense)
+    if first > 100:
+        raise InputError(f"--least is a budget up to that of the dense model; {args.least} is more.")
+    shares = tuple(percent / 100 for percent in range(first, 101))
+    derive(gates_of(searched, geometry), shares[0] * dense)  # refuses what cannot be reached
+    model = SinglePathViT(searched.backbone, searched.alpha, shares, prefix_passes=searched.prefix_passes)
+    model.paths.load_state_dict(searched.paths.state_dict())
+    step = BudgetStep(model, geometry, objective_of(args, card), least=shares[0])
+    session = _open_searched(args, card)
+    history = history_file(Path(args.model))
+    if history.is_file() and session.accelerator.is_main_process:
+        shutil.copyfile(history, history_file(session.run.weights))
+
+    def after_epoch(step: BudgetStep, epoch: int) -> dict:
+        last = epoch == args.epochs
+        if last:
+            photos = (
+                images.to(session.accelerator.device)
+                for images, _ in islice(session.held_out_loader(), CALIBRATION_BATCHES)
+            )
+            calibrate_budgets(step.model, geometry, photos)
+        found = {}
+        for share in set(shares) & set(REPORTED) if last else ():
+            use_budget(step.model, shares.index(share))
+            chosen = derive(step.gates, share * dense)
+            runner = dense_runner(compact(step.model, chosen), chosen.macs)
+            found[f"val_top1_at_{share:.0%}"] = session.validate(runner).top1
+        done = replace(card.single_path, fit_to_predict=last, budgets=shares)
+        session.save(step.model, replace(card, single_path=done), {"epochs": epoch, "teacher": args.teacher, **found})
+        return found
+
+    return _fit_searched(args, session, step, after_epoch)
+
+
+def _open_searched(args: argparse.Namespace, card: ModelCard) -> Session:
+    """The run of a searched model, on the data of its classes."""
+    folders, _ = match_folders(split_root(args.data, "train"), card.classes)
+    return open_session(args, card, folders, hold_out=True)
+
+
+def _fit_searched(
+    args: argparse.Namespace, session: Session, step: BudgetStep, after_epoch: Callable[[nn.Module, int], dict]
+) -> tuple[dict, str]:
+    """Train all weights but the gates."""
+    groups = weight_groups(step.model, args.weight_decay)
+    return session.fit(step, create_optimizer_v2(groups, opt="adamw", lr=args.lr), after_epoch)

@@ -1,0 +1,61 @@
+"""How the gates of a search moved: kept beside the weights as they are learned, so that it can be drawn."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from core.config import Geometry
+from core.errors import InputError
+from core.results import GateHistory, Gates
+
+SNAPSHOTS_PER_EPOCH = 8
+
+
+def history_file(weights: Path) -> Path:
+    """Where the history of the gates in this weights file lies, if there is one."""
+    return weights.with_name(f"{weights.stem}-gates.safetensors")
+
+
+def add_snapshot(path: Path, epoch: float, gates: Gates) -> None:
+    """Append the gates of one moment, atomically; moments from `epoch` on (of a run that was cut off) are dropped.
+
+    Args:
+        path: From `history_file`.
+        epoch: Epochs passed, with fraction.
+        gates: Of that moment.
+    """
+    rows = {
+        "epochs": np.array([epoch], np.float64),
+        "mixer_logits": gates.mixer_logits[None].astype(np.float16),
+        "ffn_logits": gates.ffn_logits[None].astype(np.float16),
+    }
+    if path.exists():
+        before = load_file(str(path))
+        earlier = before["epochs"] < epoch
+        rows = {key: np.concatenate((before[key][earlier], rows[key])) for key in rows}
+    temporary = path.with_name(path.name + ".tmp")
+    save_file(rows, str(temporary))
+    os.replace(temporary, path)
+
+
+def read_history(path: Path, geometry: Geometry) -> GateHistory | None:
+    """The history in this file, None if there is no file.
+
+    Raises:
+        InputError: If the file is damaged, or of a model of another geometry.
+    """
+    if not path.is_file():
+        return None
+    try:
+        rows = load_file(str(path))
+        return GateHistory(
+            geometry,
+            rows["epochs"],
+            rows["mixer_logits"].astype(np.float64),
+            rows["ffn_logits"].astype(np.float64),
+        )
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise InputError(f"{path} is no history of this model's gates; copy it again, or remove it.") from error
