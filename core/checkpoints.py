@@ -1,5 +1,6 @@
 """Names and paths to models ready to run: the bundled ones, timm's, files that a person names."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -9,11 +10,12 @@ from torch import nn
 
 from core.backbones import deit
 from core.cards import ModelCard
-from core.config import ModelSpec, Normalisation, Packaging
+from core.config import ModelSpec, Packaging
 from core.errors import InputError
 from core.macs import count_macs
 from core.registry import ASSETS, cached_weights, method_of
-from core.releases import deit_geometry, read_pickle, released_classes
+from core.releases.files import load_released, read_release, released_names
+from core.releases.plain import released_classes
 from core.results import Architecture, Gates
 from core.single_path.calibrate import use_budget
 from core.single_path.compact import carve, compact
@@ -42,7 +44,7 @@ class Loaded:
 
     @property
     def method(self) -> str:
-        """Which pruning it carries: "dense", "tokens" or "singlepath"."""
+        """Which pruning it carries; see `core.registry.ModelEntry`."""
         return method_of(self.card)
 
 
@@ -69,38 +71,49 @@ def load_model(
     return load(ModelSpec(name_or_path, budget, keep, threshold, packaging)).model
 
 
-def load(spec: ModelSpec, *, download: bool = False, weights: bool = True) -> Loaded:
+def load(
+    spec: ModelSpec,
+    *,
+    download: bool = False,
+    weights: bool = True,
+    on_bytes: Callable[[int, int | None], None] | None = None,
+) -> Loaded:
     """The model of `spec` with its card.
 
     Args:
         spec: Name and settings.
-        download: Fetch timm's weights if they are not cached.
+        download: Fetch weights of timm or of a release if they are not cached.
         weights: False: with random weights where weights would have to be fetched; enough to count.
+        on_bytes: Called with the bytes done, and in all where that is known, while a release downloads.
 
     Raises:
         InputError: See `load_model`.
     """
-    module, card = read_model(spec.name, download=download, weights=weights)
+    module, card = read_model(spec.name, download=download, weights=weights, on_bytes=on_bytes)
     return _finish(spec, card, module)
 
 
-def read_model(name: str, *, download: bool = False, weights: bool = True) -> tuple[nn.Module, ModelCard]:
+def read_model(
+    name: str,
+    *,
+    download: bool = False,
+    weights: bool = True,
+    on_bytes: Callable[[int, int | None], None] | None = None,
+) -> tuple[nn.Module, ModelCard]:
     """The module as it is stored and trained (for single-path models the search form), and its card.
 
     Raises:
         InputError: If there is no such model, or its weights are not to be had.
     """
+    if name in released_names():
+        return load_released(name, fetch=download, weights=weights, on_bytes=on_bytes)
     path = _file_of(name)
     if path is None:
         return _load_timm(name, download=download, weights=weights)
     if path.suffix in (".pth", ".pt", ".bin"):
-        state = read_pickle(path)
-        geometry = deit_geometry(state, path)
-        module: nn.Module = deit.build(geometry)
-        card = ModelCard(deit.FAMILY, geometry, released_classes(geometry.classes), Normalisation(crop_pct=0.875))
-    else:
-        state, card = read_checkpoint(path)
-        module = empty_model(card)
+        return read_release(path)
+    state, card = read_checkpoint(path)
+    module = empty_model(card)
     load_weights(module, state, path)
     return module, card
 

@@ -9,6 +9,9 @@ from huggingface_hub import try_to_load_from_cache
 from core.backbones import deit
 from core.cards import ModelCard
 from core.errors import InputError
+from core.published import params_of
+from core.releases.fetch import cached_file
+from core.releases.files import DISTILLED, released_names
 from core.weights import read_card
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
@@ -32,25 +35,27 @@ class ModelEntry:
 
     name: str
     source: str
-    """"bundled" or "timm"."""
+    """"bundled", "timm" or "released"."""
     family: str
     method: str
-    """"dense", "tokens" or "singlepath"."""
+    """"dense", "tokens", "singlepath" (with gates) or "compact" (what single-path pruning left)."""
     available: bool
     """Loads without a network."""
     note: str
 
 
 def method_of(card: ModelCard) -> str:
-    """Which pruning a card's model carries: "dense", "tokens" or "singlepath"."""
+    """Which pruning a card's model carries; see `ModelEntry.method`."""
     if card.selectors is not None:
         return "tokens"
-    return "dense" if card.single_path is None and card.compact is None else "singlepath"
+    if card.single_path is not None:
+        return "singlepath"
+    return "dense" if card.compact is None else "compact"
 
 
 def list_models() -> tuple[ModelEntry, ...]:
     """What can be loaded by name, bundled models first."""
-    return (*_bundled(), *_timm())
+    return (*_bundled(), *_timm(), *_released())
 
 
 def _bundled() -> list[ModelEntry]:
@@ -79,6 +84,18 @@ def _timm() -> list[ModelEntry]:
         here = cached_weights(name)
         note = "ImageNet-1k, 1000 classes" + ("" if here else "; downloads once from the hub, needs a network")
         entries.append(ModelEntry(name, "timm", deit.FAMILY, "dense", here, note))
+    return entries
+
+
+def _released() -> list[ModelEntry]:
+    entries = []
+    for name, (found, file) in released_names().items():
+        here = cached_file(file).is_file()
+        top1 = found.top1_distilled if name.endswith(DISTILLED) else found.top1
+        note = f"He et al., arXiv:2111.11802, ImageNet-1k, {top1:.1%} top-1 as published"
+        if not here:
+            note += f"; downloads once, about {params_of(found).stored * 4 / 1e6:.0f} MB, needs a network"
+        entries.append(ModelEntry(name, "released", found.family, "compact", here, note))
     return entries
 
 

@@ -53,6 +53,25 @@ class Latency:
 
 
 @dataclass(frozen=True)
+class StepCost:
+    """Time of one training step, dense and searching, measured in turns."""
+
+    dense_ms: float
+    """Median."""
+    dense_iqr_ms: float
+    search_ratio: float
+    """A search step in dense steps: the median of the ratios within each round; both learn from labels alone."""
+    distilled_search_ratio: float
+    """The same for a search that learns from a dense teacher too, whose forward pass is in it."""
+    batch: int
+    repeats: int
+    device: str
+    threads: int
+    precision: str
+    """"bf16" or "no" (float32)."""
+
+
+@dataclass(frozen=True)
 class Guess:
     """One line of a top-5."""
 

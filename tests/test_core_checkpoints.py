@@ -163,7 +163,7 @@ def test_a_model_of_timm_that_cannot_be_pruned_is_refused_or_not_here(name) -> N
 
 
 def test_weights_that_are_not_here_say_so_at_once(monkeypatch) -> None:
-    monkeypatch.setattr("core.checkpoints.try_to_load_from_cache", lambda repo, file: None)
+    monkeypatch.setattr("core.registry.try_to_load_from_cache", lambda repo, file: None)
     with pytest.raises(InputError, match="not on this machine"):
         load(ModelSpec("deit_small_patch16_224"))
 

@@ -239,3 +239,23 @@ def test_presets_of_the_home_page_lead_to_settings_that_exist(visit) -> None:
     assert len(visit("home").page_link) == 4  # three presets, and one's own photo
     at = visit("compare", b="bundled-tokens, keep 40 %")
     assert at.selectbox(key="b").value == "bundled-tokens, keep 40 %"
+
+
+def test_link_opens_a_published_architecture_without_its_weights(visit) -> None:
+    at = visit("architecture", published="swin_tn_l28_t32")
+    assert not at.exception
+    figures = {m.label: (m.value, m.delta) for m in at.metric}
+    assert figures["MACs, closed form"] == ("3.33 G", "74 % of dense")
+    assert figures["MACs asked"] == ("3.20 G", "exceeded by 4 %")
+    assert figures["Parameters, compact"] == ("26.2 M", "26.3 M stored for training")
+    assert figures["Top-1, as published"] == ("80.1 %", "distilled: 81.0 %")
+    assert "8 of 12 blocks keep their attention" in texts(at)
+
+
+def test_published_architecture_is_picked_by_name_and_nonsense_picks_none(visit) -> None:
+    at = visit("architecture", published="<b>9e99")
+    before = len(at.get("plotly_chart"))
+    assert at.selectbox(key="published").value is None
+    at.selectbox(key="published").select("deit_bs_l006_t100").run()
+    assert len(at.get("plotly_chart")) == before + 1
+    assert "distilled: not published" in [m.delta for m in at.metric]

@@ -46,7 +46,7 @@ def _text(found: Published, architecture: Architecture, params: ParamCount) -> s
     lines = [
         f"{found.name}: {found.family}, {grid}, {found.geometry.classes} classes; counted in closed form, no weights",
         f"  {architecture.macs / 1e9:.4g} GMACs, dense {architecture.dense_macs / 1e9:.4g}; "
-        f"{found.asked_macs / 1e9:.4g} were asked for",
+        f"the search was asked for {found.asked_macs / 1e9:.1f}",
         f"  {params.compact:,} parameters; {params.stored:,} stored for training",
         f"  as published (arXiv:2111.11802): {', '.join(figures)}",
         *(f"  block {i}: {m:8} FFN {f:5} of {full}" for i, (m, f, full) in enumerate(blocks)),

@@ -81,7 +81,13 @@ def _load(args: argparse.Namespace) -> Loaded:
     spec = _spec(args)
     if any(entry.name == spec.name and not entry.available for entry in list_models()):
         say(f"Downloading the weights of {spec.name} …")
-    loaded = load(spec, download=True)
+    line = Progress()
+    loaded = load(
+        spec,
+        download=True,
+        on_bytes=lambda done, total: line.show(f"{done / 1e6:.1f}" + (f" of {total / 1e6:.1f} MB" if total else " MB")),
+    )
+    line.clear()
     loaded.model.to(pick_device(args.device))
     _tell_snapped(loaded)
     single = loaded.card.single_path

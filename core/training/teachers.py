@@ -10,9 +10,11 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from core.backbones import deit
-from core.checkpoints import load, released_classes
+from core.checkpoints import load
 from core.config import ModelSpec, Normalisation
 from core.errors import InputError
+from core.releases.files import released_names
+from core.releases.plain import released_classes
 from core.results import ClassName
 from core.weights import load_weights, read_teacher
 
@@ -71,7 +73,7 @@ def load_teacher(name: str, classes: Sequence[ClassName], student: Normalisation
     if card is not None:
         model, size, norm, known = build(card.timm, len(card.classes)), card.img_size, card.normalisation, card.classes
         load_weights(model, state, path)
-    elif path.suffix == "" and not name.startswith(("bundled-", "deit_", "vit_")):
+    elif path.suffix == "" and not name.startswith(("bundled-", "deit_", "vit_", *released_names())):
         model = build(name, None, pretrained=True)
         norm = deit.normalisation_of(model)
         size, known = model.pretrained_cfg["input_size"][-1], released_classes(model.num_classes)

@@ -1,0 +1,86 @@
+"""`export`: a model as a file for others, in our format without gates or as ONNX, compared before it is kept."""
+
+import argparse
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from core.commands.inspect import _load
+from core.commands.shared import add_common, say
+from core.errors import InputError
+from core.export import ONNX, OURS, TOLERANCE, check_names, export_model
+from core.images import open_photo, to_tensor
+from core.registry import ASSETS
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Add the command."""
+    export = commands.add_parser("export", help="write a model for use elsewhere: compact, or as ONNX")
+    add_common(export)
+    export.add_argument("--model", required=True, help="a name from `models`, or a weights file")
+    export.add_argument("--budget", help="GMACs such as 0.8, or a share of dense such as 60%% (single-path models)")
+    export.add_argument(
+        "--out", type=Path, required=True, help=f"a new file that ends in {OURS} or {ONNX}, or a folder for one of each"
+    )
+    export.add_argument("--half", action="store_true", help=f"store {OURS} in half precision")
+    export.add_argument(
+        "--photos", nargs="+", type=Path, help="compare the files on these (default: the sample pictures)"
+    )
+    export.set_defaults(run=run_export, keep=None, threshold=None)
+
+
+def run_export(args: argparse.Namespace) -> tuple[dict, str]:
+    """Write the files, or none.
+
+    JSON: `{"model", "tolerance", "files": [{"file", "form", "dtype", "bytes", "largest_difference", "photos", "macs",
+    "params"}]}`; the fields of a file are those of `core.export.Exported`, macs null where they depend on the photo.
+    """
+    folder, names = _targets(args.out)
+    if args.half and names == [args.out.name] and args.out.suffix == ONNX:
+        raise InputError(f"--half is for {OURS}; leave it away, or name an --out that ends so.")
+    check_names(folder, names)  # before the weights are read, which may take long
+    pictures = [_picture(path) for path in args.photos or sorted((ASSETS / "samples").glob("*.jpg"))]
+    loaded = _load(args)
+    photos = torch.cat([to_tensor(picture, loaded.card) for picture in pictures])  # (P, 3, H, W)
+    say(f"Writing {' and '.join(names)}, and comparing with {args.model} on {len(photos)} photos …")
+    found = export_model(loaded, folder, names, photos, half=args.half)
+    files, lines = [], []
+    for one in found:
+        fields = asdict(one)
+        files.append({"file": str(fields.pop("path")), **fields})
+        cost = "MACs depend on the photo" if one.macs is None else f"{one.macs / 1e9:.4g} GMACs"
+        lines.append(
+            f"{one.path}: {one.form}, {one.dtype}, {one.bytes / 1e6:.1f} MB, {cost}, {one.params:,} parameters; "
+            f"logits within {one.largest_difference:.2g} of the model's on {one.photos} photos"
+        )
+    return {"model": args.model, "tolerance": TOLERANCE, "files": files}, "\n".join(lines)
+
+
+def _targets(out: Path) -> tuple[Path, list[str]]:
+    """Folder and names of the files that --out asks for.
+
+    Raises:
+        InputError: If it is neither a file of a known kind nor a folder.
+    """
+    if out.suffix in (OURS, ONNX):
+        return out.parent, [out.name]
+    if out.suffix and not os.path.isdir(out):
+        raise InputError(f"--out takes a file that ends in {OURS} or {ONNX}, or a folder; not {out}.")
+    return out, [f"model{OURS}", f"model{ONNX}"]
+
+
+def _picture(path: Path) -> Image.Image:
+    """The photo of a file.
+
+    Raises:
+        InputError: If it cannot be read, or is no photo.
+    """
+    try:
+        return open_photo(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); give the path of a photo.") from error
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error

@@ -1,0 +1,62 @@
+"""Downloading released checkpoints into torch's hub cache, with progress, whole or not at all."""
+
+import json
+import os
+import tempfile
+import urllib.request
+from collections.abc import Callable
+from http.client import HTTPException
+from pathlib import Path
+
+import torch
+
+from core.errors import InputError
+from core.published import FILE
+
+TIMEOUT_S = 15
+"""Without an answer for this long, the network counts as missing."""
+CHUNK = 1 << 18
+
+
+def cached_file(file: str) -> Path:
+    """Where a released file lies once it was downloaded: where torch.hub would put it."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / file
+
+
+def download(file: str, on_bytes: Callable[[int, int | None], None] | None = None) -> Path:
+    """Fetch one released file into the cache.
+
+    Args:
+        file: Its name in the release.
+        on_bytes: Called with the bytes done, and in all where the server tells; what it raises stops the download.
+
+    Raises:
+        InputError: If there is no network, the server refuses, the file breaks off, or the disk is full.
+    """
+    url = json.loads(FILE.read_text(encoding="utf-8"))["release_url_prefix"] + file
+    target = cached_file(file)
+    temporary = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
+            length = answer.headers.get("Content-Length")
+            total, done = int(length) if length else None, 0
+            with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as part:
+                temporary = Path(part.name)
+                while chunk := answer.read(CHUNK):
+                    part.write(chunk)
+                    done += len(chunk)
+                    if on_bytes is not None:
+                        on_bytes(done, total)
+        if total is not None and done != total:
+            raise InputError(f"The download of {file} broke off after {done / 1e6:.1f} MB; try again.")
+        os.replace(temporary, target)
+    except (OSError, HTTPException, ValueError) as error:
+        raise InputError(
+            f"{file} could not be downloaded from {url} ({error}); check the network, or download it by other means "
+            f"and give its path."
+        ) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+    return target

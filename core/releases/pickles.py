@@ -1,0 +1,42 @@
+"""Checkpoints that torch.save wrote, read without running code."""
+
+import pickle
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+from torch import Tensor
+
+from core.errors import InputError
+
+SETTINGS = (SimpleNamespace, "argparse.Namespace")
+"""The flags that training scripts store beside the weights; read as plain values."""
+
+
+def read_pickle(path: Path) -> dict[str, Tensor]:
+    """The weights that torch.save wrote as `{"model": state_dict}` or as a bare state_dict, in single precision.
+
+    Raises:
+        InputError: If the file is missing, damaged, would run code when opened, holds no weights, or holds NaN.
+    """
+    if not path.is_file():
+        raise InputError(f"There is no file {path}; `python -m core models` lists what can be loaded.")
+    try:
+        with torch.serialization.safe_globals([SETTINGS]):
+            raw = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if not path.read_bytes()[:2].startswith((b"PK", b"\x80")):
+            raise InputError(f"{path} is no checkpoint; give a file that torch.save or Prunescope wrote.") from error
+        raise InputError(
+            f"{path} holds more than weights and could run code, so it was not opened; ask for safetensors."
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path} is damaged or no checkpoint; copy or save it again.") from error
+    state = raw.get("model", raw) if isinstance(raw, dict) else None
+    if not isinstance(state, dict) or not state or not all(isinstance(v, Tensor) for v in state.values()):
+        raise InputError(f"{path} holds no state_dict; save the model's weights alone.")
+    state = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
+    bad = [key for key, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
+    if bad:
+        raise InputError(f"{path} holds weights that are no numbers ({bad[0]}); take an earlier checkpoint.")
+    return state

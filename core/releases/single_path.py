@@ -1,0 +1,168 @@
+"""The DeiT checkpoints of He et al. (arXiv:2111.11802): searched, fine-tuned and optimised, with their semantics.
+
+Three things differ from our own models. Kernel offset k sits at row k mod 3, column k div 3. Where a block is a
+convolution, its class token gets its own normalised input added, not nothing. And a block without a mixer adds its
+normalised input in a fine-tuned or optimised file, and nothing in a searched one.
+"""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from core.backbones import deit
+from core.cards import CompactCard, ModelCard, SinglePathCard
+from core.config import Geometry, Normalisation
+from core.errors import InputError
+from core.releases.plain import deit_geometry, released_classes
+from core.results import Mixer
+from core.single_path.compact import carve, fill_conv, fold_norm
+from core.single_path.mixer import OFFSETS
+from core.single_path.model import Path as GatedPath
+from core.single_path.model import SinglePathViT
+from core.weights import load_weights
+
+ALPHA = 0.01
+"""Temperature of the head mixing in all their DeiT files; the files do not say it."""
+FFN_RATIO = 4
+"""Hidden units of a dense FFN, in widths."""
+NO_PARAMETERS = ("running_mean", "running_var", "num_batches_tracked", "assigned_indicator_index")
+MARKS = (".attn.qk.weight", ".attn.head_probs", ".attn.bconv.0.weight")
+"""Keys that only these files have."""
+NORMALISATION = Normalisation(crop_pct=0.875)
+
+
+def is_single_path(state: dict[str, Tensor]) -> bool:
+    """Whether these weights are in the layout of the release, of any family."""
+    return any(key.endswith(MARKS) for key in state)
+
+
+def read_single_path(state: dict[str, Tensor], path: Path) -> tuple[nn.Module, ModelCard]:
+    """The model of a released file: the search form with its gates, or the compact form of a fine-tuned one.
+
+    Args:
+        state: Weights under the release's names.
+        path: For errors.
+
+    Raises:
+        InputError: If the file is of another family, or weights are missing or of other shapes.
+    """
+    if any(key.startswith("layers.") for key in state):
+        raise InputError(f"{path} holds a pruned Swin; pruned DeiT files can be read.")
+    try:
+        searched = any(key.endswith(".attn.kernel_thresholds") for key in state)
+        return (_read_searched if searched else _read_finetuned)(state, path)
+    except (KeyError, IndexError, RuntimeError, ValueError) as error:
+        detail = str(error).splitlines()[0].strip("'")
+        raise InputError(f"{path} lacks weights of a pruned DeiT, or they do not fit ({detail}).") from error
+
+
+def _read_searched(state: dict[str, Tensor], path: Path) -> tuple[nn.Module, ModelCard]:
+    geometry = deit_geometry(state, path, heads=state["blocks.0.attn.head_probs"].shape[0])
+    model = SinglePathViT(deit.build(geometry), ALPHA, prefix_passes=True)
+    weights: dict[str, Tensor] = {}
+    for key, value in state.items():
+        if not key.startswith("blocks."):
+            weights[f"backbone.{key}"] = value
+    for at in range(geometry.depth):
+        block, mine = _block(state, at), f"paths.{at}."
+        weights |= {f"backbone.blocks.{at}.{key}": value for key, value in _plain_keys(block).items()}
+        weights |= {
+            mine + key.removeprefix("attn."): value for key, value in block.items() if key.startswith("attn.bn_")
+        }
+        weights[mine + "head_logits"] = row_major(block["attn.head_probs"])
+        weights[mine + "mixer_logits"] = block["attn.kernel_thresholds"]
+        weights[mine + "ffn_logits"] = block["mlp.ffn_thresholds"]
+    load_weights(model, weights, path)
+    single = SinglePathCard(ALPHA, fit_to_predict=True, prefix_passes=True)
+    return model, _card(geometry, state, single_path=single)
+
+
+def _read_finetuned(state: dict[str, Tensor], path: Path) -> tuple[nn.Module, ModelCard]:
+    depth = 1 + max(int(key.split(".")[1]) for key in state if key.startswith("blocks."))
+    blocks = [_block(state, at) for at in range(depth)]
+    mixers = tuple(_mixer(block) for block in blocks)
+    hidden = tuple(len(block["mlp.fc1.weight"]) for block in blocks)
+    full = max(FFN_RATIO * state["patch_embed.proj.weight"].shape[0], *hidden)
+    geometry = deit_geometry(state, path, heads=_heads(blocks), ffn_hidden=full)
+    model = deit.build(geometry)
+    original = [(block.attn, GatedPath(block)) for block in model.blocks]
+    carve(model, mixers, hidden, prefix_passes=True, skip_passes=True)
+    weights = {key: value for key, value in state.items() if not key.startswith("blocks.")}
+    for at, (block, kind) in enumerate(zip(blocks, mixers, strict=True)):
+        if kind in ("conv3x3", "conv1x1"):
+            _fill(model.blocks[at].attn, block, kind, *original[at])
+        own = model.blocks[at].state_dict()
+        read_already = {key: own[key] for key in own if key.startswith(("attn.reduce.", "attn.expand."))}
+        weights |= {f"blocks.{at}.{key}": value for key, value in {**_plain_keys(block, kind), **read_already}.items()}
+    load_weights(model, weights, path)
+    stored = sum(value.numel() for key, value in state.items() if not key.endswith(NO_PARAMETERS))
+    return model, _card(geometry, state, compact=CompactCard(mixers, hidden, None, stored, True, True))
+
+
+def _card(geometry: Geometry, state: dict[str, Tensor], **kind: SinglePathCard | CompactCard) -> ModelCard:
+    told = {"command": "released by He et al., arXiv:2111.11802"}
+    return ModelCard(deit.FAMILY, geometry, released_classes(geometry.classes), NORMALISATION, training=told, **kind)
+
+
+def _block(state: dict[str, Tensor], at: int) -> dict[str, Tensor]:
+    """The weights of one block, without its prefix."""
+    start = f"blocks.{at}."
+    return {key.removeprefix(start): value for key, value in state.items() if key.startswith(start)}
+
+
+def _mixer(block: dict[str, Tensor]) -> Mixer:
+    """What the block's keys say that it became."""
+    if "attn.qk.weight" in block:
+        return "msa"
+    if "attn.bconv.0.weight" in block:
+        return "conv3x3" if block["attn.bconv.0.weight"].shape[-1] == 3 else "conv1x1"
+    if "attn.bn_3x3.weight" in block:
+        return "conv3x3"
+    return "conv1x1" if "attn.bn_1x1.weight" in block else "skip"
+
+
+def _heads(blocks: list[dict[str, Tensor]]) -> int | None:
+    """H, where a convolution tells it; None: nothing does."""
+    for block in blocks:
+        if "attn.head_probs" in block:
+            return len(block["attn.head_probs"])
+        if "attn.bconv.0.weight" in block:
+            d, dim = block["attn.bconv.0.weight"].shape[:2]
+            return dim // d
+    return None
+
+
+def _plain_keys(block: dict[str, Tensor], kind: Mixer = "msa") -> dict[str, Tensor]:
+    """Norms, FFN and attention of one block under timm's names."""
+    found = {key: value for key, value in block.items() if key.startswith(("norm1.", "norm2.", "mlp.fc"))}
+    if kind == "msa":
+        found |= {key: value for key, value in block.items() if key.startswith("attn.proj.")}
+        for part in ("weight", "bias"):
+            found[f"attn.qkv.{part}"] = torch.cat((block[f"attn.qk.{part}"], block[f"attn.v.{part}"]))
+    return found
+
+
+@torch.no_grad()
+def _fill(conv: nn.Module, block: dict[str, Tensor], kind: Mixer, attn: nn.Module, path: GatedPath) -> None:
+    """The convolution of one block: stored as such in an optimised file, read out of the heads in the others."""
+    if "attn.bconv.0.weight" in block:
+        norm = nn.BatchNorm2d(len(block["attn.bconv.0.weight"]))
+        norm.load_state_dict({key.rsplit(".", 1)[1]: v for key, v in block.items() if key.startswith("attn.bconv.1.")})
+        fold_norm(conv.reduce, block["attn.bconv.0.weight"], block["attn.bconv.0.bias"], norm)
+        conv.expand.weight.copy_(block["attn.bconv.3.weight"])
+        conv.expand.bias.copy_(block["attn.bconv.3.bias"])
+        return
+    dim = attn.qkv.in_features
+    attn.qkv.weight[2 * dim :] = block["attn.v.weight"]
+    attn.qkv.bias[2 * dim :] = block["attn.v.bias"]
+    attn.proj.load_state_dict({"weight": block["attn.proj.weight"], "bias": block["attn.proj.bias"]})
+    path.head_logits.copy_(row_major(block["attn.head_probs"]))
+    norm, name = (path.bn_3x3, "attn.bn_3x3.") if kind == "conv3x3" else (path.bn_1x1, "attn.bn_1x1.")
+    norm.load_state_dict({key.removeprefix(name): value for key, value in block.items() if key.startswith(name)})
+    fill_conv(conv, attn, path, kind, ALPHA)
+
+
+def row_major(head_logits: Tensor) -> Tensor:
+    """Head mixing logits (H, 9) from the release's column-by-column offsets to ours, row by row."""
+    return head_logits.reshape(-1, OFFSETS).unflatten(1, (3, 3)).transpose(1, 2).flatten(1)

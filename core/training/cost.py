@@ -1,0 +1,115 @@
+"""What one training step costs: dense, and the search that puts gates into the same model, taking turns."""
+
+import copy
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from timm.models.vision_transformer import VisionTransformer
+from timm.optim import create_optimizer_v2
+from torch import Tensor, nn
+
+from core.backbones import deit
+from core.config import Geometry
+from core.macs import count_macs
+from core.results import Gates, StepCost
+from core.single_path.derive import derive
+from core.single_path.model import SinglePathViT
+from core.single_path.search import cost_weight
+from core.training.dense import DenseStep
+from core.training.objectives import Objective
+from core.training.search import SearchStep, search_groups
+
+BUDGET = 0.6
+"""Share of the dense MACs that the search aims at; its steps cost the same for any."""
+
+
+def compare_steps(geometry: Geometry, accelerator: Accelerator, *, batch: int, repeats: int = 8) -> StepCost:
+    """Time whole training steps (forward, backward, optimiser) of both on the same noise, one after the other.
+
+    Args:
+        geometry: Of the dense model; its weights are random.
+        accelerator: Device and precision, as in training.
+        batch: Photos per step.
+        repeats: Timed steps of each.
+    """
+    model = deit.build(geometry).train()
+    teacher = copy.deepcopy(model)
+    dense_macs = count_macs(geometry).total
+    dense, search = _dense(copy.deepcopy(model)), _search(copy.deepcopy(model), geometry, dense_macs)
+    taught = _search(copy.deepcopy(model), geometry, dense_macs, Objective(teacher, "soft"))
+    runs = [_runner(step, optimizer, accelerator) for step, optimizer in (dense, search, taught)]
+    device = accelerator.device
+    images = torch.randn(batch, 3, geometry.img_size, geometry.img_size, device=device)
+    targets = torch.randint(geometry.classes, (batch,), device=device)
+    for run in runs:
+        run(images, targets)
+    times = np.array([[_timed(run, images, targets, device) for run in runs] for _ in range(repeats)])  # (repeats, 3)
+    first, median, third = np.percentile(times, (25, 50, 75), axis=0)
+    ratios = np.median(times / times[:, :1], axis=0)  # within one round, so that a slow moment hits both
+    return StepCost(
+        dense_ms=float(median[0]),
+        dense_iqr_ms=float(third[0] - first[0]),
+        search_ratio=float(ratios[1]),
+        distilled_search_ratio=float(ratios[2]),
+        batch=batch,
+        repeats=repeats,
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        threads=torch.get_num_threads(),
+        precision=accelerator.mixed_precision,
+    )
+
+
+def derive_ms(geometry: Geometry, repeats: int = 20) -> float:
+    """Median time to derive an architecture of `BUDGET` from random gates, milliseconds."""
+    rng = np.random.default_rng(0)
+    gates = Gates(
+        geometry, rng.normal(size=(geometry.depth, 3)), rng.normal(size=(geometry.depth, geometry.ffn_hidden))
+    )
+    budget = BUDGET * count_macs(geometry).total
+    times = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        derive(gates, budget)
+        times.append(1e3 * (time.perf_counter() - began))
+    return float(np.median(times))
+
+
+def _dense(model: VisionTransformer) -> tuple[nn.Module, torch.optim.Optimizer]:
+    return DenseStep(model), create_optimizer_v2(model, opt="adamw", lr=1e-4, weight_decay=0.05)
+
+
+def _search(
+    model: VisionTransformer, geometry: Geometry, dense_macs: int, objective: Objective | None = None
+) -> tuple[nn.Module, torch.optim.Optimizer]:
+    gated = SinglePathViT(model)
+    step = SearchStep(
+        gated, geometry, budget=BUDGET * dense_macs, weight=cost_weight(geometry), objective=objective or Objective()
+    )
+    return step, create_optimizer_v2(search_groups(gated, lr=1e-4, gate_lr=1e-3, weight_decay=0.05), opt="adamw")
+
+
+def _runner(
+    step: nn.Module, optimizer: torch.optim.Optimizer, accelerator: Accelerator
+) -> Callable[[Tensor, Tensor], None]:
+    step = step.to(accelerator.device).train()
+
+    def run(images: Tensor, targets: Tensor) -> None:
+        with accelerator.autocast():
+            loss, _ = step(images, targets, 0.0)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return run
+
+
+def _timed(run: Callable[[Tensor, Tensor], None], images: Tensor, targets: Tensor, device: torch.device) -> float:
+    """Milliseconds of one step, with the device's work done."""
+    began = time.perf_counter()
+    run(images, targets)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return 1e3 * (time.perf_counter() - began)
