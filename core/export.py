@@ -68,15 +68,12 @@ def export_model(
     Raises:
         InputError: If the model cannot be written so, the folder cannot be written to, or a file answers otherwise.
     """
-    check_names(folder, names)
-    check_form(loaded, names)
-    if not 1 <= len(photos) <= MOST_PHOTOS:
-        raise InputError(f"A file is compared on 1 to {MOST_PHOTOS} photos; {len(photos)} were given.")
+    check_targets(folder, names)
+    check_model(loaded, names, photos)
     model, card = copy.deepcopy(loaded.model).cpu(), exported_card(loaded)
     photos = photos.cpu()
     try:
-        place = next(path for path in (folder, *folder.parents) if path.exists())
-        with TemporaryDirectory(prefix=".export-", dir=place) as temporary:
+        with TemporaryDirectory(prefix=".export-", dir=nearest(folder)) as temporary:
             stage = Path(temporary)
             differences = [write_checked(stage / name, model, card, photos, half=half) for name in names]
             found = tuple(
@@ -101,12 +98,20 @@ def export_model(
     return found
 
 
-def check_names(folder: Path, names: Sequence[str]) -> None:
+def nearest(folder: Path) -> Path:
+    """The folder itself, or the one above it that is there."""
+    return next(path for path in (folder, *folder.parents) if os.path.exists(path))
+
+
+def check_targets(folder: Path, names: Sequence[str]) -> None:
     """Refuse files that cannot be written, before any work.
 
     Raises:
-        InputError: If a suffix says nothing, a file is there already, or ONNX's packages are not installed.
+        InputError: If a suffix says nothing, a file is there already, no folder can be there, or a package is missing.
     """
+    place = nearest(folder)
+    if not os.path.isdir(place) or not os.access(place, os.W_OK):
+        raise InputError(f"{folder} cannot be written to; name another --out.")
     for name in names:
         if not name.endswith((OURS, ONNX)):
             raise InputError(f"{name} must end in {OURS} (our format) or {ONNX}.")
@@ -120,12 +125,15 @@ def check_names(folder: Path, names: Sequence[str]) -> None:
         )
 
 
-def check_form(loaded: Loaded, names: Sequence[str]) -> None:
-    """Refuse what a file cannot hold.
+def check_model(loaded: Loaded, names: Sequence[str], photos: Tensor) -> None:
+    """Refuse what a file cannot hold, and what it cannot be compared on; the arguments as in `export_model`.
 
     Raises:
-        InputError: If a model with token selectors is to be ONNX, or was loaded with settings of its selectors.
+        InputError: If a model with token selectors is to be ONNX, or was loaded with settings of its selectors, or
+            there are too few or too many photos.
     """
+    if not 1 <= len(photos) <= MOST_PHOTOS:
+        raise InputError(f"A file is compared on 1 to {MOST_PHOTOS} photos; {len(photos)} were given.")
     if loaded.card.selectors is not None and any(name.endswith(ONNX) for name in names):
         raise InputError(
             f"The work of {loaded.spec.name} differs from photo to photo, so it cannot be written as ONNX; "
@@ -192,7 +200,7 @@ def write_onnx(path: Path, model: nn.Module, card: ModelCard) -> None:
     size = card.geometry.img_size
     example = torch.zeros(2, 3, size, size)  # two photos: the exporter may take a batch of one for a constant
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the exporter's own deprecations
+        warnings.simplefilter("ignore")  # what the exporter's packages deprecate differs by Python
         program = torch.onnx.export(
             model,
             (example,),

@@ -116,7 +116,12 @@ class TokenTrace:
     keep_prob: np.ndarray
     """float (S, N) in [0, 1]: what the selector thought of the patch; NaN where it had already left."""
     package_weight: np.ndarray
-    """float (S, N): share of each patch in the package of stage s; a row sums to 1 (as a mean), or to 0 without one."""
+    """float (S, N): weight of each patch in the package of stage s; a row sums to 1 (as a mean), or to 0 without one.
+    Packages are never dropped, so no package holds another one."""
+    per_head: np.ndarray
+    """float (S, N, H) in [0, 1]: what each head thought of the patch; NaN where it had already left."""
+    importance: np.ndarray
+    """float (S, N, H) in (0, 1): how much each head's opinion of the patch counted; NaN likewise."""
     tokens: tuple[int, ...]
     """Tokens in each block (prefix + patches + packages), L of them."""
     prediction: Prediction
@@ -129,6 +134,9 @@ class TokenTrace:
         for name in ("kept", "keep_prob", "package_weight"):
             if getattr(self, name).shape != (stages, patches):
                 raise ValueError(f"{name} is {getattr(self, name).shape}, not {(stages, patches)}")
+        heads = self.per_head.shape[-1]
+        if self.per_head.shape != (stages, patches, heads) or self.importance.shape != (stages, patches, heads):
+            raise ValueError(f"scores of heads are {self.per_head.shape}, {self.importance.shape}")
         if (self.kept[1:] & ~self.kept[:-1]).any():
             raise ValueError("a pruned patch came back at a later stage")
         if ((self.package_weight > 0) & ~self.dropped).any():
@@ -139,6 +147,11 @@ class TokenTrace:
         """bool (S, N): the patch left at exactly this stage."""
         before = np.vstack([np.ones((1, self.kept.shape[1]), bool), self.kept[:-1]])
         return before & ~self.kept
+
+    @property
+    def package_of(self) -> np.ndarray:
+        """int (N,): the stage whose package a patch went into, -1 for a patch that stayed to the end."""
+        return np.where(self.dropped.any(axis=0), self.dropped.argmax(axis=0), -1)
 
     @property
     def kept_counts(self) -> tuple[int, ...]:

@@ -36,6 +36,8 @@ def trace_tokens(loaded: Loaded, image: Image.Image) -> TokenTrace:
         kept=torch.stack([stage.kept[0] for stage in stages]).cpu().numpy(),
         keep_prob=torch.stack([stage.keep_prob[0] for stage in stages]).cpu().double().numpy(),
         package_weight=torch.stack([stage.package_weight[0] for stage in stages]).cpu().double().numpy(),
+        per_head=torch.stack([stage.per_head[0] for stage in stages]).cpu().double().numpy(),
+        importance=torch.stack([stage.importance[0] for stage in stages]).cpu().double().numpy(),
         tokens=tuple(tokens_per_block(geometry, model.blocks, stages)[0].tolist()),
         prediction=_prediction(loaded, logits),
         macs=image_macs(geometry, model.blocks, stages)[0],

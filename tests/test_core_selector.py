@@ -45,7 +45,7 @@ def made() -> tuple[Selector, torch.Tensor, torch.Tensor]:
 def test_scores_equal_the_formula_evaluated_head_by_head() -> None:
     selector, x, alive = made()
     with torch.no_grad():
-        scores = selector(x, alive)
+        scores = selector.masked(x, alive)
         prob, margin = literal(selector, x, alive)
     torch.testing.assert_close(scores.keep_prob, prob, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(scores.margin, margin, atol=1e-5, rtol=1e-5)
@@ -55,22 +55,22 @@ def test_dead_tokens_do_not_move_the_scores_of_others() -> None:
     selector, x, alive = made()
     changed = x.clone()
     changed[0, 2] = 100.0
-    before, after = selector(x, alive), selector(changed, alive)
+    before, after = selector.masked(x, alive), selector.masked(changed, alive)
     torch.testing.assert_close(before.keep_prob[0, [0, 1, 3, 4]], after.keep_prob[0, [0, 1, 3, 4]])
 
 
 def test_shifting_the_margin_moves_every_token_by_the_same_amount() -> None:
     selector, x, alive = made()
-    before = selector(x, alive).margin
+    before = selector.masked(x, alive).margin
     shift_margin(selector, 0.7)
-    torch.testing.assert_close(selector(x, alive).margin, before + 0.7, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(selector.masked(x, alive).margin, before + 0.7, atol=1e-5, rtol=1e-5)
 
 
 def test_a_selector_has_weights_for_every_head_of_its_own() -> None:
     selector, x, alive = made()
-    before = selector(x, alive).per_head
+    before = selector.masked(x, alive).per_head
     with torch.no_grad():
         selector.score.bias[1] += torch.tensor([3.0, 0.0])
-    after = selector(x, alive).per_head
+    after = selector.masked(x, alive).per_head
     torch.testing.assert_close(after[..., 0], before[..., 0])
     assert (after[..., 1] > before[..., 1]).all()

@@ -11,6 +11,7 @@ from core.errors import InputError
 from core.soft_tokens.decide import above, check_keep, keep_count, own_decision, random_like, top_k, top_share
 from core.soft_tokens.masked import masked_forward
 from core.soft_tokens.model import SoftTokenViT
+from core.soft_tokens.packed import packed_attention, plan_attention
 from tests.tiny import TINY, backbone, images, token_model
 
 
@@ -148,3 +149,58 @@ def test_keep_ratios_that_cannot_be_are_refused(keep, sentence) -> None:
 def test_selectors_outside_the_model_are_refused(blocks) -> None:
     with pytest.raises(InputError, match="rising"):
         SoftTokenViT(backbone(), blocks)
+
+
+# Ragged batches
+
+
+@given(counts=st.lists(st.integers(0, 16), min_size=2, max_size=9))
+@settings(max_examples=25, deadline=None)
+@torch.no_grad()
+def test_a_ragged_batch_gives_each_image_what_it_gets_alone(counts) -> None:
+    model, batch = token_model((1, 3)), images(len(counts))
+    wanted = torch.tensor(counts)
+
+    def decide(of: torch.Tensor):
+        return lambda stage, scores, alive: (
+            (scores.logits[..., 0].masked_fill(~alive, -99).argsort(1).argsort(1) >= (16 - of // (stage + 1))[:, None])
+            & alive
+        )
+
+    together, stages = model.run(batch, decide(wanted))
+    assert torch.equal(stages[0].kept.sum(1), wanted)
+    for index in range(len(counts)):
+        alone, other = model.run(batch[index : index + 1], decide(wanted[index : index + 1]))
+        torch.testing.assert_close(together[index : index + 1], alone, atol=1e-4, rtol=0)
+        for one, whole in zip(other, stages, strict=True):
+            assert torch.equal(one.kept[0], whole.kept[index])
+            assert one.seen[0] == whole.seen[index]
+            torch.testing.assert_close(one.per_head[0], whole.per_head[index], atol=1e-4, rtol=0, equal_nan=True)
+
+
+def test_no_work_is_done_for_tokens_that_left() -> None:
+    model, rows = token_model((1, 2)), []
+    hook = model.backbone.blocks[3].mlp.fc1.register_forward_hook(lambda module, args, out: rows.append(out.shape))
+    keep = torch.tensor([10, 3, 0, 16])
+    with torch.no_grad():
+        _, stages = model.run(
+            images(4), lambda stage, scores, alive: (torch.arange(16) < keep[:, None] // (stage + 1)) & alive
+        )
+    hook.remove()
+    packages = sum(int(stage.has_package.sum()) for stage in stages)
+    assert rows == [torch.Size([4 + 5 + 1 + 0 + 8 + packages, 64])]  # class tokens, patches, packages: no padding
+
+
+@given(lengths=st.lists(st.integers(1, 9), min_size=1, max_size=8), groups=st.integers(1, 8))
+@settings(max_examples=50, deadline=None)
+def test_attention_in_groups_is_attention_within_each_image(lengths, groups) -> None:
+    attn = backbone().blocks[0].attn
+    x = torch.randn(sum(lengths), 32)
+    plan = plan_attention(lengths, x.device, groups)
+    if plan.tokens is not None:
+        assert len(set(lengths)) == 1
+        return
+    with torch.no_grad():
+        found = packed_attention(attn, x, plan)
+        alone = torch.cat([attn(part[None])[0] for part in x.split(lengths)])
+    torch.testing.assert_close(found, alone, atol=1e-5, rtol=1e-5)

@@ -18,7 +18,10 @@ def trace() -> TokenTrace:
     weight = np.array([[1.0, 0, 0, 0], [0, 1.0, 0, 0]])
     prob = np.array([[0.1, 0.4, 0.9, 0.8], [np.nan, 0.2, 0.9, 0.8]])
     said = Prediction(np.array([0.75, 0.25]), (ClassName(None, "cat"), ClassName(None, "dog")))
-    return TokenTrace((2, 2), (1, 2), kept, prob, weight, (5, 5, 5, 5), said, MacCount(1, 2, 0, 3, 1, 1), 20)
+    return TokenTrace((2, 2), (1, 2), kept, prob, weight, *HEADS, (5, 5, 5, 5), said, MacCount(1, 2, 0, 3, 1, 1), 20)
+
+
+HEADS = (np.full((2, 4, 2), 0.5), np.full((2, 4, 2), 0.5))
 
 
 @pytest.fixture
@@ -99,6 +102,8 @@ def test_sentence_says_when_a_selector_drops_nothing(trace) -> None:
         np.ones((1, 4), bool),
         np.ones((1, 4)),
         np.zeros((1, 4)),
+        np.ones((1, 4, 2)),
+        np.ones((1, 4, 2)),
         (5, 5),
         trace.prediction,
         trace.macs,

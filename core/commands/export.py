@@ -11,7 +11,7 @@ from PIL import Image
 from core.commands.inspect import _load
 from core.commands.shared import add_common, say
 from core.errors import InputError
-from core.export import ONNX, OURS, TOLERANCE, check_names, export_model
+from core.export import ONNX, OURS, TOLERANCE, check_model, check_targets, export_model
 from core.images import open_photo, to_tensor
 from core.registry import ASSETS
 
@@ -41,10 +41,11 @@ def run_export(args: argparse.Namespace) -> tuple[dict, str]:
     folder, names = _targets(args.out)
     if args.half and names == [args.out.name] and args.out.suffix == ONNX:
         raise InputError(f"--half is for {OURS}; leave it away, or name an --out that ends so.")
-    check_names(folder, names)  # before the weights are read, which may take long
+    check_targets(folder, names)  # before the weights are read, which may take long
     pictures = [_picture(path) for path in args.photos or sorted((ASSETS / "samples").glob("*.jpg"))]
     loaded = _load(args)
     photos = torch.cat([to_tensor(picture, loaded.card) for picture in pictures])  # (P, 3, H, W)
+    check_model(loaded, names, photos)
     say(f"Writing {' and '.join(names)}, and comparing with {args.model} on {len(photos)} photos …")
     found = export_model(loaded, folder, names, photos, half=args.half)
     files, lines = [], []

@@ -14,6 +14,7 @@ from core.releases.fetch import cached_file, download
 from core.releases.pickles import read_pickle
 from core.releases.plain import deit_geometry, released_classes
 from core.releases.single_path import NORMALISATION, is_single_path, read_single_path
+from core.releases.soft_tokens import is_soft_tokens, read_soft_tokens
 from core.single_path.compact import carve
 from core.weights import load_weights
 
@@ -30,6 +31,8 @@ def read_release(path: Path) -> tuple[nn.Module, ModelCard]:
     state = read_pickle(path)
     if is_single_path(state):
         return read_single_path(state, path)
+    if is_soft_tokens(state):
+        return read_soft_tokens(state, path)
     geometry = deit_geometry(state, path)
     model = deit.build(geometry)
     load_weights(model, state, path)

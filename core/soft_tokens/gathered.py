@@ -1,4 +1,6 @@
-"""Inference: pruned tokens really leave, with a different count per image in one batch."""
+"""Inference: pruned tokens really leave, with a different count per image in one batch and no padding in between."""
+
+from dataclasses import replace
 
 import torch
 from timm.models.vision_transformer import VisionTransformer
@@ -7,7 +9,8 @@ from torch import Tensor
 from core.backbones import deit
 from core.config import Packaging
 from core.soft_tokens.decide import Decide
-from core.soft_tokens.package import package_token
+from core.soft_tokens.package import package_weights
+from core.soft_tokens.packed import PREFIX, Packed, pack, packed_block, plan_attention, replace_tokens, weighted_sums
 from core.soft_tokens.selector import Scores, Selector
 from core.soft_tokens.stages import Stage
 
@@ -19,13 +22,10 @@ def gathered_forward(
     decide: Decide,
     packaging: Packaging = "weighted_mean",
 ) -> tuple[Tensor, list[Stage]]:
-    """Run a batch with tokens removed where a selector says so.
-
-    Images that keep fewer patches than the batch's largest count are padded, and the padding is no key for
-    anybody, so each image gets what it would get alone.
+    """Run a batch with tokens removed where a selector says so; each image gets what it would get alone.
 
     Args:
-        backbone: The ViT.
+        backbone: The ViT, in evaluation mode.
         selectors: By the block before which each stands, in rising order.
         images: (B, 3, H, W), normalised.
         decide: Turns scores into decisions.
@@ -35,80 +35,50 @@ def gathered_forward(
         Logits (B, C) and a record per selector.
     """
     x = deit.embed(backbone, images)
-    batch, total, _ = x.shape
-    patches = total - backbone.num_prefix_tokens
-    prefix, x = x[:, : backbone.num_prefix_tokens], x[:, backbone.num_prefix_tokens :]
-    packages = x[:, :0]
-    position = torch.arange(patches, device=x.device).expand(batch, patches)  # where each token sat on the grid
-    alive = torch.ones(batch, patches, dtype=torch.bool, device=x.device)  # False: padding
-    present = alive[:, :0]  # (B, packages): this image has that package
+    first = min(selectors)
+    for block in backbone.blocks[:first]:
+        x = block(x)
+    patches = x.shape[1] - backbone.num_prefix_tokens
+    packed = pack(x, backbone.num_prefix_tokens)
     stages: list[Stage] = []
-    for index, block in enumerate(backbone.blocks):
+    for index, block in enumerate(backbone.blocks[first:], first):
         if index in selectors:
-            everyone = torch.cat((alive, present), dim=1)
-            scores = selectors[index](torch.cat((x, packages), dim=1), everyone)
-            scores = slice_scores(scores, x.shape[1])
-            kept = decide(len(stages), scores, alive)
-            dropped = alive & ~kept
-            token, exists, weight = package_token(x, scores.keep_prob, dropped.float(), packaging)
-            stages.append(_stage(position, patches, alive, kept, scores.keep_prob, weight, exists, everyone))
-            x, position, alive = _compact(x, position, kept)
-            if bool(exists.any()):
-                packages, present = torch.cat((packages, token), dim=1), torch.cat((present, exists[:, None]), dim=1)
-        mask = key_mask(prefix.shape[1], alive, present)
-        tokens = block(torch.cat((prefix, x, packages), dim=1), attn_mask=mask)
-        prefix, x, packages = tokens.split((prefix.shape[1], x.shape[1], packages.shape[1]), dim=1)
+            packed, stage = _prune(
+                packed, patches, backbone.num_prefix_tokens, selectors[index], decide, len(stages), packaging
+            )
+            plan = plan_attention(packed.counts, images.device)
+            stages.append(stage)
+        packed = replace(packed, x=packed_block(block, packed.x, plan))
+    prefix = packed.x[packed.cell == PREFIX].unflatten(0, (len(images), -1))
     return deit.classify(backbone, prefix), stages
 
 
-def slice_scores(scores: Scores, patches: int) -> Scores:
-    """Scores of the first `patches` tokens: packages are scored but never dropped."""
-    return Scores(
-        scores.logits[:, :patches],
-        scores.keep_prob[:, :patches],
-        scores.per_head[:, :patches],
-        scores.importance[:, :patches],
-    )
-
-
-def key_mask(prefix: int, alive: Tensor, present: Tensor) -> Tensor | None:
-    """Who may be attended to, bool (B, 1, 1, T); None where everybody may, which keeps the fast path."""
-    if bool(alive.all()) and bool(present.all()):
-        return None
-    first = torch.ones(len(alive), prefix, dtype=torch.bool, device=alive.device)
-    return torch.cat((first, alive, present), dim=1)[:, None, None, :]
-
-
-def _compact(x: Tensor, position: Tensor, kept: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Move kept tokens to the front, in their order, and cut at the largest count of the batch."""
-    most = int(kept.sum(dim=1).max())
-    order = (~kept).to(torch.int8).argsort(dim=1, stable=True)[:, :most]  # (B, most)
-    x = x.gather(1, order[..., None].expand(-1, -1, x.shape[-1]))
-    return x, position.gather(1, order), kept.gather(1, order)
-
-
-def _stage(
-    position: Tensor,
+def _prune(
+    packed: Packed,
     patches: int,
-    alive: Tensor,
-    kept: Tensor,
-    keep_prob: Tensor,
-    weight: Tensor,
-    exists: Tensor,
-    everyone: Tensor,
-) -> Stage:
-    """The stage's record, put back on the original grid; padding writes to a cell that is cut off."""
-    target = torch.where(alive, position, patches)
-
-    def on_grid(value: Tensor, empty: float | bool) -> Tensor:
-        grid = torch.full((len(value), patches + 1), empty, dtype=value.dtype, device=value.device)
-        return grid.scatter(1, target, value)[:, :patches]
-
-    return Stage(
-        kept=on_grid(kept, False),
-        keep_prob=on_grid(keep_prob, float("nan")),
-        package_weight=on_grid(weight, 0.0),
-        has_package=exists,
-        seen=everyone.sum(dim=1),
-        patches=alive.sum(dim=1),
-    )
+    prefix: int,
+    selector: Selector,
+    decide: Decide,
+    index: int,
+    packaging: Packaging,
+) -> tuple[Packed, Stage]:
+    """One selector's work: score, decide, fold what leaves into packages."""
+    batch, heads = len(packed.counts), selector.heads
+    scores = selector(packed.x, packed.counts, prefix)
+    rows = (packed.cell >= 0).nonzero()[:, 0]  # patches
+    image, cell = packed.image[rows], packed.cell[rows]
+    values = torch.cat((scores.logits, scores.keep_prob[:, None], scores.per_head, scores.importance), dim=1)
+    grid = values.new_full((batch, patches, values.shape[1]), torch.nan)
+    grid[image, cell] = values[rows]
+    logits, keep_prob, per_head, importance = grid.split((2, 1, heads, heads), dim=2)
+    keep_prob, alive = keep_prob[..., 0], ~keep_prob[..., 0].isnan()
+    kept = decide(index, Scores(logits, keep_prob, per_head, importance), alive)
+    weight, exists = package_weights(keep_prob.nan_to_num(0.0), (alive & ~kept).float(), packaging)
+    stay = torch.ones_like(packed.cell, dtype=torch.bool)
+    stay[rows] = kept[image, cell]
+    share = packed.x.new_zeros(len(packed.x))
+    share[rows] = weight[image, cell].to(share.dtype)
+    packages = weighted_sums(packed.x, share, packed.counts)
+    seen = torch.tensor(packed.counts) - prefix
+    stage = Stage(kept, keep_prob, weight, exists, seen, alive.sum(dim=1), per_head=per_head, importance=importance)
+    return replace_tokens(packed, stay, packages, exists), stage

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from core.backbones import deit
 from core.config import Packaging
-from core.soft_tokens.gathered import slice_scores
 from core.soft_tokens.package import package_token
 from core.soft_tokens.selector import Scores, Selector
 from core.soft_tokens.stages import Stage
@@ -51,7 +50,7 @@ def masked_forward(
     stages: list[Stage] = []
     for index, block in enumerate(backbone.blocks):
         if index in selectors:
-            scores_all = selectors[index](x[:, first:], policy[:, first:].detach())
+            scores_all = selectors[index].masked(x[:, first:], policy[:, first:].detach())
             scores = slice_scores(scores_all, patches)
             kept = decide(len(stages), scores, alive.detach()) * alive
             dropped = alive * (1 - kept)
@@ -75,6 +74,16 @@ def masked_forward(
         x = masked_block(block, x, policy) if stages else block(x)
     normed = backbone.norm(x)
     return backbone.forward_head(normed[:, :first]), normed[:, first : first + patches], stages
+
+
+def slice_scores(scores: Scores, patches: int) -> Scores:
+    """Scores of the first `patches` tokens: packages are scored but never dropped."""
+    return Scores(
+        scores.logits[:, :patches],
+        scores.keep_prob[:, :patches],
+        scores.per_head[:, :patches],
+        scores.importance[:, :patches],
+    )
 
 
 def masked_block(block: Block, x: Tensor, policy: Tensor) -> Tensor:

@@ -16,14 +16,15 @@ def package_weights(keep_prob: Tensor, dropped: Tensor, packaging: Packaging) ->
             (the release's training file).
 
     Returns:
-        Weights (B, N), all 0 where nothing was dropped, and whether each image has a package, bool (B,).
+        Weights (B, N), all 0 where nothing was dropped, and whether each image has a package, bool (B,): as a mean
+        where something was dropped; as a sum always, since the release attends to a package of nothing too.
     """
     weight = keep_prob * dropped
-    exists = (dropped.detach() > 0).any(dim=1)
-    if packaging == "weighted_mean":
-        total = weight.sum(dim=1, keepdim=True)
-        weight = weight / torch.where(total > 0, total, torch.ones_like(total))
-    return weight, exists
+    if packaging == "weighted_sum":
+        return weight, torch.ones(len(weight), dtype=torch.bool, device=weight.device)
+    total = weight.sum(dim=1, keepdim=True)
+    weight = weight / torch.where(total > 0, total, torch.ones_like(total))
+    return weight, (dropped.detach() > 0).any(dim=1)
 
 
 def package_token(

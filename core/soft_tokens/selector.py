@@ -1,5 +1,6 @@
 """The token selector: a keep and a prune score per patch from every head, averaged by each head's importance."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -30,7 +31,7 @@ class Scores:
 
 
 class HeadLinear(nn.Module):
-    """One linear layer per head, applied to (B, N, H, in)."""
+    """One linear layer per head, on (H, M, in)."""
 
     def __init__(self, heads: int, in_features: int, out_features: int) -> None:
         """Initialise each head's layer as torch initialises a Linear."""
@@ -40,22 +41,18 @@ class HeadLinear(nn.Module):
         self.bias = nn.Parameter(torch.stack([layer.bias.detach() for layer in single]))  # (H, out)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, N, H, in) to (B, N, H, out)."""
-        return torch.einsum("bnhi,hoi->bnho", x, self.weight) + self.bias
+        """(H, M, in) to (H, M, out)."""
+        return torch.baddbmm(self.bias[:, None], x, self.weight.mT)
 
 
 class HeadNorm(nn.Module):
-    """Layer norm over each head's channels with weights of its own, on (B, N, H, d); eps 1e-5."""
+    """Scale and shift of a layer norm over each head's channels, weights of its own; eps 1e-5."""
 
     def __init__(self, heads: int, channels: int) -> None:
         """Start as the identity scale."""
         super().__init__()
         self.weight = nn.Parameter(torch.ones(heads, channels))
         self.bias = nn.Parameter(torch.zeros(heads, channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Same shape out."""
-        return functional.layer_norm(x, x.shape[-1:], eps=1e-5) * self.weight + self.bias
 
 
 class Selector(nn.Module):
@@ -80,36 +77,72 @@ class Selector(nn.Module):
         squeezed = max(1, heads // 2)
         self.importance = nn.Sequential(nn.Linear(heads, squeezed), nn.GELU(), nn.Linear(squeezed, heads), nn.Sigmoid())
 
-    def forward(self, x: Tensor, alive: Tensor) -> Scores:
-        """Score tokens.
+    def forward(self, x: Tensor, counts: Sequence[int], prefix: int) -> Scores:
+        """Score the tokens of a ragged batch.
 
         Args:
-            x: Patch and package tokens, prefix tokens left out, (B, N, D).
-            alive: 1 for tokens that are still there, (B, N), bool or float; only these enter the average.
+            x: Tokens of all images, image after image, each one's prefix tokens first, (M, D).
+            counts: Tokens of each image, B of them, M together.
+            prefix: Prefix tokens of each image; they are scored too, for nothing, and enter no average.
+
+        Returns:
+            Scores with M in place of (B, N).
         """
-        return selector_scores(self, x, alive)
+
+        def average(shared: Tensor) -> Tensor:
+            parts = [part[:, prefix:] for part in shared.split(list(counts), dim=1)]
+            return torch.stack([part.sum(dim=1) / max(1, part.shape[1]) for part in parts], dim=1)
+
+        image = None if len(counts) == 1 else torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+        return selector_scores(self, x, average, None if image is None else image.to(x.device))
+
+    def masked(self, x: Tensor, alive: Tensor) -> Scores:
+        """The same with nothing removed: tokens (B, N, D), alive 1 or 0, (B, N); only these enter the average."""
+        batch, tokens, _ = x.shape
+        weight = alive.to(x.dtype)[..., None]  # (B, N, 1)
+        count = weight.sum(dim=1).clamp(min=1.0)  # (B, 1)
+
+        def average(shared: Tensor) -> Tensor:
+            return (shared.unflatten(1, (batch, tokens)) * weight).sum(dim=2) / count
+
+        image = torch.arange(batch, device=x.device).repeat_interleave(tokens)
+        flat = selector_scores(self, x.flatten(0, 1), average, image)
+        parts = (flat.logits, flat.keep_prob, flat.per_head, flat.importance)
+        return Scores(*(part.unflatten(0, (batch, tokens)) for part in parts))
 
 
-def selector_scores(selector: Selector, x: Tensor, alive: Tensor) -> Scores:
-    """The selector's formula; see `Selector.forward` for the shapes.
+def selector_scores(selector: Selector, x: Tensor, average: Callable[[Tensor], Tensor], image: Tensor | None) -> Scores:
+    """The selector's formula, in a form that touches the tokens few times.
 
     Each head: LayerNorm, Linear d->d, GELU; half of the channels stay local, half are averaged over the alive
-    tokens and given to all; Linear d->d/2, GELU, Linear ->d/4, GELU, Linear ->2.
+    tokens and given to all; Linear d->d/2, GELU, Linear ->d/4, GELU, Linear ->2. The norm's scale and shift are
+    folded into the first layer, the average goes through its half of the second one once per image, and the mean over
+    a head's channels is part of the first importance layer.
+
+    Args:
+        selector: With its weights.
+        x: Tokens, (M, D).
+        average: From (H, M, d/2) to each image's mean, (H, B, d/2).
+        image: int (M,), the image of each token; None where there is one image.
     """
-    batch, tokens, dim = x.shape
-    split = x.reshape(batch, tokens, selector.heads, dim // selector.heads)  # (B, N, H, d)
-    hidden = functional.gelu(selector.embed(selector.norm(split)))
-    local, shared = hidden.chunk(2, dim=-1)  # (B, N, H, d/2) each
-    weight = alive.to(x.dtype)[:, :, None, None]
-    mean = (shared * weight).sum(1, keepdim=True) / weight.sum(1, keepdim=True).clamp(min=1.0)  # (B, 1, H, d/2)
-    hidden = torch.cat((local, mean.expand_as(local)), dim=-1)
-    hidden = functional.gelu(selector.mix(functional.gelu(selector.reduce(hidden))))
-    log_t = selector.score(hidden).float().log_softmax(dim=-1)  # (B, N, H, 2)
-    w = selector.importance(split.mean(dim=-1)).float()  # (B, N, H)
+    dim, heads = x.shape[1], selector.heads
+    split = functional.layer_norm(x.unflatten(1, (heads, -1)), (dim // heads,), eps=1e-5).transpose(0, 1)  # (H, M, d)
+    embed, norm = selector.embed, selector.norm
+    bias = embed.bias + (embed.weight @ norm.bias[..., None])[..., 0]
+    hidden = functional.gelu(torch.baddbmm(bias[:, None], split, (embed.weight * norm.weight[:, None]).mT))
+    local, shared = hidden.chunk(2, dim=-1)  # (H, M, d/2) each
+    mine, everyones = selector.reduce.weight.split((local.shape[-1], shared.shape[-1]), dim=-1)
+    context = torch.baddbmm(selector.reduce.bias[:, None], average(shared), everyones.mT)  # (H, B, d/2)
+    hidden = torch.bmm(local, mine.mT) + (context if image is None else context[:, image])
+    hidden = selector.mix(functional.gelu(hidden))
+    log_t = selector.score(functional.gelu(hidden)).float().log_softmax(dim=-1).transpose(0, 1)  # (M, H, 2)
+    squeeze, _, widen, squash = selector.importance
+    spread = squeeze.weight.repeat_interleave(dim // heads, dim=1) / (dim // heads)  # of means over channels
+    w = squash(widen(functional.gelu(functional.linear(x, spread, squeeze.bias)))).float()  # (M, H)
     share = (w / w.sum(dim=-1, keepdim=True))[..., None]
     return Scores(
-        logits=(share * log_t).sum(dim=2),
-        keep_prob=(share[..., 0] * log_t[..., 0].exp()).sum(dim=2),
+        logits=(share * log_t).sum(dim=1),
+        keep_prob=(share[..., 0] * log_t[..., 0].exp()).sum(dim=1),
         per_head=log_t[..., 0].exp(),
         importance=w,
     )

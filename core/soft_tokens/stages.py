@@ -30,6 +30,10 @@ class Stage:
     """int (B,): those of them that are patches."""
     scores: Scores | None = None
     """The selector's scores on all N patches, for training losses; None at inference."""
+    per_head: Tensor | None = None
+    """(B, N, H): keep probability of each head, NaN where the patch had left before; None in training."""
+    importance: Tensor | None = None
+    """(B, N, H), in (0, 1): weight of each head for the patch, NaN likewise; None in training."""
 
 
 def tokens_per_block(geometry: Geometry, blocks: tuple[int, ...], stages: list[Stage]) -> Tensor:

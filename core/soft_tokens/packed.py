@@ -1,0 +1,122 @@
+"""Ragged batches: the tokens of all images in one sequence, none of them padding, and blocks that run on it.
+
+Everything but attention works token by token, so it runs on the sequence as it is. Attention runs image by image in
+a few groups of similar length, padded within the group; measured against the other ways in assets/benchmarks.md.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from timm.layers import Attention
+from timm.models.vision_transformer import Block
+from torch import Tensor
+from torch.nn import functional
+
+PREFIX, PACKAGE = -1, -2
+"""In place of a grid cell, for tokens that are no patches."""
+GROUPS = 4
+"""Attention pads within each of this many groups of images."""
+
+
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """Tokens of a batch, image after image; within one: prefix tokens, patches row by row, packages."""
+
+    x: Tensor
+    """(M, D)."""
+    image: Tensor
+    """int (M,): the image that a token belongs to, rising."""
+    cell: Tensor
+    """int (M,): the patch's place on the grid, from 0; `PREFIX` or `PACKAGE` for the others."""
+    counts: tuple[int, ...]
+    """Tokens of each image, B of them."""
+
+
+def pack(x: Tensor, prefix: int) -> Packed:
+    """Tokens (B, T, D), prefix tokens first, as one sequence."""
+    batch, tokens, _ = x.shape
+    cell = torch.arange(-prefix, tokens - prefix, device=x.device).clamp(min=PREFIX)
+    image = torch.arange(batch, device=x.device).repeat_interleave(tokens)
+    return Packed(x.flatten(0, 1), image, cell.repeat(batch), (tokens,) * batch)
+
+
+def replace_tokens(packed: Packed, stay: Tensor, packages: Tensor, exists: Tensor) -> Packed:
+    """What is left where `stay`, bool (M,), with a package (B, D) behind the tokens of each image that has one."""
+    rows, new = stay.nonzero()[:, 0], exists.nonzero()[:, 0]
+    image = packed.image[rows]
+    if len(new) == 0:
+        return Packed(packed.x[rows], image, packed.cell[rows], _counts(image, len(packed.counts)))
+    image, order = torch.cat((image, new)).sort(stable=True)  # a new package sorts behind its image's tokens
+    source = torch.cat((rows, torch.zeros_like(new)))[order]
+    x, cell = packed.x[source], packed.cell[source]
+    where = (order >= len(rows)).nonzero()[:, 0]
+    x[where] = packages[new]
+    cell[where] = PACKAGE
+    return Packed(x, image, cell, _counts(image, len(packed.counts)))
+
+
+def _counts(image: Tensor, batch: int) -> tuple[int, ...]:
+    return tuple(torch.bincount(image, minlength=batch).tolist())
+
+
+def weighted_sums(x: Tensor, weight: Tensor, counts: Sequence[int]) -> Tensor:
+    """Per image the sum of its tokens (M, D), each times its weight (M,); (B, D)."""
+    counts = list(counts)
+    return torch.stack([w @ tokens for w, tokens in zip(weight.split(counts), x.split(counts), strict=True)])
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """How attention is to run over a packed sequence; the same for all blocks between two selectors."""
+
+    tokens: int | None
+    """Tokens of every image where all have as many, else None."""
+    groups: tuple[tuple[Tensor, Tensor | None, Tensor, Tensor | None], ...]
+    """Per group of images: rows of the sequence (b, T) with padding, key mask bool (b, 1, 1, T) or None, rows that
+    are no padding (m,), and their places among the b T results, or None for all."""
+
+
+def plan_attention(lengths: Sequence[int], device: torch.device, groups: int = GROUPS) -> Plan:
+    """Split the images into groups of similar length.
+
+    Args:
+        lengths: Tokens of each image, B of them.
+        device: Of the tokens.
+        groups: At most this many.
+    """
+    if min(lengths) == max(lengths):
+        return Plan(lengths[0], ())
+    counts = torch.tensor(lengths, device=device)
+    begins = counts.cumsum(0) - counts
+    return Plan(None, tuple(_group(counts[some], begins[some]) for some in counts.argsort().chunk(groups)))
+
+
+def _group(counts: Tensor, begins: Tensor) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None]:
+    step = torch.arange(int(counts.max()), device=counts.device)
+    real = step < counts[:, None]  # (b, T)
+    rows = begins[:, None] + torch.where(real, step, 0)  # padding repeats the first token
+    if bool(real.all()):
+        return rows, None, rows.flatten(), None
+    places = real.flatten().nonzero()[:, 0]
+    return rows, real[:, None, None, :], rows.flatten()[places], places
+
+
+def packed_block(block: Block, x: Tensor, plan: Plan) -> Tensor:
+    """timm's pre-norm block at inference on a packed sequence (M, D)."""
+    if plan.tokens is not None:
+        return block(x.unflatten(0, (-1, plan.tokens))).flatten(0, 1)
+    x = x + block.ls1(packed_attention(block.attn, block.norm1(x), plan))
+    return x + block.ls2(block.mlp(block.norm2(x)))
+
+
+def packed_attention(attn: Attention, x: Tensor, plan: Plan) -> Tensor:
+    """timm's attention at inference, within each image of a packed sequence, (M, D) in and out."""
+    qkv = attn.qkv(x).unflatten(1, (3, attn.num_heads, attn.head_dim))  # (M, 3, H, d)
+    mixed = torch.empty(len(x), attn.attn_dim, dtype=qkv.dtype, device=x.device)
+    for rows, mask, into, places in plan.groups:
+        q, k, v = qkv[rows].permute(2, 0, 3, 1, 4)  # (b, H, T, d) each
+        out = functional.scaled_dot_product_attention(attn.q_norm(q), attn.k_norm(k), v, attn_mask=mask)
+        out = out.transpose(1, 2).flatten(2).flatten(0, 1)  # (b T, D)
+        mixed[into] = out if places is None else out[places]
+    return attn.proj(mixed)
