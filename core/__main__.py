@@ -6,6 +6,7 @@ import sys
 from typing import NoReturn
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads starve each other
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # a moment of it is harmless, and a small model gains a quarter
 
 
 class OneLineParser(argparse.ArgumentParser):

@@ -1,7 +1,8 @@
 """Time of a forward pass on this machine: warm-up, interleaved repeats, median and quartiles."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -23,39 +24,52 @@ def measure_latency(
         warmup: Passes of each model that are not timed.
 
     Returns:
-        One finding per model. `torch.utils.benchmark.Timer` does the timing and waits for a GPU to finish.
+        One finding per model.
     """
-    # Imported here: it looks for a CUDA compiler, and complains on machines that have one but no GPU.
-    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
-    from torch.utils.benchmark import Timer
-
     if repeats < 4:
         raise ValueError(f"{repeats} repeats give no quartiles; 4 is the least")
-    threads = torch.get_num_threads()
-    timers = [
-        Timer(
-            "with torch.inference_mode(): model(images)",
-            globals={"model": m, "images": images, "torch": torch},
-            num_threads=threads,
-        )
-        for m in models
-    ]
-    for timer in timers:
-        timer.timeit(warmup)
-    times = np.array(
-        [[timer.timeit(1).times[0] * 1e3 for timer in timers] for _ in range(repeats)]
-    )  # (repeats, models)
+    times = interleaved([partial(model, images) for model in models], repeats, images.device, warmup)
     first, median, third = np.percentile(times, (25, 50, 75), axis=0)
-    device = torch.cuda.get_device_name(images.device) if images.is_cuda else images.device.type
     return tuple(
         Latency(
             float(median[i]),
             float(third[i] - first[i]),
-            device,
-            threads,
+            device_name(images.device),
+            torch.get_num_threads(),
             len(images),
             str(images.dtype).removeprefix("torch."),
             repeats,
         )
         for i in range(len(models))
     )
+
+
+@torch.inference_mode()
+def interleaved(
+    works: Sequence[Callable[[], object]], repeats: int, device: torch.device, warmup: int = 3
+) -> np.ndarray:
+    """Milliseconds of each piece of work, taking turns, (repeats, works).
+
+    Args:
+        works: Called without arguments, under inference mode.
+        repeats: Timed calls of each.
+        device: Where they run; `torch.utils.benchmark.Timer` does the timing and waits for a GPU to finish.
+        warmup: Calls of each that are not timed.
+    """
+    # Imported here: it looks for a CUDA compiler, and complains on machines that have one but no GPU.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+    from torch.utils.benchmark import Timer
+
+    threads = torch.get_num_threads()
+    timers = [
+        Timer("with torch.inference_mode(): work()", globals={"work": work, "torch": torch}, num_threads=threads)
+        for work in works
+    ]
+    for timer in timers:
+        timer.timeit(warmup)
+    return np.array([[timer.timeit(1).times[0] * 1e3 for timer in timers] for _ in range(repeats)])
+
+
+def device_name(device: torch.device) -> str:
+    """The GPU's name, or "cpu" and the like."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

@@ -53,6 +53,31 @@ class Latency:
 
 
 @dataclass(frozen=True)
+class SpeedRow:
+    """A pruned model beside its dense one, measured in turns on the same images."""
+
+    model: str
+    engine: str
+    batch: int
+    dense_ms: float
+    """Median."""
+    dense_iqr_ms: float
+    """Third minus first quartile."""
+    pruned_ms: float
+    pruned_iqr_ms: float
+    speedup: float
+    """Median of dense / pruned within each round."""
+    mac_ratio: float
+    """Dense MACs over the mean MACs of these images."""
+    efficiency: float
+    """speedup / mac_ratio: 1 where every multiply-add saved saves its time."""
+    selector_share: float | None = None
+    """Time of the selectors alone, as a share of the pruned model's; None where there are none."""
+    kept: tuple[tuple[int, int], ...] | None = None
+    """Per selector the fewest and the most patches that an image of the batch keeps."""
+
+
+@dataclass(frozen=True)
 class StepCost:
     """Time of one training step, dense and searching, measured in turns."""
 

@@ -46,7 +46,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     command += [f"--{name}={value}" for name, value in options.items()]
     log = tmp_path_factory.mktemp("server") / "log.txt"
     with log.open("wb") as output:
-        environment = os.environ | {"OMP_WAIT_POLICY": "PASSIVE"}
+        environment = os.environ | {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "10000"}
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
         try:
             url = f"http://127.0.0.1:{port}"

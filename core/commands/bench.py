@@ -3,42 +3,125 @@
 import argparse
 from dataclasses import asdict
 
+import torch
+
 from core.checkpoints import load
-from core.commands.shared import add_common, pick_device
+from core.commands.shared import Progress, add_common, numbers, parse_budget, pick_device
 from core.config import ModelSpec
 from core.errors import InputError
+from core.latency import device_name
+from core.published import DEIT
+from core.results import SpeedRow
+from core.soft_tokens.model import SoftTokenViT
+from core.soft_tokens.schedules import FITTED, RELEASE_BLOCKS
+from core.speed import compare_models, compare_tokens, random_pair, varied_top_share
+from core.trace import macs_of
 from core.training.cost import compare_steps, derive_ms
 from core.training.loop import make_accelerator
+
+SIZES = {"deit_tiny": "deit_tiny_patch16_224", "deit_small": "deit_small_patch16_224"}
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the command."""
-    bench = commands.add_parser("bench", help="measure speed on this machine")
+    bench = commands.add_parser("bench", help="measure speed on this machine, dense and pruned in turns")
     add_common(bench)
-    bench.add_argument("--training", action="store_true", help="one step of dense training and of a search")
-    bench.add_argument("--model", default="bundled-dense", help="a dense model; no weights are needed")
-    bench.add_argument("--batch", type=int, default=128, help="photos per step (default %(default)s)")
-    bench.add_argument("--precision", choices=("auto", "bf16", "no"), default="auto")
+    bench.add_argument(
+        "--model",
+        action="append",
+        help=f"a pruned model, or a schedule with random weights: {', '.join(FITTED)}; may be repeated "
+        "(default: deit_small_2.6g and deit_tiny_0.9g)",
+    )
+    bench.add_argument("--budget", help="for single-path models: GMACs, or a share of dense such as 60%%")
+    bench.add_argument("--keep", help="for models with selectors: share alive after each, such as 0.7,0.5,0.3")
+    bench.add_argument("--batch", default="1,16", help="photos per pass (default %(default)s)")
+    bench.add_argument("--repeats", type=int, default=20, help="timed passes of each (default %(default)s)")
+    bench.add_argument("--training", action="store_true", help="training steps instead: dense, and a search")
+    bench.add_argument("--precision", choices=("auto", "bf16", "no"), default="auto", help="of --training")
     bench.set_defaults(run=run_bench)
 
 
 def run_bench(args: argparse.Namespace) -> tuple[dict, str]:
-    """Measure what the flags ask for."""
-    if args.batch < 1:
-        raise InputError("--batch takes 1 or more.")
-    return run_training(args)
+    """Measure what the flags ask for.
+
+    JSON: {"device", "threads", "rows": [{"model", "engine", "batch", "dense_ms", "pruned_ms", "speedup", "mac_ratio",
+    "efficiency", "dense_iqr_ms", "pruned_iqr_ms", "selector_share", "kept"}]}.
+    """
+    batches = numbers(args.batch, int, "--batch")
+    if min(batches) < 1 or args.repeats < 4:
+        raise InputError("--batch takes numbers of 1 or more, --repeats 4 or more.")
+    if args.training:
+        return run_training(args, batches)
+    device, rows, line = pick_device(args.device), [], Progress()
+    for name in args.model or ("deit_small_2.6g", "deit_tiny_0.9g"):
+        for batch in batches:
+            line.show(f"{name}, batch {batch} …")
+            rows.append((_schedule_row if name in FITTED else _model_row)(args, name, batch, device))
+            line.clear()
+    told = {"device": device_name(device), "threads": torch.get_num_threads(), "rows": [asdict(row) for row in rows]}
+    head = f"{told['device']}, {told['threads']} threads, {rows[0].engine}, float32, {args.repeats} rounds"
+    return told, "\n".join([head, *(_text(row) for row in rows)])
 
 
-def run_training(args: argparse.Namespace) -> tuple[dict, str]:
-    """A search step in dense steps, and the time that deriving an architecture takes."""
-    card = load(ModelSpec(args.model), weights=False).card
-    accelerator = make_accelerator(pick_device(args.device), args.precision)
-    found = compare_steps(card.geometry, accelerator, batch=args.batch)
-    deriving = derive_ms(card.geometry)
-    text = (
-        f"{args.model}, batch {found.batch}, {found.device}, {found.threads} threads, precision {found.precision}: "
-        f"a dense training step takes {found.dense_ms:.0f} ms (IQR {found.dense_iqr_ms:.0f}); a search step "
-        f"{found.search_ratio:.2f} of that, {found.distilled_search_ratio:.2f} with a dense teacher; "
-        f"deriving an architecture takes {deriving:.1f} ms"
+def _text(row: SpeedRow) -> str:
+    said = (
+        f"  {row.model}, batch {row.batch}: dense {row.dense_ms:.1f} ms (IQR {row.dense_iqr_ms:.1f}), pruned "
+        f"{row.pruned_ms:.1f} ms (IQR {row.pruned_iqr_ms:.1f}); speed-up {row.speedup:.2f} of {row.mac_ratio:.2f} by "
+        f"MACs, efficiency {row.efficiency:.2f}"
     )
-    return {"model": args.model, **asdict(found), "derive_ms": deriving}, text
+    if row.speedup < 1:
+        said += "; slower than dense here"
+    if row.selector_share is not None:
+        said += f"; selectors {100 * row.selector_share:.1f} % of the time; kept " + ", ".join(
+            f"{low}" if low == high else f"{low} to {high}" for low, high in row.kept
+        )
+    return said
+
+
+def _schedule_row(args: argparse.Namespace, name: str, batch: int, device: torch.device) -> SpeedRow:
+    """A DeiT of random weights that keeps what the fitted schedule says, each image of a batch another number."""
+    geometry = DEIT[SIZES[name.rsplit("_", 1)[0]]]
+    model = random_pair(geometry, RELEASE_BLOCKS, device)
+    images = torch.randn(batch, 3, geometry.img_size, geometry.img_size, device=device)
+    decide = varied_top_share(FITTED[name], geometry.patches, batch)
+    return compare_tokens(model, geometry, images, decide, name, args.repeats)
+
+
+def _model_row(args: argparse.Namespace, name: str, batch: int, device: torch.device) -> SpeedRow:
+    """A model that can be loaded, on noise; its own decisions unless --keep says otherwise.
+
+    Raises:
+        InputError: If the model is dense.
+    """
+    keep = None if args.keep is None else numbers(args.keep, float, "--keep")
+    spec = ModelSpec(name, keep=keep)
+    if args.budget is not None:
+        spec = ModelSpec(name, parse_budget(args.budget, load(ModelSpec(name), weights=False).dense_macs))
+    loaded = load(spec, weights=False)
+    geometry = loaded.card.geometry
+    images = torch.randn(batch, 3, geometry.img_size, geometry.img_size, device=device)
+    model = loaded.model.to(device)
+    if isinstance(model, SoftTokenViT):
+        return compare_tokens(model, geometry, images, None, name, args.repeats)
+    if loaded.architecture is None:
+        raise InputError(f"{name} is dense; name a pruned model, which is measured beside its dense form.")
+    dense = random_pair(geometry, (1,), device).backbone
+    return compare_models(dense, model, images, macs_of(loaded).total / loaded.dense_macs, name, args.repeats)
+
+
+def run_training(args: argparse.Namespace, batches: tuple[int, ...]) -> tuple[dict, str]:
+    """A search step in dense steps, and the time that deriving an architecture takes."""
+    accelerator = make_accelerator(pick_device(args.device), args.precision)
+    rows, lines = [], []
+    for name in args.model or ("bundled-dense",):
+        geometry = load(ModelSpec(name), weights=False).card.geometry
+        for batch in batches:
+            found, deriving = compare_steps(geometry, accelerator, batch=batch), derive_ms(geometry)
+            rows.append({"model": name, **asdict(found), "derive_ms": deriving})
+            lines.append(
+                f"{name}, batch {batch}, {found.device}, {found.threads} threads, precision {found.precision}: a dense "
+                f"training step takes {found.dense_ms:.0f} ms (IQR {found.dense_iqr_ms:.0f}); a search step "
+                f"{found.search_ratio:.2f} of that, {found.distilled_search_ratio:.2f} with a dense teacher; deriving "
+                f"an architecture takes {deriving:.1f} ms"
+            )
+    return {"rows": rows}, "\n".join(lines)

@@ -10,7 +10,16 @@ from core.backbones import deit
 from core.config import Packaging
 from core.soft_tokens.decide import Decide
 from core.soft_tokens.package import package_weights
-from core.soft_tokens.packed import PREFIX, Packed, pack, packed_block, plan_attention, replace_tokens, weighted_sums
+from core.soft_tokens.packed import (
+    PREFIX,
+    Packed,
+    pack,
+    packed_block,
+    patch_rows,
+    plan_attention,
+    replace_tokens,
+    weighted_sums,
+)
 from core.soft_tokens.selector import Scores, Selector
 from core.soft_tokens.stages import Stage
 
@@ -65,7 +74,7 @@ def _prune(
     """One selector's work: score, decide, fold what leaves into packages."""
     batch, heads = len(packed.counts), selector.heads
     scores = selector(packed.x, packed.counts, prefix)
-    rows = (packed.cell >= 0).nonzero()[:, 0]  # patches
+    rows = patch_rows(packed)
     image, cell = packed.image[rows], packed.cell[rows]
     values = torch.cat((scores.logits, scores.keep_prob[:, None], scores.per_head, scores.importance), dim=1)
     grid = values.new_full((batch, patches, values.shape[1]), torch.nan)

@@ -41,27 +41,33 @@ def pack(x: Tensor, prefix: int) -> Packed:
     return Packed(x.flatten(0, 1), image, cell.repeat(batch), (tokens,) * batch)
 
 
+def patch_rows(packed: Packed) -> Tensor | slice:
+    """Where the patches are in the sequence; of one image they lie side by side, so that nothing is copied."""
+    rows = (packed.cell >= 0).nonzero()[:, 0]
+    if len(packed.counts) > 1 or len(rows) == 0:
+        return rows
+    return slice(int(rows[0]), int(rows[-1]) + 1)
+
+
 def replace_tokens(packed: Packed, stay: Tensor, packages: Tensor, exists: Tensor) -> Packed:
     """What is left where `stay`, bool (M,), with a package (B, D) behind the tokens of each image that has one."""
     rows, new = stay.nonzero()[:, 0], exists.nonzero()[:, 0]
-    image = packed.image[rows]
-    if len(new) == 0:
-        return Packed(packed.x[rows], image, packed.cell[rows], _counts(image, len(packed.counts)))
-    image, order = torch.cat((image, new)).sort(stable=True)  # a new package sorts behind its image's tokens
-    source = torch.cat((rows, torch.zeros_like(new)))[order]
-    x, cell = packed.x[source], packed.cell[source]
-    where = (order >= len(rows)).nonzero()[:, 0]
-    x[where] = packages[new]
-    cell[where] = PACKAGE
-    return Packed(x, image, cell, _counts(image, len(packed.counts)))
-
-
-def _counts(image: Tensor, batch: int) -> tuple[int, ...]:
-    return tuple(torch.bincount(image, minlength=batch).tolist())
+    x, image, cell = packed.x[rows], packed.image[rows], packed.cell[rows]
+    if len(new):
+        image = torch.cat((image, new))
+        x, cell = torch.cat((x, packages[new])), torch.cat((cell, torch.full_like(new, PACKAGE)))
+    if len(packed.counts) == 1:
+        return Packed(x, image, cell, (len(x),))
+    if len(new):
+        image, order = image.sort(stable=True)  # a new package sorts behind its image's tokens
+        x, cell = x[order], cell[order]
+    return Packed(x, image, cell, tuple(torch.bincount(image, minlength=len(packed.counts)).tolist()))
 
 
 def weighted_sums(x: Tensor, weight: Tensor, counts: Sequence[int]) -> Tensor:
     """Per image the sum of its tokens (M, D), each times its weight (M,); (B, D)."""
+    if len(counts) == 1:
+        return (weight @ x)[None]
     counts = list(counts)
     return torch.stack([w @ tokens for w, tokens in zip(weight.split(counts), x.split(counts), strict=True)])
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from core.backbones import deit
 from core.config import Geometry
+from core.latency import device_name
 from core.macs import count_macs
 from core.results import Gates, StepCost
 from core.single_path.derive import derive
@@ -56,7 +57,7 @@ def compare_steps(geometry: Geometry, accelerator: Accelerator, *, batch: int, r
         distilled_search_ratio=float(ratios[2]),
         batch=batch,
         repeats=repeats,
-        device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        device=device_name(device),
         threads=torch.get_num_threads(),
         precision=accelerator.mixed_precision,
     )

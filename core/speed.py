@@ -1,0 +1,123 @@
+"""Speed of a pruned model beside its dense one, in one interleaved run, as efficiency = speed-up / MAC ratio."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from core.backbones import deit
+from core.config import Geometry
+from core.latency import interleaved
+from core.macs import count_macs
+from core.results import SpeedRow
+from core.soft_tokens.decide import Decide, keep_count, top_share
+from core.soft_tokens.model import SoftTokenViT
+from core.soft_tokens.selector import Scores
+from core.soft_tokens.stages import image_macs
+
+SPREAD = 0.15
+"""Standard deviation of the kept counts between the images of a batch, as a share of the mean, where they are drawn."""
+EAGER = "torch eager"
+
+
+def varied_top_share(keep: Sequence[float], patches: int, batch: int, seed: int = 0) -> Decide:
+    """Keep the best patches of each image, a different number in each: `keep` on average, normal around it.
+
+    A batch of one keeps just ceil(share x N).
+
+    Args:
+        keep: For each selector the share of the original patches alive after it.
+        patches: N.
+        batch: B.
+        seed: Of the draw; the same for all selectors, so that an image is busy or plain throughout.
+    """
+    if batch == 1:
+        return top_share(keep, patches)
+    draw = torch.randn(batch, generator=torch.Generator().manual_seed(seed))
+    factor = 1 + SPREAD * (draw - draw.mean())
+    counts = [(keep_count(share, patches) * factor).round().clamp(1, patches).long() for share in keep]
+
+    def decide(stage: int, scores: Scores, alive: Tensor) -> Tensor:
+        value = scores.logits[..., 0].masked_fill(~alive, -torch.inf)
+        rank = value.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+        return (rank < counts[stage].to(rank.device)[:, None]) & alive
+
+    return decide
+
+
+def compare_tokens(
+    model: SoftTokenViT, geometry: Geometry, images: Tensor, decide: Decide | None, name: str, repeats: int
+) -> SpeedRow:
+    """Dense against token-pruned on the same images, and what the selectors alone take.
+
+    Args:
+        model: In evaluation mode, on the images' device; its backbone is the dense model.
+        geometry: Of the dense model.
+        images: (B, 3, H, W), normalised.
+        decide: None: the model's own decision.
+        name: For the report.
+        repeats: Timed passes of each.
+    """
+    with torch.inference_mode():
+        seen = _selector_inputs(model, images, decide)
+        _, stages = model.run(images, decide)
+
+    def selectors() -> None:
+        for selector, arguments in zip(model.selectors.values(), seen, strict=True):
+            selector(*arguments)
+
+    macs = [count.total for count in image_macs(geometry, model.blocks, stages)]
+    works = (lambda: model.backbone(images), lambda: model.run(images, decide), selectors)
+    times = interleaved(works, repeats, images.device)
+    kept = np.array([stage.kept.sum(dim=1).tolist() for stage in stages])
+    counts = tuple((int(row.min()), int(row.max())) for row in kept)
+    return _row(name, images, times, float(np.mean(macs)) / count_macs(geometry).total, counts)
+
+
+def compare_models(
+    dense: nn.Module, pruned: nn.Module, images: Tensor, mac_ratio: float, name: str, repeats: int
+) -> SpeedRow:
+    """Dense against a model whose cost is the same for every image; `mac_ratio` is pruned over dense MACs."""
+    times = interleaved((lambda: dense(images), lambda: pruned(images)), repeats, images.device)
+    return _row(name, images, times, mac_ratio, None)
+
+
+def _row(
+    name: str, images: Tensor, times: np.ndarray, mac_share: float, kept: tuple[tuple[int, int], ...] | None
+) -> SpeedRow:
+    """From times (repeats, 2 or 3), milliseconds: dense, pruned, selectors alone."""
+    dense, pruned = times[:, 0], times[:, 1]
+    speedup = float(np.median(dense / pruned))  # within one round, so that a slow moment hits both
+    quarter = [float(np.subtract(*np.percentile(column, (75, 25)))) for column in (dense, pruned)]
+    return SpeedRow(
+        model=name,
+        engine=EAGER,
+        batch=len(images),
+        dense_ms=float(np.median(dense)),
+        dense_iqr_ms=quarter[0],
+        pruned_ms=float(np.median(pruned)),
+        pruned_iqr_ms=quarter[1],
+        speedup=speedup,
+        mac_ratio=1 / mac_share,
+        efficiency=speedup * mac_share,
+        selector_share=float(np.median(times[:, 2] / pruned)) if times.shape[1] > 2 else None,
+        kept=kept,
+    )
+
+
+def _selector_inputs(model: SoftTokenViT, images: Tensor, decide: Decide | None) -> list[tuple]:
+    """What each selector is given in one run."""
+    seen: list[tuple] = []
+    hooks = [s.register_forward_pre_hook(lambda module, args: seen.append(args)) for s in model.selectors.values()]
+    try:
+        model.run(images, decide)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return seen
+
+
+def random_pair(geometry: Geometry, blocks: tuple[int, ...], device: torch.device) -> SoftTokenViT:
+    """A model of this shape with random weights, for timing alone: what is measured does not depend on them."""
+    return SoftTokenViT(deit.build(geometry), blocks).eval().requires_grad_(False).to(device)
