@@ -11,7 +11,6 @@ from core.config import Packaging
 from core.soft_tokens.decide import Decide
 from core.soft_tokens.package import package_weights
 from core.soft_tokens.packed import (
-    PREFIX,
     Packed,
     pack,
     packed_block,
@@ -58,7 +57,9 @@ def gathered_forward(
             plan = plan_attention(packed.counts, images.device)
             stages.append(stage)
         packed = replace(packed, x=packed_block(block, packed.x, plan))
-    prefix = packed.x[packed.cell == PREFIX].unflatten(0, (len(images), -1))
+    begins = torch.tensor((0, *packed.counts[:-1])).cumsum(0)
+    first_rows = (begins[:, None] + torch.arange(backbone.num_prefix_tokens)).to(images.device)  # (B, P)
+    prefix = packed.x[first_rows]
     return deit.classify(backbone, prefix), stages
 
 
@@ -75,18 +76,17 @@ def _prune(
     batch, heads = len(packed.counts), selector.heads
     scores = selector(packed.x, packed.counts, prefix)
     rows = patch_rows(packed)
-    image, cell = packed.image[rows], packed.cell[rows]
+    cell = packed.cell[rows]
     values = torch.cat((scores.logits, scores.keep_prob[:, None], scores.per_head, scores.importance), dim=1)
-    grid = values.new_full((batch, patches, values.shape[1]), torch.nan)
-    grid[image, cell] = values[rows]
-    logits, keep_prob, per_head, importance = grid.split((2, 1, heads, heads), dim=2)
+    grid = values.new_full((batch * patches, values.shape[1]), torch.nan).index_copy(0, cell, values[rows])
+    logits, keep_prob, per_head, importance = grid.unflatten(0, (batch, -1)).split((2, 1, heads, heads), dim=2)
     keep_prob, alive = keep_prob[..., 0], ~keep_prob[..., 0].isnan()
     kept = decide(index, Scores(logits, keep_prob, per_head, importance), alive)
     weight, exists = package_weights(keep_prob.nan_to_num(0.0), (alive & ~kept).float(), packaging)
     stay = torch.ones_like(packed.cell, dtype=torch.bool)
-    stay[rows] = kept[image, cell]
+    stay[rows] = kept.flatten()[cell]
     share = packed.x.new_zeros(len(packed.x))
-    share[rows] = weight[image, cell].to(share.dtype)
+    share[rows] = weight.flatten()[cell].to(share.dtype)
     packages = weighted_sums(packed.x, share, packed.counts)
     seen = torch.tensor(packed.counts) - prefix
     stage = Stage(kept, keep_prob, weight, exists, seen, alive.sum(dim=1), per_head=per_head, importance=importance)

@@ -13,8 +13,8 @@ from timm.models.vision_transformer import Block
 from torch import Tensor
 from torch.nn import functional
 
-PREFIX, PACKAGE = -1, -2
-"""In place of a grid cell, for tokens that are no patches."""
+NO_PATCH = -1
+"""In place of a grid cell, for prefix tokens and packages."""
 GROUPS = 4
 """Attention pads within each of this many groups of images."""
 
@@ -25,10 +25,8 @@ class Packed:
 
     x: Tensor
     """(M, D)."""
-    image: Tensor
-    """int (M,): the image that a token belongs to, rising."""
     cell: Tensor
-    """int (M,): the patch's place on the grid, from 0; `PREFIX` or `PACKAGE` for the others."""
+    """int (M,): the patch's place on the grids of all images, from 0 to B N - 1; `NO_PATCH` for other tokens."""
     counts: tuple[int, ...]
     """Tokens of each image, B of them."""
 
@@ -36,9 +34,8 @@ class Packed:
 def pack(x: Tensor, prefix: int) -> Packed:
     """Tokens (B, T, D), prefix tokens first, as one sequence."""
     batch, tokens, _ = x.shape
-    cell = torch.arange(-prefix, tokens - prefix, device=x.device).clamp(min=PREFIX)
-    image = torch.arange(batch, device=x.device).repeat_interleave(tokens)
-    return Packed(x.flatten(0, 1), image, cell.repeat(batch), (tokens,) * batch)
+    cell = torch.arange(batch * (tokens - prefix), device=x.device).unflatten(0, (batch, -1))
+    return Packed(x.flatten(0, 1), functional.pad(cell, (prefix, 0), value=NO_PATCH).flatten(), (tokens,) * batch)
 
 
 def patch_rows(packed: Packed) -> Tensor | slice:
@@ -49,19 +46,24 @@ def patch_rows(packed: Packed) -> Tensor | slice:
     return slice(int(rows[0]), int(rows[-1]) + 1)
 
 
+def image_of(counts: Sequence[int], device: torch.device) -> Tensor:
+    """int (M,): the image that each token of the sequence belongs to."""
+    return torch.arange(len(counts), device=device).repeat_interleave(torch.tensor(counts, device=device))
+
+
 def replace_tokens(packed: Packed, stay: Tensor, packages: Tensor, exists: Tensor) -> Packed:
     """What is left where `stay`, bool (M,), with a package (B, D) behind the tokens of each image that has one."""
     rows, new = stay.nonzero()[:, 0], exists.nonzero()[:, 0]
-    x, image, cell = packed.x[rows], packed.image[rows], packed.cell[rows]
+    x, cell = packed.x[rows], packed.cell[rows]
     if len(new):
-        image = torch.cat((image, new))
-        x, cell = torch.cat((x, packages[new])), torch.cat((cell, torch.full_like(new, PACKAGE)))
+        x, cell = torch.cat((x, packages[new])), functional.pad(cell, (0, len(new)), value=NO_PATCH)
     if len(packed.counts) == 1:
-        return Packed(x, image, cell, (len(x),))
+        return Packed(x, cell, (len(x),))
+    image = image_of(packed.counts, stay.device)[rows]
     if len(new):
-        image, order = image.sort(stable=True)  # a new package sorts behind its image's tokens
+        image, order = torch.cat((image, new)).sort(stable=True)  # a new package sorts behind its image's tokens
         x, cell = x[order], cell[order]
-    return Packed(x, image, cell, tuple(torch.bincount(image, minlength=len(packed.counts)).tolist()))
+    return Packed(x, cell, tuple(torch.bincount(image, minlength=len(packed.counts)).tolist()))
 
 
 def weighted_sums(x: Tensor, weight: Tensor, counts: Sequence[int]) -> Tensor:

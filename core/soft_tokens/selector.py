@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from core.soft_tokens.packed import image_of
+
 LEAST_HEAD = 8
 """Channels per head that a selector needs: it ends in a layer of a quarter of them."""
 
@@ -90,11 +92,12 @@ class Selector(nn.Module):
         """
 
         def average(shared: Tensor) -> Tensor:
+            if len(counts) == 1:
+                return shared[:, prefix:].sum(dim=1, keepdim=True) / max(1, counts[0] - prefix)
             parts = [part[:, prefix:] for part in shared.split(list(counts), dim=1)]
             return torch.stack([part.sum(dim=1) / max(1, part.shape[1]) for part in parts], dim=1)
 
-        image = None if len(counts) == 1 else torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
-        return selector_scores(self, x, average, None if image is None else image.to(x.device))
+        return selector_scores(self, x, average, None if len(counts) == 1 else image_of(counts, x.device))
 
     def masked(self, x: Tensor, alive: Tensor) -> Scores:
         """The same with nothing removed: tokens (B, N, D), alive 1 or 0, (B, N); only these enter the average."""
@@ -126,7 +129,8 @@ def selector_scores(selector: Selector, x: Tensor, average: Callable[[Tensor], T
         image: int (M,), the image of each token; None where there is one image.
     """
     dim, heads = x.shape[1], selector.heads
-    split = functional.layer_norm(x.unflatten(1, (heads, -1)), (dim // heads,), eps=1e-5).transpose(0, 1)  # (H, M, d)
+    normed = functional.group_norm(x, heads, eps=1e-5)  # a layer norm over each head's channels, twice as fast
+    split = normed.unflatten(1, (heads, -1)).transpose(0, 1)  # (H, M, d)
     embed, norm = selector.embed, selector.norm
     bias = embed.bias + (embed.weight @ norm.bias[..., None])[..., 0]
     hidden = functional.gelu(torch.baddbmm(bias[:, None], split, (embed.weight * norm.weight[:, None]).mT))
@@ -135,15 +139,21 @@ def selector_scores(selector: Selector, x: Tensor, average: Callable[[Tensor], T
     context = torch.baddbmm(selector.reduce.bias[:, None], average(shared), everyones.mT)  # (H, B, d/2)
     hidden = torch.bmm(local, mine.mT) + (context if image is None else context[:, image])
     hidden = selector.mix(functional.gelu(hidden))
-    log_t = selector.score(functional.gelu(hidden)).float().log_softmax(dim=-1).transpose(0, 1)  # (M, H, 2)
+    score, shift = selector.score.weight, selector.score.bias  # (H, 2, d/4), (H, 2): keep and prune
+    difference = torch.baddbmm(
+        (shift[:, :1] - shift[:, 1:])[:, None], functional.gelu(hidden), (score[:, :1] - score[:, 1:]).mT
+    )
+    margin = difference[..., 0].t().float()  # (M, H): t_h = sigmoid(margin), log(1 - t_h) = log t_h - margin
+    per_head = margin.sigmoid()
     squeeze, _, widen, squash = selector.importance
     spread = squeeze.weight.repeat_interleave(dim // heads, dim=1) / (dim // heads)  # of means over channels
     w = squash(widen(functional.gelu(functional.linear(x, spread, squeeze.bias)))).float()  # (M, H)
-    share = (w / w.sum(dim=-1, keepdim=True))[..., None]
+    share = w / w.sum(dim=-1, keepdim=True)
+    keep = (share * functional.logsigmoid(margin)).sum(dim=1)
     return Scores(
-        logits=(share * log_t).sum(dim=1),
-        keep_prob=(share[..., 0] * log_t[..., 0].exp()).sum(dim=1),
-        per_head=log_t[..., 0].exp(),
+        logits=torch.stack((keep, keep - (share * margin).sum(dim=1)), dim=-1),
+        keep_prob=(share * per_head).sum(dim=1),
+        per_head=per_head,
         importance=w,
     )
 
