@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 from core.config import Geometry
 from core.results import Evaluation
-from core.soft_tokens.decide import Decide, random_like
+from core.soft_tokens.decide import AttentionLike, Decide, random_like
 from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.stages import image_macs
 
@@ -46,6 +46,16 @@ def random_runner(model: SoftTokenViT, geometry: Geometry, seed: int) -> Runner:
         _, stages = model.run(images)
         rival = random_like([stage.kept.sum(dim=1) for stage in stages], generator)
         return token_runner(model, geometry, rival)(images)
+
+    return run
+
+
+def attention_runner(model: SoftTokenViT, geometry: Geometry) -> Runner:
+    """The other rival: the same weights and counts, the patches that the class token attends to most."""
+
+    def run(images: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        _, stages = model.run(images)
+        return token_runner(model, geometry, AttentionLike([stage.kept.sum(dim=1) for stage in stages]))(images)
 
     return run
 

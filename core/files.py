@@ -4,6 +4,15 @@ import os
 from pathlib import Path
 
 
+def publish(temporary: Path, path: Path) -> None:
+    """Put a finished file in its place at once, readable as any new file is (safetensors makes its own private)."""
+    probe = temporary.with_name(temporary.name + ".mode")
+    probe.touch()
+    os.chmod(temporary, probe.stat().st_mode & 0o777)
+    probe.unlink()
+    os.replace(temporary, path)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a file so that a reader sees the old text or the new, never half of it."""
     temporary = path.with_name(path.name + ".tmp")

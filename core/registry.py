@@ -60,7 +60,8 @@ def list_models() -> tuple[ModelEntry, ...]:
 
 def _bundled() -> list[ModelEntry]:
     entries = []
-    for path in sorted(ASSETS.glob("bundled-*.safetensors")):
+    weights = (path for path in ASSETS.glob("bundled-*.safetensors") if not path.stem.endswith("-gates"))
+    for path in sorted(weights):
         try:
             card = read_card(path)
         except InputError as error:

@@ -1,6 +1,5 @@
 """Our own format on disk: safetensors with the weights, and their card in the metadata."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from core.cards import ModelCard, TeacherCard, card_from_json, card_to_json, teacher_from_json
 from core.errors import InputError
+from core.files import publish
 
 T = TypeVar("T")
 C = TypeVar("C")
@@ -39,7 +39,7 @@ def save_checkpoint(path: Path, module: nn.Module, card: ModelCard | TeacherCard
         raise InputError("Some weights are no numbers, or too large to store; train again with a lower --lr.")
     temporary = path.with_name(path.name + ".tmp")
     save_file(state, str(temporary), metadata={CARD_KEY: card_to_json(card)})
-    os.replace(temporary, path)
+    publish(temporary, path)
 
 
 def read_card(path: Path) -> ModelCard:

@@ -78,6 +78,13 @@ def samples() -> tuple[Sample, ...]:
     return tuple(Sample(**{key: entry[key] for key in Sample.__dataclass_fields__}) for entry in listed)
 
 
+@st.cache_data(max_entries=4, show_spinner=False)
+def readme_section(title: str) -> str:
+    """What the README says under this heading, so that both always say the same."""
+    text = (registry.ASSETS.parent / "README.md").read_text(encoding="utf-8")
+    return text.partition(f"## {title}\n")[2].partition("\n## ")[0].strip()
+
+
 @st.cache_data(max_entries=1, ttl=60, show_spinner=False)
 def models() -> tuple[registry.ModelEntry, ...]:
     """What can be loaded; looked up again each minute, so that a new file shows."""

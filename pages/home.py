@@ -9,6 +9,7 @@ from viz.theme import percent
 from viz.tokens import pruned_photo, stage_sentence
 
 _shared.guard("pages/home.py")
+DIFFERENCES = "Where paper, release and Prunescope differ"
 
 st.title("What can a Vision Transformer do without?")
 st.markdown(
@@ -88,16 +89,6 @@ with st.grid(3, border=True, min_column_width=260):
 
 methods, private = st.columns(2, gap="medium")
 with methods:
-    st.subheader("Where paper, release and Prunescope differ")
-    st.markdown(
-        "- The release samples the keep decision at random, even when testing; here a model decides the same way each "
-        "time, and a selector counts as trained only if that decision meets its target and beats random dropping.\n"
-        "- The release has three formulas for the package token; here it is the mean of the dropped patches, weighted "
-        "by their keep scores.\n"
-        "- Pruned patches really leave the computation, a different number for each photo; nothing is only masked.\n"
-        "- The released searches end 4 to 40 % above the budget they were given; here a budget is never exceeded.\n"
-        "- We count multiply-adds (MACs); papers write FLOPs for the same count."
-    )
     st.subheader("Reading")
     st.markdown(
         "- He et al., *Pruning Self-attentions into Convolutional Layers in Single Path*, TPAMI 2024, "
@@ -113,3 +104,6 @@ with private:
     )
     st.subheader("Sample pictures")
     st.markdown("\n".join(f"- {s.title}: {s.credit}, {s.licence}" for s in _shared.samples()))
+
+st.subheader(DIFFERENCES)
+st.markdown(_shared.readme_section(DIFFERENCES))

@@ -7,8 +7,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.backbones import deit
 from core.errors import InputError
-from core.soft_tokens.decide import above, check_keep, keep_count, own_decision, random_like, top_k, top_share
+from core.soft_tokens.decide import (
+    AttentionLike,
+    above,
+    check_keep,
+    keep_count,
+    own_decision,
+    random_like,
+    top_k,
+    top_share,
+)
 from core.soft_tokens.masked import masked_forward
 from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.packed import packed_attention, plan_attention
@@ -204,3 +214,22 @@ def test_attention_in_groups_is_attention_within_each_image(lengths, groups) -> 
         found = packed_attention(attn, x, plan)
         alone = torch.cat([attn(part[None])[0] for part in x.split(lengths)])
     torch.testing.assert_close(found, alone, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_the_attentive_rival_keeps_what_the_class_token_attends_to_most_in_the_next_block() -> None:
+    model, batch = token_model((2,)), images(3)
+    counts = torch.tensor([3, 9, 5])
+    _, (stage,) = model.run(batch, AttentionLike([counts]))
+    x = deit.embed(model.backbone, batch)
+    for block in model.backbone.blocks[:2]:
+        x = block(x)
+    block = model.backbone.blocks[2]
+    qkv = block.attn.qkv(block.norm1(x)).reshape(3, 17, 3, 2, 16)
+    for image in range(3):
+        attention = torch.zeros(16)
+        for head in range(2):
+            scores = qkv[image, :, 1, head] @ qkv[image, 0, 0, head] / 4  # keys of all tokens, the class token's query
+            attention += scores.softmax(0)[1:] / 2
+        best = attention.argsort(descending=True)[: counts[image]]
+        assert set(stage.kept[image].nonzero()[:, 0].tolist()) == set(best.tolist())

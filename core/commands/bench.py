@@ -2,19 +2,25 @@
 
 import argparse
 from dataclasses import asdict
+from pathlib import Path
 
+import numpy as np
 import torch
 
 from core.checkpoints import load
 from core.commands.shared import Progress, add_common, numbers, parse_budget, pick_device
 from core.config import ModelSpec
 from core.errors import InputError
-from core.latency import device_name
+from core.latency import device_name, interleaved
+from core.latency_table import write_table
 from core.published import DEIT
 from core.results import SpeedRow
+from core.soft_tokens.decide import top_share
+from core.soft_tokens.latency_schedule import schedule_ms
 from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.schedules import FITTED, RELEASE_BLOCKS
 from core.speed import compare_models, compare_tokens, random_pair, varied_top_share
+from core.table_bench import measure_table
 from core.trace import macs_of
 from core.training.cost import compare_steps, derive_ms
 from core.training.loop import make_accelerator
@@ -36,6 +42,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     bench.add_argument("--keep", help="for models with selectors: share alive after each, such as 0.7,0.5,0.3")
     bench.add_argument("--batch", default="1,16", help="photos per pass (default %(default)s)")
     bench.add_argument("--repeats", type=int, default=20, help="timed passes of each (default %(default)s)")
+    bench.add_argument(
+        "--table", type=Path, help="measure block latency against token count instead, for --model, and write this CSV"
+    )
     bench.add_argument("--training", action="store_true", help="training steps instead: dense, and a search")
     bench.add_argument("--precision", choices=("auto", "bf16", "no"), default="auto", help="of --training")
     bench.set_defaults(run=run_bench)
@@ -52,6 +61,8 @@ def run_bench(args: argparse.Namespace) -> tuple[dict, str]:
         raise InputError("--batch takes numbers of 1 or more, --repeats 4 or more.")
     if args.training:
         return run_training(args, batches)
+    if args.table is not None:
+        return run_table(args, batches[0])
     device, rows, line = pick_device(args.device), [], Progress()
     for name in args.model or ("deit_small_2.6g", "deit_tiny_0.9g"):
         for batch in batches:
@@ -107,6 +118,46 @@ def _model_row(args: argparse.Namespace, name: str, batch: int, device: torch.de
         raise InputError(f"{name} is dense; name a pruned model, which is measured beside its dense form.")
     dense = random_pair(geometry, (1,), device).backbone
     return compare_models(dense, model, images, macs_of(loaded).total / loaded.dense_macs, name, args.repeats)
+
+
+def run_table(args: argparse.Namespace, batch: int) -> tuple[dict, str]:
+    """A latency table of this machine, and how well it foretells a measured model.
+
+    JSON: {"table", "model", "device", "threads", "batch", "predicted_ms", "measured_ms"}, of the schedule below.
+    """
+    names = args.model or ["bundled-dense"]
+    if len(names) > 1:
+        raise InputError("--table measures one --model.")
+    device, line = pick_device(args.device), Progress()
+    geometry = load(ModelSpec(names[0]), weights=False).card.geometry
+    check = (max(1, geometry.depth // 4), geometry.depth // 2), (0.6, 0.3)
+    model = random_pair(geometry, check[0], device)
+    table = measure_table(
+        model,
+        geometry,
+        batch=batch,
+        repeats=args.repeats,
+        on_point=lambda done, of: line.show(f"{done} of {of} token counts"),
+    )
+    line.clear()
+    write_table(table, args.table)
+    images = torch.randn(batch, 3, geometry.img_size, geometry.img_size, device=device)
+    decide = top_share(check[1], geometry.patches)
+    measured = float(np.median(interleaved((lambda: model.run(images, decide),), args.repeats, device)))
+    foretold = schedule_ms(table, geometry, check)
+    text = (
+        f"{args.table}: {len(table.tokens)} token counts on {table.device}, {table.threads} threads, batch {batch}. "
+        f"A model that keeps 60 % and 30 % of its patches is predicted to take {foretold:.2f} ms and takes "
+        f"{measured:.2f} ms ({100 * (foretold / measured - 1):+.0f} %)."
+    )
+    told = {"device": table.device, "threads": table.threads, "batch": batch}
+    return {
+        "table": str(args.table),
+        "model": names[0],
+        **told,
+        "predicted_ms": foretold,
+        "measured_ms": measured,
+    }, text
 
 
 def run_training(args: argparse.Namespace, batches: tuple[int, ...]) -> tuple[dict, str]:

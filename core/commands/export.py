@@ -6,13 +6,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from PIL import Image
 
-from core.commands.inspect import _load
+from core.commands.loading import load_model_of, read_photo
 from core.commands.shared import add_common, say
 from core.errors import InputError
 from core.export import ONNX, OURS, TOLERANCE, check_model, check_targets, export_model
-from core.images import open_photo, to_tensor
+from core.images import to_tensor
 from core.registry import ASSETS
 
 
@@ -42,8 +41,8 @@ def run_export(args: argparse.Namespace) -> tuple[dict, str]:
     if args.half and names == [args.out.name] and args.out.suffix == ONNX:
         raise InputError(f"--half is for {OURS}; leave it away, or name an --out that ends so.")
     check_targets(folder, names)  # before the weights are read, which may take long
-    pictures = [_picture(path) for path in args.photos or sorted((ASSETS / "samples").glob("*.jpg"))]
-    loaded = _load(args)
+    pictures = [read_photo(path) for path in args.photos or sorted((ASSETS / "samples").glob("*.jpg"))]
+    loaded = load_model_of(args)
     photos = torch.cat([to_tensor(picture, loaded.card) for picture in pictures])  # (P, 3, H, W)
     check_model(loaded, names, photos)
     say(f"Writing {' and '.join(names)}, and comparing with {args.model} on {len(photos)} photos …")
@@ -71,17 +70,3 @@ def _targets(out: Path) -> tuple[Path, list[str]]:
     if out.suffix and not os.path.isdir(out):
         raise InputError(f"--out takes a file that ends in {OURS} or {ONNX}, or a folder; not {out}.")
     return out, [f"model{OURS}", f"model{ONNX}"]
-
-
-def _picture(path: Path) -> Image.Image:
-    """The photo of a file.
-
-    Raises:
-        InputError: If it cannot be read, or is no photo.
-    """
-    try:
-        return open_photo(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); give the path of a photo.") from error
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error

@@ -5,7 +5,7 @@ import copy
 import math
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 
@@ -15,9 +15,10 @@ from torch import nn
 from core.cards import CompactCard, ModelCard, SelectorCard
 from core.checkpoints import read_model
 from core.commands.session import Session, add_loop, dense_start, objective_of, open_session
-from core.commands.shared import add_common, numbers, parse_budget
+from core.commands.shared import add_common, parse_budget, say
+from core.commands.targets import add_targets, read_targets
 from core.errors import InputError
-from core.evaluate import dense_runner, paired_difference, random_runner, token_runner
+from core.evaluate import attention_runner, dense_runner, paired_difference, random_runner, token_runner
 from core.macs import count_macs
 from core.single_path.calibrate import calibrate as calibrate_budgets
 from core.single_path.calibrate import use_budget
@@ -25,7 +26,6 @@ from core.single_path.compact import compact
 from core.single_path.derive import derive, gates_of
 from core.single_path.history import history_file
 from core.single_path.model import SinglePathViT
-from core.soft_tokens.decide import check_keep
 from core.soft_tokens.model import SoftTokenViT
 from core.training.budgets import BudgetStep
 from core.training.data import match_folders, split_root
@@ -48,7 +48,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "finetune", help="train on: a dense model with token selectors, or a searched model for one budget or for any"
     )
     add_common(tune)
-    add_loop(tune, epochs=10, lr=1e-3, mixup=0.0, cutmix=0.0)
+    add_loop(tune, epochs=30, lr_per_512=5e-4, mixup=0.0, cutmix=0.0)
     tune.add_argument("--model", required=True, help="a dense or a searched model: a name or a weights file")
     tune.add_argument(
         "--budget", help="for a searched model: derive and train this budget alone, GMACs or a share such as 60%%"
@@ -56,14 +56,11 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     tune.add_argument(
         "--least", default="30%", help="for a searched model without --budget: the smallest (default %(default)s)"
     )
+    add_targets(tune, "0.617,0.369,0.137")
+    tune.add_argument("--backbone-lr", type=float, help="beside selectors (default: a hundredth of --lr)")
     tune.add_argument(
-        "--selectors", default="3,6,9", help="blocks before which they stand, from 0 (default %(default)s)"
+        "--wait-epochs", type=float, default=2.0, help="the backbone stands still that long (default %(default)s)"
     )
-    tune.add_argument(
-        "--targets", default="0.617,0.369,0.137", help="share of the patches alive after each (default %(default)s)"
-    )
-    tune.add_argument("--backbone-lr", type=float, default=2.5e-4)
-    tune.add_argument("--wait-epochs", type=float, default=1.0, help="the backbone stands still that long")
     tune.set_defaults(run=run_finetune)
 
 
@@ -80,8 +77,9 @@ def run_finetune(args: argparse.Namespace) -> tuple[dict, str]:
 def run_tokens(args: argparse.Namespace) -> tuple[dict, str]:
     """Put selectors into a dense model and train both."""
     dense, folders = dense_start(args.model, args.data)
-    blocks, targets = numbers(args.selectors, int, "--selectors"), numbers(args.targets, float, "--targets")
-    check_keep(targets, len(blocks), flag="--targets")
+    aim = read_targets(args, dense, folders)
+    blocks, targets = aim.blocks, aim.keep
+    say(f"Selectors before blocks {', '.join(map(str, blocks))}, to keep {', '.join(f'{t:.3f}' for t in targets)}")
     model = SoftTokenViT(copy.deepcopy(dense.model).requires_grad_(True), blocks)
     other = None if args.teacher is None and args.distill is None else objective_of(args, dense.card, dense.model)
     step = TokenStep(model, dense.model, TokenSettings(targets), other)
@@ -94,21 +92,27 @@ def run_tokens(args: argparse.Namespace) -> tuple[dict, str]:
         draws = range(RANDOM_DRAWS if epoch == args.epochs else 1)
         rivals = [session.validate(random_runner(step.model, geometry, args.seed + draw)) for draw in draws]
         gain, margin = paired_difference(found, *rivals)
+        attentive = session.validate(attention_runner(step.model, geometry))
         met = all(abs(k - t) <= WITHIN for k, t in zip(found.mean_kept, targets, strict=True))
-        card = replace(dense.card, selectors=SelectorCard(tuple(blocks), targets, met and gain > margin))
-        session.save(step.model, card, {"epochs": epoch, "val_top1": found.top1, "dense": args.model})
+        card = replace(dense.card, selectors=SelectorCard(blocks, targets, met and gain > margin))
+        told = {"asked": args.targets, "asked_keep": targets, "achieved_keep": found.mean_kept}
+        told |= {"achieved_macs": found.mean_macs, "schedule": aim.schedule and asdict(aim.schedule)}
+        session.save(step.model, card, {"epochs": epoch, "val_top1": found.top1, "dense": args.model, **told})
         return {
             "val_top1": found.top1,
             "val_macs": found.mean_macs / found.dense_macs,
+            "asked_keep": list(targets),
             "val_kept": list(found.mean_kept),
             "random_top1": sum(rival.top1 for rival in rivals) / len(rivals),
             "gain_over_random": gain,
             "gain_interval": margin,
+            "attention_top1": attentive.top1,
             "trained": card.selectors.trained,
         }
 
+    backbone_lr = args.lr / 100 if args.backbone_lr is None else args.backbone_lr
     groups = token_groups(
-        model, lr=args.lr, backbone_lr=args.backbone_lr, weight_decay=args.weight_decay, wait=args.wait_epochs
+        model, lr=args.lr, backbone_lr=backbone_lr, weight_decay=args.weight_decay, wait=args.wait_epochs
     )
     return session.fit(step, create_optimizer_v2(groups, opt="adamw", lr=args.lr), after_epoch)
 

@@ -1,18 +1,19 @@
 """`models`, `predict`, `describe` and `evaluate`: what can be loaded, what it says, what it is, how good it is."""
 
 import argparse
-from dataclasses import asdict, replace
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from torch.utils.data import DataLoader
 
 from core.checkpoints import Loaded, load
 from core.commands.describe_published import describe_published
-from core.commands.shared import Progress, add_common, numbers, parse_budget, pick_device, say
-from core.config import ModelSpec
+from core.commands.loading import add_model, load_model_of, read_photo, setting_of, spec_of, tell_snapped
+from core.commands.shared import Progress, add_common, pick_device, say
 from core.errors import InputError
-from core.evaluate import Runner, dense_runner, evaluate, token_runner
-from core.images import eval_transform, open_photo, to_tensor
+from core.evaluate import Runner, attention_runner, dense_runner, evaluate, random_runner, token_runner
+from core.images import eval_transform, to_tensor
 from core.latency import measure_latency
 from core.published import published
 from core.recorded import add_row
@@ -33,74 +34,28 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     predict_ = commands.add_parser("predict", help="top-5, MACs, kept patches and latency for photos")
     add_common(predict_)
     predict_.add_argument("photos", nargs="+", type=Path)
-    _add_model(predict_)
+    add_model(predict_)
     predict_.set_defaults(run=run_predict)
 
     describe = commands.add_parser("describe", help="mixer and FFN width per block, MACs, parameters")
     add_common(describe)
-    _add_model(describe)
+    add_model(describe)
     describe.set_defaults(run=run_describe)
 
     evaluate_ = commands.add_parser("evaluate", help="top-1, top-5, mean MACs and images per second on a folder")
     add_common(evaluate_)
-    _add_model(evaluate_)
+    add_model(evaluate_)
     evaluate_.add_argument("--data", type=Path, required=True, help="ImageFolder root; its val folder if it has one")
     evaluate_.add_argument("--batch", type=int, default=64, help="photos per step and process (default %(default)s)")
     evaluate_.add_argument("--workers", type=int, default=2)
+    evaluate_.add_argument(
+        "--method",
+        choices=("own", "random", "attention"),
+        default="own",
+        help="of models with selectors: keep as many patches as they do in each photo, but chosen so (default own)",
+    )
     evaluate_.add_argument("--record", type=Path, help="also keep the result in this file, as the app reads it")
     evaluate_.set_defaults(run=run_evaluate)
-
-
-def _add_model(parser: argparse.ArgumentParser) -> None:
-    """The model and its settings."""
-    parser.add_argument("--model", required=True, help="a name from `models`, or a weights file")
-    parser.add_argument("--budget", help="GMACs such as 0.8, or a share of dense such as 60%% (single-path models)")
-    parser.add_argument("--keep", help="share of the patches alive after each selector, such as 0.7,0.5,0.3")
-    parser.add_argument("--threshold", type=float, help="keep patches above this keep probability")
-
-
-def _spec(args: argparse.Namespace) -> ModelSpec:
-    """The model and settings that the flags name."""
-    spec = ModelSpec(args.model, threshold=args.threshold)
-    if args.keep is not None:
-        spec = replace(spec, keep=numbers(args.keep, float, "--keep"))
-    if args.budget is not None:
-        dense = load(ModelSpec(args.model), weights=False).dense_macs
-        spec = replace(spec, budget=parse_budget(args.budget, dense))
-    return spec
-
-
-def _setting(args: argparse.Namespace) -> str:
-    """The settings as they stand on the command line; empty for the model's own."""
-    given = {"--budget": args.budget, "--keep": args.keep, "--threshold": args.threshold}
-    return " ".join(f"{flag} {value}" for flag, value in given.items() if value is not None)
-
-
-def _load(args: argparse.Namespace) -> Loaded:
-    """The model on its device; weights that are not here are fetched, and the person is told."""
-    spec = _spec(args)
-    if any(entry.name == spec.name and not entry.available for entry in list_models()):
-        say(f"Downloading the weights of {spec.name} …")
-    line = Progress()
-    loaded = load(
-        spec,
-        download=True,
-        on_bytes=lambda done, total: line.show(f"{done / 1e6:.1f}" + (f" of {total / 1e6:.1f} MB" if total else " MB")),
-    )
-    line.clear()
-    loaded.model.to(pick_device(args.device))
-    _tell_snapped(loaded)
-    single = loaded.card.single_path
-    if single is not None and not single.fit_to_predict:
-        say(f"{spec.name} is not fit to predict yet: its search has not got far enough.")
-    return loaded
-
-
-def _tell_snapped(loaded: Loaded) -> None:
-    """Say so where the model runs at a lower budget than was asked for."""
-    asked, ran = loaded.spec.budget, loaded.architecture
-    if asked is not None and ran is not None and ran.asked_macs < min(asked, loaded.dense_macs) * (1 - 1e-6):
-        say(f"Runs at the next calibrated budget below, {ran.asked_macs / 1e9:.4g} GMACs.")
 
 
 def run_models(args: argparse.Namespace) -> tuple[dict, str]:
@@ -114,15 +69,10 @@ def run_models(args: argparse.Namespace) -> tuple[dict, str]:
 
 def run_predict(args: argparse.Namespace) -> tuple[dict, str]:
     """Top-5 of each photo."""
-    loaded = _load(args)
+    loaded = load_model_of(args)
     images, lines = [], []
     for path in args.photos:
-        try:
-            photo = open_photo(path.read_bytes())
-        except OSError as error:
-            raise InputError(f"{path} cannot be read ({error.strerror}); give the path of a photo.") from error
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from error
+        photo = read_photo(path)
         kept = None
         if isinstance(loaded.model, SoftTokenViT):
             trace = trace_tokens(loaded, photo)
@@ -163,8 +113,8 @@ def run_describe(args: argparse.Namespace) -> tuple[dict, str]:
     """What a model is made of; needs no weights."""
     if args.model in published():
         return describe_published(args)
-    loaded = load(_spec(args), weights=False)
-    _tell_snapped(loaded)
+    loaded = load(spec_of(args), weights=False)
+    tell_snapped(loaded)
     geometry, architecture, selectors = loaded.card.geometry, loaded.architecture, loaded.card.selectors
     keep = None if selectors is None else (loaded.spec.keep or selectors.targets)
     params = sum(p.numel() for p in loaded.model.parameters())
@@ -200,7 +150,7 @@ def run_evaluate(args: argparse.Namespace) -> tuple[dict, str]:
     if args.batch < 1 or args.workers < 0:
         raise InputError("--batch takes 1 or more, --workers 0 or more.")
     accelerator = make_accelerator(pick_device(args.device))
-    loaded = _load(args)
+    loaded = load_model_of(args)
     loaded.model.to(accelerator.device)
     card = loaded.card
     root = split_root(args.data, "val")
@@ -209,7 +159,7 @@ def run_evaluate(args: argparse.Namespace) -> tuple[dict, str]:
     line = Progress()
     loader = DataLoader(dataset, args.batch * accelerator.num_processes, num_workers=args.workers)
     found = evaluate(
-        runner_of(loaded),
+        runner_of(loaded, args.method, args.seed),
         accelerator.prepare(loader),
         dense_macs=loaded.dense_macs,
         patches=card.geometry.patches,
@@ -222,7 +172,7 @@ def run_evaluate(args: argparse.Namespace) -> tuple[dict, str]:
     say(f"{len(dataset)} photos of {len(dataset.classes)} classes; {left_out} of other classes are left out{several}.")
     if args.record is not None and accelerator.is_main_process:
         cost = (found.mean_macs, found.dense_macs, found.images)
-        add_row(args.record, Recorded(args.model, _setting(args), found.top1, found.top5, *cost))
+        add_row(args.record, Recorded(args.model, setting_of(args), found.top1, found.top5, *cost))
     result = {"model": args.model, "data": str(args.data), **asdict(found)}
     result = {key: value for key, value in result.items() if key not in ("correct", "mean_kept")}
     text = (
@@ -233,8 +183,16 @@ def run_evaluate(args: argparse.Namespace) -> tuple[dict, str]:
     return result, text
 
 
-def runner_of(loaded: Loaded) -> Runner:
-    """How to evaluate a loaded model."""
+def runner_of(loaded: Loaded, method: str = "own", seed: int = 0) -> Runner:
+    """How to evaluate a loaded model.
+
+    Raises:
+        InputError: If a model without selectors is to keep patches in another way.
+    """
     if isinstance(loaded.model, SoftTokenViT):
-        return token_runner(loaded.model, loaded.card.geometry)
+        model, geometry = loaded.model, loaded.card.geometry
+        rivals = {"random": partial(random_runner, seed=seed), "attention": attention_runner, "own": token_runner}
+        return rivals[method](model, geometry)
+    if method != "own":
+        raise InputError(f"{loaded.spec.name} has no token selectors, so --method {method} has nothing to choose.")
     return dense_runner(loaded.model, macs_of(loaded).total)

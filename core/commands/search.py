@@ -23,7 +23,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the command."""
     search = commands.add_parser("search", help="put gates into a dense model and learn which to close")
     add_common(search)
-    add_loop(search, epochs=10, lr=2e-4)
+    add_loop(search, epochs=10, lr_per_512=5e-5)
     search.add_argument("--model", required=True, help="the dense model: a name or a weights file")
     search.add_argument("--budget", default="60%", help="GMACs, or a share of dense such as 60%% (default %(default)s)")
     search.add_argument("--gate-lr", type=float, default=1e-3, help="constant, without decay (default %(default)s)")

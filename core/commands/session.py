@@ -30,15 +30,16 @@ EVAL_BATCH = 128
 
 
 def add_loop(
-    parser: argparse.ArgumentParser, *, epochs: int, lr: float, mixup: float = 0.2, cutmix: float = 1.0
+    parser: argparse.ArgumentParser, *, epochs: int, lr_per_512: float, mixup: float = 0.2, cutmix: float = 1.0
 ) -> None:
-    """Flags that all training commands share."""
+    """Flags that all training commands share; the rate is given per 512 photos of a batch, as papers do."""
     parser.add_argument("--data", type=Path, required=True, help="ImageFolder root with train/ and val/")
     parser.add_argument("--out", type=Path, required=True, help="folder of this run: weights, metrics, state")
     parser.add_argument("--resume", action="store_true", help="go on from the run's last finished epoch")
     parser.add_argument("--epochs", type=int, default=epochs, help="(default %(default)s)")
     parser.add_argument("--batch", type=int, default=128, help="photos per step over all devices (default %(default)s)")
-    parser.add_argument("--lr", type=float, default=lr, help="at the given batch size (default %(default)s)")
+    parser.add_argument("--lr", type=float, help=f"at the given batch size (default: {lr_per_512:g} x batch / 512)")
+    parser.set_defaults(lr_per_512=lr_per_512)
     parser.add_argument("--weight-decay", type=float, default=0.05)
     parser.add_argument("--warmup-epochs", type=float, default=1.0)
     parser.add_argument("--mixup", type=float, default=mixup, help="(default %(default)s)")
@@ -61,6 +62,8 @@ def loop_settings(args: argparse.Namespace) -> LoopSettings:
     Raises:
         InputError: If a number is out of its range.
     """
+    if args.lr is None:
+        args.lr = args.lr_per_512 * args.batch / 512
     if args.epochs < 1 or args.batch < 2 or args.batch % 2 or not args.lr > 0 or args.workers < 0:
         raise InputError("--epochs takes 1 or more, --batch an even number, --lr a positive rate, --workers 0 or more.")
     if not (args.weight_decay >= 0 and args.warmup_epochs >= 0 and args.mixup >= 0 and args.cutmix >= 0):
@@ -97,7 +100,7 @@ def objective_of(args: argparse.Namespace, card: ModelCard | TeacherCard, dense:
 
 def recorded(args: argparse.Namespace) -> dict:
     """The flags that make a run what it is; what a resumed run must repeat."""
-    skip = {"run", "json", "device", "resume", "out", "workers", "data", "precision"}
+    skip = {"run", "lr_per_512", "json", "device", "resume", "out", "workers", "data", "precision"}
     return {
         key: str(value) if isinstance(value, Path) else value for key, value in vars(args).items() if key not in skip
     }

@@ -24,7 +24,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the command."""
     train = commands.add_parser("train", help="train a dense ViT on an ImageFolder")
     add_common(train)
-    add_loop(train, epochs=24, lr=1.2e-3)
+    add_loop(train, epochs=24, lr_per_512=4.8e-3)
     train.add_argument("--model", help="a deit_* or vit_* of timm; default: a small ViT of the size below")
     train.add_argument("--pretrained", action="store_true", help="start from timm's weights, with a new head")
     train.add_argument(

@@ -1,6 +1,5 @@
 """How the gates of a search moved: kept beside the weights as they are learned, so that it can be drawn."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ from safetensors.numpy import load_file, save_file
 
 from core.config import Geometry
 from core.errors import InputError
+from core.files import publish
 from core.results import GateHistory, Gates
 
 SNAPSHOTS_PER_EPOCH = 8
@@ -38,7 +38,7 @@ def add_snapshot(path: Path, epoch: float, gates: Gates) -> None:
         rows = {key: np.concatenate((before[key][earlier], rows[key])) for key in rows}
     temporary = path.with_name(path.name + ".tmp")
     save_file(rows, str(temporary))
-    os.replace(temporary, path)
+    publish(temporary, path)
 
 
 def read_history(path: Path, geometry: Geometry) -> GateHistory | None:

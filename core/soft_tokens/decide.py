@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -64,6 +65,37 @@ def random_like(counts: list[Tensor], generator: torch.Generator) -> Decide:
         return (rank < counts[stage].to(alive.device)[:, None]) & alive
 
     return decide
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionLike:
+    """The other rival: as many patches as `counts` says, those that the class token attends to most in the next block.
+
+    Source: Liang et al. 2022, arXiv:2202.07800 (EViT), attentiveness of the class token.
+    """
+
+    counts: list[Tensor]
+    """Per stage (B,), patches to keep."""
+    looks = True
+    """Asks for `Scores.attention`."""
+
+    def __call__(self, stage: int, scores: Scores, alive: Tensor) -> Tensor:
+        """See `Decide`."""
+        rank = scores.attention.masked_fill(~alive, -1.0).argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+        return (rank < self.counts[stage].to(alive.device)[:, None]) & alive
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionShare:
+    """The same with one count for all images: k = ceil(share x N)."""
+
+    keep: tuple[float, ...]
+    patches: int
+    looks = True
+
+    def __call__(self, stage: int, scores: Scores, alive: Tensor) -> Tensor:
+        """See `Decide`."""
+        return top_k(scores.attention, alive, keep_count(self.keep[stage], self.patches))
 
 
 def check_keep(keep: Sequence[float], stages: int, flag: str = "--keep") -> tuple[float, ...]:

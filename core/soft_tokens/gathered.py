@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import torch
-from timm.models.vision_transformer import VisionTransformer
+from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor
 
 from core.backbones import deit
@@ -51,8 +51,8 @@ def gathered_forward(
     stages: list[Stage] = []
     for index, block in enumerate(backbone.blocks[first:], first):
         if index in selectors:
-            packed, stage = _prune(
-                packed, patches, backbone.num_prefix_tokens, selectors[index], decide, len(stages), packaging
+            packed, stage = prune(
+                packed, patches, backbone.num_prefix_tokens, selectors[index], decide, len(stages), packaging, block
             )
             plan = plan_attention(packed.counts, images.device)
             stages.append(stage)
@@ -63,7 +63,7 @@ def gathered_forward(
     return deit.classify(backbone, prefix), stages
 
 
-def _prune(
+def prune(
     packed: Packed,
     patches: int,
     prefix: int,
@@ -71,8 +71,9 @@ def _prune(
     decide: Decide,
     index: int,
     packaging: Packaging,
+    block: Block,
 ) -> tuple[Packed, Stage]:
-    """One selector's work: score, decide, fold what leaves into packages."""
+    """One selector's work before `block`: score, decide, fold what leaves into packages."""
     batch, heads = len(packed.counts), selector.heads
     scores = selector(packed.x, packed.counts, prefix)
     rows = patch_rows(packed)
@@ -81,7 +82,12 @@ def _prune(
     grid = values.new_full((batch * patches, values.shape[1]), torch.nan).index_copy(0, cell, values[rows])
     logits, keep_prob, per_head, importance = grid.unflatten(0, (batch, -1)).split((2, 1, heads, heads), dim=2)
     keep_prob, alive = keep_prob[..., 0], ~keep_prob[..., 0].isnan()
-    kept = decide(index, Scores(logits, keep_prob, per_head, importance), alive)
+    attention = None
+    if getattr(decide, "looks", False):
+        parts = block.norm1(packed.x).split(packed.counts)
+        looked = torch.cat([deit.class_attention(block.attn, part[None], prefix=0)[0] for part in parts])
+        attention = looked.new_zeros(batch * patches).index_copy(0, cell, looked[rows]).unflatten(0, (batch, -1))
+    kept = decide(index, Scores(logits, keep_prob, per_head, importance, attention), alive)
     weight, exists = package_weights(keep_prob.nan_to_num(0.0), (alive & ~kept).float(), packaging)
     stay = torch.ones_like(packed.cell, dtype=torch.bool)
     stay[rows] = kept.flatten()[cell]

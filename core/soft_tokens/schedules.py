@@ -50,6 +50,17 @@ def schedule_macs(geometry: Geometry, blocks: tuple[int, ...], keep: tuple[float
 
     Source: Kong et al. 2022, arXiv:2112.13890, for where tokens leave; the count is that of `core.macs`.
     """
+    tokens, selectors = schedule_tokens(geometry, blocks, keep)
+    return count_macs(geometry, tokens=tokens, selectors=selectors)
+
+
+def schedule_tokens(
+    geometry: Geometry, blocks: tuple[int, ...], keep: tuple[float, ...]
+) -> tuple[list[int], list[tuple[int, int]]]:
+    """Tokens of an image in each block, and for each selector what it sees: tokens but the prefix, and patches of them.
+
+    Args and errors: see `schedule_macs`.
+    """
     tokens = [geometry.prefix_tokens + geometry.patches] * geometry.depth
     alive, packages, selectors = geometry.patches, 0, []
     for block, share in zip(blocks, check_keep(keep, len(blocks)), strict=True):
@@ -58,7 +69,7 @@ def schedule_macs(geometry: Geometry, blocks: tuple[int, ...], keep: tuple[float
         packages += kept < alive
         alive = kept
         tokens[block:] = [geometry.prefix_tokens + alive + packages] * (geometry.depth - block)
-    return count_macs(geometry, tokens=tokens, selectors=selectors)
+    return tokens, selectors
 
 
 def fit_keep(geometry: Geometry, blocks: tuple[int, ...], macs: float) -> tuple[float, ...]:

@@ -25,6 +25,8 @@ class Scores:
     """(B, N, H): keep probability of each head."""
     importance: Tensor
     """(B, N, H), in (0, 1): weight of each head for each token."""
+    attention: Tensor | None = None
+    """(B, N): attention of the class token on each patch in the block behind the selector; for decisions that ask."""
 
     @property
     def margin(self) -> Tensor:

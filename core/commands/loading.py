@@ -1,0 +1,82 @@
+"""What the commands that run models share: the model's flags, its loading, and photos from files."""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+from PIL import Image
+
+from core.checkpoints import Loaded, load
+from core.commands.shared import Progress, numbers, parse_budget, pick_device, say
+from core.config import ModelSpec
+from core.errors import InputError
+from core.images import open_photo
+from core.registry import list_models
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """The model and its settings."""
+    parser.add_argument("--model", required=True, help="a name from `models`, or a weights file")
+    parser.add_argument("--budget", help="GMACs such as 0.8, or a share of dense such as 60%% (single-path models)")
+    parser.add_argument("--keep", help="share of the patches alive after each selector, such as 0.7,0.5,0.3")
+    parser.add_argument("--threshold", type=float, help="keep patches above this keep probability")
+
+
+def spec_of(args: argparse.Namespace) -> ModelSpec:
+    """The model and settings that the flags name."""
+    spec = ModelSpec(args.model, threshold=args.threshold)
+    if args.keep is not None:
+        spec = replace(spec, keep=numbers(args.keep, float, "--keep"))
+    if args.budget is not None:
+        dense = load(ModelSpec(args.model), weights=False).dense_macs
+        spec = replace(spec, budget=parse_budget(args.budget, dense))
+    return spec
+
+
+def setting_of(args: argparse.Namespace) -> str:
+    """The settings as they stand on the command line; empty for the model's own."""
+    given = {"--budget": args.budget, "--keep": args.keep, "--threshold": args.threshold, "--method": args.method}
+    if args.method == "own":
+        given.pop("--method")
+    return " ".join(f"{flag} {value}" for flag, value in given.items() if value is not None)
+
+
+def load_model_of(args: argparse.Namespace) -> Loaded:
+    """The model on its device; weights that are not here are fetched, and the person is told."""
+    spec = spec_of(args)
+    if any(entry.name == spec.name and not entry.available for entry in list_models()):
+        say(f"Downloading the weights of {spec.name} …")
+    line = Progress()
+    loaded = load(
+        spec,
+        download=True,
+        on_bytes=lambda done, total: line.show(f"{done / 1e6:.1f}" + (f" of {total / 1e6:.1f} MB" if total else " MB")),
+    )
+    line.clear()
+    loaded.model.to(pick_device(args.device))
+    tell_snapped(loaded)
+    single = loaded.card.single_path
+    if single is not None and not single.fit_to_predict:
+        say(f"{spec.name} is not fit to predict yet: its search has not got far enough.")
+    return loaded
+
+
+def tell_snapped(loaded: Loaded) -> None:
+    """Say so where the model runs at a lower budget than was asked for."""
+    asked, ran = loaded.spec.budget, loaded.architecture
+    if asked is not None and ran is not None and ran.asked_macs < min(asked, loaded.dense_macs) * (1 - 1e-6):
+        say(f"Runs at the next calibrated budget below, {ran.asked_macs / 1e9:.4g} GMACs.")
+
+
+def read_photo(path: Path) -> Image.Image:
+    """The photo of a file.
+
+    Raises:
+        InputError: If it cannot be read, or is no photo.
+    """
+    try:
+        return open_photo(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); give the path of a photo.") from error
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error

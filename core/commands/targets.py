@@ -1,0 +1,135 @@
+"""What token pruning is to reach, as the command line says it: keep ratios, MACs, or milliseconds; and `schedule`."""
+
+import argparse
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+
+import torch
+from torch.utils.data import DataLoader
+
+from core.checkpoints import Loaded
+from core.commands.session import dense_start
+from core.commands.shared import Progress, add_common, numbers, parse_budget, pick_device, say
+from core.evaluate import dense_runner, evaluate, token_runner
+from core.images import eval_transform
+from core.latency_table import read_table
+from core.results import LatencyTable, Schedule
+from core.soft_tokens.decide import AttentionShare, check_keep
+from core.soft_tokens.latency_schedule import Stages, choose_schedule
+from core.soft_tokens.model import SoftTokenViT
+from core.soft_tokens.schedules import fit_keep, schedule_macs
+from core.speed import random_pair
+from core.table_bench import measure_table
+from core.training.data import held_out, photos, split_root
+
+BATCH = 128
+BATCHES = 4
+"""Of held-out photos on which a schedule's accuracy is judged."""
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Where selectors are to stand, and what share of the patches is to be alive after each."""
+
+    blocks: tuple[int, ...]
+    keep: tuple[float, ...]
+    schedule: Schedule | None = None
+    """How it was chosen, for a latency limit."""
+
+
+def add_targets(parser: argparse.ArgumentParser, default: str) -> None:
+    """Add the flags that say what to train for."""
+    parser.add_argument(
+        "--selectors", default="3,6,9", help="blocks before which they stand, from 0 (default %(default)s)"
+    )
+    parser.add_argument(
+        "--targets",
+        default=default,
+        help="share of the patches alive after each selector, or MACs for the photo (2.6G, 60%%), or milliseconds "
+        "(12ms: chooses the selectors' places too) (default %(default)s)",
+    )
+    parser.add_argument("--table", type=Path, help="latency table for a target in ms (default: measured here)")
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Add the command."""
+    schedule = commands.add_parser("schedule", help="choose selectors and keep ratios for a latency limit")
+    add_common(schedule)
+    schedule.add_argument("--model", required=True, help="the dense model: a name or a weights file")
+    schedule.add_argument("--data", type=Path, required=True, help="ImageFolder root; photos held out of train/ judge")
+    add_targets(schedule, "")
+    schedule.set_defaults(run=run_schedule)
+
+
+def run_schedule(args: argparse.Namespace) -> tuple[dict, str]:
+    """What a latency limit (or another target) asks for, without training.
+
+    JSON: {"model", "blocks", "keep", "macs", "asked_ms", "predicted_ms", "dense_ms", "accuracy", "dense_accuracy"}.
+    """
+    dense, folders = dense_start(args.model, args.data)
+    found = read_targets(args, dense, folders)
+    macs = schedule_macs(dense.card.geometry, found.blocks, found.keep).total
+    told = {"model": args.model, "blocks": list(found.blocks), "keep": list(found.keep), "macs": macs}
+    places, shares = ", ".join(map(str, found.blocks)), ", ".join(f"{share:.3f}" for share in found.keep)
+    cost = f"{macs / 1e9:.4g} GMACs of {dense.dense_macs / 1e9:.4g}"
+    text = f"Selectors before blocks {places}, keeping {shares}: {cost}"
+    if found.schedule is not None:
+        one = found.schedule
+        told |= {key: value for key, value in asdict(one).items() if key not in ("blocks", "keep")}
+        text += (
+            f"; predicted by the table: {one.predicted_ms:.4g} ms of {one.dense_ms:.4g} dense; top-1 on held-out "
+            f"photos before training {one.accuracy:.1%}, dense {one.dense_accuracy:.1%}"
+        )
+    return told, text + "."
+
+
+def read_targets(args: argparse.Namespace, dense: Loaded, folders: list[str]) -> Targets:
+    """The targets that the flags ask for; a latency limit is worked out on photos held out of the training split.
+
+    Raises:
+        InputError: If they cannot be read or reached.
+    """
+    text, geometry = args.targets.strip(), dense.card.geometry
+    blocks = numbers(args.selectors, int, "--selectors")
+    if text.endswith("ms"):
+        (limit,) = numbers(text.removesuffix("ms"), float, "--targets")
+        return _for_latency(args, limit, dense, folders)
+    SoftTokenViT(dense.model, blocks)  # refuses places that are none
+    if text.endswith(("G", "%")):
+        return Targets(blocks, fit_keep(geometry, blocks, parse_budget(text.removesuffix("G"), dense.dense_macs)))
+    return Targets(blocks, check_keep(numbers(text, float, "--targets"), len(blocks), flag="--targets"))
+
+
+def _for_latency(args: argparse.Namespace, limit_ms: float, dense: Loaded, folders: list[str]) -> Targets:
+    geometry, norm = dense.card.geometry, dense.card.normalisation
+    device = pick_device(args.device)
+    root = split_root(args.data, "train")
+    held = held_out(photos(root, folders, eval_transform(geometry.img_size, norm)), rest=False)
+    batches = [(i.to(device), t.to(device)) for i, t in islice(DataLoader(held, BATCH), BATCHES)]
+    model = dense.model.to(device)
+    line = Progress()
+
+    def accuracy(stages: Stages) -> float:
+        if not stages[0]:
+            runner = dense_runner(model, dense.dense_macs)
+        else:
+            torch.manual_seed(args.seed)  # of the selectors, which only weigh the packages here
+            pruned = SoftTokenViT(model, stages[0]).eval().to(device)
+            runner = token_runner(pruned, geometry, AttentionShare(stages[1], geometry.patches))
+        return evaluate(runner, batches, dense_macs=dense.dense_macs, patches=geometry.patches).top1
+
+    table = _table(args, geometry, device)
+    say(f"Choosing a schedule for {limit_ms:g} ms on {sum(len(t) for _, t in batches)} held-out photos …")
+    found = choose_schedule(
+        table, geometry, limit_ms, accuracy, lambda block, ms: line.show(f"block {block}: {ms:.2f} ms")
+    )
+    line.clear()
+    return Targets(found.blocks, found.keep, found)
+
+
+def _table(args: argparse.Namespace, geometry: object, device: torch.device) -> LatencyTable:
+    if args.table is not None:
+        return read_table(args.table)
+    say("Measuring block latency on this machine …")
+    return measure_table(random_pair(geometry, (1,), device), geometry)
