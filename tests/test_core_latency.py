@@ -119,6 +119,9 @@ def work(tmp_path_factory):
     return root
 
 
+LOOP = ["--batch", "16", "--workers", "0", "--precision", "no"]
+
+
 def run(*arguments) -> int:
     return main([str(a) for a in arguments])
 
@@ -150,7 +153,7 @@ def test_a_target_that_cannot_be_gets_one_line_and_writes_nothing(flags, sentenc
     where = ["--model", work / "dense.safetensors", "--data", work / "data", "--out", tmp_path / "out"]
     if "--selectors" not in flags:
         flags = [*flags, "--selectors", "1,2"]
-    assert run("finetune", *where, "--epochs", 1, "--batch", 16, "--workers", 0, *flags) == 2
+    assert run("finetune", *where, "--epochs", 1, *LOOP, *flags) == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert sentence in said
     assert not (tmp_path / "out").exists(), "something was written"
@@ -159,7 +162,7 @@ def test_a_target_that_cannot_be_gets_one_line_and_writes_nothing(flags, sentenc
 def test_training_to_a_number_of_macs_reports_asked_and_achieved(work, capsys) -> None:
     out = work / "macs"
     where = ["--model", work / "dense.safetensors", "--data", work / "data", "--out", out, "--selectors", "1,2"]
-    assert run("finetune", *where, "--targets", "70%", "--epochs", 1, "--batch", 16, "--workers", 0) == 0
+    assert run("finetune", *where, "--targets", "70%", "--epochs", 1, *LOOP) == 0
     line = (out / "metrics.jsonl").read_text()
     assert '"asked_keep"' in line
     assert '"attention_top1"' in line
