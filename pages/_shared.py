@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
@@ -81,7 +82,7 @@ def samples() -> tuple[Sample, ...]:
 @st.cache_data(max_entries=4, show_spinner=False)
 def readme_section(title: str) -> str:
     """What the README says under this heading, so that both always say the same."""
-    text = (registry.ASSETS.parent / "README.md").read_text(encoding="utf-8")
+    text = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
     return text.partition(f"## {title}\n")[2].partition("\n## ")[0].strip()
 
 

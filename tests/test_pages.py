@@ -259,3 +259,12 @@ def test_published_architecture_is_picked_by_name_and_nonsense_picks_none(visit)
     at.selectbox(key="published").select("deit_bs_l006_t100").run()
     assert len(at.get("plotly_chart")) == before + 1
     assert "distilled: not published" in [m.delta for m in at.metric]
+
+
+def test_home_says_where_we_differ_in_the_readmes_words(visit) -> None:
+    said = "\n".join(m.value for m in visit("home").markdown)
+    assert "Kernel offsets" in said
+    assert "Gumbel noise" in said
+    readme = (ROOT / "README.md").read_text()
+    section = readme.split("## Where paper, release and Prunescope differ\n")[1].split("\n## ")[0].strip()
+    assert section in said
