@@ -59,6 +59,8 @@ class CompactCard:
     """As in `SinglePathCard`."""
     skip_passes: bool = False
     """A block whose mixer is gone adds its normalised input (released fine-tuned files), not nothing."""
+    fit_to_predict: bool = True
+    """False for what was derived from a search that has not got far enough."""
 
     def __post_init__(self) -> None:
         if len(self.mixers) != len(self.ffn_hidden) or set(self.mixers) - set(MIXERS):

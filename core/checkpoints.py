@@ -107,7 +107,7 @@ def read_model(
     """
     if name in released_names():
         return load_released(name, fetch=download, weights=weights, on_bytes=on_bytes)
-    path = _file_of(name)
+    path = file_of(name)
     if path is None:
         return _load_timm(name, download=download, weights=weights)
     if path.suffix in (".pth", ".pt", ".bin"):
@@ -134,7 +134,7 @@ def empty_model(card: ModelCard) -> nn.Module:
     return backbone
 
 
-def _file_of(name: str) -> Path | None:
+def file_of(name: str) -> Path | None:
     """The file behind a name, or None for a name of timm's.
 
     Raises:

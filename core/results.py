@@ -224,11 +224,6 @@ class TokenTrace:
         return before & ~self.kept
 
     @property
-    def package_of(self) -> np.ndarray:
-        """int (N,): the stage whose package a patch went into, -1 for a patch that stayed to the end."""
-        return np.where(self.dropped.any(axis=0), self.dropped.argmax(axis=0), -1)
-
-    @property
     def kept_counts(self) -> tuple[int, ...]:
         """Patches alive after each selector."""
         return tuple(int(n) for n in self.kept.sum(axis=1))

@@ -36,7 +36,7 @@ def save_checkpoint(path: Path, module: nn.Module, card: ModelCard | TeacherCard
         for key, value in module.state_dict().items()
     }
     if any(value.is_floating_point() and not value.isfinite().all() for value in state.values()):
-        raise InputError("Some weights are no numbers, or too large to store; train again with a lower --lr.")
+        raise InputError("Some weights are no numbers, or too large for the precision that they are to be stored in.")
     temporary = path.with_name(path.name + ".tmp")
     save_file(state, str(temporary), metadata={CARD_KEY: card_to_json(card)})
     publish(temporary, path)

@@ -186,8 +186,9 @@ def macs_of(spec: ModelSpec, image_id: str) -> MacCount:
 
 def predicts(spec: ModelSpec) -> bool:
     """Whether the model's predictions may be shown: a search that has not got far enough has gates to show, no more."""
-    single = loaded(spec).card.single_path
-    return single is None or single.fit_to_predict
+    card = loaded(spec).card
+    pruned = card.single_path or card.compact
+    return pruned is None or pruned.fit_to_predict
 
 
 # --- what a model's name says ----------------------------------------------------------------------------------

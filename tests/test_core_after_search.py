@@ -1,17 +1,20 @@
 """Search and what follows it on a small folder: gate history, one budget, any budget, teachers."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
+from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
 
 from core.__main__ import main
-from core.cards import SinglePathCard, TeacherCard
+from core.cards import CompactCard, SinglePathCard, TeacherCard, card_to_json
 from core.checkpoints import load
 from core.config import ModelSpec, Normalisation
 from core.errors import InputError
@@ -20,9 +23,12 @@ from core.results import ClassName
 from core.single_path.compact import compact
 from core.single_path.derive import derive, gates_of
 from core.single_path.history import add_snapshot, history_file, read_history
+from core.training.budgets import BudgetStep
+from core.training.cost import compare_steps, derive_ms
+from core.training.loop import make_accelerator
 from core.training.objectives import Objective, distillation, hard_distillation, task_loss
 from core.training.teachers import Teacher, build, counted_macs, load_teacher
-from core.weights import read_card, save_checkpoint
+from core.weights import read_card, read_checkpoint, save_checkpoint
 from tests.tiny import CARD, CLASSES, TINY, backbone, draw_folder, images, single_path_model
 
 LOOP = ["--batch", "16", "--workers", "0", "--precision", "no", "--warmup-epochs", "0"]
@@ -93,8 +99,6 @@ def test_one_budget_is_fine_tuned_into_a_compact_model(work) -> None:
 @pytest.mark.parametrize("share", [0.75, 0.45])
 @torch.no_grad()
 def test_a_compact_model_reloads_equal(share, tmp_path) -> None:
-    from core.cards import CompactCard
-
     model = single_path_model()
     chosen = derive(gates_of(model, TINY), share * count_macs(TINY).total)
     plain = compact(model, chosen)
@@ -119,16 +123,73 @@ def test_a_compact_model_reloads_equal(share, tmp_path) -> None:
         (["finetune", "--model", "searched", "--budget", "60%", "--distill", "soft"], "needs a --teacher"),
         (["search", "--model", "dense", "--teacher", "no_such_model"], "timm knows no model"),
         (["train", "--distill", "hard"], "needs a --teacher"),
+        (["train", "--drop-path", "2"], "--drop-path is a rate"),
+        (["search", "--model", "dense", "--cost-weight", "nan"], "--cost-weight takes"),
+        (["search", "--model", "dense", "--gate-lr", "inf"], "numbers above 0"),
+        (["search", "--model", "dense", "--lr", "inf"], "a positive rate"),
+        (["search", "--model", "dense", "--batch", "128"], "60 training photos make no batch of 128"),
+        (["search", "--model", "swin_tiny_patch4_window7_224"], "cannot be pruned here"),
+        (["search", "--model", "nan"], "no numbers"),
+        (["search", "--model", "dense", "--teacher", "resnet18.a1_in1k"], "could not be downloaded"),
     ],
 )
-def test_wrong_input_gets_one_line_and_writes_nothing(arguments, sentence, work, tmp_path, capsys) -> None:
+def test_wrong_input_gets_one_line_and_writes_nothing(arguments, sentence, work, tmp_path, capsys, monkeypatch) -> None:
     files = {"dense": work / "dense.safetensors", "searched": work / "searched.safetensors"}
-    arguments = [str(files.get(a, a)) for a in arguments]
-    assert run(*arguments, "--data", work / "data", "--out", tmp_path / "out", *LOOP) == 2
+    if "nan" in arguments[2:3]:
+        state, card = read_checkpoint(work / "dense.safetensors")
+        state["norm.weight"][0] = float("nan")
+        save_file(state, str(tmp_path / "nan.safetensors"), metadata={"prunescope": card_to_json(card)})
+        files["nan"] = tmp_path / "nan.safetensors"
+    monkeypatch.setattr(timm, "create_model", no_network(timm.create_model))
+    arguments = [str(files.get(a, a)) if i == 2 or a == "dense" else a for i, a in enumerate(arguments)]
+    assert run(*arguments[:1], "--data", work / "data", "--out", tmp_path / "out", *LOOP, *arguments[1:]) == 2
     error = capsys.readouterr().err.strip()
     assert sentence in error
     assert "\n" not in error
     assert not (tmp_path / "out").exists(), "something was written"
+
+
+def no_network(create):
+    """timm without its hub."""
+
+    def build(name, pretrained=False, **settings):
+        if pretrained:
+            raise OSError("no route to host")
+        return create(name, pretrained=False, **settings)
+
+    return build
+
+
+@pytest.mark.parametrize("command", [["search"], ["finetune", "--selectors", "1,2", "--targets", "0.5,0.3"]])
+def test_one_class_and_empty_folders_are_refused(command, work, tmp_path, capsys) -> None:
+    for split in ("train", "val"):
+        shutil.copytree(work / "data" / split / "red", tmp_path / "one" / split / "red")
+        (tmp_path / "empty" / split / "red").mkdir(parents=True)
+        (tmp_path / "empty" / split / "blue").mkdir()
+    for data, sentence in (("one", "only one of the model's classes"), ("empty", "holds no photos")):
+        where = ["--model", work / "dense.safetensors", "--data", tmp_path / data, "--out", tmp_path / "out"]
+        assert run(*command, *where, *LOOP) == 2
+        assert sentence in capsys.readouterr().err
+        assert not (tmp_path / "out").exists(), "something was written"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_one_budget_trains_the_architecture_that_it_saves(seed) -> None:
+    model = single_path_model(seed)
+    gates = gates_of(model, TINY)
+    reached = derive(gates, (0.4 + 0.1 * seed) * count_macs(TINY).total)
+    chosen = derive(gates, reached.macs)  # a budget that just fits: the least rounding would close one gate more
+    step = BudgetStep(model, TINY, Objective(), only=chosen)
+    _, told = step(images(2), torch.tensor([0, 1]), 0.0)
+    assert told["share"] * count_macs(TINY).total == pytest.approx(reached.macs, abs=0.5)
+
+
+def test_training_steps_are_compared_in_turns() -> None:
+    found = compare_steps(TINY, make_accelerator(torch.device("cpu"), "no"), batch=2, repeats=4)
+    assert found.dense_ms > 0
+    assert 0 < found.search_ratio < 100
+    assert found.batch == 2
+    assert derive_ms(TINY) > 0
 
 
 # Teachers

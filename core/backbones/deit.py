@@ -44,7 +44,7 @@ def build(geometry: Geometry, *, drop_path: float = 0.0) -> VisionTransformer:
         embed_dim=geometry.width,
         depth=geometry.depth,
         num_heads=geometry.heads,
-        mlp_ratio=geometry.ffn_hidden / geometry.width,
+        mlp_ratio=(geometry.ffn_hidden + 0.5) / geometry.width,  # timm cuts the product off to a whole number
         drop_path_rate=drop_path,
         **embed,
     )

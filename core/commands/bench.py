@@ -1,7 +1,7 @@
 """`bench`: what things cost on this machine, measured in turns within one run."""
 
 import argparse
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +59,8 @@ def run_bench(args: argparse.Namespace) -> tuple[dict, str]:
     batches = numbers(args.batch, int, "--batch")
     if min(batches) < 1 or args.repeats < 4:
         raise InputError("--batch takes numbers of 1 or more, --repeats 4 or more.")
+    if args.training and args.table is not None:
+        raise InputError("--training and --table are two measurements; ask for one.")
     if args.training:
         return run_training(args, batches)
     if args.table is not None:
@@ -91,6 +93,8 @@ def _text(row: SpeedRow) -> str:
 
 def _schedule_row(args: argparse.Namespace, name: str, batch: int, device: torch.device) -> SpeedRow:
     """A DeiT of random weights that keeps what the fitted schedule says, each image of a batch another number."""
+    if args.keep is not None or args.budget is not None:
+        raise InputError(f"{name} is a schedule of its own; leave --keep and --budget away.")
     geometry = DEIT[SIZES[name.rsplit("_", 1)[0]]]
     model = random_pair(geometry, RELEASE_BLOCKS, device)
     images = torch.randn(batch, 3, geometry.img_size, geometry.img_size, device=device)
@@ -104,10 +108,9 @@ def _model_row(args: argparse.Namespace, name: str, batch: int, device: torch.de
     Raises:
         InputError: If the model is dense.
     """
-    keep = None if args.keep is None else numbers(args.keep, float, "--keep")
-    spec = ModelSpec(name, keep=keep)
+    spec = ModelSpec(name, keep=None if args.keep is None else numbers(args.keep, float, "--keep"))
     if args.budget is not None:
-        spec = ModelSpec(name, parse_budget(args.budget, load(ModelSpec(name), weights=False).dense_macs))
+        spec = replace(spec, budget=parse_budget(args.budget, load(ModelSpec(name), weights=False).dense_macs))
     loaded = load(spec, weights=False)
     geometry = loaded.card.geometry
     images = torch.randn(batch, 3, geometry.img_size, geometry.img_size, device=device)
@@ -166,8 +169,9 @@ def run_training(args: argparse.Namespace, batches: tuple[int, ...]) -> tuple[di
     rows, lines = [], []
     for name in args.model or ("bundled-dense",):
         geometry = load(ModelSpec(name), weights=False).card.geometry
+        deriving = derive_ms(geometry)
         for batch in batches:
-            found, deriving = compare_steps(geometry, accelerator, batch=batch), derive_ms(geometry)
+            found = compare_steps(geometry, accelerator, batch=batch)
             rows.append({"model": name, **asdict(found), "derive_ms": deriving})
             lines.append(
                 f"{name}, batch {batch}, {found.device}, {found.threads} threads, precision {found.precision}: a dense "
@@ -175,4 +179,5 @@ def run_training(args: argparse.Namespace, batches: tuple[int, ...]) -> tuple[di
                 f"{found.search_ratio:.2f} of that, {found.distilled_search_ratio:.2f} with a dense teacher; deriving "
                 f"an architecture takes {deriving:.1f} ms"
             )
-    return {"rows": rows}, "\n".join(lines)
+    told = {"device": device_name(accelerator.device), "threads": torch.get_num_threads(), "rows": rows}
+    return told, "\n".join(lines)

@@ -7,13 +7,12 @@ import shutil
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from itertools import islice
-from pathlib import Path
 
 from timm.optim import create_optimizer_v2
 from torch import nn
 
 from core.cards import CompactCard, ModelCard, SelectorCard
-from core.checkpoints import read_model
+from core.checkpoints import file_of, read_model
 from core.commands.session import Session, add_loop, dense_start, objective_of, open_session
 from core.commands.shared import add_common, parse_budget, say
 from core.commands.targets import add_targets, read_targets
@@ -125,7 +124,7 @@ def run_one_budget(args: argparse.Namespace, model: SinglePathViT, card: ModelCa
     chosen = derive(gates_of(model, geometry), budget)
     stored = sum(parameter.numel() for parameter in model.parameters())
     made = CompactCard(chosen.mixers, chosen.ffn_hidden, budget, stored, prefix_passes=model.prefix_passes)
-    step = BudgetStep(model, geometry, objective_of(args, card), least=budget / dense, most=budget / dense)
+    step = BudgetStep(model, geometry, objective_of(args, card), only=chosen)
     session = _open_searched(args, card)
 
     def after_epoch(step: BudgetStep, epoch: int) -> dict:
@@ -156,7 +155,7 @@ def run_any_budget(args: argparse.Namespace, searched: SinglePathViT, card: Mode
     model.paths.load_state_dict(searched.paths.state_dict())
     step = BudgetStep(model, geometry, objective_of(args, card), least=shares[0])
     session = _open_searched(args, card)
-    history = history_file(Path(args.model))
+    history = history_file(file_of(args.model))
     if history.is_file() and session.accelerator.is_main_process:
         shutil.copyfile(history, history_file(session.run.weights))
 
@@ -183,7 +182,7 @@ def run_any_budget(args: argparse.Namespace, searched: SinglePathViT, card: Mode
 
 def _open_searched(args: argparse.Namespace, card: ModelCard) -> Session:
     """The run of a searched model, on the data of its classes."""
-    folders, _ = match_folders(split_root(args.data, "train"), card.classes)
+    folders, _ = match_folders(split_root(args.data, "train"), card.classes, least=2)
     return open_session(args, card, folders, hold_out=True)
 
 

@@ -129,7 +129,7 @@ def run_describe(args: argparse.Namespace) -> tuple[dict, str]:
         "dense_macs": loaded.dense_macs,
         "params": params,
         "params_stored": loaded.stored_params,
-        "asked_macs": loaded.spec.budget,
+        "asked_macs": loaded.spec.budget or (architecture and architecture.asked_macs),
         "selectors": selectors and [{"block": b, "keep": k} for b, k in zip(selectors.blocks, keep, strict=True)],
     }
     rows = [

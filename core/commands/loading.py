@@ -55,8 +55,8 @@ def load_model_of(args: argparse.Namespace) -> Loaded:
     line.clear()
     loaded.model.to(pick_device(args.device))
     tell_snapped(loaded)
-    single = loaded.card.single_path
-    if single is not None and not single.fit_to_predict:
+    pruned = loaded.card.single_path or loaded.card.compact
+    if pruned is not None and not pruned.fit_to_predict:
         say(f"{spec.name} is not fit to predict yet: its search has not got far enough.")
     return loaded
 

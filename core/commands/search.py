@@ -2,6 +2,7 @@
 
 import argparse
 import copy
+import math
 from dataclasses import replace
 
 from timm.optim import create_optimizer_v2
@@ -41,8 +42,10 @@ def run_search(args: argparse.Namespace) -> tuple[dict, str]:
     dense, folders = dense_start(args.model, args.data)
     geometry = dense.card.geometry
     budget = parse_budget(args.budget, dense.dense_macs)
-    if not args.alpha > 0 or not args.gate_lr > 0:
+    if not (0 < args.alpha < math.inf and 0 < args.gate_lr < math.inf):
         raise InputError("--alpha and --gate-lr take numbers above 0.")
+    if args.cost_weight is not None and not 0 <= args.cost_weight < math.inf:
+        raise InputError("--cost-weight takes a number of 0 or more.")
     weight = cost_weight(geometry) if args.cost_weight is None else args.cost_weight
     model = SinglePathViT(copy.deepcopy(dense.model).requires_grad_(True), args.alpha)
     derive(gates_of(model, geometry), budget)  # refuses what cannot be reached
@@ -51,7 +54,7 @@ def run_search(args: argparse.Namespace) -> tuple[dict, str]:
     )
     session = open_session(args, dense.card, folders, hold_out=False)
     history = history_file(session.run.weights)
-    if session.accelerator.is_main_process and not args.resume:
+    if session.accelerator.is_main_process and not history.exists():
         add_snapshot(history, 0.0, gates_of(model, geometry))
 
     def remember(record: StepRecord) -> None:

@@ -1,6 +1,7 @@
 """What the training commands share: their flags, data, run folder, evaluation and the loop's screen."""
 
 import argparse
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from core.images import eval_transform
 from core.macs import count_macs
 from core.results import Evaluation
 from core.training.data import held_out, match_folders, photos, split_root, train_transform
-from core.training.loop import LoopSettings, StepRecord, fit, make_accelerator
+from core.training.loop import LoopSettings, StepRecord, check_batch, fit, make_accelerator
 from core.training.objectives import KINDS, Objective
 from core.training.runs import Run, open_run
 from core.training.teachers import load_teacher
@@ -64,7 +65,7 @@ def loop_settings(args: argparse.Namespace) -> LoopSettings:
     """
     if args.lr is None:
         args.lr = args.lr_per_512 * args.batch / 512
-    if args.epochs < 1 or args.batch < 2 or args.batch % 2 or not args.lr > 0 or args.workers < 0:
+    if args.epochs < 1 or args.batch < 2 or args.batch % 2 or not 0 < args.lr < math.inf or args.workers < 0:
         raise InputError("--epochs takes 1 or more, --batch an even number, --lr a positive rate, --workers 0 or more.")
     if not (args.weight_decay >= 0 and args.warmup_epochs >= 0 and args.mixup >= 0 and args.cutmix >= 0):
         raise InputError("--weight-decay, --warmup-epochs, --mixup and --cutmix take numbers of 0 or more.")
@@ -194,7 +195,7 @@ def dense_start(name: str, data: Path) -> tuple[Loaded, list[str]]:
     loaded = load(ModelSpec(name), download=True)
     if loaded.method != "dense":
         raise InputError(f"{name} is pruned already; give the dense model that it came from.")
-    folders, _ = match_folders(split_root(data, "train"), loaded.card.classes)
+    folders, _ = match_folders(split_root(data, "train"), loaded.card.classes, least=2)
     return loaded, folders
 
 
@@ -217,6 +218,8 @@ def open_session(
     size = card.img_size if isinstance(card, TeacherCard) else card.geometry.img_size
     norm = card.normalisation
     root = split_root(args.data, "train")
+    if not (args.data / "val").is_dir():
+        raise InputError(f"{args.data} has no folder 'val'; training is judged on DATA/val/CLASS/photo.jpg.")
     train_set: Dataset = photos(root, folders, train_transform(size, norm, args.auto_augment))
     plain = eval_transform(size, norm)
     held = None
@@ -224,6 +227,7 @@ def open_session(
         held = DataLoader(held_out(photos(root, folders, plain), rest=False), EVAL_BATCH)
         train_set = held_out(train_set, rest=True)
     accelerator = make_accelerator(device, settings.precision)
+    check_batch(settings.batch, len(train_set), accelerator.num_processes)
     validation = DataLoader(
         photos(split_root(args.data, "val"), folders, plain), EVAL_BATCH * accelerator.num_processes
     )

@@ -51,6 +51,8 @@ def run_train(args: argparse.Namespace) -> tuple[dict, str]:
     folders = class_folders(split_root(args.data, "train"))
     if args.classes is not None:
         folders = read_class_list(args.classes, folders)
+    if not 0 <= args.drop_path < 1:
+        raise InputError(f"--drop-path is a rate from 0 to below 1; not {args.drop_path}.")
     if (args.pretrained or args.as_teacher) and args.model is None:
         raise InputError("--pretrained and --as-teacher need --model, a name of timm's.")
     model, card = (_teacher if args.as_teacher else _student)(args, folders)

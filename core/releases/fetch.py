@@ -1,7 +1,6 @@
 """Downloading released checkpoints into torch's hub cache, with progress, whole or not at all."""
 
 import json
-import os
 import tempfile
 import urllib.request
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from pathlib import Path
 import torch
 
 from core.errors import InputError
+from core.files import publish
 from core.published import FILE
 
 TIMEOUT_S = 15
@@ -50,7 +50,9 @@ def download(file: str, on_bytes: Callable[[int, int | None], None] | None = Non
                         on_bytes(done, total)
         if total is not None and done != total:
             raise InputError(f"The download of {file} broke off after {done / 1e6:.1f} MB; try again.")
-        os.replace(temporary, target)
+        publish(temporary, target)
+    except InputError:
+        raise
     except (OSError, HTTPException, ValueError) as error:
         raise InputError(
             f"{file} could not be downloaded from {url} ({error}); check the network, or download it by other means "

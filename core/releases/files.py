@@ -7,13 +7,12 @@ from torch import nn
 
 from core.backbones import deit
 from core.cards import CompactCard, ModelCard
-from core.config import Normalisation
 from core.errors import InputError
 from core.published import Published, params_of, published
 from core.releases.fetch import cached_file, download
 from core.releases.pickles import read_pickle
-from core.releases.plain import deit_geometry, released_classes
-from core.releases.single_path import NORMALISATION, is_single_path, read_single_path
+from core.releases.plain import NORMALISATION, deit_geometry, released_classes
+from core.releases.single_path import is_single_path, read_single_path
 from core.releases.soft_tokens import is_soft_tokens, read_soft_tokens
 from core.single_path.compact import carve
 from core.weights import load_weights
@@ -36,7 +35,7 @@ def read_release(path: Path) -> tuple[nn.Module, ModelCard]:
     geometry = deit_geometry(state, path)
     model = deit.build(geometry)
     load_weights(model, state, path)
-    return model, ModelCard(deit.FAMILY, geometry, released_classes(geometry.classes), Normalisation(crop_pct=0.875))
+    return model, ModelCard(deit.FAMILY, geometry, released_classes(geometry.classes), NORMALISATION)
 
 
 def released_names() -> dict[str, tuple[Published, str]]:

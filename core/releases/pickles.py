@@ -30,10 +30,14 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
         raise InputError(
             f"{path} holds more than weights and could run code, so it was not opened; ask for safetensors."
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except Exception as error:  # on damaged files torch.load raises nearly anything
         raise InputError(f"{path} is damaged or no checkpoint; copy or save it again.") from error
     state = raw.get("model", raw) if isinstance(raw, dict) else None
-    if not isinstance(state, dict) or not state or not all(isinstance(v, Tensor) for v in state.values()):
+    if (
+        not isinstance(state, dict)
+        or not state
+        or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items())
+    ):
         raise InputError(f"{path} holds no state_dict; save the model's weights alone.")
     state = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
     bad = [key for key, value in state.items() if value.is_floating_point() and not value.isfinite().all()]

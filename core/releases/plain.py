@@ -6,10 +6,12 @@ from timm.data import ImageNetInfo
 from torch import Tensor
 
 from core.cards import class_names
-from core.config import Geometry
+from core.config import Geometry, Normalisation
 from core.errors import InputError
 from core.results import ClassName
 
+NORMALISATION = Normalisation(crop_pct=0.875)
+"""Of DeiT's photos."""
 HEAD_WIDTH = 64
 """Channels per head of every DeiT."""
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from core.backbones import deit
-from core.cards import CompactCard, ModelCard, SinglePathCard
-from core.config import Geometry, Normalisation
+from core.cards import DAMAGED, CompactCard, ModelCard, SinglePathCard
+from core.config import Geometry
 from core.errors import InputError
-from core.releases.plain import deit_geometry, released_classes
+from core.releases.plain import NORMALISATION, deit_geometry, released_classes
 from core.results import Mixer
 from core.single_path.compact import carve, fill_conv, fold_norm
 from core.single_path.mixer import OFFSETS
@@ -29,7 +29,6 @@ FFN_RATIO = 4
 NO_PARAMETERS = ("running_mean", "running_var", "num_batches_tracked", "assigned_indicator_index")
 MARKS = (".attn.qk.weight", ".attn.head_probs", ".attn.bconv.0.weight")
 """Keys that only these files have."""
-NORMALISATION = Normalisation(crop_pct=0.875)
 
 
 def is_single_path(state: dict[str, Tensor]) -> bool:
@@ -52,7 +51,7 @@ def read_single_path(state: dict[str, Tensor], path: Path) -> tuple[nn.Module, M
     try:
         searched = any(key.endswith(".attn.kernel_thresholds") for key in state)
         return (_read_searched if searched else _read_finetuned)(state, path)
-    except (KeyError, IndexError, RuntimeError, ValueError) as error:
+    except (*DAMAGED, IndexError, RuntimeError) as error:
         detail = str(error).splitlines()[0].strip("'")
         raise InputError(f"{path} lacks weights of a pruned DeiT, or they do not fit ({detail}).") from error
 
@@ -119,7 +118,11 @@ def _mixer(block: dict[str, Tensor]) -> Mixer:
         return "conv3x3" if block["attn.bconv.0.weight"].shape[-1] == 3 else "conv1x1"
     if "attn.bn_3x3.weight" in block:
         return "conv3x3"
-    return "conv1x1" if "attn.bn_1x1.weight" in block else "skip"
+    if "attn.bn_1x1.weight" in block:
+        return "conv1x1"
+    if left := sorted(key for key in block if key.startswith("attn.")):
+        raise ValueError(f"{left[0]} without a batch norm")
+    return "skip"
 
 
 def _heads(blocks: list[dict[str, Tensor]]) -> int | None:
@@ -153,9 +156,9 @@ def _fill(conv: nn.Module, block: dict[str, Tensor], kind: Mixer, attn: nn.Modul
         conv.expand.weight.copy_(block["attn.bconv.3.weight"])
         conv.expand.bias.copy_(block["attn.bconv.3.bias"])
         return
-    dim = attn.qkv.in_features
-    attn.qkv.weight[2 * dim :] = block["attn.v.weight"]
-    attn.qkv.bias[2 * dim :] = block["attn.v.bias"]
+    unused = torch.zeros(2 * attn.qkv.in_features, attn.qkv.in_features)  # a convolution reads the values alone
+    weight, bias = torch.cat((unused, block["attn.v.weight"])), torch.cat((unused[:, 0], block["attn.v.bias"]))
+    attn.qkv.load_state_dict({"weight": weight, "bias": bias})
     attn.proj.load_state_dict({"weight": block["attn.proj.weight"], "bias": block["attn.proj.bias"]})
     path.head_logits.copy_(row_major(block["attn.head_probs"]))
     norm, name = (path.bn_3x3, "attn.bn_3x3.") if kind == "conv3x3" else (path.bn_1x1, "attn.bn_1x1.")

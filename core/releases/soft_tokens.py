@@ -14,9 +14,8 @@ from torch import Tensor
 
 from core.backbones import deit
 from core.cards import ModelCard, SelectorCard
-from core.config import Normalisation
 from core.errors import InputError
-from core.releases.plain import deit_geometry, released_classes
+from core.releases.plain import NORMALISATION, deit_geometry, released_classes
 from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.schedules import RELEASE_TARGETS
 from core.weights import load_weights
@@ -70,7 +69,7 @@ def read_soft_tokens(state: dict[str, Tensor], path: Path) -> tuple[SoftTokenViT
         deit.FAMILY,
         geometry,
         released_classes(geometry.classes),
-        Normalisation(crop_pct=0.875),
+        NORMALISATION,
         selectors=SelectorCard(blocks, targets, trained=False),
         training=told,
     )

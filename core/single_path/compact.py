@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from core.results import Architecture, Mixer
 from core.single_path import mixer as mix
+from core.single_path.derive import BY_OPEN_GATES
 from core.single_path.model import Gating, Path, SinglePathViT
 
 
@@ -140,8 +141,7 @@ def narrow_ffn(block: Block, kept: Tensor) -> None:
 
 def derived_gating(architecture: Architecture, device: torch.device) -> Gating:
     """Gates that make the search form compute this architecture: the derived form."""
-    open_count = {"skip": 0, "conv1x1": 1, "conv3x3": 2, "msa": 3}
     return Gating(
-        [(torch.arange(3, device=device) < open_count[m]).float() for m in architecture.mixers],
+        [(torch.arange(3, device=device) < BY_OPEN_GATES.index(m)).float() for m in architecture.mixers],
         [torch.from_numpy(k).to(device).float() for k in architecture.ffn_kept],
     )

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from core.config import Geometry
 from core.macs import count_macs
+from core.results import Architecture
 from core.single_path.compact import derived_gating
 from core.single_path.derive import derive, gates_of
 from core.single_path.model import SinglePathViT
@@ -20,14 +21,23 @@ class BudgetStep(nn.Module):
         geometry: Geometry,
         objective: Objective,
         *,
-        least: float,
-        most: float = 1.0,
+        least: float | None = None,
+        only: Architecture | None = None,
     ) -> None:
-        """Args: `model` from a search; budgets are drawn between `least` and `most`, shares of the dense MACs."""
+        """Set what is trained.
+
+        Args:
+            model: From a search.
+            geometry: Of the dense model.
+            objective: Task and distillation.
+            least: Budgets are drawn from this share of the dense MACs to all of them.
+            only: Train this architecture alone instead.
+        """
         super().__init__()
         self.model = model
         self.objective = objective
-        self.least, self.most = least, most
+        self.least = least
+        self.only = only
         self.dense_macs = count_macs(geometry).total
         self.gates = gates_of(model, geometry)
         for path in model.paths:
@@ -36,7 +46,9 @@ class BudgetStep(nn.Module):
 
     def forward(self, images: Tensor, targets: Tensor, epoch: float) -> tuple[Tensor, dict[str, float]]:
         """Loss, scalar, and the budget's share, for images (B, 3, H, W); `epoch` is not used."""
-        share = float(torch.empty(()).uniform_(self.least, self.most))
-        gating = derived_gating(derive(self.gates, share * self.dense_macs), images.device)
-        logits = self.model(images, gating)
-        return self.objective(logits, targets, images), {"share": share}
+        chosen = self.only
+        if chosen is None:
+            share = self.least + (1 - self.least) * float(torch.rand(()))
+            chosen = derive(self.gates, share * self.dense_macs)
+        logits = self.model(images, derived_gating(chosen, images.device))
+        return self.objective(logits, targets, images), {"share": chosen.macs / self.dense_macs}

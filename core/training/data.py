@@ -140,13 +140,13 @@ def held_out(dataset: ImageFolder, *, rest: bool) -> Dataset:
     return Subset(dataset, indices)
 
 
-def match_folders(root: Path, classes: Sequence[ClassName]) -> tuple[list[str], int]:
+def match_folders(root: Path, classes: Sequence[ClassName], least: int = 1) -> tuple[list[str], int]:
     """The class folders under `root` in the order of the model's classes, and how many photos lie in other folders.
 
     A folder matches a class by wnid or by label; a class without a folder keeps its place.
 
     Raises:
-        InputError: If no folder matches any class, or one matches several.
+        InputError: If fewer than `least` folders match a class, or one matches several.
     """
     present = set(class_folders(root, least=1))
     folders = [c.wnid if c.wnid in present else c.label for c in classes]
@@ -157,6 +157,8 @@ def match_folders(root: Path, classes: Sequence[ClassName]) -> tuple[list[str], 
         )
     if not present & set(folders):
         raise InputError(f"No folder under {root} is named after a class that the model knows (such as {folders[0]}).")
+    if len(present & set(folders)) < least:
+        raise InputError(f"{root} has folders for only one of the model's classes; at least {least} are needed.")
     others = present - set(folders)
     left_out = sum(1 for name in others for file in (root / name).rglob("*") if file.suffix.lower() in IMG_EXTENSIONS)
     return folders, left_out

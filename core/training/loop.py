@@ -101,20 +101,12 @@ def fit(
         on_step: Called on the main process after each step.
 
     Raises:
-        InputError: If there are fewer photos than one batch, or the loss stops being a number.
+        InputError: If the loss stops being a number.
     """
     workers = settings.workers
     loader = DataLoader(
         train_set, settings.batch, shuffle=True, drop_last=True, num_workers=workers, persistent_workers=workers > 0
     )
-    if settings.batch % (2 * accelerator.num_processes):
-        raise InputError(
-            f"--batch must be a multiple of {2 * accelerator.num_processes} on {accelerator.num_processes} processes."
-        )
-    if len(loader) == 0:
-        raise InputError(
-            f"{len(train_set)} training photos make no batch of {settings.batch}; choose a smaller --batch."
-        )
     step, optimizer, loader = accelerator.prepare(step, optimizer, loader)
     schedule, _ = create_scheduler_v2(
         optimizer,
@@ -161,6 +153,18 @@ def fit(
         broadcast([buffer for buffer in module.buffers() if buffer.numel()])  # batch norms saw other photos elsewhere
         record |= after_epoch(module, epoch + 1)
         _save(run, accelerator, epoch + 1, record)
+
+
+def check_batch(batch: int, photos: int, processes: int) -> None:
+    """Refuse a batch that cannot be trained with.
+
+    Raises:
+        InputError: If it does not divide among the processes in pairs (for mixup), or there are fewer photos.
+    """
+    if batch % (2 * processes):
+        raise InputError(f"--batch must be a multiple of {2 * processes} on {processes} processes.")
+    if photos < batch:
+        raise InputError(f"{photos} training photos make no batch of {batch}; choose a smaller --batch.")
 
 
 def _special_rates(groups: Iterable[dict], epoch: float) -> None:

@@ -70,10 +70,11 @@ def load_teacher(name: str, classes: Sequence[ClassName], student: Normalisation
     """
     path = Path(name).expanduser()
     state, card = read_teacher(path) if path.suffix == ".safetensors" else ({}, None)
+    of_timm = timm.is_model(name) and not path.is_file()
     if card is not None:
         model, size, norm, known = build(card.timm, len(card.classes)), card.img_size, card.normalisation, card.classes
         load_weights(model, state, path)
-    elif path.suffix == "" and not name.startswith(("bundled-", "deit_", "vit_", *released_names())):
+    elif of_timm or not (path.is_file() or path.suffix or name.startswith("bundled-") or name in released_names()):
         model = build(name, None, pretrained=True)
         norm = deit.normalisation_of(model)
         size, known = model.pretrained_cfg["input_size"][-1], released_classes(model.num_classes)
