@@ -201,6 +201,9 @@ def test_an_empty_data_folder_and_a_single_class_are_refused(tmp_path, capsys) -
     assert not (tmp_path / "out").exists(), "something was written"
     (tmp_path / "train" / "second").mkdir()
     assert run("train", "--data", tmp_path, "--out", tmp_path / "out", *LOOP) == 2
+    assert "no folder 'val'" in capsys.readouterr().err
+    (tmp_path / "val").mkdir()
+    assert run("train", "--data", tmp_path, "--out", tmp_path / "out", *LOOP) == 2
     assert "no photos" in capsys.readouterr().err
 
 
