@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from timm.layers import Attention
 
 from core.cards import SinglePathCard
 from core.checkpoints import load
@@ -75,13 +76,19 @@ def test_every_kind_of_gate_learns_in_training() -> None:
 # Mixer
 
 
-def test_uniform_mixing_makes_each_offset_the_mean_of_the_heads() -> None:
-    attn = backbone().blocks[0].attn
-    kernels = mix.read_kernels(attn, mix.head_mixing(torch.zeros(2, 9), 0.01))
-    value = attn.qkv.weight[64:].reshape(2, 16, 32)
+@given(heads=st.integers(1, 6), d=st.integers(1, 7), logit=st.floats(-3, 3), alpha=st.sampled_from([0.01, 1.0, 100.0]))
+@settings(max_examples=30, deadline=None)
+@torch.no_grad()
+def test_uniform_mixing_makes_each_offset_the_mean_of_the_heads(heads, d, logit, alpha) -> None:
+    dim = heads * d
+    attn = Attention(dim, num_heads=heads, qkv_bias=True)
+    kernels = mix.read_kernels(attn, mix.head_mixing(torch.full((heads, 9), logit), alpha))
+    value, bias = attn.qkv.weight[2 * dim :].reshape(heads, d, dim), attn.qkv.bias[2 * dim :].reshape(heads, d)
+    project = attn.proj.weight.reshape(dim, heads, d)
     for offset in range(9):
         torch.testing.assert_close(kernels.weight[offset], value.mean(dim=0))
-    torch.testing.assert_close(kernels.out[4], attn.proj.weight.reshape(32, 2, 16).mean(dim=1))
+        torch.testing.assert_close(kernels.bias[offset], bias.mean(dim=0))
+        torch.testing.assert_close(kernels.out[offset], project.mean(dim=1))
 
 
 @torch.no_grad()
@@ -238,15 +245,28 @@ def test_deriving_for_deit_base_touches_36900_gates() -> None:
 # Compact
 
 
-@pytest.mark.parametrize("share", [1.0, 0.8, 0.5, 0.3])
+@given(seed=st.integers(0, 10**6), share=st.floats(0.25, 1.0))
+@settings(max_examples=25, deadline=None)
 @torch.no_grad()
-def test_search_derived_and_compact_forms_agree(share) -> None:
-    model, batch = single_path_model(), images(3)
-    architecture = derive(gates_of(model, TINY), share * count_macs(TINY).total)
-    derived = model(batch, derived_gating(architecture, batch.device))
-    torch.testing.assert_close(compact(model, architecture)(batch), derived, atol=1e-4, rtol=0)
-    own = settled(gates_of(model, TINY))
-    torch.testing.assert_close(compact(model, own)(batch), model(batch), atol=1e-4, rtol=0)
+def test_search_derived_and_compact_forms_agree(seed, share) -> None:
+    model, batch = single_path_model(seed), images(3)
+    gates = gates_of(model, TINY)
+    architecture = derive(gates, max(budget_range(gates)[0], share * count_macs(TINY).total))
+    derived, plain = model(batch, derived_gating(architecture, batch.device)), compact(model, architecture)
+    torch.testing.assert_close(plain(batch), derived, atol=1e-4, rtol=1e-4)
+    own = settled(gates)
+    torch.testing.assert_close(compact(model, own)(batch), model(batch), atol=1e-4, rtol=1e-4)
+    for block, mixer, hidden in zip(plain.blocks, architecture.mixers, architecture.ffn_hidden, strict=True):
+        kept = sum(p.numel() for p in block.attn.parameters())
+        d, dim = 16, 32
+        left = {
+            "msa": 4 * dim**2 + 4 * dim,
+            "conv3x3": 10 * d * dim + d + dim,
+            "conv1x1": 2 * d * dim + d + dim,
+            "skip": 0,
+        }
+        assert kept == left[mixer], "more than what remains is stored"
+        assert block.mlp.fc1.weight.shape == (hidden, dim)
 
 
 def test_compact_leaves_the_search_form_as_it_was() -> None:
