@@ -107,6 +107,17 @@ def recorded(args: argparse.Namespace) -> dict:
     }
 
 
+def without_folders(told: dict) -> dict:
+    """The same with absolute paths cut down to their last two parts: a weights file tells nobody's folders."""
+
+    def short(value: object) -> object:
+        if isinstance(value, dict):
+            return without_folders(value)
+        return "/".join(Path(value).parts[-2:]) if isinstance(value, str) and Path(value).is_absolute() else value
+
+    return {key: short(value) for key, value in told.items()}
+
+
 @dataclass(frozen=True, eq=False)
 class Session:
     """One training command at work; made by `open_session`."""
@@ -146,7 +157,8 @@ class Session:
         """Write the run's weights, with how they were trained; the main process does."""
         module.eval()
         if self.accelerator.is_main_process:
-            training = {"command": self.args.command, "settings": recorded(self.args), **reached}
+            told = {"settings": recorded(self.args), **reached}
+            training = {"command": self.args.command, **without_folders(told)}
             save_checkpoint(self.run.weights, module, replace(card, training=training), half=half)
 
     def fit(
