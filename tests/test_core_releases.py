@@ -219,3 +219,12 @@ def test_a_download_that_breaks_off_leaves_nothing(monkeypatch, tmp_path) -> Non
     with pytest.raises(InputError, match=r"^The download of \S+ broke off"):
         load(ModelSpec("deit_ti_l200_t10"), download=True)
     assert not list((tmp_path / "checkpoints").iterdir())
+
+
+def test_a_page_in_place_of_a_checkpoint_is_not_kept(monkeypatch, tmp_path) -> None:
+    page = b"<html>Please log in to this network</html>"
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(fetch.urllib.request, "urlopen", lambda url, timeout: Answer(page, len(page)))
+    with pytest.raises(InputError, match="is no checkpoint; check the network"):
+        load(ModelSpec("deit_ti_l200_t10"), download=True)
+    assert not list((tmp_path / "checkpoints").iterdir())

@@ -3,6 +3,7 @@
 import json
 import tempfile
 import urllib.request
+import zipfile
 from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path
@@ -31,7 +32,8 @@ def download(file: str, on_bytes: Callable[[int, int | None], None] | None = Non
         on_bytes: Called with the bytes done, and in all where the server tells; what it raises stops the download.
 
     Raises:
-        InputError: If there is no network, the server refuses, the file breaks off, or the disk is full.
+        InputError: If there is no network, the server refuses, the file breaks off or is no checkpoint, or the disk
+            is full.
     """
     url = json.loads(FILE.read_text(encoding="utf-8"))["release_url_prefix"] + file
     target = cached_file(file)
@@ -50,6 +52,8 @@ def download(file: str, on_bytes: Callable[[int, int | None], None] | None = Non
                         on_bytes(done, total)
         if total is not None and done != total:
             raise InputError(f"The download of {file} broke off after {done / 1e6:.1f} MB; try again.")
+        if not zipfile.is_zipfile(temporary) and temporary.read_bytes()[:1] != b"\x80":  # new and old torch.save
+            raise InputError(f"What came from {url} is no checkpoint; check the network, or give the file's path.")
         publish(temporary, target)
     except InputError:
         raise
