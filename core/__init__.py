@@ -6,15 +6,17 @@ Axes, one letter each, used in every docstring and shape comment:
     L blocks   S stages (selectors)   C classes
 
 The layer rule: data flows core -> viz -> pages -> app, and each imports only from its left. Core knows
-of no screen: frozen configs go in (`core.config`), frozen results come out (`core.results`).
+of no screen: frozen configs go in (`core.config`), frozen results come out (`core.results`, `core.timings`).
 
 Where to start reading:
 
     core.checkpoints.load_model        a name or a path -> a model ready to run
-    core.cards                         what a weights file of ours holds, read and written
+    core.cards, core.weights           what a weights file of ours says of itself; reading and writing it
+    core.releases, core.published      other people's files and architectures, with their semantics
     core.soft_tokens                   selector, package token, really removing tokens (arXiv:2112.13890)
     core.single_path                   gates, mixer, search form, budget -> Architecture (arXiv:2111.11802)
-    core.macs, core.latency            what it costs: in closed form, and measured here
+    core.macs, core.params             what it costs, in closed form
+    core.latency, core.speed           what it takes, measured here; core.latency_table foretells it
     core.trace                         model + image -> TokenTrace
-    core.training                      the loop and the three recipes behind `python -m core`
+    core.training                      the loop and the recipes behind `python -m core`
 """

@@ -11,7 +11,7 @@ from torch import nn
 from core.backbones import deit
 from core.cards import ModelCard
 from core.config import ModelSpec, Packaging
-from core.errors import InputError
+from core.errors import InputError, not_here
 from core.macs import count_macs
 from core.registry import ASSETS, cached_weights, method_of
 from core.releases.files import load_released, read_release, released_names
@@ -161,9 +161,7 @@ def _load_timm(name: str, *, download: bool, weights: bool) -> tuple[nn.Module, 
     here = cached_weights(name)
     fetch = weights and (download or here)
     if weights and not fetch:
-        raise InputError(
-            f"The weights of {name} are not on this machine; download them once, or choose a bundled model."
-        )
+        raise not_here(name)
     model = deit.from_timm(name, pretrained=fetch)
     geometry = deit.geometry_of(model, name)
     return model, ModelCard(deit.FAMILY, geometry, released_classes(geometry.classes), deit.normalisation_of(model))

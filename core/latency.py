@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from core.results import Latency
+from core.timings import Latency
 
 
 @torch.inference_mode()

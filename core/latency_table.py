@@ -18,7 +18,7 @@ import numpy as np
 from core.config import Geometry
 from core.errors import InputError
 from core.files import write_text
-from core.results import LatencyTable
+from core.timings import LatencyTable
 
 COLUMNS = ("part", "tokens", "ms", "width", "heads", "ffn_hidden", "device", "threads", "batch")
 PARTS = ("block", "selector", "rest")

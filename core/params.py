@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from core.config import Geometry
 from core.results import Mixer
-from core.swin_counts import SwinGeometry, block_shapes
+from core.swin_counts import SwinGeometry, chosen_blocks
 
 OFFSETS = 9
 """Of a 3x3 kernel."""
@@ -116,9 +116,6 @@ def count_swin_params(
         mixers: Per block, L of them; None: attention everywhere.
         ffn_hidden: Per block; None: the full width.
     """
-    shapes = block_shapes(geometry)
-    mixers = mixers or ["msa"] * geometry.depth
-    ffn_hidden = ffn_hidden or [shape.ffn_hidden for shape in shapes]
     table = (2 * geometry.window - 1) ** 2
     widths = [geometry.width * 2**stage for stage in range(len(geometry.depths))]
     embedding = linear_params(3 * geometry.patch**2, widths[0]) + norm_params(widths[0])
@@ -126,6 +123,6 @@ def count_swin_params(
     rest = embedding + merging + norm_params(widths[-1]) + linear_params(widths[-1], geometry.classes)
     blocks = [
         block_params(m, shape.width, shape.heads, f, table)
-        for m, shape, f in zip(mixers, shapes, ffn_hidden, strict=True)
+        for shape, m, f in chosen_blocks(geometry, mixers, ffn_hidden)
     ]
     return sum(blocks, ParamCount(rest, rest))

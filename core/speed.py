@@ -10,11 +10,11 @@ from core.backbones import deit
 from core.config import Geometry
 from core.latency import interleaved
 from core.macs import count_macs
-from core.results import SpeedRow
 from core.soft_tokens.decide import Decide, keep_count, top_share
 from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.selector import Scores
 from core.soft_tokens.stages import image_macs
+from core.timings import SpeedRow
 
 SPREAD = 0.15
 """Standard deviation of the kept counts between the images of a batch, as a share of the mean, where they are drawn."""

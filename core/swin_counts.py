@@ -97,6 +97,25 @@ def merging_macs(geometry: SwinGeometry) -> int:
     return sum(patches // 4**stage * 8 * (geometry.width * 2 ** (stage - 1)) ** 2 for stage in stages)
 
 
+def chosen_blocks(
+    geometry: SwinGeometry, mixers: Sequence[Mixer] | None, ffn_hidden: Sequence[int] | None
+) -> list[tuple[BlockShape, Mixer, int]]:
+    """Each block with its mixer and hidden units, L of them; None: attention everywhere, the full width.
+
+    Raises:
+        ValueError: If there are not L mixers or widths.
+    """
+    shapes = block_shapes(geometry)
+    return list(
+        zip(
+            shapes,
+            mixers or ["msa"] * geometry.depth,
+            ffn_hidden or [shape.ffn_hidden for shape in shapes],
+            strict=True,
+        )
+    )
+
+
 def swin_mixer_macs(mixer: Mixer, shape: BlockShape, window: int) -> int:
     """MACs of one mixer; convolutions see the whole map of their stage, not its windows."""
     if mixer == "msa":
@@ -116,15 +135,14 @@ def count_swin_macs(
         mixers: Per block, L of them; None: attention everywhere.
         ffn_hidden: Per block; None: the full width.
     """
-    shapes = block_shapes(geometry)
-    mixers = mixers or ["msa"] * geometry.depth
-    ffn_hidden = ffn_hidden or [shape.ffn_hidden for shape in shapes]
-    per_mixer = [swin_mixer_macs(m, shape, geometry.window) for m, shape in zip(mixers, shapes, strict=True)]
+    blocks = chosen_blocks(geometry, mixers, ffn_hidden)
+    per_mixer = [(m, swin_mixer_macs(m, shape, geometry.window)) for shape, m, _ in blocks]
+    first, last = blocks[0][0], blocks[-1][0]
     return MacCount(
-        embedding=shapes[0].patches * geometry.patch**2 * 3 * geometry.width + merging_macs(geometry),
-        attention=sum(c for c, m in zip(per_mixer, mixers, strict=True) if m == "msa"),
-        convolution=sum(c for c, m in zip(per_mixer, mixers, strict=True) if m != "msa"),
-        ffn=sum(ffn_macs(shape.patches, shape.width, f) for shape, f in zip(shapes, ffn_hidden, strict=True)),
+        embedding=first.patches * geometry.patch**2 * 3 * geometry.width + merging_macs(geometry),
+        attention=sum(cost for mixer, cost in per_mixer if mixer == "msa"),
+        convolution=sum(cost for mixer, cost in per_mixer if mixer != "msa"),
+        ffn=sum(ffn_macs(shape.patches, shape.width, hidden) for shape, _, hidden in blocks),
         selectors=0,
-        head=shapes[-1].width * geometry.classes,
+        head=last.width * geometry.classes,
     )

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from core.config import Geometry
 from core.latency import device_name, interleaved
-from core.results import LatencyTable
 from core.soft_tokens.gathered import prune
 from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.packed import pack
+from core.timings import LatencyTable
 
 POINTS = 14
 """Token counts that are measured."""

@@ -18,8 +18,9 @@ from core.errors import InputError
 from core.images import model_view, open_photo, to_tensor
 from core.macs import ffn_macs, mixer_macs
 from core.recorded import recorded_evaluations
-from core.results import Architecture, Latency, MacCount, Prediction, Recorded, TokenTrace
+from core.results import Architecture, MacCount, Prediction, Recorded, TokenTrace
 from core.single_path.derive import budget_range, derive
+from core.timings import Latency
 from viz.cost import latency_text
 from viz.theme import light_ink
 

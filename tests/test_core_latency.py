@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from core.__main__ import main
 from core.errors import InputError
 from core.latency_table import check_table, parse_table, predicted_ms, read_table, write_table
-from core.results import LatencyTable
 from core.soft_tokens.latency_schedule import choose_schedule, merge, schedule_ms
+from core.timings import LatencyTable
 from core.weights import save_checkpoint
 from tests.tiny import CARD, TINY, backbone, draw_folder
 

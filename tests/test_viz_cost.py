@@ -2,7 +2,8 @@
 
 import pytest
 
-from core.results import Latency, MacCount, Recorded
+from core.results import MacCount, Recorded
+from core.timings import Latency
 from viz.cost import frontier, latency_text, macs_by_part, saving_sentence
 from viz.theme import macs_text, percent
 

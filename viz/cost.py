@@ -6,7 +6,8 @@ from itertools import cycle
 
 import plotly.graph_objects as go
 
-from core.results import Latency, MacCount, Recorded
+from core.results import MacCount, Recorded
+from core.timings import Latency
 from viz.theme import (
     DENSE,
     FFN,

@@ -14,13 +14,13 @@ from core.errors import InputError
 from core.latency import device_name, interleaved
 from core.latency_table import write_table
 from core.published import DEIT
-from core.results import SpeedRow
 from core.soft_tokens.decide import top_share
 from core.soft_tokens.latency_schedule import schedule_ms
 from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.schedules import FITTED, RELEASE_BLOCKS
 from core.speed import compare_models, compare_tokens, random_pair, varied_top_share
 from core.table_bench import measure_table
+from core.timings import SpeedRow
 from core.trace import macs_of
 from core.training.cost import compare_steps, derive_ms
 from core.training.loop import make_accelerator

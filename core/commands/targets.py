@@ -14,13 +14,13 @@ from core.commands.shared import Progress, add_common, numbers, parse_budget, pi
 from core.evaluate import dense_runner, evaluate, token_runner
 from core.images import eval_transform
 from core.latency_table import read_table
-from core.results import LatencyTable, Schedule
 from core.soft_tokens.decide import AttentionShare, check_keep
 from core.soft_tokens.latency_schedule import Stages, choose_schedule
 from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.schedules import fit_keep, schedule_macs
 from core.speed import random_pair
 from core.table_bench import measure_table
+from core.timings import LatencyTable, Schedule
 from core.training.data import held_out, photos, split_root
 
 BATCH = 128

@@ -7,7 +7,7 @@ from torch import nn
 
 from core.backbones import deit
 from core.cards import CompactCard, ModelCard
-from core.errors import InputError
+from core.errors import not_here
 from core.published import Published, params_of, published
 from core.releases.fetch import cached_file, download
 from core.releases.pickles import read_pickle
@@ -73,9 +73,7 @@ def load_released(
             download(file, on_bytes)
         return read_release(path)
     if weights:
-        raise InputError(
-            f"The weights of {name} are not on this machine; download them once, or choose a bundled model."
-        )
+        raise not_here(name)
     geometry = found.geometry
     made = CompactCard(found.mixers, found.ffn_hidden, None, params_of(found).stored, True, True)
     model = carve(deit.build(geometry), found.mixers, found.ffn_hidden, prefix_passes=True, skip_passes=True)

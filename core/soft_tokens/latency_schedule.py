@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from core.config import Geometry
 from core.errors import InputError
 from core.latency_table import check_table, predicted_ms
-from core.results import LatencyTable, Schedule
 from core.soft_tokens.schedules import schedule_tokens
+from core.timings import LatencyTable, Schedule
 
 FIRST = 3
 """The first blocks are never pruned."""

@@ -15,10 +15,11 @@ from core.backbones import deit
 from core.config import Geometry
 from core.latency import device_name
 from core.macs import count_macs
-from core.results import Gates, StepCost
+from core.results import Gates
 from core.single_path.derive import derive
 from core.single_path.model import SinglePathViT
 from core.single_path.search import cost_weight
+from core.timings import StepCost
 from core.training.dense import DenseStep
 from core.training.objectives import Objective
 from core.training.search import SearchStep, search_groups

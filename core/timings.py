@@ -1,0 +1,111 @@
+"""Findings about time: measured on a device, or foretold from what was measured there."""
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Time of one forward pass, measured, and all that one must know to repeat it."""
+
+    median_ms: float
+    iqr_ms: float
+    """Third minus first quartile."""
+    device: str
+    threads: int
+    batch: int
+    dtype: str
+    repeats: int
+
+
+@dataclass(frozen=True)
+class SpeedRow:
+    """A pruned model beside its dense one, measured in turns on the same images."""
+
+    model: str
+    engine: str
+    batch: int
+    dense_ms: float
+    """Median."""
+    dense_iqr_ms: float
+    """Third minus first quartile."""
+    pruned_ms: float
+    pruned_iqr_ms: float
+    speedup: float
+    """Median of dense / pruned within each round."""
+    mac_ratio: float
+    """Dense MACs over the mean MACs of these images."""
+    efficiency: float
+    """speedup / mac_ratio: 1 where every multiply-add saved saves its time."""
+    selector_share: float | None = None
+    """Time of the selectors alone, as a share of the pruned model's; None where there are none."""
+    kept: tuple[tuple[int, int], ...] | None = None
+    """Per selector the fewest and the most patches that an image of the batch keeps."""
+
+
+@dataclass(frozen=True)
+class LatencyTable:
+    """How long one block takes for how many tokens on one device, and what else a forward pass takes there."""
+
+    device: str
+    threads: int
+    batch: int
+    """Images per pass; all times are of the whole batch."""
+    width: int
+    """D of the model that it is for."""
+    heads: int
+    ffn_hidden: int
+    tokens: tuple[int, ...]
+    """Tokens per image, rising."""
+    block_ms: tuple[float, ...]
+    """One block at each of `tokens`."""
+    selector_ms: tuple[float, ...]
+    """One selector with its packaging, seeing each of `tokens`; zeros where the device was not measured for it."""
+    rest_ms: float
+    """Patch embedding, last norm and classifier."""
+
+    def __post_init__(self) -> None:
+        if not len(self.tokens) == len(self.block_ms) == len(self.selector_ms):
+            raise ValueError(f"{len(self.tokens)} token counts, {len(self.block_ms)}, {len(self.selector_ms)} times")
+        if len(self.tokens) < 2 or any(b <= a for a, b in pairwise(self.tokens)) or self.tokens[0] < 1:
+            raise ValueError(f"token counts must rise from 1 or more: {self.tokens}")
+        if not all(0 <= time < math.inf for time in (*self.block_ms, *self.selector_ms, self.rest_ms)):
+            raise ValueError("times must be numbers of 0 or more")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Where selectors are to stand and what each is to keep, and what that is predicted to take."""
+
+    blocks: tuple[int, ...]
+    """Each stands before this block."""
+    keep: tuple[float, ...]
+    """Share of the original patches alive after each, never rising."""
+    asked_ms: float
+    predicted_ms: float
+    """By the table."""
+    dense_ms: float
+    """By the table."""
+    accuracy: float
+    """Top-1 on the held-out photos, before any training, in [0, 1]."""
+    dense_accuracy: float
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """Time of one training step, dense and searching, measured in turns."""
+
+    dense_ms: float
+    """Median."""
+    dense_iqr_ms: float
+    search_ratio: float
+    """A search step in dense steps: the median of the ratios within each round; both learn from labels alone."""
+    distilled_search_ratio: float
+    """The same for a search that learns from a dense teacher too, whose forward pass is in it."""
+    batch: int
+    repeats: int
+    device: str
+    threads: int
+    precision: str
+    """"bf16" or "no" (float32)."""
