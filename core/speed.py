@@ -68,7 +68,7 @@ def compare_tokens(
             selector(*arguments)
 
     macs = [count.total for count in image_macs(geometry, model.blocks, stages)]
-    works = (lambda: model.backbone(images), lambda: model.run(images, decide), selectors)
+    works = (lambda: model.backbone(images), lambda: model.predict(images, decide), selectors)
     times = interleaved(works, repeats, images.device)
     kept = np.array([stage.kept.sum(dim=1).tolist() for stage in stages])
     counts = tuple((int(row.min()), int(row.max())) for row in kept)

@@ -74,15 +74,14 @@ def counted(model: SoftTokenViT, image: torch.Tensor) -> int:
 def beyond_the_formula(geometry: Geometry, seen: int, patches: int) -> int:
     """What one selector and its package do at inference beyond their formulas as they stand in the paper.
 
-    They are run in another order, so the two differ by what can be worked out: the class token is scored and weighed
-    too, for nothing; the average goes through its half of the second layer once, not once per token; the means over a
-    head's channels are part of a product with whole tokens; the norm's shift goes through the first layer once; and of
-    the two last scores only the difference is computed.
+    They are run in another order, so the two differ by what can be worked out: the class token is scored too, for
+    nothing; the average goes through its half of the second layer once, not once per token; the norm's shift goes
+    through the first layer once; and of the two last scores only the difference is computed.
     """
     heads, d = geometry.heads, geometry.width // geometry.heads
     squeezed, tokens = max(1, heads // 2), seen + geometry.prefix_tokens
     per_head = tokens * (d * d + (d // 2) ** 2 + (d // 2) * (d // 4) + (d // 4)) + d * d + (d // 2) ** 2
-    done = heads * per_head + tokens * squeezed * (geometry.width + heads) + tokens * geometry.width
+    done = heads * per_head + tokens * squeezed * 2 * heads + patches * geometry.width
     return done - selector_macs(seen, geometry.width, heads) - package_macs(patches, geometry.width)
 
 

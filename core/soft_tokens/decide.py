@@ -12,7 +12,10 @@ from core.errors import InputError
 from core.soft_tokens.selector import Scores
 
 Decide = Callable[[int, Scores, Tensor], Tensor]
-"""Stage, scores of the patches, alive (B, n) bool -> kept (B, n) bool, a subset of alive."""
+"""Stage, scores of the patches, alive (B, n) bool -> kept (B, n) bool, a subset of alive.
+
+n is N for several images, but of one image only the patches that are still alive are shown.
+"""
 
 
 def own_decision(stage: int, scores: Scores, alive: Tensor) -> Tensor:

@@ -63,6 +63,11 @@ class SoftTokenViT(nn.Module):
         """Logits (B, C) and what every stage did, for images (B, 3, H, W); `decide` replaces the model's own."""
         return gathered_forward(self.backbone, self.by_block(), images, decide or self.decide, self.packaging)
 
+    def predict(self, images: Tensor, decide: Decide | None = None) -> Tensor:
+        """The logits of `run` alone, a little sooner."""
+        decide = decide or self.decide
+        return gathered_forward(self.backbone, self.by_block(), images, decide, self.packaging, record=False)[0]
+
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) to logits (B, C)."""
-        return self.run(images)[0]
+        return self.predict(images)

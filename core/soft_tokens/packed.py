@@ -39,11 +39,12 @@ def pack(x: Tensor, prefix: int) -> Packed:
 
 
 def patch_rows(packed: Packed) -> Tensor | slice:
-    """Where the patches are in the sequence; of one image they lie side by side, so that nothing is copied."""
+    """Where the patches are in the sequence; of one image they lie side by side: a slice, so that nothing is copied."""
     rows = (packed.cell >= 0).nonzero()[:, 0]
-    if len(packed.counts) > 1 or len(rows) == 0:
+    if len(packed.counts) > 1:
         return rows
-    return slice(int(rows[0]), int(rows[-1]) + 1)
+    first = int(rows[0]) if len(rows) else len(packed.x)
+    return slice(first, first + len(rows))
 
 
 def image_of(counts: Sequence[int], device: torch.device) -> Tensor:
@@ -51,27 +52,50 @@ def image_of(counts: Sequence[int], device: torch.device) -> Tensor:
     return torch.arange(len(counts), device=device).repeat_interleave(torch.tensor(counts, device=device))
 
 
-def replace_tokens(packed: Packed, stay: Tensor, packages: Tensor, exists: Tensor) -> Packed:
-    """What is left where `stay`, bool (M,), with a package (B, D) behind the tokens of each image that has one."""
-    rows, new = stay.nonzero()[:, 0], exists.nonzero()[:, 0]
-    x, cell = packed.x[rows], packed.cell[rows]
+def first_tokens(packed: Packed, prefix: int) -> Tensor:
+    """The prefix tokens of each image, (B, `prefix`, D)."""
+    if len(packed.counts) == 1:
+        return packed.x[None, :prefix]
+    begins = torch.tensor((0, *packed.counts[:-1]), device=packed.x.device).cumsum(0)
+    return packed.x[begins[:, None] + torch.arange(prefix, device=packed.x.device)]
+
+
+def replace_tokens(packed: Packed, rows: Tensor | slice, kept: Tensor, packages: Tensor, exists: Tensor) -> Packed:
+    """What is left when patches leave.
+
+    Args:
+        packed: Before.
+        rows: Of its patches, m of them; see `patch_rows`.
+        kept: bool (m,).
+        packages: (B, D); one goes behind the tokens of each image that has one.
+        exists: bool (B,).
+    """
+    if isinstance(rows, slice):
+        stay = kept.nonzero()[:, 0]
+        begin, end = slice(0, rows.start), slice(rows.stop, None)
+        new, mark = (packages, [NO_PATCH]) if exists else (packages[:0], [])
+        x = torch.cat((packed.x[begin], packed.x[rows].index_select(0, stay), packed.x[end], new))
+        mark = torch.tensor(mark, dtype=packed.cell.dtype, device=packed.cell.device)
+        cell = torch.cat((packed.cell[begin], packed.cell[rows].index_select(0, stay), packed.cell[end], mark))
+        return Packed(x, cell, (len(x),))
+    stays = torch.ones_like(packed.cell, dtype=torch.bool).index_copy_(0, rows, kept)
+    stay, new = stays.nonzero()[:, 0], exists.nonzero()[:, 0]
+    x, cell = packed.x[stay], packed.cell[stay]
+    image = image_of(packed.counts, stay.device)[stay]
     if len(new):
         x, cell = torch.cat((x, packages[new])), functional.pad(cell, (0, len(new)), value=NO_PATCH)
-    if len(packed.counts) == 1:
-        return Packed(x, cell, (len(x),))
-    image = image_of(packed.counts, stay.device)[rows]
-    if len(new):
         image, order = torch.cat((image, new)).sort(stable=True)  # a new package sorts behind its image's tokens
         x, cell = x[order], cell[order]
     return Packed(x, cell, tuple(torch.bincount(image, minlength=len(packed.counts)).tolist()))
 
 
-def weighted_sums(x: Tensor, weight: Tensor, counts: Sequence[int]) -> Tensor:
-    """Per image the sum of its tokens (M, D), each times its weight (M,); (B, D)."""
-    if len(counts) == 1:
-        return (weight @ x)[None]
-    counts = list(counts)
-    return torch.stack([w @ tokens for w, tokens in zip(weight.split(counts), x.split(counts), strict=True)])
+def weighted_sums(packed: Packed, rows: Tensor | slice, weight: Tensor) -> Tensor:
+    """Per image the sum of its patches, each times its weight (m,); (B, D)."""
+    if isinstance(rows, slice):
+        return (weight @ packed.x[rows])[None]
+    share = packed.x.new_zeros(len(packed.x)).index_copy_(0, rows, weight)
+    counts = list(packed.counts)
+    return torch.stack([w @ tokens for w, tokens in zip(share.split(counts), packed.x.split(counts), strict=True)])
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from core.soft_tokens.packed import image_of
+from core.soft_tokens.context import Context, Masked, context_of
 
 LEAST_HEAD = 8
 """Channels per head that a selector needs: it ends in a layer of a quarter of them."""
@@ -27,6 +27,11 @@ class Scores:
     """(B, N, H), in (0, 1): weight of each head for each token."""
     attention: Tensor | None = None
     """(B, N): attention of the class token on each patch in the block behind the selector; for decisions that ask."""
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "Scores":
+        """The same with every tensor changed alike."""
+        parts = (self.logits, self.keep_prob, self.per_head, self.importance, self.attention)
+        return Scores(*(None if part is None else change(part) for part in parts))
 
     @property
     def margin(self) -> Tensor:
@@ -92,64 +97,41 @@ class Selector(nn.Module):
         Returns:
             Scores with M in place of (B, N).
         """
-
-        def average(shared: Tensor) -> Tensor:
-            if len(counts) == 1:
-                return shared[:, prefix:].sum(dim=1, keepdim=True) / max(1, counts[0] - prefix)
-            parts = [part[:, prefix:] for part in shared.split(list(counts), dim=1)]
-            return torch.stack([part.sum(dim=1) / max(1, part.shape[1]) for part in parts], dim=1)
-
-        return selector_scores(self, x, average, None if len(counts) == 1 else image_of(counts, x.device))
+        return selector_scores(self, x, context_of(counts, prefix, x.device))
 
     def masked(self, x: Tensor, alive: Tensor) -> Scores:
         """The same with nothing removed: tokens (B, N, D), alive 1 or 0, (B, N); only these enter the average."""
-        batch, tokens, _ = x.shape
-        weight = alive.to(x.dtype)[..., None]  # (B, N, 1)
-        count = weight.sum(dim=1).clamp(min=1.0)  # (B, 1)
-
-        def average(shared: Tensor) -> Tensor:
-            return (shared.unflatten(1, (batch, tokens)) * weight).sum(dim=2) / count
-
-        image = torch.arange(batch, device=x.device).repeat_interleave(tokens)
-        flat = selector_scores(self, x.flatten(0, 1), average, image)
-        parts = (flat.logits, flat.keep_prob, flat.per_head, flat.importance)
-        return Scores(*(part.unflatten(0, (batch, tokens)) for part in parts))
+        flat = selector_scores(self, x.flatten(0, 1), Masked(alive))
+        return flat.map(lambda score: score.unflatten(0, alive.shape))
 
 
-def selector_scores(selector: Selector, x: Tensor, average: Callable[[Tensor], Tensor], image: Tensor | None) -> Scores:
+def selector_scores(selector: Selector, x: Tensor, context: Context) -> Scores:
     """The selector's formula, in a form that touches the tokens few times.
 
     Each head: LayerNorm, Linear d->d, GELU; half of the channels stay local, half are averaged over the alive
     tokens and given to all; Linear d->d/2, GELU, Linear ->d/4, GELU, Linear ->2. The norm's scale and shift are
-    folded into the first layer, the average goes through its half of the second one once per image, and the mean over
-    a head's channels is part of the first importance layer.
+    folded into the first layer, and the average goes through its half of the second one once per image.
 
     Args:
         selector: With its weights.
         x: Tokens, (M, D).
-        average: From (H, M, d/2) to each image's mean, (H, B, d/2).
-        image: int (M,), the image of each token; None where there is one image.
+        context: Which of them share an average.
     """
-    dim, heads = x.shape[1], selector.heads
-    normed = functional.group_norm(x, heads, eps=1e-5)  # a layer norm over each head's channels, twice as fast
-    split = normed.unflatten(1, (heads, -1)).transpose(0, 1)  # (H, M, d)
-    embed, norm = selector.embed, selector.norm
-    bias = embed.bias + (embed.weight @ norm.bias[..., None])[..., 0]
-    hidden = functional.gelu(torch.baddbmm(bias[:, None], split, (embed.weight * norm.weight[:, None]).mT))
+    embed, reduce, norm = selector.embed, selector.reduce, selector.norm
+    normed = functional.group_norm(x, selector.heads, eps=1e-5)  # a layer norm over each head's channels, twice as fast
+    split = normed.unflatten(1, (selector.heads, -1)).transpose(0, 1)  # (H, M, d)
+    bias = torch.baddbmm(embed.bias[..., None], embed.weight, norm.bias[..., None]).mT  # (H, 1, d)
+    hidden = _gelu(torch.baddbmm(bias, split, (embed.weight * norm.weight[:, None]).mT))
     local, shared = hidden.chunk(2, dim=-1)  # (H, M, d/2) each
-    mine, everyones = selector.reduce.weight.split((local.shape[-1], shared.shape[-1]), dim=-1)
-    context = torch.baddbmm(selector.reduce.bias[:, None], average(shared), everyones.mT)  # (H, B, d/2)
-    hidden = torch.bmm(local, mine.mT) + (context if image is None else context[:, image])
-    hidden = selector.mix(functional.gelu(hidden))
+    mine, everyones = reduce.weight.chunk(2, dim=-1)
+    images = torch.baddbmm(reduce.bias[:, None], context.average(shared), everyones.mT)  # (H, B, d/2)
+    hidden = _gelu(torch.baddbmm(context.spread(images), local, mine.mT))
+    hidden = _gelu(selector.mix(hidden))
     score, shift = selector.score.weight, selector.score.bias  # (H, 2, d/4), (H, 2): keep and prune
-    difference = torch.baddbmm(
-        (shift[:, :1] - shift[:, 1:])[:, None], functional.gelu(hidden), (score[:, :1] - score[:, 1:]).mT
-    )
+    difference = torch.baddbmm((shift[:, :1] - shift[:, 1:])[:, None], hidden, (score[:, :1] - score[:, 1:]).mT)
     margin = difference[..., 0].t().float()  # (M, H): t_h = sigmoid(margin), log(1 - t_h) = log t_h - margin
     per_head = margin.sigmoid()
-    squeeze, _, widen, squash = selector.importance
-    spread = squeeze.weight.repeat_interleave(dim // heads, dim=1) / (dim // heads)  # of means over channels
-    w = squash(widen(functional.gelu(functional.linear(x, spread, squeeze.bias)))).float()  # (M, H)
+    w = selector.importance(x.unflatten(1, (selector.heads, -1)).mean(dim=-1)).float()  # (M, H)
     share = w / w.sum(dim=-1, keepdim=True)
     keep = (share * functional.logsigmoid(margin)).sum(dim=1)
     return Scores(
@@ -158,6 +140,11 @@ def selector_scores(selector: Selector, x: Tensor, average: Callable[[Tensor], T
         per_head=per_head,
         importance=w,
     )
+
+
+def _gelu(x: Tensor) -> Tensor:
+    """GELU; in place where no gradient passes, since fresh memory costs more than the sum itself."""
+    return functional.gelu(x) if x.requires_grad else torch.ops.aten.gelu_(x)
 
 
 def shift_margin(selector: Selector, by: float) -> None:
