@@ -9,9 +9,9 @@ from torch import Tensor
 
 from core.config import Geometry
 from core.latency import device_name, interleaved
-from core.soft_tokens.gathered import prune
+from core.soft_tokens import one_image, packed
 from core.soft_tokens.model import SoftTokenViT
-from core.soft_tokens.packed import pack
+from core.soft_tokens.selector import Folded
 from core.timings import LatencyTable
 
 POINTS = 14
@@ -36,7 +36,7 @@ def measure_table(
         repeats: Timed passes of each.
         on_point: Called with the points done and in all.
     """
-    backbone, (selector, *_) = model.backbone, model.selectors.values()
+    backbone, selector = model.backbone, next(iter(model.selectors.values())).fold()
     device = next(backbone.parameters()).device
     most = geometry.patches + geometry.prefix_tokens
     least = min(most, max(2, most // 12) + geometry.prefix_tokens)
@@ -73,11 +73,15 @@ def _blocks(model: SoftTokenViT, x: Tensor) -> Tensor:
     return x
 
 
-def _blocks_and_selector(model: SoftTokenViT, x: Tensor, prefix: int, selector: torch.nn.Module) -> Tensor:
+def _blocks_and_selector(model: SoftTokenViT, x: Tensor, prefix: int, selector: Folded) -> Tensor:
     """The same with one selector's work in the middle, whose decision is not followed."""
     middle = len(model.backbone.blocks) // 2
     for index, block in enumerate(model.backbone.blocks):
         if index == middle:
-            prune(pack(x, prefix), x.shape[1] - prefix, prefix, selector, model.decide, 0, model.packaging, block)
+            rest = (prefix, selector, model.decide, 0, model.packaging, block)
+            if len(x) == 1:
+                one_image.prune(one_image.begin(x, prefix), *rest)
+            else:
+                packed.prune(packed.pack(x, prefix), x.shape[1] - prefix, *rest)
         x = block(x)
     return x

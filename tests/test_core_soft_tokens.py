@@ -173,7 +173,7 @@ def test_a_ragged_batch_gives_each_image_what_it_gets_alone(counts) -> None:
 
     def decide(of: torch.Tensor):
         def best(stage, scores, alive):
-            rank = scores.logits[..., 0].masked_fill(~alive, -99).argsort(1).argsort(1)
+            rank = scores.keep_logit.masked_fill(~alive, -99).argsort(1).argsort(1)
             return (rank >= (alive.shape[1] - of // (stage + 1))[:, None]) & alive
 
         return best

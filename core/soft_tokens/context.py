@@ -7,8 +7,6 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from core.soft_tokens.packed import image_of
-
 
 class Context(Protocol):
     """Half of the selector's channels are averaged over the tokens of an image and given back to all of them."""
@@ -71,16 +69,19 @@ class Masked:
         return context.repeat_interleave(self.alive.shape[1], dim=1)
 
 
-def context_of(counts: Sequence[int], prefix: int, device: torch.device) -> OneImage | Ragged:
-    """The context of a packed batch.
+def image_of(counts: Sequence[int], device: torch.device) -> Tensor:
+    """int (M,): the image that each token of a packed batch belongs to."""
+    return torch.arange(len(counts), device=device).repeat_interleave(torch.tensor(counts, device=device))
+
+
+def context_of(counts: Sequence[int], prefix: int, device: torch.device) -> Ragged:
+    """The context of a packed batch of several images.
 
     Args:
         counts: Tokens of each image, B of them.
         prefix: Prefix tokens of each image, in front of its others.
         device: Of the tokens.
     """
-    if len(counts) == 1:
-        return OneImage(counts[0], prefix)
     tokens = torch.tensor(counts, device=device)
     begins = tokens.cumsum(0) - tokens
     place = torch.arange(int(tokens.sum()), device=device) - begins.repeat_interleave(tokens)

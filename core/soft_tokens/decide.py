@@ -37,7 +37,7 @@ def top_share(keep: Sequence[float], patches: int) -> Decide:
     counts = [keep_count(share, patches) for share in keep]
 
     def decide(stage: int, scores: Scores, alive: Tensor) -> Tensor:
-        return top_k(scores.logits[..., 0], alive, counts[stage])
+        return top_k(scores.keep_logit, alive, counts[stage])
 
     return decide
 

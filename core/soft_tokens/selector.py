@@ -1,13 +1,14 @@
 """The token selector: a keep and a prune score per patch from every head, averaged by each head's importance."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from core.soft_tokens.context import Context, Masked, context_of
+from core.soft_tokens.context import Context, Masked
 
 LEAST_HEAD = 8
 """Channels per head that a selector needs: it ends in a layer of a quarter of them."""
@@ -15,32 +16,48 @@ LEAST_HEAD = 8
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """What one selector thinks of each token it saw."""
+    """What one selector thinks of each token it saw; what follows from it is computed when it is asked for."""
 
-    logits: Tensor
-    """(B, N, 2): keep and prune; sum_h w_h log t_h / sum_h w_h."""
-    keep_prob: Tensor
-    """(B, N), in (0, 1): sum_h w_h t_h,keep / sum_h w_h."""
-    per_head: Tensor
-    """(B, N, H): keep probability of each head."""
+    margins: Tensor
+    """(B, N, H): keep minus prune score of each head."""
     importance: Tensor
-    """(B, N, H), in (0, 1): weight of each head for each token."""
+    """(B, N, H), in (0, 1): w, weight of each head for each token."""
     attention: Tensor | None = None
     """(B, N): attention of the class token on each patch in the block behind the selector; for decisions that ask."""
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "Scores":
         """The same with every tensor changed alike."""
-        parts = (self.logits, self.keep_prob, self.per_head, self.importance, self.attention)
-        return Scores(*(None if part is None else change(part) for part in parts))
+        looked = None if self.attention is None else change(self.attention)
+        return Scores(change(self.margins), change(self.importance), looked)
 
-    @property
+    @cached_property
+    def share(self) -> Tensor:
+        """(B, N, H): w_h / sum_h w_h."""
+        return self.importance / self.importance.sum(dim=-1, keepdim=True)
+
+    @cached_property
+    def per_head(self) -> Tensor:
+        """(B, N, H): t_h, keep probability of each head."""
+        return self.margins.sigmoid()
+
+    @cached_property
+    def keep_prob(self) -> Tensor:
+        """(B, N), in (0, 1): sum_h w_h t_h / sum_h w_h."""
+        return (self.share * self.per_head).sum(dim=-1)
+
+    @cached_property
+    def keep_logit(self) -> Tensor:
+        """(B, N): sum_h w_h log t_h / sum_h w_h."""
+        return (self.share * functional.logsigmoid(self.margins)).sum(dim=-1)
+
+    @cached_property
     def margin(self) -> Tensor:
-        """(B, N): keep minus prune logit; at least 0 keeps."""
-        return self.logits[..., 0] - self.logits[..., 1]
+        """(B, N): keep minus prune logit, since log(1 - t_h) = log t_h - margin_h; at least 0 keeps."""
+        return (self.share * self.margins).sum(dim=-1)
 
 
 class HeadLinear(nn.Module):
-    """One linear layer per head, on (H, M, in)."""
+    """Weights of one linear layer per head."""
 
     def __init__(self, heads: int, in_features: int, out_features: int) -> None:
         """Initialise each head's layer as torch initialises a Linear."""
@@ -48,10 +65,6 @@ class HeadLinear(nn.Module):
         single = [nn.Linear(in_features, out_features) for _ in range(heads)]
         self.weight = nn.Parameter(torch.stack([layer.weight.detach() for layer in single]))  # (H, out, in)
         self.bias = nn.Parameter(torch.stack([layer.bias.detach() for layer in single]))  # (H, out)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(H, M, in) to (H, M, out)."""
-        return torch.baddbmm(self.bias[:, None], x, self.weight.mT)
 
 
 class HeadNorm(nn.Module):
@@ -86,60 +99,75 @@ class Selector(nn.Module):
         squeezed = max(1, heads // 2)
         self.importance = nn.Sequential(nn.Linear(heads, squeezed), nn.GELU(), nn.Linear(squeezed, heads), nn.Sigmoid())
 
-    def forward(self, x: Tensor, counts: Sequence[int], prefix: int) -> Scores:
-        """Score the tokens of a ragged batch.
-
-        Args:
-            x: Tokens of all images, image after image, each one's prefix tokens first, (M, D).
-            counts: Tokens of each image, B of them, M together.
-            prefix: Prefix tokens of each image; they are scored too, for nothing, and enter no average.
-
-        Returns:
-            Scores with M in place of (B, N).
-        """
-        return selector_scores(self, x, context_of(counts, prefix, x.device))
+    def fold(self) -> "Folded":
+        """The weights in the form that `selector_scores` takes."""
+        embed, reduce, norm, score = self.embed, self.reduce, self.norm, self.score
+        local, shared = reduce.weight.chunk(2, dim=-1)
+        return Folded(
+            heads=self.heads,
+            embed=(embed.weight * norm.weight[:, None]).mT,
+            embed_bias=torch.baddbmm(embed.bias[..., None], embed.weight, norm.bias[..., None]).mT,
+            local=local.mT,
+            shared=shared.mT,
+            reduce_bias=reduce.bias[:, None],
+            mix=self.mix.weight.mT,
+            mix_bias=self.mix.bias[:, None],
+            score=(score.weight[:, :1] - score.weight[:, 1:]).mT,
+            score_bias=(score.bias[:, :1] - score.bias[:, 1:])[:, None],
+            importance=self.importance,
+        )
 
     def masked(self, x: Tensor, alive: Tensor) -> Scores:
         """The same with nothing removed: tokens (B, N, D), alive 1 or 0, (B, N); only these enter the average."""
-        flat = selector_scores(self, x.flatten(0, 1), Masked(alive))
+        flat = selector_scores(self.fold(), x.flatten(0, 1), Masked(alive))
         return flat.map(lambda score: score.unflatten(0, alive.shape))
 
 
-def selector_scores(selector: Selector, x: Tensor, context: Context) -> Scores:
+@dataclass(frozen=True, eq=False)
+class Folded:
+    """A selector's weights, transposed for products from the right, with what can be worked out beforehand."""
+
+    heads: int
+    embed: Tensor
+    """(H, d, d), with the norm's scale."""
+    embed_bias: Tensor
+    """(H, 1, d), with the norm's shift."""
+    local: Tensor
+    """(H, d/2, d/2): the second layer's half for a token's own channels."""
+    shared: Tensor
+    """(H, d/2, d/2): its half for the averaged ones."""
+    reduce_bias: Tensor
+    mix: Tensor
+    """(H, d/2, d/4)."""
+    mix_bias: Tensor
+    score: Tensor
+    """(H, d/4, 1): keep minus prune."""
+    score_bias: Tensor
+    importance: nn.Module
+    """Means over channels, (M, H), to weights (M, H)."""
+
+
+def selector_scores(weights: Folded, x: Tensor, context: Context) -> Scores:
     """The selector's formula, in a form that touches the tokens few times.
 
     Each head: LayerNorm, Linear d->d, GELU; half of the channels stay local, half are averaged over the alive
-    tokens and given to all; Linear d->d/2, GELU, Linear ->d/4, GELU, Linear ->2. The norm's scale and shift are
-    folded into the first layer, and the average goes through its half of the second one once per image.
+    tokens and given to all; Linear d->d/2, GELU, Linear ->d/4, GELU, Linear ->2. The average goes through its half
+    of the second layer once per image.
 
     Args:
-        selector: With its weights.
+        weights: Of the selector.
         x: Tokens, (M, D).
         context: Which of them share an average.
     """
-    embed, reduce, norm = selector.embed, selector.reduce, selector.norm
-    normed = functional.group_norm(x, selector.heads, eps=1e-5)  # a layer norm over each head's channels, twice as fast
-    split = normed.unflatten(1, (selector.heads, -1)).transpose(0, 1)  # (H, M, d)
-    bias = torch.baddbmm(embed.bias[..., None], embed.weight, norm.bias[..., None]).mT  # (H, 1, d)
-    hidden = _gelu(torch.baddbmm(bias, split, (embed.weight * norm.weight[:, None]).mT))
-    local, shared = hidden.chunk(2, dim=-1)  # (H, M, d/2) each
-    mine, everyones = reduce.weight.chunk(2, dim=-1)
-    images = torch.baddbmm(reduce.bias[:, None], context.average(shared), everyones.mT)  # (H, B, d/2)
-    hidden = _gelu(torch.baddbmm(context.spread(images), local, mine.mT))
-    hidden = _gelu(selector.mix(hidden))
-    score, shift = selector.score.weight, selector.score.bias  # (H, 2, d/4), (H, 2): keep and prune
-    difference = torch.baddbmm((shift[:, :1] - shift[:, 1:])[:, None], hidden, (score[:, :1] - score[:, 1:]).mT)
-    margin = difference[..., 0].t().float()  # (M, H): t_h = sigmoid(margin), log(1 - t_h) = log t_h - margin
-    per_head = margin.sigmoid()
-    w = selector.importance(x.unflatten(1, (selector.heads, -1)).mean(dim=-1)).float()  # (M, H)
-    share = w / w.sum(dim=-1, keepdim=True)
-    keep = (share * functional.logsigmoid(margin)).sum(dim=1)
-    return Scores(
-        logits=torch.stack((keep, keep - (share * margin).sum(dim=1)), dim=-1),
-        keep_prob=(share * per_head).sum(dim=1),
-        per_head=per_head,
-        importance=w,
-    )
+    normed = functional.group_norm(x, weights.heads, eps=1e-5)  # a layer norm over each head's channels, twice as fast
+    split = normed.unflatten(1, (weights.heads, -1)).transpose(0, 1)  # (H, M, d)
+    local, shared = _gelu(torch.baddbmm(weights.embed_bias, split, weights.embed)).chunk(2, dim=-1)  # (H, M, d/2) each
+    images = torch.baddbmm(weights.reduce_bias, context.average(shared), weights.shared)  # (H, B, d/2)
+    hidden = _gelu(torch.baddbmm(context.spread(images), local, weights.local))
+    hidden = _gelu(torch.baddbmm(weights.mix_bias, hidden, weights.mix))
+    margins = torch.baddbmm(weights.score_bias, hidden, weights.score)[..., 0].t()  # (M, H)
+    importance = weights.importance(x.unflatten(1, (weights.heads, -1)).mean(dim=-1))  # (M, H)
+    return Scores(margins.float(), importance.float())
 
 
 def _gelu(x: Tensor) -> Tensor:
