@@ -17,15 +17,13 @@ from core.published import DEIT
 from core.soft_tokens.decide import top_share
 from core.soft_tokens.latency_schedule import schedule_ms
 from core.soft_tokens.model import SoftTokenViT
-from core.soft_tokens.schedules import FITTED, RELEASE_BLOCKS
+from core.soft_tokens.schedules import FITTED
 from core.speed import compare_models, compare_tokens, random_pair, varied_top_share
 from core.table_bench import measure_table
 from core.timings import SpeedRow
 from core.trace import macs_of
 from core.training.cost import compare_steps, derive_ms
 from core.training.loop import make_accelerator
-
-SIZES = {"deit_tiny": "deit_tiny_patch16_224", "deit_small": "deit_small_patch16_224"}
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -95,10 +93,11 @@ def _schedule_row(args: argparse.Namespace, name: str, batch: int, device: torch
     """A DeiT of random weights that keeps what the fitted schedule says, each image of a batch another number."""
     if args.keep is not None or args.budget is not None:
         raise InputError(f"{name} is a schedule of its own; leave --keep and --budget away.")
-    geometry = DEIT[SIZES[name.rsplit("_", 1)[0]]]
-    model = random_pair(geometry, RELEASE_BLOCKS, device)
+    known = FITTED[name]
+    geometry = DEIT[known.model]
+    model = random_pair(geometry, known.blocks, device)
     images = torch.randn(batch, 3, geometry.img_size, geometry.img_size, device=device)
-    decide = varied_top_share(FITTED[name], geometry.patches, batch)
+    decide = varied_top_share(known.keep, geometry.patches, batch)
     return compare_tokens(model, geometry, images, decide, name, args.repeats)
 
 

@@ -198,15 +198,25 @@ class Session:
         return {"weights": weights, "metrics": metrics}, f"The weights are in {weights}, the metrics in {metrics}."
 
 
+def dense_model(name: str, *, weights: bool = True) -> Loaded:
+    """A dense model by name or path; `weights=False`: only to be counted.
+
+    Raises:
+        InputError: If the model is pruned already.
+    """
+    loaded = load(ModelSpec(name), download=weights, weights=weights)
+    if loaded.method != "dense":
+        raise InputError(f"{name} is pruned already; give the dense model that it came from.")
+    return loaded
+
+
 def dense_start(name: str, data: Path) -> tuple[Loaded, list[str]]:
     """The dense model to start from, and the data's folders in the order of its classes.
 
     Raises:
         InputError: If the model is pruned already.
     """
-    loaded = load(ModelSpec(name), download=True)
-    if loaded.method != "dense":
-        raise InputError(f"{name} is pruned already; give the dense model that it came from.")
+    loaded = dense_model(name)
     folders, _ = match_folders(split_root(data, "train"), loaded.card.classes, least=2)
     return loaded, folders
 

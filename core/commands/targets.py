@@ -9,15 +9,17 @@ import torch
 from torch.utils.data import DataLoader
 
 from core.checkpoints import Loaded
-from core.commands.session import dense_start
+from core.commands.session import dense_model, dense_start
 from core.commands.shared import Progress, add_common, numbers, parse_budget, pick_device, say
+from core.errors import InputError
 from core.evaluate import dense_runner, evaluate, token_runner
 from core.images import eval_transform
 from core.latency_table import read_table
+from core.published import DEIT
 from core.soft_tokens.decide import AttentionShare, check_keep
 from core.soft_tokens.latency_schedule import Stages, choose_schedule
 from core.soft_tokens.model import SoftTokenViT
-from core.soft_tokens.schedules import fit_keep, schedule_macs
+from core.soft_tokens.schedules import FITTED, RELEASED, fit_keep, schedule_macs
 from core.speed import random_pair
 from core.table_bench import measure_table
 from core.timings import LatencyTable, Schedule
@@ -54,20 +56,30 @@ def add_targets(parser: argparse.ArgumentParser, default: str) -> None:
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the command."""
-    schedule = commands.add_parser("schedule", help="choose selectors and keep ratios for a latency limit")
+    schedule = commands.add_parser(
+        "schedule", help="choose selectors and keep ratios for a target; without --model, list known schedules"
+    )
     add_common(schedule)
-    schedule.add_argument("--model", required=True, help="the dense model: a name or a weights file")
-    schedule.add_argument("--data", type=Path, required=True, help="ImageFolder root; photos held out of train/ judge")
-    add_targets(schedule, "")
+    schedule.add_argument("--model", help="the dense model: a name or a weights file")
+    schedule.add_argument(
+        "--data", type=Path, help="ImageFolder root, for a target in ms: photos held out of train/ judge the choice"
+    )
+    add_targets(schedule, "60%")
     schedule.set_defaults(run=run_schedule)
 
 
 def run_schedule(args: argparse.Namespace) -> tuple[dict, str]:
     """What a latency limit (or another target) asks for, without training.
 
-    JSON: {"model", "blocks", "keep", "macs", "asked_ms", "predicted_ms", "dense_ms", "accuracy", "dense_accuracy"}.
+    JSON: {"model", "blocks", "keep", "macs", "asked_ms", "predicted_ms", "dense_ms", "accuracy", "dense_accuracy"};
+    without a model {"schedules": [{"name", "model", "blocks", "keep", "macs", "published_gmacs"}]}.
     """
-    dense, folders = dense_start(args.model, args.data)
+    if args.model is None:
+        return _list_known()
+    timed = args.targets.strip().endswith("ms")
+    if timed and args.data is None:
+        raise InputError("A limit in ms is worked out on photos: give --data DIR with a train folder in it.")
+    dense, folders = dense_start(args.model, args.data) if timed else (dense_model(args.model, weights=False), [])
     found = read_targets(args, dense, folders)
     macs = schedule_macs(dense.card.geometry, found.blocks, found.keep).total
     told = {"model": args.model, "blocks": list(found.blocks), "keep": list(found.keep), "macs": macs}
@@ -82,6 +94,25 @@ def run_schedule(args: argparse.Namespace) -> tuple[dict, str]:
             f"photos before training {one.accuracy:.1%}, dense {one.dense_accuracy:.1%}"
         )
     return told, text + "."
+
+
+def _list_known() -> tuple[dict, str]:
+    """All known schedules, counted here."""
+    rows, lines = [], []
+    for known in (*FITTED.values(), *RELEASED):
+        macs = schedule_macs(DEIT[known.model], known.blocks, known.keep).total
+        row = {**asdict(known), "macs": macs}
+        rows.append({key: row[key] for key in ("name", "model", "blocks", "keep", "macs", "published_gmacs")})
+        about = (
+            "what the release trains for"
+            if known.published_gmacs is None
+            else (f"fitted by us to the published {known.published_gmacs:g} GMACs")
+        )
+        shares, places = ", ".join(f"{share:g}" for share in known.keep), ", ".join(map(str, known.blocks))
+        lines.append(
+            f"{known.name:18} {macs / 1e9:.2f} GMACs  selectors before blocks {places:8} keeping {shares:20} {about}"
+        )
+    return {"schedules": rows}, "\n".join(lines)
 
 
 def read_targets(args: argparse.Namespace, dense: Loaded, folders: list[str]) -> Targets:

@@ -3,6 +3,7 @@
 A schedule says, for each selector, the share of the original patches that are still alive after it.
 """
 
+from dataclasses import dataclass
 from itertools import accumulate, repeat
 from operator import mul
 
@@ -20,17 +21,49 @@ RELEASE_TARGETS = (0.617, 0.369, 0.137)
 For DeiT-S they come to 2.48 G with selectors and packages counted, which is how `schedule_macs` counts: 2.43 G
 without both, 2.45 G with selectors alone, 2.46 G with packages alone.
 """
-FITTED = {
-    "deit_tiny_1.0g": (0.847, 0.717, 0.608),
-    "deit_tiny_0.9g": (0.78, 0.608, 0.475),
-    "deit_small_3.9g": (0.884, 0.781, 0.691),
-    "deit_small_2.6g": (0.617, 0.381, 0.235),
-}
-"""Schedules for selectors before blocks 3, 6 and 9 that cost what was published; fitted by us.
+FITTED_BLOCKS = (3, 6)
+"""Ours have two selectors: a third takes more time than it saves (assets/benchmarks.md)."""
 
-Kong et al. publish the counts in the names (ImageNet-1k, 224 pixels), but not the ratios behind them. These are not
-theirs: each is r, r^2, r^3 to three decimals, for the r whose count, selectors and packages included, comes nearest.
+
+@dataclass(frozen=True)
+class KnownSchedule:
+    """A keep schedule with a name."""
+
+    name: str
+    model: str
+    """timm's name of the dense model."""
+    blocks: tuple[int, ...]
+    """A selector stands before each of these, counted from 0."""
+    keep: tuple[float, ...]
+    """For each the share of the original patches alive after it."""
+    published_gmacs: float | None = None
+    """What Kong et al. publish for the model that it is fitted to (ImageNet-1k, 224 pixels); None: not fitted."""
+
+
+def _fitted(name: str, keep: tuple[float, ...]) -> KnownSchedule:
+    size, gmacs = name.rsplit("_", 1)
+    return KnownSchedule(name, f"{size}_patch16_224", FITTED_BLOCKS, keep, float(gmacs.removesuffix("g")))
+
+
+FITTED = {
+    known.name: known
+    for known in (
+        _fitted("deit_tiny_1.0g", (0.824, 0.679)),
+        _fitted("deit_tiny_0.9g", (0.751, 0.564)),
+        _fitted("deit_small_3.9g", (0.867, 0.752)),
+        _fitted("deit_small_2.6g", (0.576, 0.332)),
+    )
+}
+"""Schedules that cost what was published; fitted by us.
+
+Kong et al. publish the counts in the names, but not the ratios behind them. These are not theirs: each is r, r^2 to
+three decimals, for the r whose count, selectors and packages included, comes nearest.
 """
+RELEASED = tuple(
+    KnownSchedule(f"deit_{size}_release", f"deit_{size}_patch16_224", RELEASE_BLOCKS, RELEASE_TARGETS)
+    for size in ("tiny", "small")
+)
+"""What the release trains for, to be shown beside ours."""
 HALVINGS = 50
 """Steps of the bisection: to the last bits of a share."""
 
