@@ -161,6 +161,12 @@ def test_selectors_outside_the_model_are_refused(blocks) -> None:
         SoftTokenViT(backbone(), blocks)
 
 
+@pytest.mark.parametrize("shape", [(3, 24, 32), (3, 64, 64)])
+def test_images_of_another_shape_are_refused_with_the_shape_that_is_possible(shape) -> None:
+    with pytest.raises(InputError, match=f"{TINY.img_size} x {TINY.img_size} pixels; these have {shape[1]} x"):
+        token_model()(torch.zeros(1, *shape))
+
+
 # Ragged batches
 
 

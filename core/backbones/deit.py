@@ -134,7 +134,16 @@ def normalisation_of(model: VisionTransformer) -> Normalisation:
 
 
 def embed(model: VisionTransformer, images: Tensor) -> Tensor:
-    """Images (B, 3, H, W) to tokens (B, T, D): patches embedded, prefix tokens and positions added."""
+    """Images (B, 3, H, W) to tokens (B, T, D): patches embedded, prefix tokens and positions added.
+
+    Raises:
+        InputError: If the images are not of the model's size.
+    """
+    height, width = model.patch_embed.img_size
+    if images.shape[-2:] != (height, width):
+        raise InputError(
+            f"This model takes images of {height} x {width} pixels; these have {images.shape[-2]} x {images.shape[-1]}."
+        )
     return model.norm_pre(model.patch_drop(model._pos_embed(model.patch_embed(images))))
 
 
