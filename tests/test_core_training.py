@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from core.__main__ import main
+from core.backbones import deit
 from core.checkpoints import load
 from core.config import ModelSpec
 from core.evaluate import dense_runner, evaluate
@@ -51,6 +53,28 @@ def test_training_learns_colours_and_writes_a_line_per_epoch(work) -> None:
     loaded = load(ModelSpec(str(work / "dense" / "model.safetensors")))
     assert [c.label for c in loaded.card.classes] == ["blue", "green", "red"]
     assert loaded.card.training["epochs"] == 4
+
+
+@torch.no_grad()
+def test_a_model_taken_over_answers_as_before_for_the_classes_that_it_knew(work) -> None:
+    before = load(ModelSpec(str(work / "dense" / "model.safetensors"))).model
+    geometry = load(ModelSpec(str(work / "dense" / "model.safetensors"))).card.geometry
+    model = deit.build(replace(geometry, classes=4)).eval()
+    deit.take_over(model, before, [2, None, 0, 1])
+    image = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(model(image)[:, [2, 3, 0]], before(image))
+
+
+def test_training_goes_on_from_a_model_with_finer_patches_and_fewer_classes(work) -> None:
+    start = work / "dense" / "model.safetensors"
+    listed = work / "two.txt"
+    listed.write_text("blue\nred\n")
+    arguments = ["--data", work / "data", "--classes", listed, "--start-from", start, "--img-size", "48"]
+    assert run("train", *arguments, "--out", work / "finer", "--epochs", 2, "--lr", "1e-5", *LOOP) == 0
+    loaded = load(ModelSpec(str(work / "finer" / "model.safetensors")))
+    assert loaded.card.geometry.grid == (6, 6)
+    assert [c.label for c in loaded.card.classes] == ["blue", "red"]
+    assert metrics(work / "finer")[0]["val_top1"] > 0.8  # at a rate that teaches nothing: what it knew came along
 
 
 def test_a_run_that_was_interrupted_ends_with_the_same_weights(work) -> None:

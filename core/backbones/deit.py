@@ -1,9 +1,11 @@
 """The DeiT family: timm's VisionTransformer with standard blocks and a class token (deit_*, most vit_*)."""
 
+from collections.abc import Sequence
 from functools import partial
 
 import timm
-from timm.layers import Attention, Mlp
+import torch
+from timm.layers import Attention, Mlp, resample_abs_pos_embed
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import Block, VisionTransformer
 from timm.models.vision_transformer_hybrid import ConvStem, HybridEmbed
@@ -131,6 +133,28 @@ def normalisation_of(model: VisionTransformer) -> Normalisation:
     """What timm says of the photos that a model of its was trained on."""
     config = model.pretrained_cfg
     return Normalisation(tuple(config["mean"]), tuple(config["std"]), config["crop_pct"], config["interpolation"])
+
+
+def take_over(model: VisionTransformer, before: VisionTransformer, classes: Sequence[int | None]) -> None:
+    """Give `model` the weights of `before`, which differs in pixels and classes only, in place.
+
+    Positions are resampled to the new grid (timm's bicubic `resample_abs_pos_embed`).
+
+    Args:
+        model: To be trained further.
+        before: Trained.
+        classes: Per class of `model`, its place among those of `before`; None: new, keeps its fresh weights.
+    """
+    state = before.state_dict()
+    grid = model.patch_embed.grid_size
+    state["pos_embed"] = resample_abs_pos_embed(
+        state["pos_embed"], list(grid), num_prefix_tokens=model.num_prefix_tokens
+    )
+    for name, fresh in model.state_dict().items():
+        if name.startswith("head"):
+            rows = [row if old is None else state[name][old] for row, old in zip(fresh, classes, strict=True)]
+            state[name] = torch.stack(rows)
+    model.load_state_dict(state)
 
 
 def embed(model: VisionTransformer, images: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import nn
 
 from core.backbones import deit
 from core.cards import ModelCard, TeacherCard, class_names
-from core.commands.session import add_loop, objective_of, open_session
+from core.commands.session import add_loop, dense_model, objective_of, open_session
 from core.commands.shared import add_common, numbers
 from core.config import Geometry, Normalisation
 from core.errors import InputError
@@ -32,7 +32,12 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         action="store_true",
         help="train any classifier of timm, such as resnet18, to teach others; it cannot be pruned",
     )
-    train.add_argument("--img-size", type=int, help="pixels (default: timm's for --model, else 64)")
+    train.add_argument(
+        "--start-from",
+        metavar="MODEL",
+        help="go on from this dense model (a name or a file), to --img-size pixels and the classes of --data",
+    )
+    train.add_argument("--img-size", type=int, help="pixels (default: those of --model or --start-from, else 64)")
     train.add_argument(
         "--stem", default="32,64,128", help="channels of the stride-2 convolutions (default %(default)s)"
     )
@@ -55,6 +60,8 @@ def run_train(args: argparse.Namespace) -> tuple[dict, str]:
         raise InputError(f"--drop-path is a rate from 0 to below 1; not {args.drop_path}.")
     if (args.pretrained or args.as_teacher) and args.model is None:
         raise InputError("--pretrained and --as-teacher need --model, a name of timm's.")
+    if args.start_from is not None and args.model is not None:
+        raise InputError("--start-from says which model it is; leave --model away.")
     model, card = (_teacher if args.as_teacher else _student)(args, folders)
     macs = card.macs if isinstance(card, TeacherCard) else count_macs(card.geometry).total
     step = DenseStep(model, objective_of(args, card))
@@ -70,7 +77,9 @@ def run_train(args: argparse.Namespace) -> tuple[dict, str]:
 
 
 def _student(args: argparse.Namespace, folders: list[str]) -> tuple[nn.Module, ModelCard]:
-    """A ViT that can be pruned: timm's of that name, or one of the size that the flags give."""
+    """A ViT that can be pruned: one that is there, timm's of that name, or one of the size that the flags give."""
+    if args.start_from is not None:
+        return _continued(args, folders)
     if args.model is not None:
         size = {"classes": len(folders), "img_size": args.img_size}
         model = deit.from_timm(args.model, pretrained=args.pretrained, **size)
@@ -79,6 +88,19 @@ def _student(args: argparse.Namespace, folders: list[str]) -> tuple[nn.Module, M
         geometry = _own_geometry(args, len(folders))
         model, norm = deit.build(geometry, drop_path=args.drop_path), Normalisation()
     return model, ModelCard(deit.FAMILY, geometry, class_names(folders), norm)
+
+
+def _continued(args: argparse.Namespace, folders: list[str]) -> tuple[nn.Module, ModelCard]:
+    """A dense model that was trained before, for other classes and another number of pixels."""
+    before = dense_model(args.start_from)
+    classes = class_names(folders)
+    geometry = replace(
+        before.card.geometry, classes=len(folders), img_size=args.img_size or before.card.geometry.img_size
+    )
+    place = {c.wnid or c.label: i for i, c in enumerate(before.card.classes)}
+    model = deit.build(geometry, drop_path=args.drop_path)
+    deit.take_over(model, before.model, [place.get(c.wnid or c.label) for c in classes])
+    return model, ModelCard(deit.FAMILY, geometry, classes, before.card.normalisation)
 
 
 def _teacher(args: argparse.Namespace, folders: list[str]) -> tuple[nn.Module, TeacherCard]:
