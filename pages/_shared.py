@@ -2,9 +2,9 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from core.results import Architecture, MacCount, Prediction, Recorded, TokenTrac
 from core.single_path.derive import budget_range, derive
 from core.timings import Latency
 from pages import _url
+from viz import player
 from viz.cost import latency_text
 from viz.theme import light_ink
 
@@ -128,11 +129,31 @@ def view(spec: ModelSpec, image_id: str) -> Image.Image:
     return model_view(photo(image_id), loaded(spec).card)
 
 
-@st.cache_data(max_entries=64, scope="session", show_spinner="Running the model …")
+@st.cache_data(max_entries=8, scope="session", show_spinner=False)
+def photo_url(name: str, image_id: str) -> str:
+    """The square of the photo that a model looks at, for the player."""
+    return player.photo_url(view(ModelSpec(name), image_id))
+
+
+@st.cache_data(max_entries=128, scope="session", show_spinner=False)
 def token_trace(spec: ModelSpec, image_id: str) -> TokenTrace:
     """Which patches of the photo the model keeps."""
+    model = loaded(replace(spec, keep=None, threshold=None))  # one in memory, however it is to decide
+    decide = checkpoints.decision(spec, len(model.card.selectors.blocks), model.card.geometry.patches)
     with _lock():
-        return trace.trace_tokens(loaded(spec), photo(image_id))
+        return trace.trace_tokens(model, photo(image_id), decide)
+
+
+def prepared(name: str, image_id: str) -> None:
+    """The traces of all keep ratios are in the cache."""
+    st.session_state.setdefault("prepared", set()).add((name, image_id))
+
+
+def prepared_steps(name: str, image_id: str, ratios: Sequence[float]) -> dict[float, TokenTrace] | None:
+    """The traces of these keep ratios; None until somebody ran the model at all of them."""
+    if (name, image_id) not in st.session_state.get("prepared", ()):
+        return None
+    return {ratio: token_trace(keep_spec(name, ratio), image_id) for ratio in ratios}
 
 
 @st.cache_data(max_entries=64, scope="session", show_spinner="Running the model …")

@@ -9,8 +9,8 @@ from viz.predictions import agreement, agreement_sentence, top5_pair
 from viz.theme import macs_number
 from viz.tokens import tokens_per_block
 
-_shared.guard("pages/tokens.py", "pic", "model", "method", "keep", "stage")
-MODES = ("The model", "Keep ratio")
+_shared.guard("pages/tokens.py", "pic", "model", "method", "keep", "threshold", "stage", "token")
+MODES = ("The model", "Keep ratio", "Threshold")
 
 
 st.title("Which patches does the model keep?")
@@ -28,25 +28,31 @@ with left:
         key="method",
         bind="query-params",
         required=True,
-        help="The model's own decision differs from photo to photo; a keep ratio forces the same number of patches.",
+        help="The model's own decision differs from photo to photo; a keep ratio forces the same number of patches; "
+        "a threshold keeps whatever scores above it.",
     )
-with right:
-    if mode == "Keep ratio":
-        ratio = _pickers.pick_keep()
+ratio = steps = None
+spec = ModelSpec(name)
+if mode == "Keep ratio":
+    ratio = _player.keep_ratio()
+    spec = _shared.keep_spec(name, ratio)
+    steps = _shared.prepared_steps(name, image_id, _player.KEEP_STEPS)
+elif mode == "Threshold":
+    with right:
+        spec = ModelSpec(name, threshold=_player.pick_threshold())
 
 with _shared.clear_errors():
-    spec = _shared.keep_spec(name, ratio) if mode == "Keep ratio" else ModelSpec(name)
     trace = _shared.token_trace(spec, image_id)
     dense = _shared.dense_of(name)
     said = _shared.prediction(ModelSpec(dense), image_id) if dense else None
-    photo = _shared.view(spec, image_id)
 
 st.subheader(saving_sentence(trace.macs.total, trace.dense_macs))
-left, right = st.columns([4, 5], gap="medium")
+left, right = st.columns(2, gap="medium")
 with left:
-    _player.show(photo, trace)
+    _player.show(_shared.photo_url(name, image_id), trace, ratio, steps)
+    waiting = st.empty()
 with right:
-    _shared.weights_badge(spec)
+    _shared.weights_badge(ModelSpec(name))
     saved = trace.macs.total / trace.dense_macs - 1
     with st.grid(3, min_column_width=150):
         st.metric(
@@ -72,3 +78,5 @@ _shared.chart(tokens_per_block(trace), "per_block", f"{trace.tokens[-1]} tokens 
 st.markdown(
     "MACs are multiply-adds; papers write FLOPs for the same count. Selectors and package tokens are counted in."
 )
+if mode == "Keep ratio" and steps is None:
+    _player.prepare(waiting, name, image_id)
