@@ -8,49 +8,11 @@ from typing import Any
 import streamlit as st
 
 from core.results import TokenTrace
-from pages import _shared, _url
+from pages import _deciding, _url
 from viz import player
 
 KEY = "player"
-KEEP_RANGE = {"min": 0.1, "max": 1.0, "step": 0.05}
-KEEP_STEPS = tuple(round(0.05 * k, 2) for k in range(2, 21))
 _mount = st.components.v2.component("token_player", html=player.HTML, css=player.CSS, js=player.JS)
-
-
-def keep_ratio() -> float:
-    """The keep ratio that the player's slider is set to, in the URL as `keep`; one of `KEEP_STEPS`."""
-    return _url.held("keep", 0.7, _nearest_step)
-
-
-def _nearest_step(text: str) -> float | None:
-    ratio = _url.number(0.1, 1.0)(text)
-    return None if ratio is None else min(KEEP_STEPS, key=lambda step: abs(step - ratio))
-
-
-def pick_threshold() -> float:
-    """The keep probability above which a patch stays, in the URL as `threshold`, in [0, 0.95]."""
-    usual = _url.bring("threshold", 0.5, _url.number(0.0, 0.95))
-    value = st.slider(
-        "Keep a patch if its keep probability is above",
-        0.0,
-        0.95,
-        usual,
-        step=0.01,
-        key="threshold",
-        bind="query-params",
-        help="The same for all selectors. At 0 every patch stays.",
-    )
-    return min(0.95, max(0.0, float(value)))
-
-
-def prepare(place: Any, name: str, image_id: str) -> None:
-    """Run the model at each of `KEEP_STEPS`, after all else is on the page; then the slider's picture moves live."""
-    for done, ratio in enumerate(KEEP_STEPS):
-        text = f"Preparing the slider: keep ratio {done + 1} of {len(KEEP_STEPS)}."
-        place.progress(done / len(KEEP_STEPS), text)
-        _shared.token_trace(_shared.keep_spec(name, ratio), image_id)
-    _shared.prepared(name, image_id)
-    st.rerun()
 
 
 def stage_of(trace: TokenTrace) -> int:
@@ -78,7 +40,7 @@ def show(
         photo_url: What the model sees, as `viz.player.photo_url` gives it.
         trace: Of that photo.
         keep: The keep ratio; None where something else decides, and then there is no slider for it.
-        steps: The traces of all `KEEP_STEPS`, once they are there.
+        steps: The traces of all of `_deciding.KEEP_STEPS`, once they are there.
     """
     if st.session_state.pop("keep_moved", False):
         st.rerun()
@@ -90,7 +52,7 @@ def show(
         photo=photo_url,
         stage=stage_of(trace),
         token=token_of(trace),
-        keep=None if keep is None else {"value": keep, **KEEP_RANGE},
+        keep=None if keep is None else {"value": keep, **_deciding.KEEP_RANGE},
         autoplay=autoplay,
         tell=True,
     )
@@ -121,6 +83,6 @@ def _moved() -> None:
     for key in ("stage", "token"):
         _url.hold(key, at[key] if isinstance(at.get(key), int) else None)
     keep = at.get("keep")
-    if keep is not None and _nearest_step(str(keep)) != keep_ratio():
-        _url.hold("keep", _nearest_step(str(keep)))
+    if keep is not None and _deciding.nearest_step(str(keep)) != _deciding.keep_ratio():
+        _url.hold("keep", _deciding.nearest_step(str(keep)))
         st.session_state["keep_moved"] = True

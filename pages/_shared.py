@@ -12,11 +12,12 @@ import streamlit as st
 from PIL import Image
 from streamlit.errors import StreamlitAPIException
 
-from core import checkpoints, latency, registry, trace
+from core import checkpoints, latency, registry, removal, rivals, trace
 from core.config import ModelSpec
 from core.errors import InputError
 from core.images import model_view, open_photo, to_tensor
 from core.macs import ffn_macs, mixer_macs
+from core.macs import macs_per_block as count_per_block
 from core.recorded import recorded_evaluations
 from core.results import Architecture, MacCount, Prediction, Recorded, TokenTrace
 from core.single_path.derive import budget_range, derive
@@ -138,10 +139,30 @@ def photo_url(name: str, image_id: str) -> str:
 @st.cache_data(max_entries=128, scope="session", show_spinner=False)
 def token_trace(spec: ModelSpec, image_id: str) -> TokenTrace:
     """Which patches of the photo the model keeps."""
-    model = loaded(replace(spec, keep=None, threshold=None))  # one in memory, however it is to decide
-    decide = checkpoints.decision(spec, len(model.card.selectors.blocks), model.card.geometry.patches)
+    model, decide = deciding(spec)
     with _lock():
         return trace.trace_tokens(model, photo(image_id), decide)
+
+
+def deciding(spec: ModelSpec) -> tuple[checkpoints.Loaded, Any]:
+    """The model with selectors behind a spec, one in memory however it is to decide, and how it decides."""
+    model = loaded(replace(spec, keep=None, threshold=None))
+    return model, checkpoints.decision(spec, len(model.card.selectors.blocks), model.card.geometry.patches)
+
+
+@st.cache_data(max_entries=16, scope="session", show_spinner="Running the model …")
+def rival_trace(spec: ModelSpec, image_id: str, rival: rivals.Rival) -> TokenTrace:
+    """The photo with as many patches kept as `spec` keeps, chosen another way."""
+    with _lock():
+        return rivals.rival_trace(deciding(spec)[0], photo(image_id), token_trace(spec, image_id), rival)
+
+
+@st.cache_data(max_entries=16, scope="session", show_spinner="Measuring; others wait meanwhile …")
+def removal_of(spec: ModelSpec, image_id: str, turn: int) -> removal.Removal:
+    """Masked against removed tokens on the photo; another `turn` measures again."""
+    model, decide = deciding(spec)
+    with _lock():
+        return removal.compare_removal(model, to_tensor(photo(image_id), model.card), decide)
 
 
 def prepared(name: str, image_id: str) -> None:
@@ -198,6 +219,11 @@ def block_macs(name: str, found: Architecture) -> list[int]:
         mixer_macs(mixer, geometry, tokens) + ffn_macs(tokens, geometry.width, hidden)
         for mixer, hidden in zip(found.mixers, found.ffn_hidden, strict=True)
     ]
+
+
+def macs_per_block(spec: ModelSpec, image_id: str) -> tuple[MacCount, ...]:
+    """Multiply-adds of each block of this photo through a model with token selectors."""
+    return count_per_block(deciding(spec)[0].card.geometry, token_trace(spec, image_id))
 
 
 def macs_of(spec: ModelSpec, image_id: str) -> MacCount:
