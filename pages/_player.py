@@ -12,6 +12,10 @@ from pages import _deciding, _url
 from viz import player
 
 KEY = "player"
+LEGEND = (
+    "Clear patches are kept; hatched ones were folded into the package of that colour, the dark ones earlier. "
+    "Arrow keys step, space plays."
+)
 _mount = st.components.v2.component("token_player", html=player.HTML, css=player.CSS, js=player.JS)
 
 
@@ -44,8 +48,6 @@ def show(
     """
     if st.session_state.pop("keep_moved", False):
         st.rerun()
-    autoplay = not st.session_state.get("played") and "stage" not in st.query_params
-    st.session_state["played"] = True
     _put(
         KEY,
         player.player_data(trace, steps),
@@ -53,18 +55,16 @@ def show(
         stage=stage_of(trace),
         token=token_of(trace),
         keep=None if keep is None else {"value": keep, **_deciding.KEEP_RANGE},
-        autoplay=autoplay,
+        autoplay="stage" not in st.query_params,
         tell=True,
     )
 
 
 def show_sample(photo_url: str, trace: TokenTrace) -> None:
     """The player for looking at: pruned to the end, and nothing of it goes into the URL."""
-    autoplay = not st.session_state.get("played")
-    st.session_state["played"] = True
     stage = len(trace.blocks)
     data = player.player_data(trace)
-    _put("sample_player", data, photo=photo_url, stage=stage, token=None, keep=None, autoplay=autoplay, tell=False)
+    _put("sample_player", data, photo=photo_url, stage=stage, token=None, keep=None, autoplay=True, tell=False)
 
 
 def _put(key: str, data: dict, **more: Any) -> None:

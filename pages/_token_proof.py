@@ -73,3 +73,9 @@ def masked_or_removed(spec: ModelSpec, image_id: str, trace: TokenTrace) -> None
         f"every selector.  \n**Dense:** {latency_text(found.dense)}.  \n**Masked:** {latency_text(found.masked)}.  \n"
         f"**Removed:** {latency_text(found.removed)}."
     )
+    if found.removed.median_ms >= found.dense.median_ms:
+        st.warning(
+            "Slower than dense here, although it computes less: on a model this small the selectors and the moving of "
+            "tokens cost more than the blocks save. More patches, a larger model or a larger batch change that.",
+            icon=":material/timer:",
+        )

@@ -12,7 +12,7 @@ from viz.token_tables import package_table, patch_table
 from viz.tokens import package_photo, package_sentence
 
 THOUSANDTHS = st.column_config.NumberColumn(format="%.3f")
-WEIGHT = st.column_config.ProgressColumn(format="%.1f %%", min_value=0, max_value=100)
+WEIGHT = "Weight in it, %"
 
 
 @st.fragment
@@ -61,10 +61,17 @@ def _packages(spec: ModelSpec, image_id: str, trace: TokenTrace) -> None:
                 st.markdown(said)
     table = package_table(trace)
     if table["Package"]:
-        st.dataframe(table, hide_index=True, column_config={"Weight in it, %": WEIGHT})
+        st.dataframe(table, hide_index=True, column_config={WEIGHT: _weight(trace)})
 
 
 def _patches(spec: ModelSpec, image_id: str, trace: TokenTrace) -> None:
     scores = {f"Score at selector {s + 1}": THOUSANDTHS for s in range(len(trace.blocks))}
     st.markdown("Rows and columns count from 1 at the top left; an empty score means that the patch had left before.")
-    st.dataframe(patch_table(trace), hide_index=True, column_config={**scores, "Weight in it, %": WEIGHT})
+    columns = {**scores, WEIGHT: _weight(trace)}
+    st.dataframe(patch_table(trace), hide_index=True, column_config=columns, placeholder="", height=440)
+
+
+def _weight(trace: TokenTrace) -> object:
+    """A column of weights in percent, as bars up to the heaviest."""
+    most = max(1.0, 100 * float(trace.package_weight.max()))
+    return st.column_config.ProgressColumn(format="%.1f %%", min_value=0, max_value=most)

@@ -67,6 +67,7 @@ def held(key: str, default: Any, fits: Callable[[str], Any]) -> Any:
     if value is None:
         hold(key, None)
         return default
+    st.session_state.setdefault(_HELD, {})[key] = value
     return value
 
 

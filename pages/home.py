@@ -3,10 +3,10 @@
 import streamlit as st
 
 from core.config import ModelSpec
-from pages import _pickers, _shared
+from pages import _pickers, _player, _shared
 from viz.predictions import agreement
 from viz.theme import percent
-from viz.tokens import pruned_photo, stage_sentence
+from viz.tokens import stage_sentence
 
 _shared.guard("pages/home.py")
 DIFFERENCES = "Where paper, release and Prunescope differ"
@@ -27,14 +27,10 @@ else:
         trace = _shared.token_trace(spec, image_id)
         dense = _shared.dense_of(pruned)
         said = _shared.prediction(ModelSpec(dense), image_id) if dense else None
-        photo = _shared.view(spec, image_id)
     last = len(trace.blocks)
-    left, right = st.columns([3, 2], gap="medium", vertical_alignment="center")
-    with left, st.grid(2, min_column_width=250):
-        st.image(pruned_photo(photo, trace, 0), width="stretch", output_format="JPEG", alt="The sample photo")
-        st.image(
-            pruned_photo(photo, trace, last), width="stretch", output_format="JPEG", alt=stage_sentence(trace, last)
-        )
+    left, right = st.columns(2, gap="medium", vertical_alignment="center")
+    with left:
+        _player.show_sample(_shared.photo_url(pruned, image_id), trace)
     with right:
         _shared.weights_badge(spec)
         with st.grid(3, min_column_width=90):
@@ -52,6 +48,9 @@ else:
             f"Computed just now: {stage_sentence(trace, last)} The pruned model says "
             f"**{trace.prediction.top(1)[0].label}**"
             + (f", the dense one **{said.top(1)[0].label}**." if said else ".")
+        )
+        st.markdown(
+            f"{_player.LEGEND} Hover over a package to see what is in it; click a patch to learn what became of it."
         )
         st.page_link(
             "pages/tokens.py",

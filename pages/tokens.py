@@ -32,7 +32,8 @@ st.subheader(saving_sentence(trace.macs.total, trace.dense_macs))
 left, right = st.columns(2, gap="medium")
 with left:
     _player.show(_shared.photo_url(name, image_id), trace, ratio, steps)
-    waiting = st.empty()
+    below = st.empty()  # the legend, or how far the preparation is
+    below.markdown(_player.LEGEND)
 with right:
     _shared.weights_badge(ModelSpec(name))
     saved = trace.macs.total / trace.dense_macs - 1
@@ -70,4 +71,4 @@ st.markdown(
 )
 _token_tabs.show(spec, image_id, trace)
 if ratio is not None and steps is None:
-    _deciding.prepare(waiting, name, image_id)
+    _deciding.prepare(below, name, image_id)

@@ -4,6 +4,18 @@ const PER_STAGE_MS = 1100;
 const FADE_MS = 800;
 const instances = new WeakMap();
 const calm = () => window.matchMedia("(prefers-reduced-motion: reduce)").matches;
+
+// Whether no player has played by itself in this tab yet; from now on one has.
+function firstView() {
+  try {
+    if (sessionStorage.getItem("prunescope-played")) return false;
+    sessionStorage.setItem("prunescope-played", "yes");
+    return true;
+  } catch {
+    return false; // a browser that remembers nothing gets no motion that it did not ask for
+  }
+}
+
 const percent = (share) => `${Math.round(share * 100)} %`;
 
 export default function (component) {
@@ -97,6 +109,7 @@ function createPlayer(root) {
     if (share < 1) frame = requestAnimationFrame(compose);
     else fadeStart = null;
     root.dataset.stage = at.stage;
+    root.dataset.steps = Object.keys(data.steps ?? {}).length;
     root.dataset.rendered = data.rev;
   }
 
@@ -310,7 +323,8 @@ function createPlayer(root) {
     line.replaceChildren();
     for (const chip of chips) chip.remove();
     chips.length = ticks.length = 0;
-    ["Input", ...data.blocks.map((block) => `Block ${block + 1}`)].forEach((text, stage) => {
+    const word = data.blocks.length > 4 ? "" : "Block "; // many stages leave room for numbers only
+    ["Input", ...data.blocks.map((block) => `${word}${block + 1}`)].forEach((text, stage) => {
       const tick = document.createElement("button");
       tick.type = "button";
       tick.textContent = text;
@@ -318,6 +332,7 @@ function createPlayer(root) {
       tick.onclick = () => jump(stage);
       tick.onpointerenter = tick.onfocus = () => light(stage);
       tick.onpointerleave = tick.onblur = () => light(0);
+      tick.style.setProperty("--place", stage / Math.max(1, data.blocks.length));
       if (stage) tick.style.setProperty("--chip", data.looks[stage - 1].colour);
       line.append(tick);
       ticks.push(tick);
@@ -384,7 +399,7 @@ function createPlayer(root) {
         if (data.photo !== next.src) return;
         photo = next;
         draw(false);
-        if (toPlay && !calm()) timer = setTimeout(() => play(0), PER_STAGE_MS);
+        if (toPlay && !calm() && firstView()) timer = setTimeout(() => play(0), PER_STAGE_MS);
         toPlay = false;
       };
       next.src = data.photo;
