@@ -166,8 +166,8 @@ def removal_of(spec: ModelSpec, image_id: str, turn: int) -> removal.Removal:
 
 
 def prepared(name: str, image_id: str) -> None:
-    """The traces of all keep ratios are in the cache."""
-    st.session_state.setdefault("prepared", set()).add((name, image_id))
+    """The traces of all keep ratios are in the cache, which has room for a few such sets."""
+    st.session_state["prepared"] = [*st.session_state.get("prepared", ()), (name, image_id)][-5:]
 
 
 def prepared_steps(name: str, image_id: str, ratios: Sequence[float]) -> dict[float, TokenTrace] | None:

@@ -22,8 +22,9 @@ pruned = next((entry.name for entry in _shared.models() if entry.method == "toke
 if pruned is None:
     st.info("The bundled weights are not in assets/ yet, so there is nothing to show here.", icon=":material/info:")
 else:
-    spec, image_id = ModelSpec(pruned), f"sample:{_shared.samples()[0].id}"
+    image_id = f"sample:{_shared.samples()[0].id}"
     with _shared.clear_errors():
+        spec = _shared.keep_spec(pruned, 0.7)
         trace = _shared.token_trace(spec, image_id)
         dense = _shared.dense_of(pruned)
         said = _shared.prediction(ModelSpec(dense), image_id) if dense else None
@@ -32,7 +33,7 @@ else:
     with left:
         _player.show_sample(_shared.photo_url(pruned, image_id), trace)
     with right:
-        _shared.weights_badge(spec)
+        _shared.weights_badge(ModelSpec(pruned))
         with st.grid(3, min_column_width=90):
             st.metric(
                 "Tokens",
@@ -45,7 +46,8 @@ else:
             if said is not None:
                 st.metric("Answer", "same" if agreement(said, trace.prediction).same_top1 else "different")
         st.markdown(
-            f"Computed just now: {stage_sentence(trace, last)} The pruned model says "
+            "Computed just now: each selector keeps 70 % of what reaches it. "
+            f"{stage_sentence(trace, last)} The pruned model says "
             f"**{trace.prediction.top(1)[0].label}**"
             + (f", the dense one **{said.top(1)[0].label}**." if said else ".")
         )

@@ -25,7 +25,7 @@ export default function (component) {
     player = createPlayer(parentElement.querySelector(".player"));
     instances.set(parentElement, player);
   }
-  player.tell = data.tell ? (at) => component.setStateValue("at", at) : () => {};
+  player.tell = (at) => component.setStateValue("at", at);
   player.receive(data);
   return () => {
     player.end();
@@ -54,7 +54,8 @@ function createPlayer(root) {
   let toPlay = null; // whether to play by itself once the photo is there; false once that is past
   let dragging = false; // the keep ratio
   let told = []; // what Python has not answered yet
-  let heard = null;
+  let heard = null; // its last answer
+  let turn = 0;
   const chips = [];
   const ticks = [];
 
@@ -201,10 +202,10 @@ function createPlayer(root) {
   }
 
   function say() {
-    const now = { ...at };
-    if (JSON.stringify(now) === JSON.stringify(told.at(-1) ?? heard)) return;
-    told.push(now);
-    root.player.tell(now);
+    if (!data.tell || JSON.stringify(at) === JSON.stringify(told.at(-1) ?? heard)) return;
+    told.push({ ...at });
+    turn += 1; // so that what is told twice, with a link in between, still is news
+    root.player.tell({ ...at, turn });
   }
 
   function play(from) {
@@ -386,8 +387,7 @@ function createPlayer(root) {
     if (!before || shape(before) !== shape(data)) build();
     adopt();
     toPlay ??= data.autoplay;
-    if (!told.length && !dragging) step = data.now;
-    step ??= data.now;
+    if (!step || (!dragging && (!data.keep || data.keep.value === at.keep))) step = data.now;
     at.stage = Math.min(at.stage, data.looks.length);
     if (at.token !== null && at.token >= step.left.length) at.token = null;
     write();

@@ -3,6 +3,7 @@
 import base64
 import io
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,7 @@ def summary_sentence(trace: TokenTrace) -> str:
     )
 
 
+@cache
 def _look(stage: int) -> dict:
     look = selector_look(stage)
     return {"colour": look.colour, "hatch": look.hatch, "swatch": data_url(package_swatch(stage, 48), "PNG")}
