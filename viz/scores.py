@@ -13,7 +13,7 @@ _MOST_COLUMNS = 4
 
 def keep_maps(trace: TokenTrace) -> go.Figure:
     """Keep probability of each patch at each selector, all on one scale from 0 to 1; empty where it had left."""
-    names = [f"Selector {s + 1}, before block {block + 1}" for s, block in enumerate(trace.blocks)]
+    names = [f"Selector {s + 1}" for s in range(len(trace.blocks))]
     return _maps(trace, trace.keep_prob, names, "Keep probability")
 
 
