@@ -6,19 +6,19 @@ from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from core.timings import Latency
 
 
 @torch.inference_mode()
 def measure_latency(
-    models: Sequence[nn.Module], images: Tensor, *, repeats: int = 20, warmup: int = 3
+    models: Sequence[Callable[[Tensor], object]], images: Tensor, *, repeats: int = 20, warmup: int = 3
 ) -> tuple[Latency, ...]:
     """Time each model on the same images, taking turns, so that a slow moment of the machine hits all alike.
 
     Args:
-        models: In evaluation mode, on the device of `images`.
+        models: Modules in evaluation mode, or other work on `images`, on their device.
         images: (B, 3, H, W), normalised.
         repeats: Timed passes of each model; at least 4, so that quartiles mean something.
         warmup: Passes of each model that are not timed.

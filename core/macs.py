@@ -8,7 +8,7 @@ package tokens and head. Left out: norms, softmax, biases, activations. The coun
 from collections.abc import Sequence
 
 from core.config import Geometry
-from core.results import MacCount, Mixer
+from core.results import MacCount, Mixer, TokenTrace
 
 
 def embedding_macs(geometry: Geometry) -> int:
@@ -105,3 +105,29 @@ def count_macs(
         ),
         head=head_macs(geometry),
     )
+
+
+def macs_per_block(geometry: Geometry, trace: TokenTrace) -> tuple[MacCount, ...]:
+    """MACs of each block of one token-pruned image, L of them; a selector counts to the block that it stands before.
+
+    With the embedding and the head, which belong to no block, they sum up to `trace.macs`.
+    """
+    alive = (geometry.patches, *trace.kept_counts)  # before each selector, and at the end
+    counts = []
+    for block, tokens in enumerate(trace.tokens):
+        selecting = 0
+        if block in trace.blocks:
+            seen = trace.tokens[block - 1] - geometry.prefix_tokens  # patches and packages of the block before
+            selecting = selector_macs(seen, geometry.width, geometry.heads)
+            selecting += package_macs(alive[trace.blocks.index(block)], geometry.width)
+        counts.append(
+            MacCount(
+                embedding=0,
+                attention=attention_macs(tokens, geometry.width),
+                convolution=0,
+                ffn=ffn_macs(tokens, geometry.width, geometry.ffn_hidden),
+                selectors=selecting,
+                head=0,
+            )
+        )
+    return tuple(counts)

@@ -1,70 +1,88 @@
-"""The token player: the photo stage by stage, by hand or by itself."""
+"""The token player on a page: its component, and what it tells of stage, patch and keep ratio."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
 
 import streamlit as st
-from PIL import Image
 
 from core.results import TokenTrace
-from pages import _url
-from viz.tokens import class_badge, package_swatch, pruned_photo, stage_sentence
+from pages import _deciding, _url
+from viz import player
 
-SECONDS_PER_STAGE = 1.1
-LEGEND = "Clear patches are kept; hatched ones were folded into the package of that colour, the dark ones earlier."
+KEY = "player"
+LEGEND = (
+    "Clear patches are kept; hatched ones were folded into the package of that colour, the dark ones earlier. "
+    "Arrow keys step, space plays."
+)
+_mount = st.components.v2.component("token_player", html=player.HTML, css=player.CSS, js=player.JS)
 
 
-def show(photo: Image.Image, trace: TokenTrace) -> None:
-    """The player, running by itself only while it plays; only its own part of the page is drawn again."""
-    usual = _url.bring("stage", len(trace.blocks), _url.number(0, len(trace.blocks)))
-    st.fragment(_player, run_every=SECONDS_PER_STAGE if st.session_state.get("playing") in ("start", "on") else None)(
-        photo, trace, usual
+def stage_of(trace: TokenTrace) -> int:
+    """The stage that the player shows at rest, in the URL as `stage`: 0 is the input; usually the last."""
+    return _url.held("stage", len(trace.blocks), _url.number(0, len(trace.blocks)))
+
+
+def token_of(trace: TokenTrace) -> int | None:
+    """The chosen patch, in the URL as `token`: row-major from 0."""
+    patches = trace.grid[0] * trace.grid[1]
+
+    def fits(text: str) -> int | None:
+        return int(text) if text.isdecimal() and len(text) < 6 and int(text) < patches else None
+
+    return _url.held("token", None, fits)
+
+
+@st.fragment
+def show(
+    photo_url: str, trace: TokenTrace, keep: float | None = None, steps: Mapping[float, TokenTrace] | None = None
+) -> None:
+    """The player; stage and patch run only this part of the page again, the keep ratio all of it.
+
+    Args:
+        photo_url: What the model sees, as `viz.player.photo_url` gives it.
+        trace: Of that photo.
+        keep: The keep ratio; None where something else decides, and then there is no slider for it.
+        steps: The traces of all of `_deciding.KEEP_STEPS`, once they are there.
+    """
+    if st.session_state.pop("keep_moved", False):
+        st.rerun()
+    _put(
+        KEY,
+        player.player_data(trace, steps),
+        photo=photo_url,
+        stage=stage_of(trace),
+        token=token_of(trace),
+        keep=None if keep is None else {"value": keep, **_deciding.KEEP_RANGE},
+        autoplay="stage" not in st.query_params,
+        tell=True,
     )
 
 
-def _play() -> None:
-    """Start from the input; the player moves on by itself."""
-    st.session_state.update(stage=0, playing="start")
-    st.rerun()
+def show_sample(photo_url: str, trace: TokenTrace) -> None:
+    """The player for looking at: pruned to the end, and nothing of it goes into the URL."""
+    stage = len(trace.blocks)
+    data = player.player_data(trace)
+    _put("sample_player", data, photo=photo_url, stage=stage, token=None, keep=None, autoplay=True, tell=False)
 
 
-def _halt() -> None:
-    """Stop moving on by itself."""
-    if st.session_state.get("playing"):
-        st.session_state["playing"] = None
-        st.rerun()
+def _put(key: str, data: dict, **more: Any) -> None:
+    """Mount the component; `rev` names what it shows, and the component repeats it once it is drawn."""
+    data |= more
+    said = json.dumps({name: value for name, value in data.items() if name != "autoplay"}, sort_keys=True)
+    data["rev"] = hashlib.sha256(said.encode()).hexdigest()[:12]
+    _mount(key=key, data=data, on_at_change=_moved)
 
 
-def _player(photo: Image.Image, trace: TokenTrace, usual: int | None) -> None:
-    """The photo at one stage, the stage control, and the packages so far; moves on by itself while playing."""
-    last = len(trace.blocks)
-    match st.session_state.get("playing"):
-        case "start":
-            st.session_state["playing"] = "on"
-            usual = None  # the stage was set, and a widget takes its value from one place only
-        case "on":
-            usual = None
-            st.session_state["stage"] = min(last, st.session_state.get("stage", 0) + 1)
-            if st.session_state["stage"] == last:
-                st.session_state["playing"] = "end"
-                st.rerun()  # the whole page, or this would go on being drawn again and again
-        case "end":
-            usual = st.session_state["playing"] = None
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        playing = st.session_state.get("playing")
-        st.button(
-            "Stop" if playing else "Play",
-            icon=":material/stop:" if playing else ":material/play_arrow:",
-            on_click=_halt if playing else _play,
-            key="play",
-        )
-        name = "Stage: 0 is the input, then one per selector"
-        stage = st.slider(name, 0, last, usual, key="stage", bind="query-params", on_change=_halt)
-    stage = min(last, max(0, int(stage)))
-    st.image(pruned_photo(photo, trace, stage), width="stretch", output_format="JPEG", alt=stage_sentence(trace, stage))
-    st.markdown(f"**{stage_sentence(trace, stage)}**" + (f"  \n{LEGEND}" if stage else ""))
-    with st.container(horizontal=True):
-        chips = [(class_badge(), "Class token, always kept")]
-        folded = (trace.package_weight > 0).sum(axis=1)
-        chips += [(package_swatch(k), f"Package {k + 1} · {folded[k]} patches") for k in range(stage) if folded[k]]
-        for swatch, text in chips:
-            with st.container(border=True, horizontal=True, width="content", vertical_alignment="center", gap="small"):
-                st.image(swatch, width=28, alt="")
-                st.markdown(text, width="content")
+def _moved() -> None:
+    """The person moved the player: remember it. What comes from a browser is checked where it is read."""
+    at = st.session_state[KEY].get("at")
+    if not isinstance(at, dict):
+        return
+    for key in ("stage", "token"):
+        _url.hold(key, at[key] if isinstance(at.get(key), int) else None)
+    keep = at.get("keep")
+    if keep is not None and _deciding.nearest_step(str(keep)) != _deciding.keep_ratio():
+        _url.hold("keep", _deciding.nearest_step(str(keep)))
+        st.session_state["keep_moved"] = True

@@ -2,9 +2,9 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,18 @@ import streamlit as st
 from PIL import Image
 from streamlit.errors import StreamlitAPIException
 
-from core import checkpoints, latency, registry, trace
+from core import checkpoints, latency, registry, removal, rivals, trace
 from core.config import ModelSpec
 from core.errors import InputError
 from core.images import model_view, open_photo, to_tensor
 from core.macs import ffn_macs, mixer_macs
+from core.macs import macs_per_block as count_per_block
 from core.recorded import recorded_evaluations
 from core.results import Architecture, MacCount, Prediction, Recorded, TokenTrace
 from core.single_path.derive import budget_range, derive
 from core.timings import Latency
+from pages import _url
+from viz import player
 from viz.cost import latency_text
 from viz.theme import light_ink
 
@@ -41,7 +44,7 @@ def guard(path: str, *keys: str) -> None:
         st.switch_page("app.py")
     before = st.session_state.get("on_page")
     st.session_state["on_page"] = path
-    held = {key: str(st.session_state[key]) for key in keys if key in st.session_state}
+    held = _url.settings(keys)
     if before not in (None, path) and held.keys() - query.keys():
         try:
             st.switch_page(path, query_params=held | query)
@@ -127,11 +130,51 @@ def view(spec: ModelSpec, image_id: str) -> Image.Image:
     return model_view(photo(image_id), loaded(spec).card)
 
 
-@st.cache_data(max_entries=64, scope="session", show_spinner="Running the model …")
+@st.cache_data(max_entries=8, scope="session", show_spinner=False)
+def photo_url(name: str, image_id: str) -> str:
+    """The square of the photo that a model looks at, for the player."""
+    return player.photo_url(view(ModelSpec(name), image_id))
+
+
+@st.cache_data(max_entries=128, scope="session", show_spinner=False)
 def token_trace(spec: ModelSpec, image_id: str) -> TokenTrace:
     """Which patches of the photo the model keeps."""
+    model, decide = deciding(spec)
     with _lock():
-        return trace.trace_tokens(loaded(spec), photo(image_id))
+        return trace.trace_tokens(model, photo(image_id), decide)
+
+
+def deciding(spec: ModelSpec) -> tuple[checkpoints.Loaded, Any]:
+    """The model with selectors behind a spec, one in memory however it is to decide, and how it decides."""
+    model = loaded(replace(spec, keep=None, threshold=None))
+    return model, checkpoints.decision(spec, len(model.card.selectors.blocks), model.card.geometry.patches)
+
+
+@st.cache_data(max_entries=16, scope="session", show_spinner="Running the model …")
+def rival_trace(spec: ModelSpec, image_id: str, rival: rivals.Rival) -> TokenTrace:
+    """The photo with as many patches kept as `spec` keeps, chosen another way."""
+    with _lock():
+        return rivals.rival_trace(deciding(spec)[0], photo(image_id), token_trace(spec, image_id), rival)
+
+
+@st.cache_data(max_entries=16, scope="session", show_spinner="Measuring; others wait meanwhile …")
+def removal_of(spec: ModelSpec, image_id: str, turn: int) -> removal.Removal:
+    """Masked against removed tokens on the photo; another `turn` measures again."""
+    model, decide = deciding(spec)
+    with _lock():
+        return removal.compare_removal(model, to_tensor(photo(image_id), model.card), decide)
+
+
+def prepared(name: str, image_id: str) -> None:
+    """The traces of all keep ratios are in the cache, which has room for a few such sets."""
+    st.session_state["prepared"] = [*st.session_state.get("prepared", ()), (name, image_id)][-5:]
+
+
+def prepared_steps(name: str, image_id: str, ratios: Sequence[float]) -> dict[float, TokenTrace] | None:
+    """The traces of these keep ratios; None until somebody ran the model at all of them."""
+    if (name, image_id) not in st.session_state.get("prepared", ()):
+        return None
+    return {ratio: token_trace(keep_spec(name, ratio), image_id) for ratio in ratios}
 
 
 @st.cache_data(max_entries=64, scope="session", show_spinner="Running the model …")
@@ -176,6 +219,11 @@ def block_macs(name: str, found: Architecture) -> list[int]:
         mixer_macs(mixer, geometry, tokens) + ffn_macs(tokens, geometry.width, hidden)
         for mixer, hidden in zip(found.mixers, found.ffn_hidden, strict=True)
     ]
+
+
+def macs_per_block(spec: ModelSpec, image_id: str) -> tuple[MacCount, ...]:
+    """Multiply-adds of each block of this photo through a model with token selectors."""
+    return count_per_block(deciding(spec)[0].card.geometry, token_trace(spec, image_id))
 
 
 def macs_of(spec: ModelSpec, image_id: str) -> MacCount:

@@ -3,10 +3,10 @@
 import streamlit as st
 
 from core.config import ModelSpec
-from pages import _pickers, _shared
+from pages import _pickers, _player, _shared
 from viz.predictions import agreement
 from viz.theme import percent
-from viz.tokens import pruned_photo, stage_sentence
+from viz.tokens import stage_sentence
 
 _shared.guard("pages/home.py")
 DIFFERENCES = "Where paper, release and Prunescope differ"
@@ -22,21 +22,18 @@ pruned = next((entry.name for entry in _shared.models() if entry.method == "toke
 if pruned is None:
     st.info("The bundled weights are not in assets/ yet, so there is nothing to show here.", icon=":material/info:")
 else:
-    spec, image_id = ModelSpec(pruned), f"sample:{_shared.samples()[0].id}"
+    image_id = f"sample:{_shared.samples()[0].id}"
     with _shared.clear_errors():
+        spec = _shared.keep_spec(pruned, 0.7)
         trace = _shared.token_trace(spec, image_id)
         dense = _shared.dense_of(pruned)
         said = _shared.prediction(ModelSpec(dense), image_id) if dense else None
-        photo = _shared.view(spec, image_id)
     last = len(trace.blocks)
-    left, right = st.columns([3, 2], gap="medium", vertical_alignment="center")
-    with left, st.grid(2, min_column_width=250):
-        st.image(pruned_photo(photo, trace, 0), width="stretch", output_format="JPEG", alt="The sample photo")
-        st.image(
-            pruned_photo(photo, trace, last), width="stretch", output_format="JPEG", alt=stage_sentence(trace, last)
-        )
+    left, right = st.columns(2, gap="medium", vertical_alignment="center")
+    with left:
+        _player.show_sample(_shared.photo_url(pruned, image_id), trace)
     with right:
-        _shared.weights_badge(spec)
+        _shared.weights_badge(ModelSpec(pruned))
         with st.grid(3, min_column_width=90):
             st.metric(
                 "Tokens",
@@ -49,9 +46,13 @@ else:
             if said is not None:
                 st.metric("Answer", "same" if agreement(said, trace.prediction).same_top1 else "different")
         st.markdown(
-            f"Computed just now: {stage_sentence(trace, last)} The pruned model says "
+            "Computed just now: each selector keeps 70 % of what reaches it. "
+            f"{stage_sentence(trace, last)} The pruned model says "
             f"**{trace.prediction.top(1)[0].label}**"
             + (f", the dense one **{said.top(1)[0].label}**." if said else ".")
+        )
+        st.markdown(
+            f"{_player.LEGEND} Hover over a package to see what is in it; click a patch to learn what became of it."
         )
         st.page_link(
             "pages/tokens.py",

@@ -3,15 +3,13 @@
 import streamlit as st
 
 from core.config import ModelSpec
-from pages import _pickers, _player, _shared, _url
+from pages import _deciding, _pickers, _player, _shared, _token_tabs
+from viz.blocks import macs_per_block, tokens_per_block
 from viz.cost import saving_sentence
 from viz.predictions import agreement, agreement_sentence, top5_pair
-from viz.theme import macs_number
-from viz.tokens import tokens_per_block
+from viz.theme import macs_number, macs_text
 
-_shared.guard("pages/tokens.py", "pic", "model", "method", "keep", "stage")
-MODES = ("The model", "Keep ratio")
-
+_shared.guard("pages/tokens.py", "pic", "model", "method", "keep", "threshold", "stage", "token")
 
 st.title("Which patches does the model keep?")
 left, right = st.columns([3, 2], gap="medium")
@@ -20,33 +18,24 @@ with left:
 with right:
     name = _pickers.pick_model("tokens")
 with left:
-    usual = _url.bring("method", MODES[0], _url.one_of(MODES))
-    mode = st.segmented_control(
-        "Who decides",
-        MODES,
-        default=usual,
-        key="method",
-        bind="query-params",
-        required=True,
-        help="The model's own decision differs from photo to photo; a keep ratio forces the same number of patches.",
-    )
+    mode = _deciding.pick_mode()
 with right:
-    if mode == "Keep ratio":
-        ratio = _pickers.pick_keep()
+    spec, ratio = _deciding.pick_spec(name, mode)
 
 with _shared.clear_errors():
-    spec = _shared.keep_spec(name, ratio) if mode == "Keep ratio" else ModelSpec(name)
     trace = _shared.token_trace(spec, image_id)
     dense = _shared.dense_of(name)
     said = _shared.prediction(ModelSpec(dense), image_id) if dense else None
-    photo = _shared.view(spec, image_id)
+    steps = None if ratio is None else _shared.prepared_steps(name, image_id, _deciding.KEEP_STEPS)
 
 st.subheader(saving_sentence(trace.macs.total, trace.dense_macs))
-left, right = st.columns([4, 5], gap="medium")
+left, right = st.columns(2, gap="medium")
 with left:
-    _player.show(photo, trace)
+    _player.show(_shared.photo_url(name, image_id), trace, ratio, steps)
+    below = st.empty()  # the legend, or how far the preparation is
+    below.markdown(_player.LEGEND)
 with right:
-    _shared.weights_badge(spec)
+    _shared.weights_badge(ModelSpec(name))
     saved = trace.macs.total / trace.dense_macs - 1
     with st.grid(3, min_column_width=150):
         st.metric(
@@ -67,8 +56,19 @@ with right:
         _shared.chart(top5_pair(said, trace.prediction), "top5", agreement_sentence(said, trace.prediction))
         _shared.latency_panel({"Dense": ModelSpec(dense), "Pruned": spec}, image_id)
 
-st.markdown("#### Tokens that each block computes")
-_shared.chart(tokens_per_block(trace), "per_block", f"{trace.tokens[-1]} tokens in the last block")
+left, right = st.columns(2, gap="medium")
+with left:
+    st.markdown("#### Tokens that each block computes")
+    _shared.chart(tokens_per_block(trace), "per_block", f"{trace.tokens[-1]} tokens in the last block")
+with right:
+    st.markdown("#### Multiply-adds of each block")
+    counts = _shared.macs_per_block(spec, image_id)
+    least, most = (macs_text(pick(count.total for count in counts)) for pick in (min, max))
+    _shared.chart(macs_per_block(trace, counts), "macs_per_block", f"Blocks of {least} to {most}")
 st.markdown(
-    "MACs are multiply-adds; papers write FLOPs for the same count. Selectors and package tokens are counted in."
+    "MACs are multiply-adds; papers write FLOPs for the same count. A selector counts to the block that it stands "
+    "before; with the patch embedding and the head, the blocks sum up to this photo's MACs."
 )
+_token_tabs.show(spec, image_id, trace)
+if ratio is not None and steps is None:
+    _deciding.prepare(below, name, image_id)

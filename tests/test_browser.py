@@ -12,7 +12,19 @@ SLOW = 60_000  # the first visit imports torch and loads weights
 
 def kept_sentence(page: Page) -> str:
     """What the page says of the stage that it shows."""
-    return page.get_by_text(re.compile(r"^Selector \d before block \d+: \d+ of 64 patches kept")).first.inner_text()
+    return page.locator(".player .sentence").inner_text()
+
+
+def rendered(page: Page) -> str:
+    """The name of what the token player has drawn, once it has drawn anything."""
+    player = page.locator(".player")
+    expect(player).to_have_attribute("data-rendered", re.compile("."), timeout=SLOW)
+    return player.get_attribute("data-rendered") or ""
+
+
+def picture(page: Page) -> str:
+    """The pixels of the token player."""
+    return page.locator(".player canvas").evaluate("canvas => canvas.toDataURL()")
 
 
 def test_a_photo_goes_in_and_the_pages_show_what_pruning_does_to_it(server: str, page: Page) -> None:
@@ -24,8 +36,9 @@ def test_a_photo_goes_in_and_the_pages_show_what_pruning_does_to_it(server: str,
     expect(page.get_by_role("heading", name="Which patches does the model keep?")).to_be_visible(timeout=SLOW)
     expect(page.get_by_text("Selector 2 before block 7: 16 of 64 patches kept")).to_be_visible(timeout=SLOW)
     assert "stage=2" in page.url
-    shown = page.get_by_role("img", name=re.compile("Selector 2")).first
-    before = shown.get_attribute("src")
+    player = page.locator(".player")
+    expect(player).to_have_attribute("data-stage", "2")
+    before, seen = rendered(page), picture(page)
 
     # A file that is no picture gets one sentence, and the page goes on working.
     page.get_by_role("radio", name="Your own").or_(page.get_by_text("Your own", exact=True)).first.click()
@@ -38,7 +51,8 @@ def test_a_photo_goes_in_and_the_pages_show_what_pruning_does_to_it(server: str,
     chooser.set_input_files(str(PHOTO))
     expect(page.get_by_text("That file is not a JPEG, PNG or WebP picture.")).to_be_hidden(timeout=SLOW)
     expect(page.get_by_text("Stays in this session only")).to_be_visible(timeout=SLOW)
-    expect(shown).not_to_have_attribute("src", before or "", timeout=SLOW)
+    expect(player).not_to_have_attribute("data-rendered", before, timeout=SLOW)
+    assert picture(page) != seen
     assert kept_sentence(page).startswith("Selector 2 before block 7: 16 of 64")
 
     # Its own decision instead of a ratio.
@@ -65,3 +79,101 @@ def test_a_photo_goes_in_and_the_pages_show_what_pruning_does_to_it(server: str,
     page.wait_for_timeout(500)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert not problems, problems
+
+
+def test_the_player_is_worked_by_keyboard_and_a_link_reopens_what_it_shows(server: str, page: Page) -> None:
+    page.emulate_media(reduced_motion="reduce")
+    page.goto(f"{server}/tokens?stage=1")
+    rendered(page)
+    sentence = page.locator(".player .sentence")
+    expect(sentence).to_contain_text("Selector 1 before block 4")
+    page.get_by_role("button", name="One stage forward").focus()
+    page.keyboard.press("ArrowRight")
+    expect(sentence).to_contain_text("Selector 2")
+    page.keyboard.press("Home")
+    expect(sentence).to_contain_text("Input: all 64 patches")
+    expect(page).to_have_url(re.compile(r"stage=0"), timeout=SLOW)
+    page.keyboard.press("End")
+    expect(sentence).to_contain_text("Selector 3")
+    expect(page).to_have_url(re.compile(r"stage=3"), timeout=SLOW)
+
+    # The cursor over the patches, and what the chosen one tells.
+    page.get_by_role("application", name="Patches").focus()
+    for key in ("ArrowRight", "ArrowRight", "ArrowDown", "Enter"):
+        page.keyboard.press(key)
+    said = page.locator(".player .patch-said")
+    expect(said).to_contain_text("Patch in row 2, column 3")
+    expect(page.locator(".player tbody tr")).to_have_count(3)
+    expect(page).to_have_url(re.compile(r"token=10"), timeout=SLOW)
+
+    # Another control leaves the stage and the patch alone; a link brings both back.
+    page.get_by_text("Threshold", exact=True).first.click()
+    expect(page.get_by_role("slider", name=re.compile("Keep a patch"))).to_be_visible(timeout=SLOW)
+    expect(page.locator(".player")).to_have_attribute("data-stage", "3")
+    expect(said).to_contain_text("Patch in row 2, column 3")
+    page.goto(f"{server}/tokens?stage=1&token=10")
+    rendered(page)
+    expect(page.locator(".player .patch-said")).to_contain_text("Patch in row 2, column 3")
+    expect(page.locator(".player")).to_have_attribute("data-stage", "1")
+
+
+def test_packages_and_patches_light_each_other_up(server: str, page: Page) -> None:
+    page.goto(f"{server}/tokens?method=Keep+ratio&keep=0.5&stage=3")
+    rendered(page)
+    calm = picture(page)
+    chip = page.locator(".player button.chip").nth(1)
+    chip.focus()
+    assert picture(page) != calm
+    expect(page.locator(".player .ticks button").nth(2)).to_have_class(re.compile("lit"))
+    chip.blur()
+    assert picture(page) == calm
+    canvas = page.locator(".player canvas")
+    box = canvas.bounding_box()
+    for patch in range(64):
+        page.mouse.move(
+            box["x"] + (patch % 8 + 0.5) * box["width"] / 8, box["y"] + (patch // 8 + 0.5) * box["height"] / 8
+        )
+        if "lit" in (chip.get_attribute("class") or ""):
+            break
+    else:
+        raise AssertionError("no patch lights up its package")
+
+
+def test_keep_ratio_is_live_while_one_drags_and_told_on_release(server: str, page: Page) -> None:
+    page.emulate_media(reduced_motion="reduce")
+    page.goto(f"{server}/tokens?method=Keep+ratio&keep=0.5&stage=1")
+    expect(page.locator(".player")).to_have_attribute("data-steps", "19", timeout=SLOW)
+    slider = page.get_by_role("slider", name="Keep ratio")
+    slider.scroll_into_view_if_needed()
+    before = rendered(page)
+    box = slider.bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 4 / 9, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.9, box["y"] + box["height"] / 2, steps=4)
+    expect(page.locator(".player .sentence")).not_to_contain_text(": 32 of 64")
+    assert rendered(page) == before  # Python has not been asked
+    assert "keep=0.5" in page.url
+    shown = page.locator(".player .sentence").inner_text()
+    page.mouse.up()
+    expect(page.locator(".player")).not_to_have_attribute("data-rendered", before, timeout=SLOW)
+    expect(page).to_have_url(re.compile(r"keep=0.9"), timeout=SLOW)
+    assert page.locator(".player .sentence").inner_text() == shown
+
+
+def test_the_player_plays_by_itself_once_and_not_for_those_who_want_calm(server: str, page: Page) -> None:
+    page.goto(f"{server}/tokens")
+    rendered(page)
+    expect(page.locator(".player")).to_have_attribute("data-stage", "3")
+    expect(page.locator(".player")).to_have_attribute("data-stage", "0", timeout=SLOW)
+    expect(page.locator(".player")).to_have_attribute("data-stage", "3", timeout=SLOW)
+    expect(page.get_by_role("button", name="Play", exact=True)).to_be_visible()
+    page.reload()  # the second view
+    rendered(page)
+    page.wait_for_timeout(1500)
+    assert page.locator(".player").get_attribute("data-stage") == "3"
+    calm = page.context.browser.new_context(reduced_motion="reduce").new_page()
+    calm.goto(f"{server}/tokens")
+    rendered(calm)
+    calm.wait_for_timeout(1500)
+    assert calm.locator(".player").get_attribute("data-stage") == "3"
+    calm.context.close()

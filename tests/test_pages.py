@@ -88,6 +88,18 @@ def texts(at: AppTest) -> str:
     return "\n".join(str(element.value) for kind in kinds for element in kind)
 
 
+def player_of(at: AppTest) -> dict:
+    """What the token player was given to show."""
+    (component,) = at.get("bidi_component")
+    return json.loads(component.proto.json)
+
+
+def sentence_of(at: AppTest) -> str:
+    """What the token player says of the stage that it shows."""
+    shown = player_of(at)
+    return shown["now"]["sentences"][shown["stage"]]
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_page_opens_without_a_click_and_its_title_is_a_question(visit, name: str) -> None:
     at = visit(name)
@@ -108,7 +120,8 @@ def test_page_says_what_is_missing_where_there_are_no_weights(visit, name, tmp_p
 
 @pytest.mark.parametrize("name", PAGES[1:])
 def test_page_survives_a_link_that_makes_no_sense(visit, name: str) -> None:
-    nonsense = dict.fromkeys(("pic", "model", "keep", "budget", "stage", "method", "a", "b"), "<b>'; 9e99")
+    keys = ("pic", "model", "keep", "threshold", "budget", "stage", "token", "method", "a", "b")
+    nonsense = dict.fromkeys(keys, "<b>'; 9e99")
     at = visit(name, **nonsense)
     assert not at.exception
     assert at.get("button_group")[0].value == FIRST
@@ -120,10 +133,72 @@ def test_page_says_once_that_papers_call_the_count_flops(visit, name: str) -> No
 
 
 def test_link_reopens_the_same_tokens_view(visit) -> None:
-    at = visit("tokens", pic="Flower", method="Keep ratio", keep="0.5", stage="1")
-    assert at.slider(key="keep").value == 0.5
-    assert at.slider(key="stage").value == 1
-    assert "Selector 1 before block 2: 8 of 16 patches kept, 8 folded into package 1." in texts(at)
+    at = visit("tokens", pic="Flower", method="Keep ratio", keep="0.5", stage="1", token="7")
+    shown = player_of(at)
+    assert (shown["keep"]["value"], shown["stage"], shown["token"]) == (0.5, 1, 7)
+    assert sentence_of(at) == "Selector 1 before block 2: 8 of 16 patches kept, 8 folded into package 1."
+
+
+@pytest.mark.parametrize(
+    ("query", "stage", "token"),
+    [({}, 2, None), ({"stage": "9", "token": "16"}, 2, None), ({"stage": "-1", "token": "15"}, 0, 15)],
+)
+def test_player_shows_a_stage_and_a_patch_that_exist(visit, query, stage, token) -> None:
+    shown = player_of(visit("tokens", **query))
+    assert (shown["stage"], shown["token"]) == (stage, token)
+
+
+def test_keep_slider_is_there_only_where_a_ratio_decides_and_gets_all_its_steps(visit) -> None:
+    assert player_of(visit("tokens"))["keep"] is None
+    shown = player_of(visit("tokens", method="Keep ratio", keep="0.52"))
+    assert shown["keep"] == {"value": 0.5, "min": 0.1, "max": 1.0, "step": 0.05}
+    assert len(shown["steps"]) == 19
+    assert shown["steps"]["0.50"] == shown["now"]
+    assert shown["steps"]["1.00"]["left"] == [0] * 16
+
+
+def test_threshold_decides_where_it_is_asked_to(visit) -> None:
+    at = visit("tokens", method="Threshold", threshold="0.0")
+    assert at.slider(key="threshold").value == 0
+    assert sentence_of(at).startswith("Selector 2 before block 3: 16 of 16 patches kept, none dropped")
+    at.slider(key="threshold").set_value(0.95).run()
+    assert not at.exception
+    assert "0 of 16 patches kept" in sentence_of(at)
+
+
+def test_player_does_not_play_by_itself_on_a_link_to_a_stage(visit) -> None:
+    assert player_of(visit("tokens"))["autoplay"]
+    assert not player_of(visit("tokens", stage="1"))["autoplay"]
+
+
+def test_only_the_open_tab_is_there(visit) -> None:
+    at = visit("tokens")
+    closed = len(at.get("plotly_chart"))
+    assert "weighted by their keep probabilities" not in texts(at)
+    at.session_state["details"] = "Packages"
+    at.run()
+    assert not at.exception
+    assert "weighted by their keep probabilities" in texts(at)
+    assert len(at.get("plotly_chart")) == closed - 3
+
+
+@pytest.mark.parametrize("tab", ["Scores", "Packages", "All patches", "Other ways to choose", "Downloads"])
+def test_tab_opens(visit, tab: str) -> None:
+    at = visit("tokens", method="Keep ratio", keep="0.5")
+    at.session_state["details"] = tab
+    at.run()
+    assert not at.exception
+    assert not at.error
+
+
+def test_removal_is_checked_on_demand(visit) -> None:
+    at = visit("tokens", method="Keep ratio", keep="0.5")
+    at.session_state["details"] = "Masked or removed?"
+    at.run()
+    assert "Tokens in each block, removed: 17, 10, 7, 7." in texts(at)
+    at.button(key="check_removal").click().run()
+    assert not at.exception
+    assert "Masked and removed agree" in texts(at)
 
 
 def test_keep_ratio_takes_tokens_and_macs_away(visit) -> None:
@@ -136,20 +211,6 @@ def test_keep_ratio_takes_tokens_and_macs_away(visit) -> None:
 
 def test_more_macs_than_dense_are_not_called_a_saving(visit) -> None:
     assert "Nothing saved" in texts(visit("tokens", method="Keep ratio", keep="1.0"))
-
-
-def test_stage_slider_moves_the_sentence(visit) -> None:
-    at = visit("tokens", method="Keep ratio", keep="0.5")
-    assert "Selector 2" in texts(at)
-    at.slider(key="stage").set_value(0).run()
-    assert "Input: all 16 patches" in texts(at)
-
-
-def test_play_starts_from_the_input(visit) -> None:
-    at = visit("tokens")
-    at.button(key="play").click().run()
-    assert at.session_state["stage"] == 0
-    assert at.button(key="play").label == "Stop"
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,24 @@
 """The photo with pruned patches, the packages and the tokens per block, from a trace made by hand."""
 
+import base64
+import dataclasses
+import io
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from core.config import ModelSpec
 from core.results import ClassName, MacCount, Prediction, TokenTrace
+from core.trace_file import KEYS, trace_document
+from viz.animation import LAST_MS, STAGE_MS, animation, png
+from viz.blocks import macs_per_block, tokens_per_block
+from viz.player import PHOTO_SIDE, photo_url, player_data, step_data
+from viz.scores import head_importance, head_maps, importance_shares, keep_maps
 from viz.theme import rgb, selector_look
-from viz.tokens import class_badge, package_swatch, pruned_photo, stage_sentence, tokens_per_block
+from viz.token_tables import package_table, patch_table
+from viz.tokens import class_badge, package_photo, package_sentence, package_swatch, pruned_photo, stage_sentence
 
 GREY = 200
 
@@ -110,3 +122,147 @@ def test_sentence_says_when_a_selector_drops_nothing(trace) -> None:
         20,
     )
     assert "none dropped, so there is no package" in stage_sentence(calm, 1)
+
+
+def test_player_gets_where_each_patch_left_what_it_weighed_and_every_score(trace) -> None:
+    step = step_data(trace)
+    assert step["left"] == [1, 2, 0, 0]
+    assert step["weight"] == [1.0, 1.0, 0.0, 0.0]
+    assert step["scores"] == [[100, 400, 900, 800], [None, 200, 900, 800]]
+    assert step["folded"] == [1, 1]
+    assert step["sentences"] == [stage_sentence(trace, stage) for stage in range(3)]
+    assert step["summary"] == "0.01 k MACs, 40 % of dense; 5 of 5 tokens at the end; the answer is cat."
+
+
+def test_player_gets_the_grid_and_a_look_for_each_selector(trace) -> None:
+    data = player_data(trace, {0.5: trace, 1.0: trace})
+    assert (data["grid"], data["blocks"], data["prefix"]) == ([2, 2], [1, 2], 1)
+    assert [look["hatch"] for look in data["looks"]] == ["\\", "/"]
+    assert list(data["steps"]) == ["0.50", "1.00"]
+    assert data["steps"]["0.50"] == data["now"]
+    assert player_data(trace)["steps"] is None
+    assert json.loads(json.dumps(data)) == data
+
+
+def test_all_steps_of_a_large_grid_are_small(trace) -> None:
+    patches, stages = 24 * 24, 3
+    rng = np.random.default_rng(0)
+    left = rng.integers(0, stages + 1, patches)
+    kept = np.stack([(left == 0) | (left > s) for s in range(1, stages + 1)])
+    there = np.vstack([np.ones((1, patches), bool), kept[:-1]])
+    weight = np.where(there & ~kept, rng.random((stages, patches)), 0)
+    heads = np.full((stages, patches, 6), 0.5)
+    large = TokenTrace(
+        (24, 24),
+        (3, 6, 9),
+        kept,
+        np.where(there, rng.random((stages, patches)), np.nan),
+        weight / weight.sum(axis=1, keepdims=True),
+        heads,
+        heads,
+        (577,) * 12,
+        trace.prediction,
+        trace.macs,
+        20,
+    )
+    text = json.dumps(player_data(large, {k / 20: large for k in range(2, 21)}))
+    assert len(text) < 400_000
+    assert player_data(large)["now"]["left"] == left.tolist()
+
+
+def test_player_photo_is_a_small_jpeg() -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (1000, 1000, 3), dtype=np.uint8)
+    kind, _, text = photo_url(Image.fromarray(noise)).partition(",")
+    assert kind == "data:image/jpeg;base64"
+    assert Image.open(io.BytesIO(base64.b64decode(text))).size == (PHOTO_SIDE, PHOTO_SIDE)
+
+
+def test_macs_per_block_name_each_part_in_millions(trace) -> None:
+    counts = [MacCount(0, 2_000_000, 0, 3_000_000, 0, 0), MacCount(0, 1_000_000, 0, 1_000_000, 500_000, 0)]
+    by_name = {bar.name: tuple(bar.y) for bar in macs_per_block(trace, counts).data}
+    assert by_name["Attention"] == (2.0, 1.0)
+    assert by_name["Selectors"] == (0.0, 0.5)
+    assert by_name["Dense block"] == (5.0, 5.0)
+
+
+def test_package_photo_is_brightest_where_the_weight_is(photo, trace) -> None:
+    one, other, *_ = patches(package_photo(photo, trace, 1, 80))
+    assert np.median(one) == GREY
+    np.testing.assert_allclose(np.median(other), GREY * 0.22, atol=1)
+
+
+def test_package_sentence_names_the_heaviest_member(trace) -> None:
+    assert package_sentence(trace, 2) == "Package 2: one patch alone, row 1, column 2."
+    weight = np.array([[0.75, 0.25, 0, 0], [0, 0, 0, 0]])
+    kept = np.array([[False, False, True, True]] * 2)
+    two = dataclasses.replace(trace, kept=kept, package_weight=weight)
+    assert package_sentence(two, 1) == (
+        "Package 1: 2 patches; the heaviest, row 1, column 1, has 75.0 % of the weight, the lightest 25.0 %."
+    )
+    assert "there is none" in package_sentence(two, 2)
+
+
+def test_heat_maps_share_one_scale_and_leave_the_gone_empty(trace) -> None:
+    figure = keep_maps(trace)
+    assert [np.isnan(np.float64(each.z)).sum() for each in figure.data] == [0, 1]
+    assert figure.data[0].z[1][0] == 0.9
+    assert (figure.layout.coloraxis.cmin, figure.layout.coloraxis.cmax) == (0, 1)
+    assert "Keep probability" in figure.layout.coloraxis.colorbar.title.text
+    assert len(head_maps(trace, 1).data) == 2
+
+
+def test_head_importance_is_the_mean_share_over_the_patches_that_were_there(trace) -> None:
+    importance = np.full((2, 4, 2), np.nan)
+    importance[0] = [[0.1, 0.3], [0.2, 0.2], [0.4, 0.4], [0.3, 0.1]]
+    importance[1, 1:] = [[0.9, 0.1]] * 3
+    told = dataclasses.replace(trace, importance=importance)
+    np.testing.assert_allclose(importance_shares(told, 1), [0.5, 0.5])
+    np.testing.assert_allclose(importance_shares(told, 2), [0.9, 0.1])
+    np.testing.assert_allclose(head_importance(told).data[1].y, [90, 10])
+
+
+def test_tables_count_rows_and_columns_from_one(trace) -> None:
+    table = patch_table(trace)
+    assert table["Row"] == [1, 1, 2, 2]
+    assert table["Column"] == [1, 2, 1, 2]
+    assert table["Left at"] == ["selector 1", "selector 2", "kept", "kept"]
+    assert table["Package"] == [1, 2, None, None]
+    assert table["Score at selector 2"] == [None, 0.2, 0.9, 0.8]
+    assert package_table(trace) == {"Package": [1, 2], "Row": [1, 1], "Column": [1, 2], "Weight in it, %": [100, 100]}
+
+
+@pytest.mark.parametrize("form", ["GIF", "WEBP"])
+def test_animation_has_all_stages_in_a_loop_with_the_last_one_longest(photo, trace, form) -> None:
+    film = Image.open(io.BytesIO(animation(photo, trace, form)))
+    assert film.n_frames == 3
+    assert film.info["loop"] == 0
+    durations, frames = [], []
+    for number in range(3):
+        film.seek(number)
+        film.load()
+        durations.append(film.info["duration"])
+        frames.append(np.asarray(film.convert("RGB"), float))
+    assert durations == [STAGE_MS, STAGE_MS, LAST_MS]
+    for number in (1, 2):
+        still = np.asarray(Image.open(io.BytesIO(png(photo, trace, number))), float)
+        assert np.abs(frames[number] - still).mean() < 6  # hatches and caption are as in the still picture
+        assert np.abs(frames[number] - frames[0]).mean() > 10
+
+
+def test_caption_stands_below_the_photo(photo, trace) -> None:
+    picture = Image.open(io.BytesIO(png(photo, trace, 1)))
+    assert picture.width == 640
+    strip = np.asarray(picture)[640:]
+    assert len(strip) > 30
+    assert (strip < 100).any()
+    assert (strip[:8] == 255).all()
+
+
+def test_document_of_a_trace_holds_what_its_keys_say_and_is_json(trace) -> None:
+    found = trace_document(ModelSpec("some", keep=(0.75, 0.5)), trace)
+    assert found.keys() == KEYS.keys()
+    assert found["keep_prob"][1] == [None, 0.2, 0.9, 0.8]
+    assert found["model"] == {"name": "some", "budget": None, "keep": (0.75, 0.5), "threshold": None}
+    assert found["selector_blocks"] == [1, 2]
+    assert found["top5"][0] == {"label": "cat", "wnid": None, "prob": 0.75}
+    json.dumps(found, allow_nan=False)

@@ -96,6 +96,7 @@ def light_ink(figure: go.Figure) -> go.Figure:
     figure.update_layout(font=ink)
     figure.update_xaxes(tickfont=ink, title_font=ink)
     figure.update_yaxes(tickfont=ink, title_font=ink)
+    figure.update_coloraxes(colorbar_tickfont=ink, colorbar_title_font=ink)
     figure.update_traces(textfont=ink, selector={"type": "bar"})
     return figure.for_each_annotation(lambda note: note.update(font_color=LIGHT_INK))
 

@@ -1,13 +1,12 @@
-"""Token pruning in pictures: which patches are left, which package took the others, tokens in each block."""
+"""Token pruning in pictures and sentences: which patches are left, which package took the others."""
 
 from functools import cache
 
 import numpy as np
-import plotly.graph_objects as go
 from PIL import Image, ImageDraw
 
 from core.results import TokenTrace
-from viz.theme import DENSE, MARK, PRUNED, QUIET, Look, fill, layout, rgb, selector_look
+from viz.theme import DENSE, Look, rgb, selector_look
 
 DARK_NOW, TINT_NOW = 0.45, 0.5
 DARK_EARLIER = 0.78
@@ -29,8 +28,8 @@ def pruned_photo(view: Image.Image, trace: TokenTrace, stage: int, side: int = 6
     cell = side // max(rows, cols)
     photo = np.asarray(view.convert("RGB").resize((cols * cell, rows * cell), Image.Resampling.LANCZOS), np.float32)
     for index in range(stage):
-        left = trace.dropped[index].reshape(rows, cols)  # bool (rows, cols)
-        where = left.repeat(cell, axis=0).repeat(cell, axis=1)[..., None]  # (rows * cell, cols * cell, 1)
+        left = trace.dropped[index]  # bool (N,)
+        where = _on_grid(left, trace.grid, cell)
         hatch = np.tile(_hatch(selector_look(index).hatch, cell, now=index == stage - 1), (rows, cols))[..., None]
         photo = np.where(where, _packaged(photo, selector_look(index), hatch, now=index == stage - 1), photo)
     return Image.fromarray(photo.round().astype(np.uint8))
@@ -61,6 +60,11 @@ def _hatch(shape: str, cell: int, *, now: bool) -> np.ndarray:
     return np.asarray(mask.resize((cell, cell), Image.Resampling.BOX), np.float32) / 255
 
 
+def _on_grid(values: np.ndarray, grid: tuple[int, int], cell: int) -> np.ndarray:
+    """One value per patch (N,), as pixels (rows * cell, cols * cell, 1)."""
+    return values.reshape(grid).repeat(cell, axis=0).repeat(cell, axis=1)[..., None]
+
+
 def package_swatch(stage: int, size: int = 56) -> Image.Image:
     """A small square in the colour and hatch of package `stage`, from 0, as on the photo."""
     look = selector_look(stage)
@@ -82,49 +86,27 @@ def class_badge(size: int = 56) -> Image.Image:
     return image.resize((size, size), Image.Resampling.LANCZOS)
 
 
-def tokens_per_block(trace: TokenTrace, stage: int | None = None) -> go.Figure:
-    """Tokens that each block computes, stacked: class token, kept patches, package tokens; dashed: the dense model.
+def package_photo(view: Image.Image, trace: TokenTrace, package: int, side: int = 640) -> Image.Image:
+    """What package `package` (1 to S) is made of: its members as bright as they weigh in it, all else dark.
 
     Args:
-        trace: Of one photo.
-        stage: Selector whose blocks are marked, 1 to S; None or 0: none.
+        view: What the model sees, square.
+        trace: Of that picture.
+        package: From 1.
+        side: Pixels of the result's longer side, rounded down to whole patches.
     """
-    blocks = [str(block + 1) for block in range(len(trace.tokens))]
-    patches = trace.grid[0] * trace.grid[1]
-    passed = [sum(at <= block for at in trace.blocks) for block in range(len(blocks))]  # selectors before each block
-    kept = [patches if s == 0 else trace.kept_counts[s - 1] for s in passed]
-    has_package = trace.package_weight.sum(axis=1) > 0  # (S,)
-    prefix = [
-        tokens - alive - int(has_package[:s].sum()) for tokens, alive, s in zip(trace.tokens, kept, passed, strict=True)
-    ]
-    figure = go.Figure()
-    figure.add_bar(x=blocks, y=prefix, name="Class token", marker_color=DENSE, hovertemplate="%{y} class token")
-    figure.add_bar(x=blocks, y=kept, name="Kept patches", marker_color=PRUNED, hovertemplate="%{y} patches")
-    for index in range(len(trace.blocks)):
-        inside = int((trace.package_weight[index] > 0).sum())
-        figure.add_bar(
-            x=blocks,
-            y=[int(has_package[index] and s > index) for s in passed],
-            name=f"Package {index + 1}",
-            marker=fill(selector_look(index)),
-            hovertemplate=f"%{{y}} package token of {inside} patches",
-        )
-    dense = patches + prefix[0]
-    figure.add_scatter(
-        x=blocks,
-        y=[dense] * len(blocks),
-        mode="lines",
-        line={"color": DENSE, "dash": "dash", "width": 2},
-        name=f"Dense: {dense} tokens",
-        hoverinfo="skip",
-    )
-    for index, block in enumerate(trace.blocks):
-        chosen = stage is not None and index == stage - 1
-        line = {"color": MARK if chosen else QUIET, "width": 3 if chosen else 2, "dash": "dot"}
-        figure.add_vline(x=block - 0.5, line=line)
-    layout(figure, 320, barmode="stack", hovermode="x unified", bargap=0.15, legend_traceorder="normal")
-    figure.update_xaxes(title_text="Block (dotted: a selector stands before it)", type="category")
-    return figure.update_yaxes(title_text="Tokens", rangemode="tozero")
+    rows, cols = trace.grid
+    cell = side // max(rows, cols)
+    photo = np.asarray(view.convert("RGB").resize((cols * cell, rows * cell), Image.Resampling.LANCZOS), np.float32)
+    weight = trace.package_weight[package - 1]
+    share = weight / max(weight.max(), 1e-12)  # (N,), 1 for the heaviest
+    light = np.where(weight > 0, 0.25 + 0.75 * share, 1 - DARK_EARLIER).astype(np.float32)
+    look = selector_look(package - 1)
+    hatch = np.tile(_hatch(look.hatch, cell, now=False), (rows, cols))[..., None]
+    hatch = hatch * _on_grid(np.float32(weight > 0), trace.grid, cell)
+    bright = photo * _on_grid(light, trace.grid, cell)
+    picture = bright * (1 - hatch) + np.array(rgb(look.colour), np.float32) * hatch
+    return Image.fromarray(picture.round().astype(np.uint8))
 
 
 def stage_sentence(trace: TokenTrace, stage: int) -> str:
@@ -139,3 +121,18 @@ def stage_sentence(trace: TokenTrace, stage: int) -> str:
     if left != folded and left:
         end = f"{left} dropped, {folded} of them folded into package {stage}"
     return f"Selector {stage} before block {trace.blocks[stage - 1] + 1}: {kept} of {patches} patches kept, {end}."
+
+
+def package_sentence(trace: TokenTrace, package: int) -> str:
+    """What package `package` (1 to S) holds, in words."""
+    weight = trace.package_weight[package - 1]
+    inside = int((weight > 0).sum())
+    if not inside:
+        return f"Package {package}: nothing was dropped at selector {package}, so there is none."
+    row, column = divmod(int(weight.argmax()), trace.grid[1])
+    if inside == 1:
+        return f"Package {package}: one patch alone, row {row + 1}, column {column + 1}."
+    return (
+        f"Package {package}: {inside} patches; the heaviest, row {row + 1}, column {column + 1}, has "
+        f"{weight.max() * 100:.1f} % of the weight, the lightest {weight[weight > 0].min() * 100:.1f} %."
+    )

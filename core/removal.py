@@ -1,0 +1,79 @@
+"""Are pruned tokens really gone? The same decisions, once with tokens removed and once with them only masked."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from core.checkpoints import Loaded
+from core.latency import measure_latency
+from core.macs import count_macs
+from core.soft_tokens.decide import Decide
+from core.soft_tokens.masked import masked_forward
+from core.soft_tokens.model import SoftTokenViT
+from core.soft_tokens.selector import Scores
+from core.soft_tokens.stages import image_macs, tokens_per_block
+from core.timings import Latency
+
+
+@dataclass(frozen=True)
+class Removal:
+    """One image through the dense model, with its tokens masked, and with its tokens removed."""
+
+    logit_gap: float
+    """Largest difference of a logit, masked against removed."""
+    same_decisions: bool
+    """Both kept the same patches at every selector."""
+    removed_tokens: tuple[int, ...]
+    """Tokens that each block computes when they are removed, L of them."""
+    masked_tokens: tuple[int, ...]
+    """The same when they are masked: all patches, and one package more behind each selector."""
+    dense_macs: int
+    masked_macs: int
+    removed_macs: int
+    dense: Latency
+    masked: Latency
+    removed: Latency
+
+
+@torch.inference_mode()
+def compare_removal(loaded: Loaded, images: Tensor, decide: Decide, repeats: int = 20) -> Removal:
+    """Run one image the three ways, and time them in turns.
+
+    Args:
+        loaded: A model with token selectors.
+        images: (1, 3, H, W), normalised.
+        decide: How scores become decisions, for both ways.
+        repeats: Timed passes of each way; at least 4, so that quartiles mean something.
+
+    Raises:
+        ValueError: If the model has no token selectors, or there are too few repeats.
+    """
+    model, geometry = loaded.model, loaded.card.geometry
+    if not isinstance(model, SoftTokenViT):
+        raise ValueError(f"{loaded.spec.name} has no token selectors")
+
+    def by_mask(stage: int, scores: Scores, alive: Tensor) -> Tensor:
+        return decide(stage, scores, alive > 0).to(alive.dtype)
+
+    remove = partial(model.run, decide=decide)
+    mask = partial(masked_forward, model.backbone, model.by_block(), decide=by_mask, packaging=model.packaging)
+    removed, stages = remove(images)
+    masked, _, masked_stages = mask(images)
+    all_tokens = geometry.patches + geometry.prefix_tokens
+    masked_tokens = [all_tokens + sum(at <= block for at in model.blocks) for block in range(geometry.depth)]
+    seen = [(geometry.patches + stage, geometry.patches) for stage in range(len(model.blocks))]
+    dense, masking, removing = measure_latency([model.backbone, mask, remove], images, repeats=repeats)
+    return Removal(
+        logit_gap=float((masked - removed).abs().max()),
+        same_decisions=all(bool((a.kept == b.kept).all()) for a, b in zip(stages, masked_stages, strict=True)),
+        removed_tokens=tuple(tokens_per_block(geometry, model.blocks, stages)[0].tolist()),
+        masked_tokens=tuple(masked_tokens),
+        dense_macs=loaded.dense_macs,
+        masked_macs=count_macs(geometry, tokens=masked_tokens, selectors=seen).total,
+        removed_macs=image_macs(geometry, model.blocks, stages)[0].total,
+        dense=dense,
+        masked=masking,
+        removed=removing,
+    )

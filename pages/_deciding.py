@@ -1,0 +1,74 @@
+"""Who decides which patches stay: the model, a keep ratio, or a threshold."""
+
+from typing import Any
+
+import streamlit as st
+
+from core.config import ModelSpec
+from pages import _shared, _url
+
+MODES = ("The model", "Keep ratio", "Threshold")
+KEEP_RANGE = {"min": 0.1, "max": 1.0, "step": 0.05}
+KEEP_STEPS = tuple(round(0.05 * k, 2) for k in range(2, 21))
+
+
+def pick_mode() -> str:
+    """One of `MODES`, in the URL as `method`."""
+    usual = _url.bring("method", MODES[0], _url.one_of(MODES))
+    return st.segmented_control(
+        "Who decides",
+        MODES,
+        default=usual,
+        key="method",
+        bind="query-params",
+        required=True,
+        help="The model's own decision differs from photo to photo; a keep ratio forces the same number of patches; "
+        "a threshold keeps whatever scores above it.",
+    )
+
+
+def pick_spec(name: str, mode: str) -> tuple[ModelSpec, float | None]:
+    """The model with the setting of this mode, and the keep ratio where that decides."""
+    if mode == "Keep ratio":
+        ratio = keep_ratio()
+        return _shared.keep_spec(name, ratio), ratio
+    if mode == "Threshold":
+        return ModelSpec(name, threshold=pick_threshold()), None
+    return ModelSpec(name), None
+
+
+def keep_ratio() -> float:
+    """The keep ratio that the player's slider is set to, in the URL as `keep`; one of `KEEP_STEPS`."""
+    return _url.held("keep", 0.7, nearest_step)
+
+
+def nearest_step(text: str) -> float | None:
+    """A number in the text, clamped and rounded to one of `KEEP_STEPS`; None where there is none."""
+    ratio = _url.number(0.1, 1.0)(text)
+    return None if ratio is None else min(KEEP_STEPS, key=lambda step: abs(step - ratio))
+
+
+def pick_threshold() -> float:
+    """The keep probability above which a patch stays, in the URL as `threshold`, in [0, 0.95]."""
+    usual = _url.bring("threshold", 0.5, _url.number(0.0, 0.95))
+    value = st.slider(
+        "Keep a patch if its keep probability is above",
+        0.0,
+        0.95,
+        usual,
+        step=0.01,
+        key="threshold",
+        bind="query-params",
+        help="The same for all selectors. At 0 every patch stays.",
+    )
+    return min(0.95, max(0.0, float(value)))
+
+
+def prepare(place: Any, name: str, image_id: str) -> None:
+    """Run the model at each of `KEEP_STEPS`, after all else is on the page; then the slider's picture moves live."""
+    for done, ratio in enumerate(KEEP_STEPS):
+        text = f"Preparing the slider: keep ratio {done + 1} of {len(KEEP_STEPS)}."
+        place.progress(done / len(KEEP_STEPS), text)
+        _shared.token_trace(_shared.keep_spec(name, ratio), image_id)
+    _shared.prepared(name, image_id)
+    st.rerun()

@@ -1,0 +1,88 @@
+"""Block by block, what one photo costs a model with token selectors: its tokens and its multiply-adds."""
+
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+
+from core.results import MacCount, TokenTrace
+from viz.theme import DENSE, PART_WORDS, PARTS, PRUNED, QUIET, fill, layout, selector_look
+
+
+def tokens_per_block(trace: TokenTrace) -> go.Figure:
+    """Tokens that each block computes, stacked: class token, kept patches, package tokens; dashed: the dense model."""
+    blocks = [str(block + 1) for block in range(len(trace.tokens))]
+    patches = trace.grid[0] * trace.grid[1]
+    passed = [sum(at <= block for at in trace.blocks) for block in range(len(blocks))]  # selectors before each block
+    kept = [patches if s == 0 else trace.kept_counts[s - 1] for s in passed]
+    has_package = trace.package_weight.sum(axis=1) > 0  # (S,)
+    prefix = [
+        tokens - alive - int(has_package[:s].sum()) for tokens, alive, s in zip(trace.tokens, kept, passed, strict=True)
+    ]
+    figure = go.Figure()
+    figure.add_bar(x=blocks, y=prefix, name="Class token", marker_color=DENSE, hovertemplate="%{y} class token")
+    after = [f"after selector {s}" if s else "before any selector" for s in passed]
+    figure.add_bar(
+        x=blocks,
+        y=kept,
+        name="Kept patches",
+        marker_color=PRUNED,
+        customdata=after,
+        hovertemplate="%{y} patches, %{customdata}",
+    )
+    for index in range(len(trace.blocks)):
+        inside = int((trace.package_weight[index] > 0).sum())
+        figure.add_bar(
+            x=blocks,
+            y=[int(has_package[index] and s > index) for s in passed],
+            name=f"Package {index + 1}",
+            marker=fill(selector_look(index)),
+            hovertemplate=f"%{{y}} package token of {inside} patches",
+        )
+    dense = patches + prefix[0]
+    figure.add_scatter(
+        x=blocks,
+        y=[dense] * len(blocks),
+        mode="lines",
+        line={"color": DENSE, "dash": "dash", "width": 2},
+        name=f"Dense: {dense} tokens",
+        hoverinfo="skip",
+    )
+    return _by_block(figure, trace, "Tokens")
+
+
+def macs_per_block(trace: TokenTrace, counts: Sequence[MacCount]) -> go.Figure:
+    """Multiply-adds of each block, stacked by part; dashed: a block of the dense model.
+
+    Args:
+        trace: Of one photo.
+        counts: Of each block, L of them, as `core.macs.macs_per_block` gives them.
+    """
+    blocks = [str(block + 1) for block in range(len(counts))]
+    figure = go.Figure()
+    for part in ("attention", "ffn", "selectors"):
+        figure.add_bar(
+            x=blocks,
+            y=[getattr(count, part) / 1e6 for count in counts],
+            name=PART_WORDS[part],
+            marker=fill(PARTS[part]),
+            hovertemplate="%{y:.3~g} M MACs",
+        )
+    if trace.blocks and trace.blocks[0] > 0:  # nothing has left in the first block: it is a dense one
+        figure.add_scatter(
+            x=blocks,
+            y=[counts[0].total / 1e6] * len(blocks),
+            mode="lines",
+            line={"color": DENSE, "dash": "dash", "width": 2},
+            name="Dense block",
+            hoverinfo="skip",
+        )
+    return _by_block(figure, trace, "M MACs")
+
+
+def _by_block(figure: go.Figure, trace: TokenTrace, unit: str) -> go.Figure:
+    """Blocks across, and dotted where a selector stands before one."""
+    for block in trace.blocks:
+        figure.add_vline(x=block - 0.5, line={"color": QUIET, "width": 2, "dash": "dot"})
+    layout(figure, 320, barmode="stack", hovermode="x unified", bargap=0.15, legend_traceorder="normal")
+    figure.update_xaxes(title_text="Block (dotted: a selector stands before it)", type="category")
+    return figure.update_yaxes(title_text=unit, rangemode="tozero")

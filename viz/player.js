@@ -1,0 +1,421 @@
+// The token player: stage by stage through a trace. Python sends data and hears of stage, patch and keep ratio at rest.
+
+const PER_STAGE_MS = 1100;
+const FADE_MS = 800;
+const instances = new WeakMap();
+const calm = () => window.matchMedia("(prefers-reduced-motion: reduce)").matches;
+
+// Whether no player has played by itself in this tab yet; from now on one has.
+function firstView() {
+  try {
+    if (sessionStorage.getItem("prunescope-played")) return false;
+    sessionStorage.setItem("prunescope-played", "yes");
+    return true;
+  } catch {
+    return false; // a browser that remembers nothing gets no motion that it did not ask for
+  }
+}
+
+const percent = (share) => `${Math.round(share * 100)} %`;
+
+export default function (component) {
+  const { parentElement, data } = component;
+  let player = instances.get(parentElement);
+  if (!player) {
+    player = createPlayer(parentElement.querySelector(".player"));
+    instances.set(parentElement, player);
+  }
+  player.tell = (at) => component.setStateValue("at", at);
+  player.receive(data);
+  return () => {
+    player.end();
+    instances.delete(parentElement);
+  };
+}
+
+function createPlayer(root) {
+  const find = (selector) => root.querySelector(selector);
+  const canvas = find("canvas");
+  const cursor = find(".cursor");
+  const stageInput = find(".stage");
+  const keepInput = find(".keep-input");
+  const buffers = [document.createElement("canvas"), document.createElement("canvas")];
+  const at = { stage: 0, token: null, keep: null }; // what is shown
+  let data = null;
+  let step = null; // the trace that is shown: Python's, or while the keep ratio is dragged one of the prepared
+  let photo = null;
+  let hovered = null; // a patch under the pointer or the keyboard's cursor
+  let keyPatch = 0;
+  let lit = 0; // the package whose members are lit, 0 for none
+  let fadeStart = null;
+  let frame = 0;
+  let timer = 0;
+  let playing = false;
+  let toPlay = null; // whether to play by itself once the photo is there; false once that is past
+  let dragging = false; // the keep ratio
+  let told = []; // what Python has not answered yet
+  let heard = null; // its last answer
+  let turn = 0;
+  const chips = [];
+  const ticks = [];
+
+  // --- drawing ---------------------------------------------------------------------------------------------------
+
+  function scene() {
+    const [rows, cols] = data.grid;
+    const ratio = window.devicePixelRatio || 1;
+    const wide = find(".picture").clientWidth;
+    const cell = Math.max(4, Math.floor((wide * ratio) / Math.max(rows, cols)));
+    return { photo, rows, cols, cell, ratio, looks: data.looks, step };
+  }
+
+  function ready() {
+    return photo && photo.complete && photo.naturalWidth && find(".picture").clientWidth > 0;
+  }
+
+  function draw(fade) {
+    if (!data || !ready()) return;
+    const now = scene();
+    const [width, height] = [now.cols * now.cell, now.rows * now.cell];
+    const [before, after] = buffers;
+    const resized = canvas.width !== width || canvas.height !== height;
+    if (resized) {
+      for (const each of [canvas, before, after]) [each.width, each.height] = [width, height];
+      canvas.style.width = `${width / now.ratio}px`;
+      canvas.style.height = `${height / now.ratio}px`;
+    }
+    if (fade && !resized && !calm()) {
+      before.getContext("2d").drawImage(after, 0, 0);
+      fadeStart = performance.now();
+    } else if (fade !== undefined) {
+      fadeStart = null;
+    }
+    paintStage(after.getContext("2d"), now, at.stage);
+    compose();
+  }
+
+  function compose() {
+    cancelAnimationFrame(frame);
+    const now = scene();
+    const pen = canvas.getContext("2d");
+    const [before, after] = buffers;
+    const share = fadeStart === null ? 1 : Math.min(1, (performance.now() - fadeStart) / FADE_MS);
+    if (share < 1) pen.drawImage(before, 0, 0);
+    pen.globalAlpha = share;
+    pen.drawImage(after, 0, 0);
+    pen.globalAlpha = 1;
+    if (lit && lit <= at.stage) paintMembers(pen, now, lit);
+    if (at.token !== null) paintFrame(pen, now, at.token, 3);
+    if (hovered !== null && hovered !== at.token) paintFrame(pen, now, hovered, 1.5);
+    if (share < 1) frame = requestAnimationFrame(compose);
+    else fadeStart = null;
+    root.dataset.stage = at.stage;
+    root.dataset.steps = Object.keys(data.steps ?? {}).length;
+    root.dataset.rendered = data.rev;
+  }
+
+  function light(selector, patch = null) {
+    lit = selector;
+    hovered = patch;
+    const own = patch === null ? selector : step.left[patch];
+    chips.forEach((chip, index) => chip.classList.toggle("lit", own === index + 1 && own <= at.stage));
+    ticks.forEach((tick, index) => tick.classList.toggle("lit", own > 0 && own === index));
+    if (ready()) compose();
+  }
+
+  // --- words -----------------------------------------------------------------------------------------------------
+
+  function write() {
+    const last = data.looks.length;
+    stageInput.max = last;
+    stageInput.value = at.stage;
+    stageInput.setAttribute("aria-valuetext", step.sentences[at.stage]);
+    find(".sentence").textContent = step.sentences[at.stage];
+    canvas.setAttribute("aria-label", step.sentences[at.stage]);
+    find(".back").disabled = at.stage === 0;
+    find(".forth").disabled = at.stage === last;
+    ticks.forEach((tick, index) => tick.classList.toggle("here", index === at.stage));
+    chips.forEach((chip, index) => {
+      const later = index >= at.stage;
+      const count = step.folded[index];
+      const tokens = count === 0 ? "none dropped" : `${count} token${count === 1 ? "" : "s"}`;
+      chip.classList.toggle("later", later);
+      chip.querySelector(".count").textContent = later ? `at selector ${index + 1}` : tokens;
+    });
+    writePatch();
+  }
+
+  function writePatch() {
+    const table = find("table");
+    const body = find("tbody");
+    table.hidden = at.token === null;
+    body.replaceChildren();
+    if (at.token === null) {
+      find(".patch-said").textContent = "Click a patch: it tells its score at every selector, and where it went.";
+      return;
+    }
+    const left = step.left[at.token];
+    const row = Math.floor(at.token / data.grid[1]);
+    const place = `Patch in row ${row + 1}, column ${at.token - row * data.grid[1] + 1}`;
+    const weight = step.weight[at.token];
+    const into = weight > 0 ? `into package ${left} with weight ${(weight * 100).toFixed(1)} %` : "into no package";
+    find(".patch-said").textContent = left
+      ? `${place}: left at selector ${left}, ${into}.`
+      : `${place}: kept to the end.`;
+    step.scores.forEach((scores, index) => {
+      const score = scores[at.token];
+      const line = body.insertRow();
+      const name = document.createElement("th");
+      name.scope = "row";
+      name.textContent = `${index + 1}, before block ${data.blocks[index] + 1}`;
+      line.append(name);
+      const value = line.insertCell();
+      if (score === null) value.textContent = "not asked";
+      else {
+        const meter = document.createElement("span");
+        meter.className = "meter";
+        meter.style.setProperty("--share", `${score / 10}%`);
+        value.append(meter, (score / 1000).toFixed(3));
+      }
+      const gone = left && left <= index;
+      line.insertCell().textContent = gone ? "had left" : left === index + 1 ? `left, ${into}` : "kept";
+    });
+  }
+
+  function writeKeep() {
+    find(".keep").hidden = !data.keep;
+    if (!data.keep) return;
+    Object.assign(keepInput, { min: data.keep.min, max: data.keep.max, step: data.keep.step });
+    if (Number(keepInput.value) !== at.keep) keepInput.value = at.keep;
+    keepInput.setAttribute("aria-valuetext", percent(at.keep));
+    find(".keep-value").textContent = percent(at.keep);
+    find(".keep-note").textContent = step === null ? "" : step.summary;
+  }
+
+  // --- moving ----------------------------------------------------------------------------------------------------
+
+  function go(stage, fade = true) {
+    at.stage = Math.min(data.looks.length, Math.max(0, stage));
+    write();
+    light(0);
+    draw(fade);
+  }
+
+  function say() {
+    if (!data.tell || JSON.stringify(at) === JSON.stringify(told.at(-1) ?? heard)) return;
+    told.push({ ...at });
+    turn += 1; // so that what is told twice, with a link in between, still is news
+    root.player.tell({ ...at, turn });
+  }
+
+  function play(from) {
+    playing = true;
+    root.classList.add("playing");
+    name(".play", "Pause");
+    if (from !== undefined) go(from);
+    clearTimeout(timer);
+    timer = setTimeout(() => {
+      if (at.stage >= data.looks.length) return pause();
+      go(at.stage + 1);
+      return at.stage >= data.looks.length ? pause() : play();
+    }, PER_STAGE_MS);
+  }
+
+  function pause(quietly) {
+    clearTimeout(timer);
+    timer = 0;
+    playing = false;
+    root.classList.remove("playing");
+    name(".play", "Play");
+    if (!quietly) say();
+  }
+
+  const name = (selector, text) => ["aria-label", "title"].forEach((key) => find(selector).setAttribute(key, text));
+  const toggle = () => (playing ? pause() : play(at.stage >= data.looks.length ? 0 : undefined));
+  const jump = (stage) => {
+    pause(true);
+    go(stage);
+    say();
+  };
+
+  function pick(patch) {
+    pause(true);
+    at.token = patch;
+    writePatch();
+    if (ready()) compose();
+    say();
+  }
+
+  // --- the person ------------------------------------------------------------------------------------------------
+
+  function patchUnder(event) {
+    const box = canvas.getBoundingClientRect();
+    const [rows, cols] = data.grid;
+    const col = Math.floor(((event.clientX - box.left) / box.width) * cols);
+    const row = Math.floor(((event.clientY - box.top) / box.height) * rows);
+    return row >= 0 && row < rows && col >= 0 && col < cols ? row * cols + col : null;
+  }
+
+  canvas.onpointermove = (event) => event.pointerType !== "touch" && light(0, patchUnder(event));
+  canvas.onpointerleave = () => light(0);
+  canvas.onclick = (event) => {
+    const patch = patchUnder(event);
+    root.focus({ preventScroll: true });
+    if (patch !== null) pick(patch === at.token ? null : patch);
+  };
+  cursor.onfocus = () => light(0, (keyPatch = at.token ?? keyPatch));
+  cursor.onblur = () => light(0);
+  cursor.onkeydown = (event) => {
+    const [rows, cols] = data.grid;
+    const [row, col] = [Math.floor(keyPatch / cols), keyPatch % cols];
+    const moves = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
+    if (moves[event.key]) {
+      const [down, right] = moves[event.key];
+      const to = [Math.min(rows - 1, Math.max(0, row + down)), Math.min(cols - 1, Math.max(0, col + right))];
+      keyPatch = to[0] * cols + to[1];
+      light(0, keyPatch);
+      const gone = step.left[keyPatch];
+      const went = gone && gone <= at.stage ? `in package ${gone}` : "kept";
+      find(".patch-said").textContent = `Row ${to[0] + 1}, column ${to[1] + 1}: ${went}. Enter tells more.`;
+    } else if (event.key === "Enter") pick(keyPatch);
+    else if (event.key === "Escape") pick(null);
+    else if (event.key === "Home" || event.key === "End") keyPatch = event.key === "Home" ? 0 : rows * cols - 1;
+    else return;
+    if (event.key === "Home" || event.key === "End") light(0, keyPatch);
+    event.preventDefault();
+    event.stopPropagation();
+  };
+  root.tabIndex = -1;
+  root.onkeydown = (event) => {
+    if (event.altKey || event.ctrlKey || event.metaKey || event.target === keepInput) return;
+    const jumps = { ArrowLeft: at.stage - 1, ArrowRight: at.stage + 1, Home: 0, End: data.looks.length };
+    if (event.key in jumps) jump(jumps[event.key]);
+    else if (event.key === "Escape" && at.token !== null) pick(null);
+    else if (event.key === " " && event.target.tagName !== "BUTTON") toggle();
+    else return;
+    event.preventDefault();
+  };
+  find(".play").onclick = toggle;
+  find(".back").onclick = () => jump(at.stage - 1);
+  find(".forth").onclick = () => jump(at.stage + 1);
+  stageInput.oninput = () => {
+    pause(true);
+    go(Number(stageInput.value));
+  };
+  stageInput.onchange = say;
+  keepInput.oninput = () => {
+    pause(true);
+    dragging = true;
+    at.keep = Number(keepInput.value);
+    step = data.steps?.[at.keep.toFixed(2)] ?? step;
+    write();
+    writeKeep();
+    draw(false);
+  };
+  keepInput.onchange = () => {
+    dragging = false;
+    say();
+  };
+
+  // --- Python ----------------------------------------------------------------------------------------------------
+
+  function build() {
+    const line = find(".ticks");
+    line.replaceChildren();
+    for (const chip of chips) chip.remove();
+    chips.length = ticks.length = 0;
+    const word = data.blocks.length > 4 ? "" : "Block "; // many stages leave room for numbers only
+    ["Input", ...data.blocks.map((block) => `${word}${block + 1}`)].forEach((text, stage) => {
+      const tick = document.createElement("button");
+      tick.type = "button";
+      tick.textContent = text;
+      tick.title = stage ? `Selector ${stage}, before block ${data.blocks[stage - 1] + 1}` : "The input";
+      tick.onclick = () => jump(stage);
+      tick.onpointerenter = tick.onfocus = () => light(stage);
+      tick.onpointerleave = tick.onblur = () => light(0);
+      tick.style.setProperty("--place", stage / Math.max(1, data.blocks.length));
+      if (stage) tick.style.setProperty("--chip", data.looks[stage - 1].colour);
+      line.append(tick);
+      ticks.push(tick);
+    });
+    data.looks.forEach((look, index) => {
+      const chip = document.createElement("button");
+      const swatch = document.createElement("img");
+      const words = document.createElement("span");
+      const title = document.createElement("b");
+      const count = document.createElement("span");
+      chip.type = "button";
+      chip.className = "chip";
+      chip.style.setProperty("--chip", look.colour);
+      swatch.alt = "";
+      swatch.width = swatch.height = 24;
+      swatch.src = look.swatch;
+      title.textContent = `Package ${index + 1}`;
+      count.className = "count";
+      words.append(title, count);
+      chip.append(swatch, words);
+      chip.onclick = () => {
+        if (at.stage <= index) jump(index + 1);
+        light(index + 1);
+      };
+      chip.onpointerenter = chip.onfocus = () => light(index + 1);
+      chip.onpointerleave = chip.onblur = () => light(0);
+      find(".chips").append(chip);
+      chips.push(chip);
+    });
+    find(".class-token .count").textContent = data.prefix === 1 ? "always kept" : `${data.prefix} tokens, always kept`;
+    find(".picture").style.aspectRatio = `${data.grid[1]} / ${data.grid[0]}`;
+  }
+
+  // Python's answer to what it was told changes nothing here; a link, or the first view, does.
+  function adopt() {
+    const said = { stage: data.stage, token: data.token, keep: data.keep?.value ?? null };
+    const key = JSON.stringify(said);
+    const answered = told.findIndex((each) => JSON.stringify(each) === key);
+    if (answered >= 0) told.splice(0, answered + 1);
+    else if (JSON.stringify(heard) !== key) {
+      Object.assign(at, said);
+      told = [];
+    }
+    heard = said;
+  }
+
+  function receive(fresh) {
+    const before = data;
+    data = fresh;
+    const shape = (each) => JSON.stringify([each.grid, each.blocks, each.looks, each.prefix]);
+    if (!before || shape(before) !== shape(data)) build();
+    adopt();
+    toPlay ??= data.autoplay;
+    if (!step || (!dragging && (!data.keep || data.keep.value === at.keep))) step = data.now;
+    at.stage = Math.min(at.stage, data.looks.length);
+    if (at.token !== null && at.token >= step.left.length) at.token = null;
+    write();
+    writeKeep();
+    if (before?.photo === data.photo) draw(fadeStart === null && before.rev !== data.rev ? false : undefined);
+    else {
+      const next = new Image();
+      next.onload = () => {
+        if (data.photo !== next.src) return;
+        photo = next;
+        draw(false);
+        if (toPlay && !calm() && firstView()) timer = setTimeout(() => play(0), PER_STAGE_MS);
+        toPlay = false;
+      };
+      next.src = data.photo;
+    }
+  }
+
+  const watch = new ResizeObserver(() => draw());
+  watch.observe(find(".picture"));
+  root.player = {
+    tell: () => {},
+    receive,
+    end() {
+      watch.disconnect();
+      cancelAnimationFrame(frame);
+      clearTimeout(timer);
+    },
+  };
+  return root.player;
+}

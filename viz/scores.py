@@ -1,0 +1,86 @@
+"""What the selectors thought: keep probabilities and heads as heat maps on the patch grid, and how much heads count."""
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from core.results import TokenTrace
+from viz.theme import fill, layout, selector_look
+
+SCALE = "viridis"
+_MOST_COLUMNS = 4
+
+
+def keep_maps(trace: TokenTrace) -> go.Figure:
+    """Keep probability of each patch at each selector, all on one scale from 0 to 1; empty where it had left."""
+    names = [f"Selector {s + 1}" for s in range(len(trace.blocks))]
+    return _maps(trace, trace.keep_prob, names, "Keep probability")
+
+
+def head_maps(trace: TokenTrace, stage: int) -> go.Figure:
+    """What each head of selector `stage` (from 1) thought of each patch, on the same scale."""
+    heads = trace.per_head[stage - 1].T  # (H, N)
+    return _maps(trace, heads, [f"Head {h + 1}" for h in range(len(heads))], "Keep probability of this head")
+
+
+def _maps(trace: TokenTrace, values: np.ndarray, names: list[str], meaning: str) -> go.Figure:
+    """One heat map per row of `values` (M, N), in [0, 1] or NaN."""
+    rows, cols = trace.grid
+    across = min(len(names), _MOST_COLUMNS if len(names) % 3 else 3)
+    down = -(-len(names) // across)
+    figure = make_subplots(
+        down, across, subplot_titles=names, horizontal_spacing=0.03, vertical_spacing=min(0.12, 0.3 / down)
+    )
+    for index, row in enumerate(values):
+        at = {"row": index // across + 1, "col": index % across + 1}
+        figure.add_heatmap(
+            z=row.reshape(rows, cols),
+            x=list(range(1, cols + 1)),
+            y=list(range(1, rows + 1)),
+            coloraxis="coloraxis",
+            xgap=1,
+            ygap=1,
+            hoverongaps=False,
+            hovertemplate=f"Row %{{y}}, column %{{x}}: %{{z:.3f}}<extra>{names[index]}</extra>",
+            **at,
+        )
+        axis = figure.data[-1].xaxis or "x"
+        figure.update_yaxes(autorange="reversed", scaleanchor=axis, constrain="domain", visible=False, **at)
+        figure.update_xaxes(constrain="domain", visible=False, **at)
+    layout(figure, 60 + 260 * down, margin={"l": 0, "r": 0, "t": 28, "b": 0})
+    figure.update_annotations(font_size=13)
+    bar = {
+        "orientation": "h",
+        "y": 0,
+        "yanchor": "top",
+        "thickness": 14,
+        "len": 0.6,
+        "tickvals": [0, 0.25, 0.5, 0.75, 1],
+    }
+    bar["title"] = {"text": f"{meaning}: 0 leaves, 1 stays", "side": "bottom"}
+    return figure.update_layout(coloraxis={"colorscale": SCALE, "cmin": 0, "cmax": 1, "colorbar": bar})
+
+
+def head_importance(trace: TokenTrace) -> go.Figure:
+    """How much each head's opinion counts at each selector: its mean share over the patches that were there."""
+    heads = [f"Head {h + 1}" for h in range(trace.importance.shape[-1])]
+    figure = go.Figure()
+    for stage in range(len(trace.blocks)):
+        figure.add_bar(
+            x=heads,
+            y=importance_shares(trace, stage + 1) * 100,
+            name=f"Selector {stage + 1}",
+            marker=fill(selector_look(stage)),
+            hovertemplate="%{y:.1f} % of the vote<extra>%{x}, selector " + str(stage + 1) + "</extra>",
+        )
+    figure.add_hline(y=100 / len(heads), line={"color": "#6B7280", "dash": "dash", "width": 2})
+    layout(figure, 300, barmode="group")
+    return figure.update_yaxes(title_text="Share of the vote, %", rangemode="tozero")
+
+
+def importance_shares(trace: TokenTrace, stage: int) -> np.ndarray:
+    """Mean share of each head in the vote of selector `stage` (from 1), (H,), sum 1; zeros where no patch was left."""
+    there = trace.importance[stage - 1][~np.isnan(trace.keep_prob[stage - 1])]  # (patches there, H)
+    if not len(there):
+        return np.zeros(trace.importance.shape[-1])
+    return (there / there.sum(axis=1, keepdims=True)).mean(axis=0)
