@@ -66,7 +66,7 @@ def attribute(loaded: Loaded, image: Image.Image, class_index: int, method: Meth
         class_index=None if method == "rollout" else class_index,
         rise=rise,
         delta=delta,
-        frozen_selectors=len(stages),
+        frozen_selectors=0 if method == "rollout" else len(stages),  # a rollout is of the photo alone
         passed_over=passed_over,
         seconds=time.perf_counter() - begun,
     )

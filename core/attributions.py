@@ -25,7 +25,7 @@ class Attribution:
     delta: float | None = None
     """Convergence error of integrated gradients: sum of `values` minus `rise`, in logits; None for others."""
     frozen_selectors: int = 0
-    """Selectors whose decisions were held at those for the untouched photo; 0 where there are none."""
+    """Selectors whose decisions were held at those for the untouched photo; 0 where there was nothing to hold."""
     passed_over: tuple[int, ...] = ()
     """Blocks that are no attention (convolution or skip), which a rollout passes by; counted from 0."""
     seconds: float = 0.0

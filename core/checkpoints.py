@@ -21,7 +21,7 @@ from core.single_path.calibrate import use_budget
 from core.single_path.compact import carve, compact
 from core.single_path.derive import derive, gates_of, settled
 from core.single_path.model import SinglePathViT
-from core.soft_tokens.decide import above, check_keep, own_decision, top_share
+from core.soft_tokens.decide import Decide, above, check_keep, own_decision, top_share
 from core.soft_tokens.model import SoftTokenViT
 from core.weights import load_weights, read_checkpoint
 
@@ -226,13 +226,21 @@ def _choose(module: SinglePathViT, gates: Gates, spec: ModelSpec) -> Architectur
 
 
 def _set_decision(module: SoftTokenViT, spec: ModelSpec, card: ModelCard) -> None:
-    """How this model decides: by keep ratio, by threshold, or by itself."""
+    """How this model decides and folds."""
+    module.decide = decision(spec, len(module.blocks), card.geometry.patches)
+    module.packaging = spec.packaging
+
+
+def decision(spec: ModelSpec, stages: int, patches: int) -> Decide:
+    """How a model of `stages` selectors on `patches` patches decides: by keep ratio, by threshold, or by itself.
+
+    Raises:
+        InputError: If `spec` has both, or one that is not possible.
+    """
     if spec.keep is not None and spec.threshold is not None:
         raise InputError("Give a keep ratio or a threshold, not both.")
     if spec.threshold is not None and not 0 <= spec.threshold < 1:
         raise InputError(f"A threshold lies between 0 and 1; {spec.threshold} does not.")
-    module.packaging = spec.packaging
     if spec.keep is not None:
-        module.decide = top_share(check_keep(spec.keep, len(module.blocks)), card.geometry.patches)
-    else:
-        module.decide = own_decision if spec.threshold is None else above(spec.threshold)
+        return top_share(check_keep(spec.keep, stages), patches)
+    return own_decision if spec.threshold is None else above(spec.threshold)

@@ -8,6 +8,7 @@ from core.errors import InputError
 from core.images import to_tensor
 from core.macs import count_macs
 from core.results import MacCount, Prediction, TokenTrace
+from core.soft_tokens.decide import Decide
 from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.stages import image_macs, tokens_per_block
 
@@ -19,8 +20,13 @@ def predict(loaded: Loaded, image: Image.Image) -> Prediction:
 
 
 @torch.inference_mode()
-def trace_tokens(loaded: Loaded, image: Image.Image) -> TokenTrace:
+def trace_tokens(loaded: Loaded, image: Image.Image, decide: Decide | None = None) -> TokenTrace:
     """Which patches of the photo the model keeps, stage by stage, what it says, and what that cost.
+
+    Args:
+        loaded: A model with token selectors.
+        image: The photo.
+        decide: In place of the model's own way to decide; the model itself stays as it is.
 
     Raises:
         ValueError: If the model has no token selectors.
@@ -28,7 +34,7 @@ def trace_tokens(loaded: Loaded, image: Image.Image) -> TokenTrace:
     model = loaded.model
     if not isinstance(model, SoftTokenViT):
         raise ValueError(f"{loaded.spec.name} has no token selectors")
-    logits, stages = model.run(_input(loaded, image))
+    logits, stages = model.run(_input(loaded, image), decide)
     geometry = loaded.card.geometry
     return TokenTrace(
         grid=geometry.grid,
@@ -43,6 +49,14 @@ def trace_tokens(loaded: Loaded, image: Image.Image) -> TokenTrace:
         macs=image_macs(geometry, model.blocks, stages)[0],
         dense_macs=loaded.dense_macs,
     )
+
+
+def answer(loaded: Loaded, image: Image.Image) -> tuple[Prediction, MacCount]:
+    """What any model says about the photo, and what that cost."""
+    if isinstance(loaded.model, SoftTokenViT):
+        found = trace_tokens(loaded, image)
+        return found.prediction, found.macs
+    return predict(loaded, image), macs_of(loaded)
 
 
 def macs_of(loaded: Loaded) -> MacCount:

@@ -56,8 +56,7 @@ def _forget() -> None:
     """Drop the uploaded bytes, all that was computed from them, and the uploader that holds the file."""
     st.session_state.pop("uploaded", None)
     st.session_state["forgotten"] = st.session_state.get("forgotten", 0) + 1
-    for cached in (_shared.photo, _shared.token_trace, _shared.prediction, _shared.measured):
-        cached.clear()
+    _shared.forget_photo()
 
 
 def pick_model(method: str) -> str:

@@ -1,18 +1,21 @@
 """What all pages share: the router guard, the only caches, one lock around inference, and what is shown alike."""
 
+import io
 import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
-from PIL import Image
+from PIL import Image, ImageOps
 from streamlit.errors import StreamlitAPIException
 
-from core import checkpoints, latency, registry, trace
+from core import attribution, checkpoints, latency, registry, trace
+from core.agreements import PhotoAgreement, agreement
+from core.attributions import Attribution, Method
 from core.config import ModelSpec
 from core.errors import InputError
 from core.images import model_view, open_photo, to_tensor
@@ -24,6 +27,9 @@ from core.timings import Latency
 from pages import _url
 from viz.cost import latency_text
 from viz.theme import light_ink
+
+THUMBNAIL = 240
+"""Pixels of a side."""
 
 
 def guard(path: str, *keys: str) -> None:
@@ -102,8 +108,18 @@ def evaluations() -> tuple[Recorded, ...]:
 
 @st.cache_resource(max_entries=1, show_spinner=False)
 def _lock() -> threading.RLock:
-    """One inference at a time in this process: two at once on two cores are slower than one after the other."""
+    """One inference at a time in this process: two at once on two cores are slower than one after the other.
+
+    No lock per model is needed for the answers' sake: a forward pass leaves nothing on a model, and what hangs hooks on
+    one, attribution, works on a copy. A measurement holds it too, so that nobody else is timed with it.
+    """
     return threading.RLock()
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def _attribution_lock() -> threading.Lock:
+    """One attribution at a time, beside the inferences: these wait for nobody's seconds of gradients."""
+    return threading.Lock()
 
 
 @st.cache_resource(max_entries=8, show_spinner="Loading the model …")
@@ -128,11 +144,13 @@ def view(spec: ModelSpec, image_id: str) -> Image.Image:
     return model_view(photo(image_id), loaded(spec).card)
 
 
-@st.cache_data(max_entries=64, scope="session", show_spinner="Running the model …")
+@st.cache_data(max_entries=128, scope="session", show_spinner=False)
 def token_trace(spec: ModelSpec, image_id: str) -> TokenTrace:
     """Which patches of the photo the model keeps."""
+    model = loaded(replace(spec, keep=None, threshold=None))  # one in memory, however it is to decide
+    decide = checkpoints.decision(spec, len(model.card.selectors.blocks), model.card.geometry.patches)
     with _lock():
-        return trace.trace_tokens(loaded(spec), photo(image_id))
+        return trace.trace_tokens(model, photo(image_id), decide)
 
 
 @st.cache_data(max_entries=64, scope="session", show_spinner="Running the model …")
@@ -142,11 +160,47 @@ def prediction(spec: ModelSpec, image_id: str) -> Prediction:
         return trace.predict(loaded(spec), photo(image_id))
 
 
+@st.cache_data(max_entries=48, scope="session", show_spinner=False)
+def _attributed(spec: ModelSpec, image_id: str, class_index: int, method: Method) -> Attribution:
+    model = loaded(spec)
+    with _attribution_lock():
+        return attribution.attribute(model, photo(image_id), class_index, method)
+
+
+def attributed(spec: ModelSpec, image_id: str, class_index: int, method: Method) -> Attribution:
+    """Which patches of the photo the answer rests on; a rollout is the same for every class."""
+    waits = "Another visitor is computing an attribution; yours starts next."
+    with st.spinner(waits if _attribution_lock().locked() else "Looking for what the answer rests on …"):
+        return _attributed(spec, image_id, 0 if method == "rollout" else class_index, method)
+
+
+def compared(specs: tuple[ModelSpec, ModelSpec], name: str, data: bytes) -> tuple[PhotoAgreement, bytes]:
+    """What two models make of one photo of many, and the photo as a small JPEG; cached nowhere.
+
+    Raises:
+        InputError: If the data are no photo.
+    """
+    picture = open_photo(data)
+    models_ = [loaded(spec) for spec in specs]
+    with _lock():
+        (a, macs_a), (b, macs_b) = (trace.answer(model, picture) for model in models_)
+    small = io.BytesIO()
+    ImageOps.fit(picture, (THUMBNAIL, THUMBNAIL)).save(small, "JPEG", quality=80)
+    row = PhotoAgreement(name, a.top(1)[0], b.top(1)[0], agreement(a, b), macs_a.total, macs_b.total)
+    return row, small.getvalue()
+
+
+def forget_photo() -> None:
+    """Drop all that was computed from this session's photos."""
+    for cached in (photo, token_trace, prediction, measured, _attributed):
+        cached.clear()
+
+
 @st.cache_data(max_entries=16, scope="session", show_spinner="Measuring; others wait meanwhile …")
 def measured(specs: tuple[ModelSpec, ...], image_id: str, turn: int) -> tuple[Latency, ...]:
     """Latency of each model on the photo, taking turns; another `turn` measures again."""
     models_ = [loaded(spec) for spec in specs]
-    with _lock():
+    with _attribution_lock(), _lock():
         return latency.measure_latency([m.model for m in models_], to_tensor(photo(image_id), models_[0].card))
 
 
@@ -218,11 +272,11 @@ def keep_spec(name: str, ratio: float) -> ModelSpec:
 # --- small things that several pages say the same way ---------------------------------------------------------------
 
 
-def chart(figure: Any, key: str, alt: str) -> None:
+def chart(figure: Any, key: str, alt: str, **more: Any) -> None:
     """A figure of viz across the column, readable in both themes; in the dark one Streamlit's own labels are."""
     if st.context.theme.type == "light":
         light_ink(figure)
-    st.plotly_chart(figure, key=key, alt=alt, config={"displayModeBar": False})
+    st.plotly_chart(figure, key=key, alt=alt, config={"displayModeBar": False}, **more)
 
 
 def weights_badge(spec: ModelSpec) -> None:
@@ -246,8 +300,13 @@ def weights_badge(spec: ModelSpec) -> None:
 
 
 @st.fragment
-def latency_panel(specs: dict[str, ModelSpec], image_id: str) -> None:
-    """Measure on demand: one line per model with device, threads, batch and spread; the first is dense.
+def latency_panel(specs: dict[str, ModelSpec], image_id: str, slower: str = "Slower than dense here") -> None:
+    """Measure on demand: one line per model with device, threads, batch and spread.
+
+    Args:
+        specs: By what to call them; the first is what the others are held against.
+        image_id: The photo.
+        slower: What to say of one that takes longer than the first.
 
     A fragment: the rest of the page stays as it is while somebody measures.
     """
@@ -259,7 +318,7 @@ def latency_panel(specs: dict[str, ModelSpec], image_id: str) -> None:
     if not done:
         return
     found = dict(zip(specs, measured(tuple(specs.values()), image_id, done), strict=True))
-    dense = next(iter(found.values()))
+    first = next(iter(found.values()))
     for name, time in found.items():
-        slower = time is not dense and time.median_ms > dense.median_ms
-        st.markdown(f"**{name}:** {latency_text(time)}." + (" :red-badge[Slower than dense here]" if slower else ""))
+        is_slower = time is not first and time.median_ms > first.median_ms
+        st.markdown(f"**{name}:** {latency_text(time)}." + (f" :red-badge[{slower}]" if is_slower else ""))

@@ -94,6 +94,7 @@ def test_frozen_selection_is_the_photos_own_and_is_said() -> None:
     for stage, own in zip(kept_of_another, stages, strict=True):
         assert (stage.kept == own.kept).all()
     assert attribute(loaded(model), PHOTO, 0, "gradients").frozen_selectors == 3
+    assert attribute(loaded(model), PHOTO, 0, "rollout").frozen_selectors == 0  # the photo alone, nothing to hold
     assert attribute(loaded(backbone()), PHOTO, 0, "gradients").frozen_selectors == 0
 
 
