@@ -156,8 +156,9 @@ def token_trace(spec: ModelSpec, image_id: str) -> TokenTrace:
 @st.cache_data(max_entries=64, scope="session", show_spinner="Running the model …")
 def prediction(spec: ModelSpec, image_id: str) -> Prediction:
     """What the model says about the photo."""
+    model = loaded(spec)  # not under the lock: whoever loads it waits for the lock, and we would wait for them
     with _lock():
-        return trace.predict(loaded(spec), photo(image_id))
+        return trace.predict(model, photo(image_id))
 
 
 @st.cache_data(max_entries=48, scope="session", show_spinner=False)
