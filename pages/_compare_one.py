@@ -13,6 +13,8 @@ from viz.tokens import pruned_photo, stage_sentence
 
 SIDES = [4, 5, 4]
 """Widths of A, change and B."""
+PIXELS = 448
+"""Of a photo's side: more than the column is wide, and half the work of the usual size."""
 
 
 def one_photo(specs: tuple[ModelSpec, ModelSpec], image_id: str) -> None:
@@ -77,7 +79,7 @@ def _side(letter: str, spec: ModelSpec, image_id: str, cost: int) -> None:
         trace = _shared.token_trace(spec, image_id)
         last = len(trace.blocks)
         sentence = stage_sentence(trace, last)
-        photo = pruned_photo(photo, trace, last)
+        photo = pruned_photo(photo, trace, last, PIXELS)
     else:
         sentence = f"All {model.card.geometry.patches} patches go through every block."
     st.image(photo, width="stretch", output_format="JPEG", alt=sentence)

@@ -16,6 +16,7 @@ from streamlit.errors import StreamlitAPIException
 from core import attribution, checkpoints, latency, registry, trace
 from core.agreements import PhotoAgreement, agreement
 from core.attributions import Attribution, Method
+from core.cards import ModelCard
 from core.config import ModelSpec
 from core.errors import InputError
 from core.images import model_view, open_photo, to_tensor
@@ -125,8 +126,19 @@ def _attribution_lock() -> threading.Lock:
 @st.cache_resource(max_entries=8, show_spinner="Loading the model …")
 def loaded(spec: ModelSpec) -> checkpoints.Loaded:
     """One object for all sessions: evaluation mode, read-only."""
+    if spec.budget is None:
+        with _lock():
+            return checkpoints.load(spec)
+    module, card = _stored(spec.name)
     with _lock():
-        return checkpoints.load(spec)
+        return checkpoints.finish(spec, card, module)
+
+
+@st.cache_resource(max_entries=2, show_spinner=False)
+def _stored(name: str) -> tuple[Any, ModelCard]:
+    """A model as its file has it: what each budget's form is made of, in a third of the time that reading takes."""
+    with _lock():
+        return checkpoints.read_model(name)
 
 
 @st.cache_data(max_entries=8, scope="session", show_spinner=False)
@@ -236,7 +248,7 @@ def block_macs(name: str, found: Architecture) -> list[int]:
 
 def macs_of(spec: ModelSpec, image_id: str) -> MacCount:
     """Multiply-adds of this photo through the model, by part."""
-    if loaded(spec).method == "tokens":
+    if loaded(ModelSpec(spec.name)).method == "tokens":  # however it is to decide: no other model to load
         return token_trace(spec, image_id).macs
     return trace.macs_of(loaded(spec))
 
