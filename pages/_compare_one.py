@@ -35,8 +35,11 @@ def one_photo(specs: tuple[ModelSpec, ModelSpec], image_id: str) -> None:
         alt = "; ".join(f"{x}: {p.top(1)[0].label} {p.top(1)[0].prob:.0%}" for x, p in zip("AB", said, strict=True))
         figure = top5_pair(*said, names=("A", "B"), moves=True, chosen=now)
         _shared.chart(figure, "top5", alt, on_select=_clicked, selection_mode="points")
-        slower = "B is slower than A here"
-        _shared.latency_panel({"A": specs[0], "B": specs[1]}, image_id, slower)
+        sizes = {_shared.loaded(ModelSpec(spec.name)).card.geometry.img_size for spec in specs}
+        if len(sizes) == 1:
+            _shared.latency_panel({"A": specs[0], "B": specs[1]}, image_id, "B is slower than A here")
+        else:
+            st.markdown("A and B take pictures of different sizes, so they are not timed side by side.")
     _compare_evidence.evidence(specs, image_id, said, usual)
     st.markdown("MACs are multiply-adds of this photo; papers write FLOPs for the same count. KL is over all classes.")
 

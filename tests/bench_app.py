@@ -76,6 +76,7 @@ PAGES = ("", "tokens", "architecture", "budget", "compare")
 
 def server_times(control: Control, count: int) -> np.ndarray:
     """Milliseconds of `count` moves of a control, (count, 2): on the clock, and of all cores together."""
+    streamlit.cache_data.clear()  # a visitor's findings are another's here, since AppTest has no sessions; models stay
     at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120).run()
     at.switch_page(f"pages/{control.page}.py")
     for key, value in control.query.items():
