@@ -90,7 +90,7 @@ def load(
         InputError: See `load_model`.
     """
     module, card = read_model(spec.name, download=download, weights=weights, on_bytes=on_bytes)
-    return _finish(spec, card, module)
+    return finish(spec, card, module)
 
 
 def read_model(
@@ -167,8 +167,18 @@ def _load_timm(name: str, *, download: bool, weights: bool) -> tuple[nn.Module, 
     return model, ModelCard(deit.FAMILY, geometry, released_classes(geometry.classes), deit.normalisation_of(model))
 
 
-def _finish(spec: ModelSpec, card: ModelCard, module: nn.Module) -> Loaded:
-    """Apply the settings of `spec`, refuse those that the model does not have, and freeze."""
+def finish(spec: ModelSpec, card: ModelCard, module: nn.Module) -> Loaded:
+    """Apply the settings of `spec`, refuse those that the model does not have, and freeze.
+
+    Args:
+        spec: Name and settings.
+        card: Of the module.
+        module: As `read_model` gives it. A single-path model's weights are copied, so that it serves again for another
+            budget (its batch norms then hold this one's statistics); any other becomes the result itself.
+
+    Raises:
+        InputError: If a setting does not fit the model.
+    """
     if (spec.keep is not None or spec.threshold is not None) and not isinstance(module, SoftTokenViT):
         raise InputError(f"{spec.name} has no token selectors, so it takes no keep ratio and no threshold.")
     if spec.packaging not in get_args(Packaging):

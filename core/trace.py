@@ -51,6 +51,14 @@ def trace_tokens(loaded: Loaded, image: Image.Image, decide: Decide | None = Non
     )
 
 
+def answer(loaded: Loaded, image: Image.Image) -> tuple[Prediction, MacCount]:
+    """What any model says about the photo, and what that cost."""
+    if isinstance(loaded.model, SoftTokenViT):
+        found = trace_tokens(loaded, image)
+        return found.prediction, found.macs
+    return predict(loaded, image), macs_of(loaded)
+
+
 def macs_of(loaded: Loaded) -> MacCount:
     """MACs of one image through a model whose cost does not depend on the image."""
     architecture = loaded.architecture

@@ -54,12 +54,9 @@ def _uploaded(instead: str, title: str) -> str:
 
 def _forget() -> None:
     """Drop the uploaded bytes, all that was computed from them, and the uploader that holds the file."""
-    for held in ("uploaded", "prepared"):
-        st.session_state.pop(held, None)
+    st.session_state.pop("uploaded", None)
     st.session_state["forgotten"] = st.session_state.get("forgotten", 0) + 1
-    traces = (_shared.token_trace, _shared.rival_trace, _shared.removal_of)
-    for cached in (_shared.photo, _shared.photo_url, *traces, _shared.prediction, _shared.measured):
-        cached.clear()
+    _shared.forget_photo()
 
 
 def pick_model(method: str) -> str:

@@ -1,5 +1,6 @@
 """What all pages share: the router guard, the only caches, one lock around inference, and what is shown alike."""
 
+import io
 import json
 import threading
 from collections.abc import Iterator, Sequence
@@ -9,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import streamlit as st
-from PIL import Image
+from PIL import Image, ImageOps
 from streamlit.errors import StreamlitAPIException
 
-from core import checkpoints, latency, registry, removal, rivals, trace
+from core import attribution, checkpoints, latency, registry, removal, rivals, trace
+from core.agreements import PhotoAgreement, agreement
+from core.attributions import Attribution, Method
+from core.cards import ModelCard
 from core.config import ModelSpec
 from core.errors import InputError
 from core.images import model_view, open_photo, to_tensor
@@ -26,6 +30,9 @@ from pages import _url
 from viz import player
 from viz.cost import latency_text
 from viz.theme import light_ink
+
+THUMBNAIL = 240
+"""Pixels of a side."""
 
 
 def guard(path: str, *keys: str) -> None:
@@ -104,15 +111,36 @@ def evaluations() -> tuple[Recorded, ...]:
 
 @st.cache_resource(max_entries=1, show_spinner=False)
 def _lock() -> threading.RLock:
-    """One inference at a time in this process: two at once on two cores are slower than one after the other."""
+    """One inference at a time in this process: two at once on two cores are slower than one after the other.
+
+    No lock per model is needed for the answers' sake: a forward pass leaves nothing on a model, and what hangs hooks on
+    one, attribution, works on a copy. A measurement holds it too, so that nobody else is timed with it.
+    """
     return threading.RLock()
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def _attribution_lock() -> threading.Lock:
+    """One attribution at a time, beside the inferences: these wait for nobody's seconds of gradients."""
+    return threading.Lock()
 
 
 @st.cache_resource(max_entries=8, show_spinner="Loading the model …")
 def loaded(spec: ModelSpec) -> checkpoints.Loaded:
     """One object for all sessions: evaluation mode, read-only."""
+    if spec.budget is None:
+        with _lock():
+            return checkpoints.load(spec)
+    module, card = _stored(spec.name)
     with _lock():
-        return checkpoints.load(spec)
+        return checkpoints.finish(spec, card, module)
+
+
+@st.cache_resource(max_entries=2, show_spinner=False)
+def _stored(name: str) -> tuple[Any, ModelCard]:
+    """A model as its file has it: what each budget's form is made of, in a third of the time that reading takes."""
+    with _lock():
+        return checkpoints.read_model(name)
 
 
 @st.cache_data(max_entries=8, scope="session", show_spinner=False)
@@ -153,15 +181,16 @@ def deciding(spec: ModelSpec) -> tuple[checkpoints.Loaded, Any]:
 @st.cache_data(max_entries=16, scope="session", show_spinner="Running the model …")
 def rival_trace(spec: ModelSpec, image_id: str, rival: rivals.Rival) -> TokenTrace:
     """The photo with as many patches kept as `spec` keeps, chosen another way."""
+    model, ours = deciding(spec)[0], token_trace(spec, image_id)
     with _lock():
-        return rivals.rival_trace(deciding(spec)[0], photo(image_id), token_trace(spec, image_id), rival)
+        return rivals.rival_trace(model, photo(image_id), ours, rival)
 
 
 @st.cache_data(max_entries=16, scope="session", show_spinner="Measuring; others wait meanwhile …")
 def removal_of(spec: ModelSpec, image_id: str, turn: int) -> removal.Removal:
     """Masked against removed tokens on the photo; another `turn` measures again."""
     model, decide = deciding(spec)
-    with _lock():
+    with _attribution_lock(), _lock():
         return removal.compare_removal(model, to_tensor(photo(image_id), model.card), decide)
 
 
@@ -180,15 +209,53 @@ def prepared_steps(name: str, image_id: str, ratios: Sequence[float]) -> dict[fl
 @st.cache_data(max_entries=64, scope="session", show_spinner="Running the model …")
 def prediction(spec: ModelSpec, image_id: str) -> Prediction:
     """What the model says about the photo."""
+    model = loaded(spec)  # not under the lock: whoever loads it waits for the lock, and we would wait for them
     with _lock():
-        return trace.predict(loaded(spec), photo(image_id))
+        return trace.predict(model, photo(image_id))
+
+
+@st.cache_data(max_entries=48, scope="session", show_spinner=False)
+def _attributed(spec: ModelSpec, image_id: str, class_index: int, method: Method) -> Attribution:
+    model = loaded(spec)
+    with _attribution_lock():
+        return attribution.attribute(model, photo(image_id), class_index, method)
+
+
+def attributed(spec: ModelSpec, image_id: str, class_index: int, method: Method) -> Attribution:
+    """Which patches of the photo the answer rests on; a rollout is the same for every class."""
+    waits = "Another visitor is computing an attribution; yours starts next."
+    with st.spinner(waits if _attribution_lock().locked() else "Looking for what the answer rests on …"):
+        return _attributed(spec, image_id, 0 if method == "rollout" else class_index, method)
+
+
+def compared(specs: tuple[ModelSpec, ModelSpec], name: str, data: bytes) -> tuple[PhotoAgreement, bytes]:
+    """What two models make of one photo of many, and the photo as a small JPEG; cached nowhere.
+
+    Raises:
+        InputError: If the data are no photo.
+    """
+    picture = open_photo(data)
+    models_ = [loaded(spec) for spec in specs]
+    with _lock():
+        (a, macs_a), (b, macs_b) = (trace.answer(model, picture) for model in models_)
+    small = io.BytesIO()
+    ImageOps.fit(picture, (THUMBNAIL, THUMBNAIL)).save(small, "JPEG", quality=80)
+    row = PhotoAgreement(name, a.top(1)[0], b.top(1)[0], agreement(a, b), macs_a.total, macs_b.total)
+    return row, small.getvalue()
+
+
+def forget_photo() -> None:
+    """Drop all that was computed from this session's photos."""
+    st.session_state.pop("prepared", None)
+    for cached in (photo, photo_url, token_trace, rival_trace, removal_of, prediction, measured, _attributed):
+        cached.clear()
 
 
 @st.cache_data(max_entries=16, scope="session", show_spinner="Measuring; others wait meanwhile …")
 def measured(specs: tuple[ModelSpec, ...], image_id: str, turn: int) -> tuple[Latency, ...]:
     """Latency of each model on the photo, taking turns; another `turn` measures again."""
     models_ = [loaded(spec) for spec in specs]
-    with _lock():
+    with _attribution_lock(), _lock():
         return latency.measure_latency([m.model for m in models_], to_tensor(photo(image_id), models_[0].card))
 
 
@@ -228,7 +295,7 @@ def macs_per_block(spec: ModelSpec, image_id: str) -> tuple[MacCount, ...]:
 
 def macs_of(spec: ModelSpec, image_id: str) -> MacCount:
     """Multiply-adds of this photo through the model, by part."""
-    if loaded(spec).method == "tokens":
+    if loaded(ModelSpec(spec.name)).method == "tokens":  # however it is to decide: no other model to load
         return token_trace(spec, image_id).macs
     return trace.macs_of(loaded(spec))
 
@@ -265,11 +332,11 @@ def keep_spec(name: str, ratio: float) -> ModelSpec:
 # --- small things that several pages say the same way ---------------------------------------------------------------
 
 
-def chart(figure: Any, key: str, alt: str) -> None:
+def chart(figure: Any, key: str, alt: str, **more: Any) -> None:
     """A figure of viz across the column, readable in both themes; in the dark one Streamlit's own labels are."""
     if st.context.theme.type == "light":
         light_ink(figure)
-    st.plotly_chart(figure, key=key, alt=alt, config={"displayModeBar": False})
+    st.plotly_chart(figure, key=key, alt=alt, config={"displayModeBar": False}, **more)
 
 
 def weights_badge(spec: ModelSpec) -> None:
@@ -293,8 +360,13 @@ def weights_badge(spec: ModelSpec) -> None:
 
 
 @st.fragment
-def latency_panel(specs: dict[str, ModelSpec], image_id: str) -> None:
-    """Measure on demand: one line per model with device, threads, batch and spread; the first is dense.
+def latency_panel(specs: dict[str, ModelSpec], image_id: str, slower: str = "Slower than dense here") -> None:
+    """Measure on demand: one line per model with device, threads, batch and spread.
+
+    Args:
+        specs: By what to call them; the first is what the others are held against.
+        image_id: The photo.
+        slower: What to say of one that takes longer than the first.
 
     A fragment: the rest of the page stays as it is while somebody measures.
     """
@@ -306,7 +378,7 @@ def latency_panel(specs: dict[str, ModelSpec], image_id: str) -> None:
     if not done:
         return
     found = dict(zip(specs, measured(tuple(specs.values()), image_id, done), strict=True))
-    dense = next(iter(found.values()))
+    first = next(iter(found.values()))
     for name, time in found.items():
-        slower = time is not dense and time.median_ms > dense.median_ms
-        st.markdown(f"**{name}:** {latency_text(time)}." + (" :red-badge[Slower than dense here]" if slower else ""))
+        is_slower = time is not first and time.median_ms > first.median_ms
+        st.markdown(f"**{name}:** {latency_text(time)}." + (f" :red-badge[{slower}]" if is_slower else ""))

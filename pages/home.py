@@ -4,6 +4,7 @@ import streamlit as st
 
 from core.config import ModelSpec
 from pages import _pickers, _player, _shared
+from pages._compare_url import Side, write_side
 from viz.predictions import agreement
 from viz.theme import percent
 from viz.tokens import stage_sentence
@@ -80,7 +81,7 @@ with st.grid(3, border=True, min_column_width=260):
             "pages/compare.py",
             "Push it until it breaks",
             "Dense against a model that keeps 40 % at each selector.",
-            {"b": f"{pruned or 'bundled-tokens'}, keep 40 %"},
+            {"b": write_side(Side(pruned or "bundled-tokens", "keep", 0.4))},
         ),
     )
     for path, title, text, query in cards:

@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 
+from core.agreements import agreement
 from core.results import ClassName, Prediction
-from viz.predictions import agreement, agreement_sentence, top5_pair
+from viz.predictions import agreement_sentence, top5_pair, top5_union
 
 NAMES = tuple(ClassName(None, name) for name in ("ant", "bee", "cat", "dog", "elk", "fox", "gnu"))
 
@@ -50,5 +51,17 @@ def test_bars_show_the_union_of_both_top5_in_the_order_of_a() -> None:
 
 
 def test_rank_changes_are_written_where_there_are_some() -> None:
-    figure = top5_pair(prediction(0.6, 0.3, 0.1), prediction(0.3, 0.6, 0.1), ranks=True)
+    figure = top5_pair(prediction(0.6, 0.3, 0.1), prediction(0.3, 0.6, 0.1), moves=True)
     assert list(figure.data[1].text) == ["30 % · rank 1 → 2", "60 % · rank 2 → 1", "10 %"]
+
+
+def test_two_classes_of_one_name_are_told_apart_and_keep_a_bar_each() -> None:
+    names = (ClassName("n1", "crane"), ClassName("n2", "crane"), ClassName(None, "kite"))
+    a, b = Prediction(np.array([0.5, 0.3, 0.2]), names), Prediction(np.array([0.2, 0.3, 0.5]), names)
+    assert top5_union(a, b) == {"crane (n1)": 0, "crane (n2)": 1, "kite": 2}
+    assert list(top5_pair(a, b).data[0].x) == [0.5, 0.3, 0.2]
+
+
+def test_chosen_class_stands_out_and_no_other() -> None:
+    figure = top5_pair(prediction(0.6, 0.3, 0.1), prediction(0.6, 0.3, 0.1), chosen="bee")
+    assert list(figure.layout.yaxis.ticktext) == ["ant", "<b>▸ bee</b>", "cat"]

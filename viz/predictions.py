@@ -1,50 +1,35 @@
 """What two models say about one photo: their top-5 on one scale, and how far they agree."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-import numpy as np
 import plotly.graph_objects as go
 
+from core.agreements import PhotoAgreement, agreement, ranks
 from core.results import Prediction
 from viz.theme import DENSE, PRUNED, layout, percent
 
 
-@dataclass(frozen=True)
-class Agreement:
-    """How far prediction B follows prediction A."""
+def top5_union(a: Prediction, b: Prediction) -> dict[str, int]:
+    """Classes in the top-5 of either, in A's order: what a person reads, each once, to its position in the model.
 
-    same_top1: bool
-    """Both have the same first answer."""
-    kl_nats: float
-    """KL(A || B) over all classes: 0 if they agree in everything."""
-    rank_in_b: int
-    """Where B ranks A's first answer; 1 is first."""
-
-
-def agreement(a: Prediction, b: Prediction) -> Agreement:
-    """Compare two predictions over the same classes.
-
-    Raises:
-        ValueError: If the classes differ.
+    Two classes of one name (ImageNet has two cranes) are told apart by their WordNet ids.
     """
-    if a.classes != b.classes:
-        raise ValueError("the two predictions are not over the same classes")
-    p, q = np.float64(a.probs), np.float64(b.probs)
-    kl = float(np.sum(p * (np.log(np.maximum(p, 1e-12)) - np.log(np.maximum(q, 1e-12)))))
-    first = int(p.argmax())
-    return Agreement(first == int(q.argmax()), max(kl, 0.0), _ranks(b)[first])
-
-
-def _ranks(prediction: Prediction) -> list[int]:
-    """Rank of each class, from 1, likeliest first; ties as in `Prediction.top`."""
-    order = np.argsort(-prediction.probs, kind="stable")
-    ranks = np.empty_like(order)
-    ranks[order] = np.arange(1, len(order) + 1)
-    return ranks.tolist()
+    order = ranks(a)
+    shown = sorted({guess.index for guess in (*a.top(), *b.top())}, key=order.__getitem__)
+    labels = [a.classes[i].label for i in shown]
+    return {
+        label if labels.count(label) == 1 else f"{label} ({a.classes[i].wnid or i})": i
+        for label, i in zip(labels, shown, strict=True)
+    }
 
 
 def top5_pair(
-    a: Prediction, b: Prediction, names: tuple[str, str] = ("Dense", "Pruned"), *, ranks: bool = False
+    a: Prediction,
+    b: Prediction,
+    names: tuple[str, str] = ("Dense", "Pruned"),
+    *,
+    moves: bool = False,
+    chosen: str | None = None,
 ) -> go.Figure:
     """Bars of both models for the union of their top-5 classes, in A's order; A grey and hatched, B blue.
 
@@ -52,14 +37,14 @@ def top5_pair(
         a: Listed first, and the one whose order counts.
         b: Over the same classes.
         names: What the legend calls them.
-        ranks: Write behind B's bar how the class moved, as "rank 2 → 1".
+        moves: Write behind B's bar how the class moved, as "rank 2 → 1".
+        chosen: A label of `top5_union` that stands out.
     """
-    union = {guess.index for guess in (*a.top(), *b.top())}
-    shown = sorted(union, key=_ranks(a).__getitem__)
-    rank_a, rank_b = _ranks(a), _ranks(b)
-    labels = [a.classes[i].label for i in shown]
+    union = top5_union(a, b)
+    labels, shown = list(union), list(union.values())
+    rank_a, rank_b = ranks(a), ranks(b)
     text_b = [
-        percent(float(b.probs[i])) + (f" · rank {rank_a[i]} → {rank_b[i]}" if ranks and rank_a[i] != rank_b[i] else "")
+        percent(float(b.probs[i])) + (f" · rank {rank_a[i]} → {rank_b[i]}" if moves and rank_a[i] != rank_b[i] else "")
         for i in shown
     ]
     figure = go.Figure()
@@ -81,10 +66,12 @@ def top5_pair(
         hovertemplate=f"{names[1]}: %{{x:.1%}}<extra>%{{y}}</extra>",
         **common,
     )
+    figure.update_traces(selected={"marker": {"opacity": 1}}, unselected={"marker": {"opacity": 1}})
     layout(figure, 60 + 46 * len(shown), barmode="group", bargap=0.28)
-    figure.update_yaxes(autorange="reversed", ticksuffix="  ", showgrid=False)
+    ticks = [f"<b>▸ {label}</b>" if label == chosen else label for label in labels]
+    figure.update_yaxes(autorange="reversed", tickvals=labels, ticktext=ticks, ticksuffix="  ", showgrid=False)
     longest = max(float(probs[i]) for probs in (a.probs, b.probs) for i in shown)
-    return figure.update_xaxes(range=[0, longest * (1.6 if ranks else 1.2)], showticklabels=False, showgrid=False)
+    return figure.update_xaxes(range=[0, longest * (1.6 if moves else 1.2)], showticklabels=False, showgrid=False)
 
 
 def agreement_sentence(a: Prediction, b: Prediction) -> str:
@@ -93,3 +80,18 @@ def agreement_sentence(a: Prediction, b: Prediction) -> str:
     if found.same_top1:
         return f"Same answer: {a.top(1)[0].label}. KL {found.kl_nats:.3f} nats."
     return f"Different answer: {a.top(1)[0].label} became {b.top(1)[0].label}. KL {found.kl_nats:.3f} nats."
+
+
+def agreement_table(rows: Sequence[PhotoAgreement]) -> dict[str, list]:
+    """The columns of a table of many photos, by their headings; probabilities in percent."""
+    return {
+        "Photo": [row.name for row in rows],
+        "Same first answer": ["yes" if row.agreement.same_top1 else "no" for row in rows],
+        "A says": [row.first_a.label for row in rows],
+        "A, %": [100 * row.first_a.prob for row in rows],
+        "B says": [row.first_b.label for row in rows],
+        "B, %": [100 * row.first_b.prob for row in rows],
+        "KL, nats": [row.agreement.kl_nats for row in rows],
+        "Rank of A's answer in B": [row.agreement.rank_in_b for row in rows],
+        "MACs of B, % of A's": [100 * row.macs_b / row.macs_a for row in rows],
+    }

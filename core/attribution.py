@@ -1,0 +1,191 @@
+"""A model, a photo and a class in, the patches that the answer rests on out: captum's methods, and our rollout.
+
+Everything runs on a deep copy, because captum hangs hooks on the layers, and the model may serve others meanwhile.
+Where a model selects tokens, its decisions are held at those for the untouched photo: through a hard selection
+integrated gradients do not converge, and an occluded patch would also change which others are there.
+"""
+
+import copy
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+from PIL import Image
+from timm.layers import Attention
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from core.attributions import METHODS, Attribution, Method
+from core.backbones import deit
+from core.checkpoints import Loaded
+from core.errors import InputError
+from core.images import to_tensor
+from core.rollout import merges_of, rollout
+from core.soft_tokens.decide import Decide
+from core.soft_tokens.model import SoftTokenViT
+from core.soft_tokens.selector import Scores
+from core.soft_tokens.stages import Stage
+
+STEPS = 32
+"""Of the path of integrated gradients: the error is then some tenths of a percent, see tests."""
+TOGETHER = 8
+"""Pictures in one pass; bounds the memory."""
+
+
+def attribute(loaded: Loaded, image: Image.Image, class_index: int, method: Method) -> Attribution:
+    """Which patches of the photo speak for a class, or with "rollout" where the class token's attention came from.
+
+    Args:
+        loaded: Stays as it is.
+        image: The photo.
+        class_index: From 0; of no effect on a rollout.
+        method: One of `METHODS`.
+
+    Raises:
+        InputError: If there is no such method or class, or a rollout is asked of a model without any attention.
+    """
+    if method not in METHODS:
+        raise InputError(f"There is no attribution {method}; choose {', '.join(METHODS)}.")
+    if not 0 <= class_index < len(loaded.card.classes):
+        raise InputError(f"{loaded.spec.name} knows classes 0 to {len(loaded.card.classes) - 1}, not {class_index}.")
+    begun = time.perf_counter()
+    model = copy.deepcopy(loaded.model)
+    images = to_tensor(image, loaded.card).to(next(model.parameters()).device)
+    stages = freeze_selection(model, images) if isinstance(model, SoftTokenViT) else []
+    rise = delta = None
+    passed_over: tuple[int, ...] = ()
+    if method == "gradients":
+        values, rise, delta = integrated_gradients(model, images, class_index)
+    elif method == "occlusion":
+        values = occlusion(model, images, class_index, loaded.card.geometry.patch)
+    else:
+        values, passed_over = class_rollout(model, images, loaded.spec.name)
+    return Attribution(
+        values=values.detach().cpu().double().reshape(loaded.card.geometry.grid).numpy(),
+        method=method,
+        class_index=None if method == "rollout" else class_index,
+        rise=rise,
+        delta=delta,
+        frozen_selectors=0 if method == "rollout" else len(stages),  # a rollout is of the photo alone
+        passed_over=passed_over,
+        seconds=time.perf_counter() - begun,
+    )
+
+
+def frozen(kept: Sequence[Tensor]) -> Decide:
+    """Decisions that are known beforehand, (1, N) bool per stage, the same for every image of a batch."""
+
+    def decide(stage: int, scores: Scores, alive: Tensor) -> Tensor:
+        return kept[stage].expand_as(alive) & alive
+
+    return decide
+
+
+@torch.no_grad()
+def freeze_selection(model: SoftTokenViT, images: Tensor) -> list[Stage]:
+    """Make `model`, in place, decide for all pictures as it does for `images`, (1, 3, H, W); and what it did there."""
+    stages = model.run(images)[1]
+    model.decide = frozen([stage.kept for stage in stages])
+    return stages
+
+
+def backbone_of(model: nn.Module) -> VisionTransformer:
+    """timm's ViT inside any model of ours."""
+    return model.backbone if isinstance(model, SoftTokenViT) else model  # type: ignore[return-value]
+
+
+def integrated_gradients(
+    model: nn.Module, images: Tensor, class_index: int, steps: int = STEPS
+) -> tuple[Tensor, float, float]:
+    """Integrated gradients of the class's logit over the embedded patches, from a grey picture to the photo.
+
+    Args:
+        model: Used up: captum's hooks come and go on its layers.
+        images: (1, 3, H, W), normalised; 0, the baseline, is the mean colour of the training photos.
+        class_index: From 0.
+        steps: Of the path.
+
+    Returns:
+        One value per patch, (N,), summed over the width; the rise of the logit; the sum's distance from it.
+
+    Source: Sundararajan et al. 2017, arXiv:1703.01365; captum's LayerIntegratedGradients.
+    """
+    from captum.attr import LayerIntegratedGradients  # seconds to import, and only attribution needs it
+
+    method = LayerIntegratedGradients(model, backbone_of(model).patch_embed)
+    with torch.enable_grad():
+        parts, delta = method.attribute(
+            images,
+            baselines=torch.zeros_like(images),
+            target=class_index,
+            n_steps=steps,
+            internal_batch_size=TOGETHER,
+            return_convergence_delta=True,
+        )  # (1, N, D)
+    with torch.no_grad():
+        ends = model(torch.cat((images, torch.zeros_like(images))))[:, class_index]
+    return parts.detach()[0].sum(dim=-1), float(ends[0] - ends[1]), float(delta)
+
+
+@torch.no_grad()
+def occlusion(model: nn.Module, images: Tensor, class_index: int, patch: int) -> Tensor:
+    """What the class's logit loses when one patch is covered with the mean colour, (N,).
+
+    Args:
+        model: As in `integrated_gradients`.
+        images: (1, 3, H, W), normalised.
+        class_index: From 0.
+        patch: Side of a patch, pixels.
+
+    Source: Zeiler and Fergus 2014, arXiv:1311.2901; captum's Occlusion.
+    """
+    from captum.attr import Occlusion
+
+    window = (images.shape[1], patch, patch)
+    found = Occlusion(model).attribute(
+        images, window, strides=window, baselines=0, target=class_index, perturbations_per_eval=TOGETHER
+    )  # (1, 3, H, W), the same value all over a patch
+    return found[0, 0, ::patch, ::patch].flatten()
+
+
+@torch.no_grad()
+def class_rollout(model: nn.Module, images: Tensor, name: str = "This model") -> tuple[Tensor, tuple[int, ...]]:
+    """Rollout of the class token over the patches, (N,), and the blocks that are no attention and were passed over.
+
+    With two class tokens (a distilled model) the mean of both, as their answers are averaged too.
+
+    Raises:
+        InputError: If no block is an attention.
+    """
+    backbone = backbone_of(model)
+    attends = [isinstance(block.attn, Attention) for block in backbone.blocks]
+    if not any(attends):
+        raise InputError(f"No block of {name} is an attention any more, so there is nothing to roll out.")
+    seen: list[Tensor | None] = [None] * len(attends)
+
+    def look(index: int) -> Callable[..., None]:
+        def hook(attn: Attention, args: tuple[Tensor, ...]) -> None:
+            seen[index] = deit.attention(attn, args[0])[0].mean(dim=0).cpu()  # (T, T)
+
+        return hook
+
+    handles = [
+        block.attn.register_forward_pre_hook(look(index))
+        for index, block in enumerate(backbone.blocks)
+        if attends[index]
+    ]
+    stages: list[Stage] = []
+    try:
+        if isinstance(model, SoftTokenViT):
+            stages = model.run(images)[1]
+        else:
+            model(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    prefix = backbone.num_prefix_tokens
+    merges = merges_of(model.blocks, stages, prefix) if stages else {}
+    readers = 2 if hasattr(backbone, "head_dist") else 1
+    tokens = prefix + backbone.patch_embed.num_patches
+    reach = rollout(seen, merges, tokens)[:readers].mean(dim=0)  # (P + N,)
+    return reach[prefix:], tuple(i for i, attending in enumerate(attends) if not attending)

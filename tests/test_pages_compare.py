@@ -1,0 +1,209 @@
+"""The compare page under AppTest: A and B in the URL, evidence on request, many photos that one can stop."""
+
+import io
+import zipfile
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from pages import _shared
+from tests import test_pages
+from tests.test_pages import photo_bytes, texts
+
+assets, visit = test_pages.assets, test_pages.visit
+
+
+def metrics(at: AppTest) -> dict[str, str]:
+    return {m.label: m.value for m in at.metric}
+
+
+def link(at: AppTest, key: str) -> str:
+    """What the link says of `key`."""
+    return "".join(at.query_params[key])
+
+
+def zip_of(files: dict[str, bytes]) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return out.getvalue()
+
+
+def press(at: AppTest, label: str) -> AppTest:
+    return next(button for button in at.button if button.label == label).click().run()
+
+
+def test_model_compared_with_itself_agrees_in_everything(visit) -> None:
+    found = metrics(visit("compare", a="bundled-dense", b="bundled-dense"))
+    assert found["Same first answer"] == "yes"
+    assert found["KL of B from A, nats"] == "0.000"
+    assert found["MACs of B against A"] == "+0 %"
+
+
+@pytest.mark.parametrize(
+    ("b", "control", "value"),
+    [
+        ("bundled-tokens~keep=0.35", "b_keep", 0.35),
+        ("bundled-tokens~keep=0.36", "b_keep", 0.35),
+        ("bundled-tokens~threshold=0.2", "b_threshold", 0.2),
+        ("bundled-singlepath~budget=80", "b_budget", 80),
+        ("bundled-singlepath", "b_budget", 100),
+    ],
+)
+def test_link_reopens_the_setting_of_a_side(visit, b: str, control: str, value: float) -> None:
+    at = visit("compare", b=b)
+    assert not at.exception
+    assert at.slider(key=control).value == value
+    assert at.selectbox(key="b_model").value == b.split("~")[0]
+
+
+def test_setting_goes_into_the_link_and_comes_back_after_another_page(visit) -> None:
+    at = visit("compare")
+    assert "b" not in at.query_params
+    at.slider(key="b_keep").set_value(0.3).run()
+    assert link(at, "b") == "bundled-tokens~keep=0.3"
+    at.slider(key="b_keep").set_value(0.6).run()
+    assert link(at, "b") == "bundled-tokens~keep=0.6"
+    at.selectbox(key="a_model").set_value("bundled-singlepath").run()
+    assert link(at, "a") == "bundled-singlepath~budget=60"
+    at.switch_page("pages/tokens.py").run()
+    at.switch_page("pages/compare.py").run()
+    assert at.slider(key="b_keep").value == 0.6
+    assert at.slider(key="a_budget").value == 60
+
+
+def test_controls_are_those_that_the_model_has(visit) -> None:
+    at = visit("compare", a="bundled-dense", b="bundled-tokens")
+    assert [s.key for s in at.slider] == []  # its own decision, and nothing
+    at.get("button_group")[1].set_value("Threshold").run()
+    assert [s.key for s in at.slider] == ["b_threshold"]
+    at.selectbox(key="a_model").set_value("bundled-singlepath").run()
+    assert [s.key for s in at.slider] == ["a_budget", "b_threshold"]
+
+
+def test_smaller_keep_ratio_costs_less(visit) -> None:
+    cost = [metrics(visit("compare", b=f"bundled-tokens~keep={k}"))["MACs of B against A"] for k in (0.9, 0.3)]
+    assert int(cost[0].split()[0].replace("\N{MINUS SIGN}", "-")) > int(
+        cost[1].split()[0].replace("\N{MINUS SIGN}", "-")
+    )
+
+
+def test_nothing_is_attributed_until_a_method_is_chosen(visit, monkeypatch) -> None:
+    asked = []
+    inner = _shared.attribution.attribute
+    monkeypatch.setattr(_shared.attribution, "attribute", lambda *args: asked.append(args[2:]) or inner(*args))
+    at = visit("compare")
+    assert not asked
+    assert "Choose a method" in texts(at)
+    visit("compare", by="Occlusion", cls="dog")
+    assert asked == [(3, "occlusion")] * 2  # A and B, for the class of the link
+
+
+@pytest.mark.parametrize("by", ["Integrated gradients", "Occlusion", "Attention rollout"])
+def test_each_method_gives_three_maps_and_says_what_was_held(visit, by: str) -> None:
+    at = visit("compare", by=by, b="bundled-tokens~keep=0.5")
+    assert not at.exception
+    assert len(at.get("plotly_chart")) == (6 if by == "Attention rollout" else 5)  # top-5, three maps, scales
+    said = texts(at)
+    assert "Rank correlation of the two maps" in said
+    assert ("convergence error" in said) is (by == "Integrated gradients")
+    assert ("decisions of its 2 selectors are held" in said) is (by != "Attention rollout")
+
+
+def test_attribution_is_kept_for_the_session_and_a_rollout_for_every_class(visit, monkeypatch) -> None:
+    asked = []
+    inner = _shared.attribution.attribute
+    monkeypatch.setattr(_shared.attribution, "attribute", lambda *args: asked.append(args[2:]) or inner(*args))
+    at = visit("compare", by="Attention rollout")
+    at.slider(key="b_keep").set_value(0.5).run()
+    before = len(asked)
+    at.get("button_group")[0].set_value("Flower").run()
+    at.get("button_group")[0].set_value(test_pages.FIRST).run()
+    assert len(asked) == before + 2
+
+
+def test_class_of_a_link_that_nobody_names_becomes_the_first_answer(visit) -> None:
+    at = visit("compare", by="Occlusion", cls="<b>unicorn")
+    assert not at.exception
+    assert "unicorn" not in texts(at)
+
+
+def test_many_photos_are_compared_counted_and_forgotten(visit) -> None:
+    at = visit("compare", view="Many photos", b="bundled-tokens~keep=0.5")
+    assert "Drop some photos" in texts(at)
+    data = zip_of({"one.jpg": photo_bytes(), "two.png": b"no picture", "more.zip": zip_of({"x.jpg": photo_bytes()})})
+    at.file_uploader[0].upload("mine.zip", data).run()
+    assert "left out, 1 in number" in texts(at)
+    press(at, "Compare 2 photos")
+    at.run()
+    assert not at.exception
+    assert "two.png: That file is not a JPEG, PNG or WebP picture." in texts(at)
+    assert metrics(at)["Same first answer"] in ("0 %", "100 %")
+    assert len(at.dataframe[0].value) == 1
+    assert at.get("download_button")
+    press(at, "Forget them")
+    assert "batch" not in at.session_state or not at.session_state["batch"].photos
+    assert "Drop some photos" in texts(at)
+
+
+def test_stop_keeps_what_was_found_and_go_on_finds_the_rest(visit, monkeypatch) -> None:
+    from pages import _compare_many
+
+    monkeypatch.setattr(_compare_many, "SLICE_S", 0.0)  # one photo at a time
+    at = press(visit("compare", view="Many photos"), "Take the sample pictures")
+    press(at, "Compare 6 photos")
+    press(at, "Stop")
+    found = len(at.dataframe[0].value)
+    assert 1 <= found < 6
+    assert not at.session_state["comparing"]
+    press(at, "Go on")
+    for _ in range(8):
+        at.run()
+    assert len(at.dataframe[0].value) == 6
+    assert any(button.label == "Compare again" for button in at.button)
+
+
+def test_photos_that_changed_their_mind_come_first_with_their_picture(visit) -> None:
+    at = press(visit("compare", view="Many photos", b="bundled-tokens~keep=0.1"), "Take the sample pictures")
+    press(at, "Compare 6 photos")
+    for _ in range(8):
+        at.run()
+    table = at.dataframe[0].value
+    changed = [value == "no" for value in table["Same first answer"]]
+    assert changed == sorted(changed, reverse=True)
+    assert len(at.image) == sum(changed)
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (zip_of({"bomb.png": bytes(5 * 2**20)}), "unpacks to more than 100 times"),
+        (zip_of({"../x.jpg": photo_bytes()}), "outside of its own folder"),
+        (b"PK, but no zip", "not a zip, or it is damaged"),
+    ],
+)
+def test_bad_zip_gets_one_sentence_and_the_page_goes_on(visit, data: bytes, sentence: str) -> None:
+    at = visit("compare", view="Many photos")
+    at.file_uploader[0].upload("bad.zip", data).run()
+    assert not at.exception
+    assert len(at.warning) == 1
+    assert sentence in at.warning[0].value
+    assert "Drop some photos" in texts(at)
+
+
+def test_models_of_other_classes_are_not_compared(visit, assets, tmp_path, monkeypatch) -> None:
+    import dataclasses
+    import shutil
+
+    from core import checkpoints, registry
+    from core.results import ClassName
+
+    shutil.copytree(assets, tmp_path, dirs_exist_ok=True)
+    other = tuple(ClassName(None, name) for name in ("gnu", "hen", "ibis", "jay", "kite", "lion"))
+    test_pages.save(tmp_path, "bundled-other", dataclasses.replace(test_pages.CARD, classes=other))
+    monkeypatch.setattr(checkpoints, "ASSETS", tmp_path)
+    monkeypatch.setattr(registry, "ASSETS", tmp_path)
+    st.cache_data.clear()
+    assert "know different classes" in texts(visit("compare", b="bundled-other"))
