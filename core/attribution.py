@@ -7,7 +7,7 @@ integrated gradients do not converge, and an occluded patch would also change wh
 
 import copy
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from PIL import Image
@@ -21,9 +21,8 @@ from core.checkpoints import Loaded
 from core.errors import InputError
 from core.images import to_tensor
 from core.rollout import merges_of, rollout
-from core.soft_tokens.decide import Decide
+from core.soft_tokens.decide import known_beforehand
 from core.soft_tokens.model import SoftTokenViT
-from core.soft_tokens.selector import Scores
 from core.soft_tokens.stages import Stage
 
 STEPS = 32
@@ -72,20 +71,11 @@ def attribute(loaded: Loaded, image: Image.Image, class_index: int, method: Meth
     )
 
 
-def frozen(kept: Sequence[Tensor]) -> Decide:
-    """Decisions that are known beforehand, (1, N) bool per stage, the same for every image of a batch."""
-
-    def decide(stage: int, scores: Scores, alive: Tensor) -> Tensor:
-        return kept[stage].expand_as(alive) & alive
-
-    return decide
-
-
 @torch.no_grad()
 def freeze_selection(model: SoftTokenViT, images: Tensor) -> list[Stage]:
     """Make `model`, in place, decide for all pictures as it does for `images`, (1, 3, H, W); and what it did there."""
     stages = model.run(images)[1]
-    model.decide = frozen([stage.kept for stage in stages])
+    model.decide = known_beforehand([stage.kept for stage in stages])
     return stages
 
 

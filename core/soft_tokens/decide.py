@@ -101,6 +101,18 @@ class AttentionShare:
         return top_k(scores.attention, alive, keep_count(self.keep[stage], self.patches))
 
 
+def known_beforehand(kept: Sequence[Tensor]) -> Decide:
+    """Decisions that were taken elsewhere: (1, N) bool per stage, the same for every image of a batch."""
+
+    def decide(stage: int, scores: Scores, alive: Tensor) -> Tensor:
+        wanted = kept[stage]
+        if stage and alive.shape[1] < wanted.shape[1]:  # of one image only the patches still alive are shown
+            wanted = wanted[kept[stage - 1]][None]
+        return wanted.expand_as(alive) & alive
+
+    return decide
+
+
 def check_keep(keep: Sequence[float], stages: int, flag: str = "--keep") -> tuple[float, ...]:
     """`keep` as one share per selector.
 
