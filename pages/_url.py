@@ -17,6 +17,8 @@ def bring(key: str, default: Any, fits: Callable[[str], Any]) -> Any:
     Returns:
         What the widget takes as its own default: None where its value was set here, since Streamlit allows only one.
     """
+    if st.session_state.pop(f"put {key}", False) and fits(str(st.session_state[key])) == st.session_state[key]:
+        return None
     ours = key in st.session_state
     held = st.session_state[key] if ours else st.query_params.get(key)
     if held is None:
@@ -28,6 +30,12 @@ def bring(key: str, default: Any, fits: Callable[[str], Any]) -> Any:
         return default
     st.session_state[key] = default if value is None else value
     return None
+
+
+def put(key: str, value: str) -> None:
+    """In a callback: choose `value` in the widget of this key, which `bring` then leaves alone."""
+    st.session_state[key] = value
+    st.session_state[f"put {key}"] = True
 
 
 def one_of(names: Sequence[str]) -> Callable[[str], str | None]:

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from core.config import ModelSpec
-from pages import _pickers, _shared, _url
+from pages import _along, _classes, _pickers, _shared, _url
 from viz.predictions import agreement, top5_pair
 from viz.theme import macs_text
 from viz.tokens import pruned_photo, stage_sentence
@@ -45,6 +45,7 @@ second = next((i for i, name in enumerate(names) if choices[name].keep and choic
 left, right = st.columns(2, gap="medium")
 _url.bring("a", names[0], _url.one_of(names))
 usual = _url.bring("b", names[second], _url.one_of(names))
+_pickers.more_models(uses={"a": "Use it as A", "b": "Use it as B"})
 a = left.selectbox("A", names, key="a", bind="query-params")
 b = right.selectbox("B", names, index=second if usual else 0, key="b", bind="query-params")
 a, b = (choices.get(a, choices[names[0]]), choices.get(b, choices[names[second]]))
@@ -90,8 +91,10 @@ for column, letter, spec, cost in ((left, "A", a, macs[0]), (right, "B", b, macs
         else:
             st.image(photo, width="stretch", output_format="JPEG", alt="The photo, all patches kept")
         _shared.weights_badge(spec)
+        _classes.note_if_unknown(_shared.prediction(spec, image_id), letter)
 with middle:
     st.markdown("#### Top-5 of either, in A's order")
     alt = f"A: {first.label} {first.prob:.0%}; B: {other.label} {other.prob:.0%}"
     _shared.chart(top5_pair(*said, names=("A", "B"), ranks=True), "top5", alt)
 st.markdown("MACs are multiply-adds of this photo; papers write FLOPs for the same count. KL is over all classes.")
+_along.take_along({"A": a, "B": b}, image_id)

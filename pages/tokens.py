@@ -3,7 +3,7 @@
 import streamlit as st
 
 from core.config import ModelSpec
-from pages import _pickers, _player, _shared, _url
+from pages import _along, _classes, _pickers, _player, _shared, _url
 from viz.cost import saving_sentence
 from viz.predictions import agreement, agreement_sentence, top5_pair
 from viz.theme import macs_number
@@ -47,6 +47,7 @@ with left:
     _player.show(photo, trace)
 with right:
     _shared.weights_badge(spec)
+    _classes.note_if_unknown(trace.prediction)
     saved = trace.macs.total / trace.dense_macs - 1
     with st.grid(3, min_column_width=150):
         st.metric(
@@ -72,3 +73,4 @@ _shared.chart(tokens_per_block(trace), "per_block", f"{trace.tokens[-1]} tokens 
 st.markdown(
     "MACs are multiply-adds; papers write FLOPs for the same count. Selectors and package tokens are counted in."
 )
+_along.take_along({"Dense": ModelSpec(dense), "Pruned": spec} if dense else {"Pruned": spec}, image_id)
