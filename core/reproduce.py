@@ -1,21 +1,12 @@
 """What a page shows, as command lines and as lines of Python that give the same numbers."""
 
+import json
 import shlex
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from core.checkpoints import Loaded
 from core.config import ModelSpec
-
-PYTHON_HEAD = """\
-from pathlib import Path
-
-from core.checkpoints import load
-{imports}from core.config import ModelSpec
-from core.images import open_photo
-from core.trace import macs_of, predict, trace_tokens
-
-photo = open_photo(Path({photo!r}).read_bytes())
-"""
 
 
 def command_line(verb: str, loaded: Loaded, photo: str | None = None, classes: str | None = None) -> str:
@@ -47,30 +38,38 @@ def python_lines(models: Sequence[Loaded], photo: str, classes: Sequence[str | N
         classes: Per model the file with its class names, or None where it goes by its own.
     """
     files = classes or [None] * len(models)
-    named = any(file is not None for file in files)
-    text = PYTHON_HEAD.format(
-        imports="from core.class_lists import read_classes, with_classes\n" if named else "", photo=photo
-    )
+    methods = {"trace_tokens" if loaded.method == "tokens" else "macs_of, predict" for loaded in models}
+    naming = any(file is not None for file in files)
+    lines = ["from pathlib import Path", "", "from core.checkpoints import load"]
+    lines += ["from core.class_lists import read_classes, with_classes"] if naming else []
+    lines += ["from core.config import ModelSpec", "from core.images import open_photo"]
+    lines += [f"from core.trace import {', '.join(sorted(methods))}", ""]
+    lines += [f"photo = open_photo(Path({_quoted(photo)}).read_bytes())"]
     for loaded, file in zip(models, files, strict=True):
         call = f"load({_constructor(loaded.spec)})"
-        text += f"\nmodel = {call if file is None else f'with_classes({call}, read_classes(Path({file!r})))'}\n"
+        lines += [
+            "",
+            f"model = {call if file is None else f'with_classes({call}, read_classes(Path({_quoted(file)})))'}",
+        ]
         if loaded.method == "tokens":
-            text += "trace = trace_tokens(model, photo)\n"
-            text += "print(trace.prediction.top(), trace.macs.total, trace.kept_counts)\n"
+            lines += ["trace = trace_tokens(model, photo)", "answer, macs = trace.prediction, trace.macs.total"]
+            lines += ["print(macs, trace.kept_counts)"]
         else:
-            text += "print(predict(model, photo).top(), macs_of(model).total)\n"
-    return text.rstrip("\n")
+            lines += ["answer, macs = predict(model, photo), macs_of(model).total", "print(macs)"]
+        lines += ["for guess in answer.top():", "    print(guess.label, guess.prob)"]
+    return "\n".join(lines)
 
 
 def _constructor(spec: ModelSpec) -> str:
     """The spec as Python, what stands at its default left out."""
-    usual = ModelSpec(spec.name)
-    set_here = [field for field in ("budget", "keep", "threshold", "packaging") if _differs(spec, usual, field)]
-    return f"ModelSpec({', '.join([repr(spec.name), *(f'{field}={getattr(spec, field)!r}' for field in set_here)])})"
+    usual = asdict(ModelSpec(spec.name))
+    given = [f"{field}={value!r}" for field, value in asdict(spec).items() if value != usual[field]]
+    return f"ModelSpec({', '.join([_quoted(spec.name), *given])})"
 
 
-def _differs(spec: ModelSpec, usual: ModelSpec, field: str) -> bool:
-    return getattr(spec, field) != getattr(usual, field)
+def _quoted(text: str) -> str:
+    """A text as Python writes it, in double quotes."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _flags(loaded: Loaded) -> list[str]:

@@ -45,9 +45,12 @@ def take_along(specs: Mapping[str, ModelSpec], image_id: str, verbs: Sequence[st
             lines += [f"# {label}"] if len(models) > 1 else []
             lines += [command_line(verb, model, photo, classes) for verb in verbs]
         st.markdown("**Command line**  \nIn the folder of Prunescope, with its `.venv` active; `--json` for machines.")
-        st.code("\n".join(lines), language="bash", wrap_lines=True)
-        st.markdown("**Python**  \nIn the same folder; prints top-5, multiply-adds and, with selectors, kept patches.")
-        st.code(python_lines(list(models.values()), photo, names), language="python", wrap_lines=True)
+        st.code("\n".join(lines), language=None, wrap_lines=True)
+        st.markdown(
+            "**Python**  \nIn the same folder; prints multiply-adds, kept patches and top-5. `model.model` is the "
+            "`nn.Module` that `load_model` gives."
+        )
+        st.code(python_lines(list(models.values()), photo, names), language=None, wrap_lines=True)
 
 
 def _link() -> str:

@@ -21,6 +21,7 @@ def choose_file() -> ModelEntry | None:
         "A `.safetensors` file that `python -m core` wrote, or a `.pth` file: plain DeiT weights, or either paper's "
         "release format. Read as numbers; code in it never runs."
     )
+    wrong = st.container()  # above the form, where a phone shows it without scrolling
     with st.form("weights file", border=False):
         path = st.text_input(
             "Path on the machine that runs this app", key="weights path", placeholder="runs/dense/model.safetensors"
@@ -34,7 +35,7 @@ def choose_file() -> ModelEntry | None:
             classes = None if names is None else (names.name, parse_classes(names.getvalue()))
             st.session_state["opened"] = open_path(path, classes).name
         except InputError as error:
-            st.error(str(error), icon=":material/error:")
+            wrong.error(str(error), icon=":material/error:")
             return None
     return st.session_state.get("files", {}).get(st.session_state.get("opened"))
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import streamlit as st
 
-from core.downloads import Download
 from core.registry import ModelEntry
 from pages import _shared, _url
+from pages._downloads import show_download
 from pages._files import choose_file
 
 SOURCES = {"Bundled": "bundled", "timm": "timm", "Released": "released", "Local file": "file"}
@@ -58,7 +58,7 @@ def _sources(methods: tuple[str, ...], uses: dict[str, str]) -> None:
         if entry.available:
             _offer(entry, methods, uses)
         else:
-            _download(entry)
+            show_download(entry)
 
 
 def _note(entry: ModelEntry) -> str:
@@ -82,32 +82,3 @@ def _offer(entry: ModelEntry, methods: tuple[str, ...], uses: dict[str, str]) ->
     path, title = WHERE.get(entry.method, COMPARE)
     key = "a" if path == COMPARE[0] else "model"
     st.page_link(path, label=f"**Open it on {title}**", icon=":material/arrow_forward:", query_params={key: entry.name})
-
-
-def _download(entry: ModelEntry) -> None:
-    """Start, watch and cancel the download of a model's weights."""
-    found = _shared.downloads().get(entry.name)
-    if found is None or not found.running:
-        if found is not None and found.failure:
-            st.error(found.failure, icon=":material/cloud_off:")
-        elif found is not None and found.cancelled:
-            st.info("The download was cancelled; nothing was kept.", icon=":material/info:")
-        again = "Try again" if found is not None and found.failure else "Download"
-        if st.button(f"{again}, about {entry.download_mb:.0f} MB", key="download", icon=":material/download:"):
-            _shared.downloads()[entry.name] = Download(entry.name)
-            st.rerun(scope="fragment")
-        return
-    st.fragment(_watch, run_every=1.0)(entry)
-
-
-def _watch(entry: ModelEntry) -> None:
-    """How far it is, each second, with a way to end it."""
-    found = _shared.downloads()[entry.name]
-    if not found.running:
-        _shared.look_again()
-        st.rerun()
-    done, total = found.done_mb, entry.download_mb
-    st.progress(min(1.0, done / total), f"Downloading: {done:.1f} of about {total:.0f} MB")
-    if st.button("Cancel", key="cancel", icon=":material/close:"):
-        found.cancel()
-        st.rerun()
