@@ -11,6 +11,8 @@ def show_download(entry: ModelEntry) -> None:
     """Start, watch and cancel the download of a model's weights."""
     found = _shared.downloads().get(entry.name)
     if found is None or not found.running:
+        if entry.name not in st.session_state.get("fetched", ()):
+            found = None  # another visitor's, and long over
         if found is not None and found.failure:
             st.error(found.failure, icon=":material/cloud_off:")
         elif found is not None and found.cancelled:
@@ -24,14 +26,21 @@ def show_download(entry: ModelEntry) -> None:
             args=(entry.name,),
         )
         return
+    _remember(entry.name)
     st.fragment(_watch, run_every=1.0)(entry)
 
 
 def _start(name: str) -> None:
     """Begin a download, unless another visitor has."""
+    _remember(name)
     found = _shared.downloads().get(name)
     if found is None or not found.running:
         _shared.downloads()[name] = Download(name)
+
+
+def _remember(name: str) -> None:
+    """That this session has a part in the download, and so wants to know how it ends."""
+    st.session_state["fetched"] = {*st.session_state.get("fetched", ()), name}
 
 
 def _watch(entry: ModelEntry) -> None:
