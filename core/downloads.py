@@ -51,6 +51,11 @@ class Download:
         return self._process.poll() is None
 
     @property
+    def arrived(self) -> bool:
+        """Whether the weights are on this machine now."""
+        return self._process.poll() == 0
+
+    @property
     def failure(self) -> str | None:
         """Once it has ended: one sentence that says what went wrong and what to do; None if nothing did."""
         if self.running or self.cancelled or self._process.returncode == 0:

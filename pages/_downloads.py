@@ -10,6 +10,10 @@ from pages import _shared
 def show_download(entry: ModelEntry) -> None:
     """Start, watch and cancel the download of a model's weights."""
     found = _shared.downloads().get(entry.name)
+    if found is not None and found.arrived:
+        _shared.downloads().pop(entry.name, None)
+        _shared.look_again()
+        st.rerun()
     if found is None or not found.running:
         if entry.name not in st.session_state.get("fetched", ()):
             found = None  # another visitor's, and long over
@@ -45,9 +49,8 @@ def _remember(name: str) -> None:
 
 def _watch(entry: ModelEntry) -> None:
     """How far it is, each second, with a way to end it."""
-    found = _shared.downloads()[entry.name]
-    if not found.running:
-        _shared.look_again()
+    found = _shared.downloads().get(entry.name)
+    if found is None or not found.running:
         st.rerun()
     if found.cancelled:
         st.markdown("Cancelling …")

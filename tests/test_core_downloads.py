@@ -37,7 +37,9 @@ def cache(tmp_path, monkeypatch):
 
 
 def test_a_download_that_succeeds_has_no_failure(cache) -> None:
-    assert ended(Download(NAME, [sys.executable, "-c", "pass"])).failure is None
+    download = ended(Download(NAME, [sys.executable, "-c", "pass"]))
+    assert download.arrived
+    assert download.failure is None
 
 
 def test_a_failure_is_the_sentence_that_the_command_said(cache) -> None:

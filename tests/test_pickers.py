@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 import streamlit as st
 import torch
+from streamlit.testing.v1 import AppTest
 
 from core import checkpoints, downloads, registry
 from core.cards import SelectorCard
 from core.weights import save_checkpoint
 from pages import _downloads
-from tests.test_pages import CARD, assets, photo_bytes, save, texts, visit  # noqa: F401
+from tests.test_pages import CARD, ROOT, assets, save, texts, visit  # noqa: F401
 
 TOKENS = dataclasses.replace(CARD, selectors=SelectorCard((1, 2), (0.7, 0.5), True))
 NAME = "deit_tiny_patch16_224.fb_in1k"
@@ -146,6 +147,31 @@ def test_a_download_says_how_much_before_and_what_to_do_if_it_fails(visit, netwo
     assert at.error[0].value == "The hub cannot be reached; connect this machine and try again."
     assert button(at, "Try again, about 23 MB")
     assert not at.exception
+
+
+def test_a_download_that_arrived_can_be_used(visit, network, monkeypatch) -> None:  # noqa: F811
+    network("import time; time.sleep(1)")
+    at = source(visit("architecture"), "timm")
+    button(at, "Download, about 23 MB").click().run()
+    assert button(at, "Cancel")
+    monkeypatch.setattr(registry, "cached_weights", lambda name: name == NAME)
+    for _ in range(100):
+        if "**On this machine.**" in texts(at):
+            break
+        at.run()
+    assert "**On this machine.**" in texts(at)
+    assert not at.exception
+    assert [link.label for link in at.page_link] == ["**Open it on Compare**"]
+
+
+def test_a_failure_of_another_visitor_is_not_shown(visit, network) -> None:  # noqa: F811
+    network("import sys; sys.exit('error: The hub cannot be reached.')")
+    at = source(visit("compare"), "timm")
+    button(at, "Download, about 23 MB").click().run()
+    other = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
+    other.switch_page("pages/compare.py").run()
+    other = source(other, "timm")
+    assert not other.error or "Downloading" in texts(other)
 
 
 def test_a_download_can_be_cancelled(visit, network) -> None:  # noqa: F811
