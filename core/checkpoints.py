@@ -14,6 +14,7 @@ from core.config import ModelSpec, Packaging
 from core.errors import InputError, not_here
 from core.macs import count_macs
 from core.registry import ASSETS, cached_weights, method_of
+from core.releases.fetch import check_hub
 from core.releases.files import load_released, read_release, released_names
 from core.releases.plain import released_classes
 from core.results import Architecture, Gates
@@ -24,6 +25,10 @@ from core.single_path.model import SinglePathViT
 from core.soft_tokens.decide import Decide, above, check_keep, own_decision, top_share
 from core.soft_tokens.model import SoftTokenViT
 from core.weights import load_weights, read_checkpoint
+
+PICKLES = (".pth", ".pt", ".bin")
+WEIGHTS = (".safetensors", *PICKLES)
+"""How the names of weights files end."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +115,7 @@ def read_model(
     path = file_of(name)
     if path is None:
         return _load_timm(name, download=download, weights=weights)
-    if path.suffix in (".pth", ".pt", ".bin"):
+    if path.suffix in PICKLES:
         return read_release(path)
     state, card = read_checkpoint(path)
     module = empty_model(card)
@@ -149,7 +154,7 @@ def file_of(name: str) -> Path | None:
         path.is_file()
     except (OSError, RuntimeError, ValueError) as error:  # too long, or somebody's home that is not here
         raise unknown from error
-    if path.suffix in (".safetensors", ".pth", ".pt", ".bin") or path.is_file():
+    if path.suffix in WEIGHTS or path.is_file():
         return path
     if name.startswith("bundled-") or "/" in name or not timm.is_model(name):
         raise unknown
@@ -162,6 +167,8 @@ def _load_timm(name: str, *, download: bool, weights: bool) -> tuple[nn.Module, 
     fetch = weights and (download or here)
     if weights and not fetch:
         raise not_here(name)
+    if fetch and not here:
+        check_hub()
     model = deit.from_timm(name, pretrained=fetch)
     geometry = deit.geometry_of(model, name)
     return model, ModelCard(deit.FAMILY, geometry, released_classes(geometry.classes), deit.normalisation_of(model))

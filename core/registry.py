@@ -1,6 +1,6 @@
 """What can be loaded by name, from where, and whether it is on this machine: a look at the disk, no network."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import timm
@@ -8,12 +8,16 @@ from huggingface_hub import try_to_load_from_cache
 
 from core.backbones import deit
 from core.cards import ModelCard
+from core.config import Geometry
 from core.errors import InputError
-from core.published import params_of
+from core.params import count_params
+from core.published import DEIT, params_of
 from core.releases.fetch import cached_file
 from core.releases.files import DISTILLED, released_names
 from core.weights import read_card
 
+BYTES = 4
+"""Per parameter, in single precision."""
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 TIMM_NAMES = (
     "deit_tiny_patch16_224.fb_in1k",
@@ -35,13 +39,15 @@ class ModelEntry:
 
     name: str
     source: str
-    """"bundled", "timm" or "released"."""
+    """"bundled", "timm", "released", or "file" for a weights file that a person named."""
     family: str
     method: str
     """"dense", "tokens", "singlepath" (with gates) or "compact" (what single-path pruning left)."""
     available: bool
     """Loads without a network."""
     note: str
+    download_mb: float | None = None
+    """About how large the download is, counted from the parameters in single precision; None: nothing to download."""
 
 
 def method_of(card: ModelCard) -> str:
@@ -83,9 +89,19 @@ def _timm() -> list[ModelEntry]:
     entries = []
     for name in TIMM_NAMES:
         here = cached_weights(name)
-        note = "ImageNet-1k, 1000 classes" + ("" if here else "; downloads once from the hub, needs a network")
-        entries.append(ModelEntry(name, "timm", deit.FAMILY, "dense", here, note))
+        size = count_params(timm_geometry(name)).stored * BYTES / 1e6
+        note = "ImageNet-1k, 1000 classes"
+        if not here:
+            note += f"; downloads once from the hub, about {size:.0f} MB, needs a network"
+        entries.append(ModelEntry(name, "timm", deit.FAMILY, "dense", here, note, None if here else size))
     return entries
+
+
+def timm_geometry(name: str) -> Geometry:
+    """Of one of `TIMM_NAMES`: all of them have the shapes of the DeiT of their size."""
+    size = name.split("_")[1]
+    plain = DEIT[f"deit_{size}_patch16_224"]
+    return replace(plain, prefix_tokens=2, distilled=True) if "_distilled_" in name else plain
 
 
 def _released() -> list[ModelEntry]:
@@ -94,14 +110,36 @@ def _released() -> list[ModelEntry]:
         here = cached_file(file).is_file()
         top1 = found.top1_distilled if name.endswith(DISTILLED) else found.top1
         note = f"He et al., arXiv:2111.11802, ImageNet-1k, {top1:.1%} top-1 as published"
+        size = params_of(found).stored * BYTES / 1e6
         if not here:
-            note += f"; downloads once, about {params_of(found).stored * 4 / 1e6:.0f} MB, needs a network"
-        entries.append(ModelEntry(name, "released", found.family, "compact", here, note))
+            note += f"; downloads once, about {size:.0f} MB, needs a network"
+        entries.append(ModelEntry(name, "released", found.family, "compact", here, note, None if here else size))
     return entries
+
+
+def entry_of_file(path: str, card: ModelCard) -> ModelEntry:
+    """A weights file that a person named, once it has been read."""
+    geometry = card.geometry
+    note = (
+        f"{geometry.classes:,} classes, {geometry.grid[0]} x {geometry.grid[1]} patches of {geometry.img_size} pixels"
+    )
+    return ModelEntry(path, "file", card.family, method_of(card), True, note)
 
 
 def cached_weights(name: str) -> bool:
     """Whether timm's weights of this name lie in the hub cache; looks at the disk only.
+
+    Raises:
+        InputError: See `hub_repo`.
+    """
+    repo = hub_repo(name)
+    return repo is not None and any(
+        isinstance(try_to_load_from_cache(repo, file), str) for file in ("model.safetensors", "pytorch_model.bin")
+    )
+
+
+def hub_repo(name: str) -> str | None:
+    """Where on the hub timm's weights of this name lie, such as timm/deit_tiny_patch16_224.fb_in1k; None: nowhere.
 
     Raises:
         InputError: If timm has this model, but not with this tag.
@@ -111,10 +149,8 @@ def cached_weights(name: str) -> bool:
     except RuntimeError as error:
         raise InputError(f"timm has no weights {name}; `python -m core models` lists some that it has.") from error
     if config is None or not config.hf_hub_id:
-        return False
+        return None
     repo = config.hf_hub_id
     if repo.endswith("/"):
         repo += f"{config.architecture}.{config.tag}" if config.tag else config.architecture
-    return any(
-        isinstance(try_to_load_from_cache(repo, file), str) for file in ("model.safetensors", "pytorch_model.bin")
-    )
+    return repo

@@ -5,7 +5,7 @@ import streamlit as st
 from core.agreements import agreement
 from core.config import ModelSpec
 from core.results import Prediction
-from pages import _compare_evidence, _shared, _url
+from pages import _classes, _compare_evidence, _shared, _url
 from pages._compare_sides import answer, selects_tokens
 from viz.predictions import top5_pair, top5_union
 from viz.theme import macs_text, percent
@@ -88,3 +88,4 @@ def _side(letter: str, spec: ModelSpec, image_id: str, cost: int) -> None:
     st.image(photo, width="stretch", output_format="JPEG", alt=sentence)
     st.markdown(f"{percent(cost / model.dense_macs)} of the dense multiply-adds. {sentence}")
     _shared.weights_badge(ModelSpec(spec.name))
+    _classes.note_if_unknown(answer(spec, image_id), letter)

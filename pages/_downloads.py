@@ -1,38 +1,60 @@
-"""What one can take home from the Tokens page: pictures, moving pictures, numbers."""
-
-import json
-from functools import partial
+"""Getting a model's weights onto this machine: how much it is, how far it is, a way to end it, and what went wrong."""
 
 import streamlit as st
 
-from core.config import ModelSpec
-from core.results import TokenTrace
-from core.trace_file import KEYS, trace_document
+from core.downloads import Download
+from core.registry import ModelEntry
 from pages import _shared
-from viz import animation
 
 
-def show(spec: ModelSpec, image_id: str, trace: TokenTrace) -> None:
-    """One button each; a file is made when somebody clicks."""
-    st.markdown("The picture of the stage that the player shows, all stages as a moving picture, and all numbers.")
-    view, name = _shared.view(ModelSpec(spec.name), image_id), _file_name(image_id)
-    now = st.session_state.setdefault("held", {})  # the player writes to it; read when somebody clicks
-    last = len(trace.blocks)
-    files = (
-        ("PNG, this stage", f"{name}-stage.png", lambda: animation.png(view, trace, min(last, now.get("stage", last)))),
-        ("GIF, all stages", f"{name}.gif", partial(animation.animation, view, trace, "GIF")),
-        ("WebP, all stages", f"{name}.webp", partial(animation.animation, view, trace, "WEBP")),
-        ("JSON, the trace", f"{name}.json", lambda: json.dumps(trace_document(spec, trace))),
-    )
-    with st.container(horizontal=True):
-        for label, file, make in files:
-            st.download_button(label, make, file, icon=":material/download:", on_click="ignore")
-    with st.popover("What the JSON holds", type="tertiary"):
-        st.markdown("\n".join(f"- `{key}`: {meaning}" for key, meaning in KEYS.items()))
-        st.markdown("Blocks and patches count from 0.")
+def show_download(entry: ModelEntry) -> None:
+    """Start, watch and cancel the download of a model's weights."""
+    found = _shared.downloads().get(entry.name)
+    if found is not None and found.arrived:
+        _shared.downloads().pop(entry.name, None)
+        _shared.look_again()
+        st.rerun()
+    if found is None or not found.running:
+        if entry.name not in st.session_state.get("fetched", ()):
+            found = None  # another visitor's, and long over
+        if found is not None and found.failure:
+            st.error(found.failure, icon=":material/cloud_off:")
+        elif found is not None and found.cancelled:
+            st.info("The download was cancelled; nothing was kept.", icon=":material/info:")
+        again = "Try again" if found is not None and found.failure else "Download"
+        st.button(
+            f"{again}, about {entry.download_mb:.0f} MB",
+            key="download",
+            icon=":material/download:",
+            on_click=_start,
+            args=(entry.name,),
+        )
+        return
+    _remember(entry.name)
+    st.fragment(_watch, run_every=1.0)(entry)
 
 
-def _file_name(image_id: str) -> str:
-    """A sample's name; an upload tells nothing of itself."""
-    kind, _, name = image_id.partition(":")
-    return f"prunescope-{name if kind == 'sample' else 'photo'}"
+def _start(name: str) -> None:
+    """Begin a download, unless another visitor has."""
+    _remember(name)
+    found = _shared.downloads().get(name)
+    if found is None or not found.running:
+        _shared.downloads()[name] = Download(name)
+
+
+def _remember(name: str) -> None:
+    """That this session has a part in the download, and so wants to know how it ends."""
+    st.session_state["fetched"] = {*st.session_state.get("fetched", ()), name}
+
+
+def _watch(entry: ModelEntry) -> None:
+    """How far it is, each second, with a way to end it."""
+    found = _shared.downloads().get(entry.name)
+    if found is None or not found.running:
+        st.rerun()
+    if found.cancelled:
+        st.markdown("Cancelling …")
+        return
+    done, total = found.done_mb, entry.download_mb
+    st.progress(min(1.0, done / total), f"Downloading: {done:.1f} of about {total:.0f} MB")
+    st.button("Cancel", key="cancel", icon=":material/close:", on_click=found.cancel)

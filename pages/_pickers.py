@@ -1,82 +1,69 @@
-"""The pickers that pages share: picture, model, keep ratio, budget. Their values are in the URL."""
-
-import hashlib
+"""The pickers that pages share: model, keep ratio, budget; the picture's is handed on. Their values are in the URL."""
 
 import streamlit as st
 
+from core.checkpoints import WEIGHTS
 from core.errors import InputError
-from core.images import MAX_UPLOAD_MB, open_photo
 from pages import _shared, _url
+from pages._files import open_path
+from pages._pictures import UPLOAD, pick_picture
+from pages._sources import more_models
 
-UPLOAD = "Your own"
-KINDS = {"dense": "dense model", "tokens": "model with token selectors", "singlepath": "single-path model"}
+__all__ = ["UPLOAD", "more_models", "pick_budget", "pick_keep", "pick_model", "pick_picture"]
 
-
-def pick_picture() -> str:
-    """The picture of all pages: a sample's or an upload's id. In the URL as `pic`, the picture's title."""
-    titles = {s.title: s.id for s in _shared.samples()}
-    names = [*titles, UPLOAD]
-    first = _url.bring("pic", names[0], _url.one_of(names))
-    chosen = st.pills("Picture", names, default=first, key="pic", bind="query-params", required=True, wrap=True)
-    if chosen == UPLOAD:
-        return _uploaded(f"sample:{titles[names[0]]}", names[0])
-    return f"sample:{titles.get(chosen, titles[names[0]])}"
+KINDS = {
+    "dense": "dense model",
+    "tokens": "model with token selectors",
+    "singlepath": "single-path model",
+    "compact": "model that single-path pruning made",
+}
 
 
-def _uploaded(instead: str, title: str) -> str:
-    """The id of the person's own picture, or `instead` until there is a good one; its bytes stay in this session."""
-    file = st.file_uploader(
-        f"JPEG, PNG or WebP, at most {MAX_UPLOAD_MB} MB",
-        type=["jpg", "jpeg", "png", "webp"],
-        max_upload_size=MAX_UPLOAD_MB,
-        key=f"file{st.session_state.get('forgotten', 0)}",
-    )
-    if file is not None:
-        data = file.getvalue()
-        try:
-            open_photo(data)
-        except InputError as error:
-            st.error(f"{error} Until there is a good one you see the sample “{title}”.", icon=":material/error:")
-            return instead
-        st.session_state["uploaded"] = {hashlib.sha256(data).hexdigest(): data}
-    if not st.session_state.get("uploaded"):
-        st.info(
-            f"Drop a picture of your own. Until then you see the sample “{title}” with the same settings: a link never "
-            "carries somebody's picture.",
-            icon=":material/add_photo_alternate:",
-        )
-        return instead
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.markdown(f"Stays in this session only; a link shows the sample “{title}” instead.", width="content")
-        st.button("Forget it", on_click=_forget, icon=":material/delete:")
-    return f"upload:{next(iter(st.session_state['uploaded']))}"
+def pick_model(*methods: str) -> str:
+    """A model of one of these methods, in the URL as `model`; for one that this page cannot show: its sibling.
 
-
-def _forget() -> None:
-    """Drop the uploaded bytes, all that was computed from them, and the uploader that holds the file."""
-    st.session_state.pop("uploaded", None)
-    st.session_state["forgotten"] = st.session_state.get("forgotten", 0) + 1
-    _shared.forget_photo()
-
-
-def pick_model(method: str) -> str:
-    """A model of this method, in the URL as `model`; for a model that lacks it (of another page): its sibling."""
-    entries = [entry for entry in _shared.models() if entry.method == method and entry.available]
+    Args:
+        methods: See `core.registry.ModelEntry.method`; the first one's models are named where there is none.
+    """
+    why_not = _open_linked()
+    entries = [entry for entry in _shared.models() if entry.method in methods and entry.available]
     if not entries:
         st.info(
-            f"There is no {KINDS[method]} on this machine yet; train one, or put the bundled weights into assets/.",
+            f"There is no {KINDS[methods[0]]} on this machine yet; train one, or put the bundled weights into assets/.",
             icon=":material/info:",
         )
+        more_models(methods)
         st.stop()
     names = [entry.name for entry in entries]
-    sources = {entry.name: entry.source for entry in _shared.models()}
+    known = {entry.name: entry for entry in _shared.models()}
 
     def sibling(asked: str) -> str | None:
-        return asked if asked in names else next((e.name for e in entries if e.source == sources.get(asked)), None)
+        if asked in names:
+            return asked
+        return next((e.name for e in entries if asked in known and e.source == known[asked].source), None)
 
+    asked = st.query_params.get("model")
+    if asked in known and not known[asked].available:
+        why_not = f"The weights of {asked} are not on this machine; download them under “Other models”."
     _url.bring("model", names[0], sibling)  # the widget's own default is the first
-    chosen = st.selectbox("Model", names, key="model", bind="query-params")
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        chosen = st.selectbox("Model", names, key="model", bind="query-params")
+        more_models(methods)
+    if why_not:
+        st.warning(f"{why_not} Until then you see {names[0]}.", icon=":material/link_off:")
     return chosen if chosen in names else names[0]
+
+
+def _open_linked() -> str | None:
+    """Open the weights file that the link names, if it names one; what went wrong, or None."""
+    asked = st.query_params.get("model", "")
+    if not asked.endswith(WEIGHTS) or asked in st.session_state.get("files", {}):
+        return None
+    try:
+        open_path(asked)
+    except InputError as error:
+        return str(error)
+    return None
 
 
 def pick_keep() -> float:

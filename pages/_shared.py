@@ -17,19 +17,26 @@ from core import attribution, checkpoints, latency, registry, removal, rivals, t
 from core.agreements import PhotoAgreement, agreement
 from core.attributions import Attribution, Method
 from core.cards import ModelCard
+from core.class_lists import with_classes
 from core.config import ModelSpec
+from core.downloads import Download
 from core.errors import InputError
 from core.images import model_view, open_photo, to_tensor
 from core.macs import ffn_macs, mixer_macs
 from core.macs import macs_per_block as count_per_block
 from core.recorded import recorded_evaluations
-from core.results import Architecture, MacCount, Prediction, Recorded, TokenTrace
+from core.releases.files import released_names
+from core.results import Architecture, ClassName, MacCount, Prediction, Recorded, TokenTrace
 from core.single_path.derive import budget_range, derive
 from core.timings import Latency
-from pages import _url
+from pages import _classes, _url
 from viz import player
 from viz.cost import latency_text
 from viz.theme import light_ink
+from viz.thumbnails import thumbnail_style
+
+GREYED = "filter: grayscale(1); opacity: 0.55;"
+"""How answers look that mean nothing."""
 
 THUMBNAIL = 240
 """Pixels of a side."""
@@ -50,13 +57,18 @@ def guard(path: str, *keys: str) -> None:
         st.session_state["came_for"] = (path, query)
         st.switch_page("app.py")
     before = st.session_state.get("on_page")
-    st.session_state["on_page"] = path
+    st.session_state["on_page"], st.session_state["settings"] = path, keys
     held = _url.settings(keys)
     if before not in (None, path) and held.keys() - query.keys():
         try:
             st.switch_page(path, query_params=held | query)
         except StreamlitAPIException:  # the widgets of the page before still hold a key; an empty run frees it
             st.rerun()
+
+
+def settings_of_page() -> tuple[str, ...]:
+    """Names of the settings that this page has in its URL, as it told `guard`."""
+    return st.session_state.get("settings", ())
 
 
 @contextmanager
@@ -90,6 +102,13 @@ def samples() -> tuple[Sample, ...]:
     return tuple(Sample(**{key: entry[key] for key in Sample.__dataclass_fields__}) for entry in listed)
 
 
+@st.cache_data(max_entries=1, show_spinner=False)
+def thumbnails() -> str:
+    """A style sheet that puts each sample picture, small, on its pill."""
+    pictures = [open_photo((registry.ASSETS / "samples" / sample.file).read_bytes()) for sample in samples()]
+    return thumbnail_style(pictures, ".st-key-pic")
+
+
 @st.cache_data(max_entries=4, show_spinner=False)
 def readme_section(title: str) -> str:
     """What the README says under this heading, so that both always say the same."""
@@ -98,9 +117,14 @@ def readme_section(title: str) -> str:
 
 
 @st.cache_data(max_entries=1, ttl=60, show_spinner=False)
-def models() -> tuple[registry.ModelEntry, ...]:
-    """What can be loaded; looked up again each minute, so that a new file shows."""
+def _listed() -> tuple[registry.ModelEntry, ...]:
+    """What can be loaded by name; looked up again each minute, so that a new file shows."""
     return registry.list_models()
+
+
+def models() -> tuple[registry.ModelEntry, ...]:
+    """What can be loaded: by name, and the weights files that this session has opened."""
+    return (*_listed(), *st.session_state.get("files", {}).values())
 
 
 @st.cache_data(max_entries=1, show_spinner=False)
@@ -126,7 +150,7 @@ def _attribution_lock() -> threading.Lock:
 
 
 @st.cache_resource(max_entries=8, show_spinner="Loading the model …")
-def loaded(spec: ModelSpec) -> checkpoints.Loaded:
+def _loaded(spec: ModelSpec) -> checkpoints.Loaded:
     """One object for all sessions: evaluation mode, read-only."""
     if spec.budget is None:
         with _lock():
@@ -141,6 +165,45 @@ def _stored(name: str) -> tuple[Any, ModelCard]:
     """A model as its file has it: what each budget's form is made of, in a third of the time that reading takes."""
     with _lock():
         return checkpoints.read_model(name)
+
+
+def loaded(spec: ModelSpec) -> checkpoints.Loaded:
+    """The model, shared by all sessions; under the class names that this session gave it, if it did."""
+    names = st.session_state.get("class_names", {}).get(spec.name)
+    return with_classes(_loaded(spec), names[1]) if names else _loaded(spec)
+
+
+def open_file(path: str, classes: tuple[str, tuple[ClassName, ...]] | None) -> registry.ModelEntry:
+    """Read a weights file and list it in this session, in place of an earlier one of this path.
+
+    Args:
+        path: On the server's machine.
+        classes: The name of a file with class names and those in it; None: as the weights file says.
+
+    Raises:
+        InputError: If it cannot be read, or the names are not as many as its classes.
+    """
+    spec = ModelSpec(path)
+    _loaded.clear(spec)  # it may have changed on the disk
+    found = _loaded(spec)
+    if classes:
+        found = with_classes(found, classes[1])
+    st.session_state.setdefault("class_names", {})[path] = classes
+    entry = registry.entry_of_file(path, found.card)
+    st.session_state["files"] = st.session_state.get("files", {}) | {path: entry}
+    forget_photo()  # what was computed may carry other names
+    return entry
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def downloads() -> dict[str, Download]:
+    """The latest download of each model by name, for all sessions: nobody fetches what another is fetching."""
+    return {}
+
+
+def look_again() -> None:
+    """Forget what can be loaded, since that has changed."""
+    _listed.clear()
 
 
 @st.cache_data(max_entries=8, scope="session", show_spinner=False)
@@ -315,12 +378,33 @@ def dense_of(name: str) -> str | None:
     own = next((entry for entry in models() if entry.name == name), None)
     if own is None or own.method == "dense":
         return name
+    if own.source == "released":
+        return _backbone_of(name)
+    if own.source == "file":
+        return _alike(name)
     same = [
         e.name
         for e in models()
         if (e.method, e.source, e.family, e.available) == ("dense", own.source, own.family, True)
     ]
     return same[0] if same else None
+
+
+def _backbone_of(name: str) -> str | None:
+    """timm's dense model that a released one was made of, if it is on this machine."""
+    start = released_names()[name][0].backbone + "."
+    return next((e.name for e in models() if e.source == "timm" and e.available and e.name.startswith(start)), None)
+
+
+def _alike(name: str) -> str | None:
+    """A dense model, bundled or opened here, of the same input and classes as a file's."""
+    own = loaded(ModelSpec(name)).card
+    for entry in models():
+        if entry.method == "dense" and entry.source in ("bundled", "file") and entry.available:
+            card = loaded(ModelSpec(entry.name)).card
+            if (card.classes, card.geometry.img_size) == (own.classes, own.geometry.img_size):
+                return entry.name
+    return None
 
 
 def keep_spec(name: str, ratio: float) -> ModelSpec:
@@ -344,19 +428,31 @@ def weights_badge(spec: ModelSpec) -> None:
     card = loaded(spec).card
     accuracy = card.training.get("val_top1")
     about = f"{accuracy:.1%} top-1 on validation photos" if isinstance(accuracy, float) else None
-    bundled = any(entry.name == spec.name and entry.source == "bundled" for entry in models())
+    name = Path(spec.name).name  # of a file without its folder
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        if bundled and not card.training:
-            st.badge(f"Never trained, its answers mean nothing: {spec.name}", icon=":material/warning:", color="red")
+        if never_trained(spec):
+            st.badge(f"Never trained, its answers mean nothing: {name}", icon=":material/warning:", color="red")
+            st.html(f"<style>.st-key-top5 {{ {GREYED} }}</style>")
         elif card.selectors is not None and not card.selectors.trained:
-            st.badge(f"Selectors not trained yet: {spec.name}", icon=":material/warning:", color="orange", help=about)
+            st.badge(f"Selectors not trained yet: {name}", icon=":material/warning:", color="orange", help=about)
+        elif not card.training and source_of(spec.name) == "file":
+            st.badge(f"Weights from a file: {name}", icon=":material/draft:", color="blue")
         else:
-            st.badge(f"Real trained weights: {spec.name}", icon=":material/verified:", color="green", help=about)
-        with st.popover(f"Knows {len(card.classes)} classes", type="tertiary"):
+            st.badge(f"Real trained weights: {name}", icon=":material/verified:", color="green", help=about)
+        with st.popover(f"Knows {len(card.classes):,} classes", type="tertiary"):
             st.markdown("Of any other thing it names the most similar of these.")
-            st.markdown(
-                ", ".join(name.label for name in card.classes[:100]) + (" …" if len(card.classes) > 100 else "")
-            )
+            _classes.list_classes(card.classes)
+
+
+def source_of(name: str) -> str | None:
+    """Where a model comes from; see `core.registry.ModelEntry`."""
+    return next((entry.source for entry in models() if entry.name == name), None)
+
+
+def never_trained(spec: ModelSpec) -> bool:
+    """Whether the weights are those that a model starts from; files of others do not say, and count as trained."""
+    ours = source_of(spec.name) == "bundled" or spec.name.endswith(".safetensors")
+    return ours and not loaded(spec).card.training
 
 
 @st.fragment

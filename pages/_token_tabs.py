@@ -6,7 +6,7 @@ import streamlit as st
 
 from core.config import ModelSpec
 from core.results import TokenTrace
-from pages import _downloads, _shared, _token_proof
+from pages import _token_files, _shared, _token_proof
 from viz.scores import head_importance, head_maps, keep_maps
 from viz.token_tables import package_table, patch_table
 from viz.tokens import package_photo, package_sentence
@@ -24,7 +24,7 @@ def show(spec: ModelSpec, image_id: str, trace: TokenTrace) -> None:
         "All patches": _patches,
         "Other ways to choose": _token_proof.rivals,
         "Masked or removed?": _token_proof.masked_or_removed,
-        "Downloads": _downloads.show,
+        "Downloads": _token_files.show,
     }
     tabs = st.tabs(list(views), key="details", on_change="rerun")
     for tab, view in zip(tabs, views.values(), strict=True):

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from core.config import ModelSpec
-from pages import _pickers, _published, _shared
+from pages import _along, _classes, _pickers, _published, _shared
 from viz.architecture import architecture_sentence, mixers_sentence, network, phase_diagram
 from viz.predictions import agreement_sentence, top5_pair
 from viz.theme import MIXER_WORDS, macs_number, percent
@@ -85,5 +85,7 @@ else:
     with right:
         _shared.chart(top5_pair(before, said), "top5", agreement_sentence(before, said))
         st.markdown(agreement_sentence(before, said))
+        _classes.note_if_unknown(said)
 
 _published.show_published()
+_along.take_along({"This budget": spec}, image_id, ("describe", "predict"))

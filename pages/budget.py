@@ -3,7 +3,7 @@
 import streamlit as st
 
 from core.config import ModelSpec
-from pages import _pickers, _shared
+from pages import _along, _pickers, _shared
 from viz.cost import frontier, macs_by_part
 from viz.theme import macs_text, percent
 
@@ -67,3 +67,4 @@ if rows:
     )
 else:
     st.info("No evaluation has been recorded for the bundled models yet.", icon=":material/info:")
+_along.take_along(specs, image_id, ("predict", "evaluate"))

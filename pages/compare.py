@@ -3,7 +3,7 @@
 import streamlit as st
 
 from core.config import ModelSpec
-from pages import _compare_many, _compare_one, _compare_sides, _pickers, _shared, _url
+from pages import _along, _compare_many, _compare_one, _compare_sides, _pickers, _shared, _url
 from pages._compare_url import Side
 
 _shared.guard("pages/compare.py", "pic", "a", "b", "cls", "by", "view")
@@ -16,6 +16,7 @@ with _shared.clear_errors():
 if not methods:
     st.info("There is no model on this machine yet, so there is nothing to compare.", icon=":material/info:")
     st.stop()
+_pickers.more_models(uses={"a": "Use it as A", "b": "Use it as B"}, use=_url.hold)
 names = list(methods)
 dense = next((name for name in names if methods[name] == "dense"), names[0])
 pruned = next((name for name in names if methods[name] == "tokens"), names[-1])
@@ -43,3 +44,4 @@ if one.open:
 if many.open:
     with many:
         _compare_many.many_photos(specs)
+_along.take_along({"A": specs[0], "B": specs[1]}, image_id)

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from core.config import ModelSpec
-from pages import _deciding, _pickers, _player, _shared, _token_tabs
+from pages import _along, _classes, _deciding, _pickers, _player, _shared, _token_tabs
 from viz.blocks import macs_per_block, tokens_per_block
 from viz.cost import saving_sentence
 from viz.predictions import agreement, agreement_sentence, top5_pair
@@ -36,6 +36,7 @@ with left:
     below.markdown(_player.LEGEND)
 with right:
     _shared.weights_badge(ModelSpec(name))
+    _classes.note_if_unknown(trace.prediction)
     saved = trace.macs.total / trace.dense_macs - 1
     with st.grid(3, min_column_width=150):
         st.metric(
@@ -70,5 +71,6 @@ st.markdown(
     "before; with the patch embedding and the head, the blocks sum up to this photo's MACs."
 )
 _token_tabs.show(spec, image_id, trace)
+_along.take_along({"Dense": ModelSpec(dense), "Pruned": spec} if dense else {"Pruned": spec}, image_id)
 if ratio is not None and steps is None:
     _deciding.prepare(below, name, image_id)

@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,21 @@ CHROMIUM_FLAGS = [
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Base URL of a server of the app that nobody has visited yet, without a slash at the end."""
+    """Base URL of a server of the app, without a slash at the end."""
+    with run_server(tmp_path_factory.mktemp("server")) as url:
+        yield url
+
+
+@pytest.fixture
+def fresh_server(tmp_path: Path) -> Iterator[str]:
+    """The same, for one test: nobody has visited this one yet."""
+    with run_server(tmp_path) as url:
+        yield url
+
+
+@contextmanager
+def run_server(folder: Path) -> Iterator[str]:
+    """A server with its log in `folder`; it has no weights of timm's and reaches no hub, whatever this machine has."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -44,9 +59,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     }
     command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py")]
     command += [f"--{name}={value}" for name, value in options.items()]
-    log = tmp_path_factory.mktemp("server") / "log.txt"
+    environment = os.environ | {
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "GOMP_SPINCOUNT": "10000",
+        "HF_ENDPOINT": "http://127.0.0.1:9",  # nobody listens there
+        "HF_HUB_CACHE": str(folder / "hub"),
+        "NO_PROXY": "127.0.0.1",
+        "no_proxy": "127.0.0.1",
+    }
+    log = folder / "log.txt"
     with log.open("wb") as output:
-        environment = os.environ | {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "10000"}
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
         try:
             url = f"http://127.0.0.1:{port}"

@@ -1,4 +1,4 @@
-"""A person at a fresh server: opens a link, drops a photo, watches the masks, moves the budget."""
+"""A person opens a link, drops a photo, watches the masks, moves the budget."""
 
 import re
 
@@ -31,7 +31,7 @@ def test_a_photo_goes_in_and_the_pages_show_what_pruning_does_to_it(server: str,
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(str(error)))
 
-    # The very first visit to this server is a deep link, not the home page.
+    # A deep link, not the home page.
     page.goto(f"{server}/tokens?method=Keep+ratio&keep=0.5&stage=2")
     expect(page.get_by_role("heading", name="Which patches does the model keep?")).to_be_visible(timeout=SLOW)
     expect(page.get_by_text("Selector 2 before block 7: 16 of 64 patches kept")).to_be_visible(timeout=SLOW)

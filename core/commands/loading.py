@@ -7,6 +7,7 @@ from pathlib import Path
 from PIL import Image
 
 from core.checkpoints import Loaded, load
+from core.class_lists import read_classes, with_classes
 from core.commands.shared import Progress, numbers, parse_budget, pick_device, say
 from core.config import ModelSpec
 from core.errors import InputError
@@ -20,6 +21,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--budget", help="GMACs such as 0.8, or a share of dense such as 60%% (single-path models)")
     parser.add_argument("--keep", help="share of the patches alive after each selector, such as 0.7,0.5,0.3")
     parser.add_argument("--threshold", type=float, help="keep patches above this keep probability")
+    parser.add_argument("--classes", type=Path, help="text file with the class names, one a line (default: the file's)")
 
 
 def spec_of(args: argparse.Namespace) -> ModelSpec:
@@ -44,6 +46,8 @@ def setting_of(args: argparse.Namespace) -> str:
 def load_model_of(args: argparse.Namespace) -> Loaded:
     """The model on its device; weights that are not here are fetched, and the person is told."""
     spec = spec_of(args)
+    named = getattr(args, "classes", None)
+    classes = None if named is None else read_classes(named)
     if any(entry.name == spec.name and not entry.available for entry in list_models()):
         say(f"Downloading the weights of {spec.name} …")
     line = Progress()
@@ -53,6 +57,8 @@ def load_model_of(args: argparse.Namespace) -> Loaded:
         on_bytes=lambda done, total: line.show(f"{done / 1e6:.1f}" + (f" of {total / 1e6:.1f} MB" if total else " MB")),
     )
     line.clear()
+    if classes is not None:
+        loaded = with_classes(loaded, classes)
     loaded.model.to(pick_device(args.device))
     tell_snapped(loaded)
     pruned = loaded.card.single_path or loaded.card.compact

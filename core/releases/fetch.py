@@ -9,6 +9,8 @@ from http.client import HTTPException
 from pathlib import Path
 
 import torch
+from huggingface_hub import constants
+from huggingface_hub.utils import get_session
 
 from core.errors import InputError
 from core.files import publish
@@ -43,7 +45,7 @@ def download(file: str, on_bytes: Callable[[int, int | None], None] | None = Non
         with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
             length = answer.headers.get("Content-Length")
             total, done = int(length) if length else None, 0
-            with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as part:
+            with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f"{file}.", delete=False) as part:
                 temporary = Path(part.name)
                 while chunk := answer.read(CHUNK):
                     part.write(chunk)
@@ -66,3 +68,18 @@ def download(file: str, on_bytes: Callable[[int, int | None], None] | None = Non
         if temporary is not None:
             temporary.unlink(missing_ok=True)
     return target
+
+
+def check_hub() -> None:
+    """Find out at once whether the hub answers: where it does not, timm's loading would try for most of a minute.
+
+    Raises:
+        InputError: If it does not.
+    """
+    try:
+        get_session().head(constants.ENDPOINT, timeout=TIMEOUT_S)
+    except Exception as error:  # whatever the hub's client raises without a network
+        raise InputError(
+            f"{constants.ENDPOINT} cannot be reached from this machine ({error}); connect it to the network and try "
+            "again, or choose a bundled model or a weights file."
+        ) from error

@@ -1,0 +1,30 @@
+"""`fetch`: get the weights of timm's and of released models onto this machine, once."""
+
+import argparse
+
+from core.checkpoints import read_model
+from core.commands.shared import Progress, add_common, say
+from core.registry import list_models
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Add the command."""
+    fetch = commands.add_parser("fetch", help="download a model's weights once, for working without a network")
+    add_common(fetch)
+    fetch.add_argument("model", help="a name from `models`")
+    fetch.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> tuple[dict, str]:
+    """Download and read the weights, so that what is kept is known to be whole."""
+    entry = next((entry for entry in list_models() if entry.name == args.model), None)
+    if entry is not None and not entry.available:
+        say(f"Downloading the weights of {args.model}, about {entry.download_mb:.0f} MB …")
+    line = Progress()
+    _, card = read_model(
+        args.model,
+        download=True,
+        on_bytes=lambda done, total: line.show(f"{done / 1e6:.1f}" + (f" of {total / 1e6:.1f} MB" if total else " MB")),
+    )
+    line.clear()
+    return {"model": args.model, "classes": card.geometry.classes}, f"{args.model} is on this machine."

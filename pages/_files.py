@@ -1,0 +1,54 @@
+"""A weights file that lies on the server's machine, with names for its classes.
+
+By its path, not by an upload: those are limited to 20 MB, less than any ImageNet model has, and would be kept once more
+for each visitor. The names are uploaded, since a path to any text file would let visitors read it.
+"""
+
+from pathlib import Path
+
+import streamlit as st
+
+from core.checkpoints import WEIGHTS
+from core.class_lists import parse_classes
+from core.errors import InputError
+from core.registry import ModelEntry
+from pages import _shared
+
+
+def choose_file() -> ModelEntry | None:
+    """The weights file that was opened last in this session; until there is one, how to open one."""
+    st.markdown(
+        "A `.safetensors` file that `python -m core` wrote, or a `.pth` file: plain DeiT weights, or either paper's "
+        "release format. Read as numbers; code in it never runs."
+    )
+    wrong = st.container()  # above the form, where a phone shows it without scrolling
+    with st.form("weights file", border=False):
+        path = st.text_input(
+            "Path on the machine that runs this app", key="weights path", placeholder="runs/dense/model.safetensors"
+        )
+        names = st.file_uploader(
+            "Class names, one a line (optional)", type=["txt", "csv"], max_upload_size=1, key="class names file"
+        )
+        asked = st.form_submit_button("Open this file", icon=":material/folder_open:")
+    if asked:
+        try:
+            classes = None if names is None else (names.name, parse_classes(names.getvalue()))
+            st.session_state["opened"] = open_path(path, classes).name
+        except InputError as error:
+            wrong.error(str(error), icon=":material/error:")
+            return None
+    return st.session_state.get("files", {}).get(st.session_state.get("opened"))
+
+
+def open_path(path: str, classes: tuple | None = None) -> ModelEntry:
+    """Read the weights file that a person or a link names, and list it in this session.
+
+    Raises:
+        InputError: If the path is none of a weights file, or see `_shared.open_file`.
+    """
+    path = path.strip().strip("\"'")
+    if not path:
+        raise InputError("No path was given; type where the weights file lies, such as runs/dense/model.safetensors.")
+    if Path(path).suffix not in WEIGHTS:
+        raise InputError(f"A weights file ends in {', '.join(WEIGHTS[:-1])} or {WEIGHTS[-1]}; {path[-40:]} does not.")
+    return _shared.open_file(path, classes)

@@ -1,0 +1,119 @@
+"""What the panel "Take this view along" prints runs, and gives the numbers of the page that it is on."""
+
+import contextlib
+import io
+import json
+import shlex
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from core.__main__ import main
+from core.checkpoints import load
+from core.config import ModelSpec
+from core.reproduce import command_line, python_lines
+from core.weights import save_checkpoint
+from tests.test_pages import ROOT, assets, photo_bytes, texts, visit  # noqa: F401
+from tests.tiny import CARD, backbone
+from viz.theme import macs_number
+
+
+@pytest.fixture(autouse=True)
+def in_the_folder(monkeypatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
+def run_all(commands: str, capsys) -> list[dict]:
+    """The JSON of each command line; remarks are left out."""
+    found = []
+    for line in commands.splitlines():
+        if not line.startswith("#"):
+            words = shlex.split(line)
+            assert words[:3] == ["python", "-m", "core"]
+            assert main([*words[3:], "--json", "--device", "cpu"]) == 0, line
+            found.append(json.loads(capsys.readouterr().out))
+    return found
+
+
+def run_python(lines: str) -> list[str]:
+    """What the lines print."""
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        exec(compile(lines, "panel", "exec"), {})
+    return out.getvalue().splitlines()
+
+
+def lines_of(said: dict) -> list[str]:
+    """What the lines of Python print for a photo of which `predict` said this."""
+    kept = "" if said["kept"] is None else f" {tuple(said['kept'])}"
+    return [f"{said['macs']}{kept}", *(f"{g['label']} {g['prob']}" for g in said["top5"])]
+
+
+@pytest.mark.parametrize("query", [{}, {"method": "Keep ratio", "keep": "0.55"}])
+def test_tokens_page_is_reproduced_by_what_its_panel_prints(visit, capsys, query) -> None:  # noqa: F811
+    at = visit("tokens", pic="Flower", **query)
+    assert not at.exception
+    _, commands, python = (block.value for block in at.code)
+    dense, pruned = (found["images"][0] for found in run_all(commands, capsys))
+    assert dense["file"] == pruned["file"] == "assets/samples/flower.jpg"
+    shown = [m.value for m in at.metric]
+    assert macs_number(pruned["macs"]) in shown
+    assert macs_number(dense["macs"]) in shown
+    assert f"{pruned['kept'][-1]} of 16 patches kept" in texts(at)
+    assert run_python(python) == [*lines_of(dense), *lines_of(pruned)]
+
+
+def test_architecture_page_is_reproduced_by_what_its_panel_prints(visit, capsys) -> None:  # noqa: F811
+    at = visit("architecture", budget="70")
+    _, commands, python = (block.value for block in at.code)
+    described, predicted = run_all(commands, capsys)
+    assert macs_number(described["macs"]) in [m.value for m in at.metric]
+    image = predicted["images"][0]
+    assert described["macs"] == image["macs"] <= 0.7 * image["dense_macs"]
+    assert run_python(python) == lines_of(image)
+
+
+def test_budget_and_compare_pages_print_commands_that_run(visit, capsys) -> None:  # noqa: F811
+    for name in ("budget", "compare"):
+        _, commands, python = (block.value for block in visit(name).code)
+        predicting = "\n".join(line for line in commands.splitlines() if " predict " in line)
+        images = [found["images"][0] for found in run_all(predicting, capsys)]
+        assert len(images) > 1
+        assert run_python(python) == [line for image in images for line in lines_of(image)]
+        assert name == "compare" or "core evaluate --model bundled-dense --data DIR" in commands
+
+
+def test_the_link_reopens_the_view(visit) -> None:  # noqa: F811
+    at = visit("tokens", pic="Cat", method="Keep ratio", keep="0.55", stage="1")
+    query = {key: values[0] for key, values in parse_qs(urlsplit(at.code[0].value).query).items()}
+    assert query == {"pic": "Cat", "model": "bundled-tokens", "method": "Keep ratio", "keep": "0.55", "stage": "1"}
+    again = visit("tokens", **query)
+    assert [m.value for m in again.metric] == [m.value for m in at.metric]
+
+
+def test_a_link_made_with_an_upload_says_what_others_see(visit) -> None:  # noqa: F811
+    at = visit("tokens", pic="Your own")
+    assert "is not part of it" not in texts(at)
+    at.file_uploader[0].upload("my photo.jpg", photo_bytes()).run()
+    assert "Your picture is not part of it" in texts(at)
+    assert "'my photo.jpg'" in at.code[1].value
+    assert "upload" not in at.code[0].value
+
+
+def test_class_names_and_odd_paths_survive_shell_and_python(tmp_path, capsys) -> None:
+    weights, names = tmp_path / 'it\'s "mine".safetensors', tmp_path / "my names.txt"
+    save_checkpoint(weights, backbone(), CARD)
+    names.write_text("ant\nbee\ncat\n")
+    model, photo = load(ModelSpec(str(weights))), "assets/samples/cat.jpg"
+    (found,) = run_all(command_line("predict", model, photo, str(names)), capsys)
+    assert {g["label"] for g in found["images"][0]["top5"]} == {"ant", "bee", "cat"}
+    assert run_python(python_lines([model], photo, [str(names)])) == lines_of(found["images"][0])
+    assert "--classes" not in command_line("describe", model, classes=str(names))
+
+
+@pytest.mark.parametrize(("share", "said"), [(0.6, "60%"), (0.455, "45.5%"), (1 / 3, None)])
+def test_a_budget_is_printed_as_it_was_asked_or_to_the_last_digit(share, said) -> None:
+    dense = load(ModelSpec("bundled-singlepath")).dense_macs
+    spec = ModelSpec("bundled-singlepath", budget=share * dense)
+    printed = shlex.split(command_line("describe", load(spec)))[-1]
+    assert printed == (said or repr(spec.budget / 1e9))

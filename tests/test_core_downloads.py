@@ -1,0 +1,119 @@
+"""Weights on their way onto this machine: watched, cancelled, failed."""
+
+import sys
+import time
+
+import pytest
+import timm
+import torch
+
+from core import checkpoints, downloads
+from core.__main__ import main
+from core.config import Geometry, ModelSpec
+from core.downloads import Download
+from core.errors import InputError
+from core.params import count_params
+from core.registry import TIMM_NAMES, hub_repo, list_models, timm_geometry
+from core.releases import fetch
+
+NAME = "deit_ti_l200_t10"
+FILE = "spvit_deit_ti_l200_t10.pth"
+
+
+def ended(download: Download, timeout_s: float = 60) -> Download:
+    deadline = time.monotonic() + timeout_s
+    while download.running and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not download.running
+    return download
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """An empty cache of released files."""
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    (tmp_path / "checkpoints").mkdir()
+    return tmp_path / "checkpoints"
+
+
+def test_a_download_that_succeeds_has_no_failure(cache) -> None:
+    download = ended(Download(NAME, [sys.executable, "-c", "pass"]))
+    assert download.arrived
+    assert download.failure is None
+
+
+def test_a_failure_is_the_sentence_that_the_command_said(cache) -> None:
+    code = "import sys; sys.stderr.write('Downloading\\nerror: There is no network; get one.\\n'); sys.exit(2)"
+    assert ended(Download(NAME, [sys.executable, "-c", code])).failure == "There is no network; get one."
+    crash = ended(Download(NAME, [sys.executable, "-c", "raise SystemError"])).failure
+    assert "Traceback" not in crash
+    assert f"python -m core fetch {NAME}" in crash
+
+
+def test_a_download_can_be_watched_and_cancelled_and_leaves_nothing(cache) -> None:
+    code = "import sys, time; open(sys.argv[1], 'wb').write(bytes(3_000_000)); time.sleep(600)"
+    download = Download(NAME, [sys.executable, "-c", code, str(cache / f"{FILE}.part")])
+    while download.running and download.done_mb < 3:
+        time.sleep(0.02)
+    assert download.running
+    started = time.monotonic()
+    download.cancel()
+    assert time.monotonic() - started < 1
+    ended(download)
+    while list(cache.iterdir()) and time.monotonic() - started < 30:
+        time.sleep(0.02)
+    assert not list(cache.iterdir())
+    assert download.failure is None
+
+
+def test_partial_files_of_the_hub_are_counted(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(downloads.constants, "HF_HUB_CACHE", str(tmp_path))
+    blobs = tmp_path / "models--timm--deit_tiny_patch16_224.fb_in1k" / "blobs"
+    blobs.mkdir(parents=True)
+    (blobs / "abc.incomplete").write_bytes(bytes(2_000_000))
+    (blobs / "whole").write_bytes(bytes(500))
+    download = ended(Download("deit_tiny_patch16_224.fb_in1k", [sys.executable, "-c", "pass"]))
+    assert download.done_mb == 2.0
+
+
+def test_fetch_of_the_command_line_reads_what_came_and_says_that_it_is_here(monkeypatch, capsys) -> None:
+    asked = []
+
+    class Card:
+        geometry = Geometry(32, 8, 32, 4, 2, 64, 3)
+
+    def read(name, *, download, on_bytes):
+        asked.append((name, download))
+        return None, Card
+
+    monkeypatch.setattr("core.commands.fetch.read_model", read)
+    assert main(["fetch", NAME]) == 0
+    assert asked == [(NAME, True)]
+    assert "on this machine" in capsys.readouterr().out
+
+
+def test_a_hub_that_does_not_answer_is_said_at_once(monkeypatch) -> None:
+    class Dead:
+        def head(self, *_, **__):
+            raise OSError("Name or service not known")
+
+    monkeypatch.setattr(fetch, "get_session", Dead)
+    monkeypatch.setattr(checkpoints, "cached_weights", lambda name: False)
+    with pytest.raises(InputError, match="cannot be reached from this machine") as caught:
+        checkpoints.load(ModelSpec("deit_tiny_patch16_224.fb_in1k"), download=True)
+    assert "choose a bundled model" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [TIMM_NAMES[0], TIMM_NAMES[3], TIMM_NAMES[7]])
+def test_the_size_that_is_said_is_that_of_timms_parameters(name: str) -> None:
+    with torch.device("meta"):
+        held = sum(p.numel() for p in timm.create_model(name).parameters())
+    assert count_params(timm_geometry(name)).stored == held
+
+
+def test_what_must_be_downloaded_says_how_much_and_what_is_here_does_not() -> None:
+    for entry in list_models():
+        assert (entry.download_mb is None) == entry.available, entry.name
+        if entry.download_mb:
+            assert f"about {entry.download_mb:.0f} MB" in entry.note
+    assert hub_repo("deit_tiny_patch16_224.fb_in1k") == "timm/deit_tiny_patch16_224.fb_in1k"

@@ -1,0 +1,222 @@
+"""Models from all sources, and what is said where a model knows none of what it sees; under AppTest."""
+
+import dataclasses
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import streamlit as st
+import torch
+from streamlit.testing.v1 import AppTest
+
+from core import checkpoints, downloads, registry
+from core.cards import SelectorCard
+from core.weights import save_checkpoint
+from pages import _downloads
+from tests.test_pages import CARD, ROOT, assets, save, texts, visit  # noqa: F401
+
+TOKENS = dataclasses.replace(CARD, selectors=SelectorCard((1, 2), (0.7, 0.5), True))
+NAME = "deit_tiny_patch16_224.fb_in1k"
+
+
+def button(at, label: str):
+    """The button whose label holds this text."""
+    return next(b for b in at.button if label in b.label)
+
+
+def source(at, name: str):
+    """The page with this source of models chosen."""
+    return at.button_group(key="source").set_value(name).run()
+
+
+def open_file(at, path: Path, names: bytes | None = None):
+    """The page after a weights file was asked for."""
+    at = source(at, "Local file")
+    at.text_input(key="weights path").set_value(str(path))
+    if names is not None:
+        at.file_uploader(key="class names file").upload("names.txt", names)
+    return button(at, "Open this file").click().run()
+
+
+@pytest.fixture
+def weights(tmp_path) -> Path:
+    """A model with selectors, not bundled."""
+    save(tmp_path, "mine", TOKENS)
+    return tmp_path / "mine.safetensors"
+
+
+def test_a_weights_file_is_opened_by_its_path_and_used(visit, weights) -> None:  # noqa: F811
+    at = open_file(visit("tokens"), weights)
+    assert not at.error
+    assert "Carries soft token pruning" in texts(at)
+    button(at, "Use it here").click().run()
+    assert not at.exception
+    assert not at.warning or "Different" in at.warning[0].value
+    assert at.selectbox(key="model").value == str(weights)
+    assert "Real trained weights: mine.safetensors" in texts(at)
+    at.switch_page("pages/compare.py").run()
+    assert str(weights) in at.selectbox(key="a").options
+
+
+def test_class_names_of_ones_own_are_counted_and_used(visit, weights) -> None:  # noqa: F811
+    at = open_file(visit("tokens"), weights, b"one\ntwo\n")
+    assert at.error[0].value.startswith("There are 2 class names, but the model knows 6 classes")
+    assert at.metric  # the page goes on working
+    at = open_file(visit("tokens"), weights, b"u\nv\nw\nx\ny\nz")
+    button(at, "Use it here").click().run()
+    assert "u, v, w, x, y, z." in texts(at)
+    assert "--classes names.txt" in at.code[1].value
+
+
+@pytest.mark.parametrize(
+    ("path", "sentence"),
+    [
+        ("", "No path was given"),
+        ("/etc/passwd", "A weights file ends in .safetensors"),
+        ("/nowhere/m.pth", "There is no file /nowhere/m.pth"),
+        ("{tmp}/broken.safetensors", "is damaged or no safetensors file"),
+        ("{tmp}/evil.pth", "could run code, so it was not opened"),
+    ],
+)
+def test_what_is_no_weights_file_gets_one_sentence(visit, tmp_path, path, sentence) -> None:  # noqa: F811
+    (tmp_path / "broken.safetensors").write_bytes(b"nothing")
+    torch.save({"model": Path("x")}, tmp_path / "evil.pth")
+    at = open_file(visit("tokens"), Path(path.format(tmp=tmp_path)) if path else "")
+    assert not at.exception
+    assert len(at.error) == 1
+    assert sentence in at.error[0].value
+    assert at.metric
+
+
+def test_a_link_to_a_weights_file_opens_it_where_it_lies(visit, weights) -> None:  # noqa: F811
+    at = visit("tokens", model=str(weights))
+    assert at.selectbox(key="model").value == str(weights)
+    gone = visit("tokens", model="/nowhere/m.safetensors")
+    assert not gone.exception
+    assert "There is no file /nowhere/m.safetensors" in gone.warning[0].value
+    assert gone.selectbox(key="model").value == "bundled-tokens"
+
+
+def test_a_link_to_weights_that_are_not_here_says_so(visit, monkeypatch) -> None:  # noqa: F811
+    monkeypatch.setattr(registry, "cached_weights", lambda name: False)
+    at = visit("tokens", model=NAME)
+    assert f"The weights of {NAME} are not on this machine" in at.warning[0].value
+    assert at.selectbox(key="model").value == "bundled-tokens"
+
+
+def test_a_model_of_another_method_leads_to_the_page_that_shows_it(visit, assets) -> None:  # noqa: F811
+    at = visit("tokens")
+    at.selectbox(key="of bundled").set_value("bundled-singlepath").run()
+    assert "Carries single-path pruning" in texts(at)
+    assert [link.label for link in at.page_link] == ["**Open it on Architecture**"]
+    at.selectbox(key="of bundled").set_value("bundled-dense").run()
+    assert [link.label for link in at.page_link] == ["**Open it on Compare**"]
+
+
+def test_a_model_is_chosen_as_a_or_b(visit) -> None:  # noqa: F811
+    at = visit("compare")
+    at.selectbox(key="of bundled").set_value("bundled-singlepath").run()
+    button(at, "Use it as B").click().run()
+    assert not at.exception
+    assert at.selectbox(key="b").value == "bundled-singlepath"
+    assert at.selectbox(key="a").value == "bundled-dense"
+
+
+@pytest.fixture
+def network(monkeypatch):
+    """Nothing is cached, and a download runs the code that this is given."""
+    monkeypatch.setattr(registry, "cached_weights", lambda name: False)
+
+    def behave(code: str) -> None:
+        started = lambda name: downloads.Download(name, [sys.executable, "-c", code])  # noqa: E731
+        monkeypatch.setattr(_downloads, "Download", started)
+
+    return behave
+
+
+def test_a_download_says_how_much_before_and_what_to_do_if_it_fails(visit, network) -> None:  # noqa: F811
+    network("import sys; sys.exit('error: The hub cannot be reached; connect this machine and try again.')")
+    at = source(visit("compare"), "timm")
+    assert "**Not on this machine**: a download of about 23 MB, once; needs a network." in texts(at)
+    button(at, "Download, about 23 MB").click().run()
+    for _ in range(100):
+        if at.error:
+            break
+        at.run()
+    assert at.error[0].value == "The hub cannot be reached; connect this machine and try again."
+    assert button(at, "Try again, about 23 MB")
+    assert not at.exception
+
+
+def test_a_download_that_arrived_can_be_used(visit, network, monkeypatch) -> None:  # noqa: F811
+    network("import time; time.sleep(1)")
+    at = source(visit("architecture"), "timm")
+    button(at, "Download, about 23 MB").click().run()
+    assert button(at, "Cancel")
+    monkeypatch.setattr(registry, "cached_weights", lambda name: name == NAME)
+    for _ in range(100):
+        if "**On this machine.**" in texts(at):
+            break
+        at.run()
+    assert "**On this machine.**" in texts(at)
+    assert not at.exception
+    assert [link.label for link in at.page_link] == ["**Open it on Compare**"]
+
+
+def test_a_failure_of_another_visitor_is_not_shown(visit, network) -> None:  # noqa: F811
+    network("import sys; sys.exit('error: The hub cannot be reached.')")
+    at = source(visit("compare"), "timm")
+    button(at, "Download, about 23 MB").click().run()
+    other = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
+    other.switch_page("pages/compare.py").run()
+    other = source(other, "timm")
+    assert not other.error or "Downloading" in texts(other)
+
+
+def test_a_download_can_be_cancelled(visit, network) -> None:  # noqa: F811
+    network("import time; time.sleep(600)")
+    at = source(visit("compare"), "timm")
+    button(at, "Download, about 23 MB").click().run()
+    button(at, "Cancel").click().run()
+    for _ in range(100):
+        if any("was cancelled" in info.value for info in at.info):
+            break
+        at.run()
+    assert any("was cancelled; nothing was kept" in info.value for info in at.info)
+    assert not at.error
+
+
+def test_an_answer_next_to_chance_is_said_to_be_none_of_the_classes(visit) -> None:  # noqa: F811
+    said = texts(visit("tokens"))  # random weights: every class about the same
+    assert "Probably none of the classes that this model knows" in said
+    assert "ant, bee, cat, dog, elk, fox." in said
+
+
+def test_a_clear_answer_is_not_doubted(visit, assets, tmp_path, monkeypatch) -> None:  # noqa: F811
+    shutil.copytree(assets, tmp_path, dirs_exist_ok=True)
+    module = checkpoints.read_model(str(assets / "bundled-tokens.safetensors"))[0]
+    with torch.no_grad():
+        module.backbone.head.bias[2] += 10
+    save_checkpoint(tmp_path / "bundled-tokens.safetensors", module, TOKENS)
+    monkeypatch.setattr(checkpoints, "ASSETS", tmp_path)
+    monkeypatch.setattr(registry, "ASSETS", tmp_path)
+    st.cache_resource.clear()
+    assert "Probably none" not in texts(visit("tokens"))
+
+
+def test_the_answers_of_a_model_that_was_never_trained_are_greyed(visit, tmp_path) -> None:  # noqa: F811
+    save(tmp_path, "raw", dataclasses.replace(TOKENS, training={}))
+    at = visit("tokens", model=str(tmp_path / "raw.safetensors"))
+    assert "Never trained, its answers mean nothing: raw.safetensors" in texts(at)
+    assert any("grayscale" in html.proto.body for html in at.get("html"))
+    assert not any("grayscale" in html.proto.body for html in visit("tokens").get("html"))
+
+
+def test_the_camera_is_asked_only_behind_its_choice(visit) -> None:  # noqa: F811
+    at = visit("tokens", pic="Your own")
+    assert not at.get("camera_input")
+    at.button_group(key="picture from").set_value("The camera").run()
+    assert not at.exception
+    assert at.get("camera_input")
+    assert "Take a picture. Until then you see the sample" in at.info[0].value
