@@ -21,6 +21,7 @@ from core.recorded import recorded_evaluations
 from core.results import Architecture, MacCount, Prediction, Recorded, TokenTrace
 from core.single_path.derive import budget_range, derive
 from core.timings import Latency
+from pages import _url
 from viz.cost import latency_text
 from viz.theme import light_ink
 
@@ -41,7 +42,7 @@ def guard(path: str, *keys: str) -> None:
         st.switch_page("app.py")
     before = st.session_state.get("on_page")
     st.session_state["on_page"] = path
-    held = {key: str(st.session_state[key]) for key in keys if key in st.session_state}
+    held = _url.settings(keys)
     if before not in (None, path) and held.keys() - query.keys():
         try:
             st.switch_page(path, query_params=held | query)
