@@ -17,10 +17,11 @@ from core.config import ModelSpec
 from core.errors import InputError
 from core.images import model_view, open_photo, to_tensor
 from core.macs import ffn_macs, mixer_macs
+from core.path_latency import measure_path, path_ms
 from core.recorded import recorded_evaluations
 from core.results import Architecture, MacCount, Prediction, Recorded, TokenTrace
 from core.single_path.derive import budget_range, derive
-from core.timings import Latency
+from core.timings import Latency, PathCosts
 from pages import _url
 from viz.cost import latency_text
 from viz.theme import light_ink
@@ -167,6 +168,43 @@ def lowest_share(name: str) -> int:
     budgets = loaded(ModelSpec(name)).card.single_path.budgets
     least, dense = reachable(name)
     return round(100 * budgets[0]) if budgets else -(-100 * least // dense)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def all_budgets(name: str, step: float) -> tuple[Architecture, ...]:
+    """What each budget derives, from the lowest to the dense network, `step` percent apart; frozen, so not copied."""
+    loaded_ = loaded(ModelSpec(name))
+    low = lowest_share(name)
+    shares = [low + step * i for i in range(round((100 - low) / step) + 1)]
+    return tuple(derive(loaded_.gates, loaded_.dense_macs * share / 100) for share in shares)
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def _path_costs() -> dict[str, PathCosts]:
+    """By model, what was measured since the server started."""
+    return {}
+
+
+def path_costs(name: str) -> PathCosts | None:
+    """What the parts of a single-path model take here; None before `measure_after_paint`."""
+    return _path_costs().get(name)
+
+
+def measure_after_paint(name: str) -> None:
+    """Last line of a page that shows predicted latency: measure the parts once, when all else stands, and show it."""
+    if path_costs(name) is not None:
+        return
+    with _lock():
+        if name not in _path_costs():
+            module, card = checkpoints.read_model(name)
+            _path_costs()[name] = measure_path(module.eval().backbone, card.geometry)
+    st.rerun()
+
+
+def predicted_path(name: str, step: float) -> list[float] | None:
+    """Predicted milliseconds of `all_budgets`; None until the parts are measured."""
+    costs = path_costs(name)
+    return None if costs is None else [path_ms(costs, found) for found in all_budgets(name, step)]
 
 
 def block_macs(name: str, found: Architecture) -> list[int]:

@@ -3,13 +3,12 @@
 import streamlit as st
 
 from core.config import ModelSpec
-from pages import _pickers, _published, _shared
-from viz.architecture import architecture_sentence, mixers_sentence, network, phase_diagram
+from pages import _pickers, _published, _scrubber, _shared
+from viz.architecture import mixers_sentence
 from viz.predictions import agreement_sentence, top5_pair
 from viz.theme import MIXER_WORDS, macs_number, percent
 
-_shared.guard("pages/architecture.py", "pic", "model", "budget")
-COLUMNS_APART = 10
+_shared.guard("pages/architecture.py", "pic", "model", "budget", "block")
 
 st.title("What does each layer become?")
 left, right = st.columns([3, 2], gap="medium")
@@ -18,41 +17,8 @@ with left:
 with right:
     name = _pickers.pick_model("singlepath")
 with _shared.clear_errors():
-    share, budget = _pickers.pick_budget(name)
-    chosen = _shared.architecture(name, budget)
-    shares = sorted(
-        {
-            share,
-            *(s for s in range(100, 0, -COLUMNS_APART) if s / 100 * chosen.dense_macs >= _shared.reachable(name)[0]),
-        }
-    )
-    crowded = [s for s in shares if s == share or abs(s - share) > COLUMNS_APART / 2 - 1]
-    diagram = [_shared.architecture(name, chosen.dense_macs * s / 100) for s in crowded]
-
-st.subheader(architecture_sentence(chosen))
+    share, budget, block, chosen = _scrubber.scrub_budget(name)
 st.markdown(mixers_sentence(chosen))
-closed = chosen.step_macs is not None
-figures = (
-    ("MACs asked", macs_number(chosen.asked_macs), f"{share} % of dense"),
-    ("MACs achieved", macs_number(chosen.macs), f"{percent(chosen.macs / chosen.dense_macs)} of dense"),
-    (
-        "MACs of the last gate closed",
-        macs_number(chosen.step_macs) if closed else "nothing closed",
-        "the budget is missed by less" if closed else "this is the dense network",
-    ),
-)
-with st.grid(3, min_column_width=180):
-    for label, value, note in figures:
-        st.metric(label, value, note, delta_color="off", delta_arrow="off", border=True)
-
-left, right = st.columns(2, gap="medium")
-with left:
-    st.markdown("#### The network at this budget")
-    _shared.chart(network(chosen, _shared.block_macs(name, chosen)), "network", architecture_sentence(chosen))
-with right:
-    st.markdown("#### All budgets at once")
-    alt = f"Mixer of each block at {len(crowded)} budgets; {share} % is framed"
-    _shared.chart(phase_diagram(diagram, [str(s) for s in crowded], crowded.index(share)), "phase", alt)
 words = MIXER_WORDS
 st.markdown(
     f"**{words['msa']}** is the block's own attention, **{words['conv3x3']}** and **{words['conv1x1']}** are "
@@ -87,3 +53,4 @@ else:
         st.markdown(agreement_sentence(before, said))
 
 _published.show_published()
+_shared.measure_after_paint(name)

@@ -54,7 +54,7 @@ def test_a_photo_goes_in_and_the_pages_show_what_pruning_does_to_it(server: str,
     network = page.get_by_role("heading", level=3).first
     at_first = network.inner_text()
     slider.focus()
-    for _ in range(15):
+    for _ in range(30):
         slider.press("ArrowLeft")
     expect(network).not_to_have_text(at_first, timeout=SLOW)
     expect(page).to_have_url(re.compile(r"budget=45"), timeout=SLOW)
@@ -65,3 +65,28 @@ def test_a_photo_goes_in_and_the_pages_show_what_pruning_does_to_it(server: str,
     page.wait_for_timeout(500)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert not problems, problems
+
+
+def test_scrubber_follows_the_pointer_and_tells_the_page_on_release(server: str, page: Page) -> None:
+    page.goto(f"{server}/architecture?budget=60")
+    scrubber = page.locator(".scrubber[data-rendered]").first
+    expect(scrubber).to_be_visible(timeout=SLOW)
+    slider = page.get_by_role("slider", name=re.compile("Budget"))
+    sentence = page.get_by_role("heading", level=3).first
+    box, first = slider.bounding_box(), sentence.inner_text()
+    y = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] * 0.43, y)
+    page.mouse.down()
+    for part in (0.4, 0.3, 0.2, 0.1):
+        page.mouse.move(box["x"] + box["width"] * part, y)
+    expect(sentence).not_to_have_text(first)  # before it is let go, and so without the server
+    assert "budget=60" in page.url
+    page.mouse.up()
+    expect(page).to_have_url(re.compile(r"budget=3\d"), timeout=SLOW)
+
+    # A click in the diagram chooses block and budget at once.
+    diagram = page.locator(".scrubber .holder canvas").first
+    area = diagram.bounding_box()
+    diagram.click(position={"x": area["width"] * 0.6, "y": 36 * 4 + 10})
+    expect(page).to_have_url(re.compile(r"block=4"), timeout=SLOW)
+    expect(page.get_by_role("button", name=re.compile("^Block 5")).first).to_have_attribute("aria-pressed", "true")

@@ -193,11 +193,44 @@ def test_model_of_one_page_becomes_its_sibling_on_the_other(visit) -> None:
     assert visit("architecture", model="bundled-tokens").selectbox(key="model").value == "bundled-singlepath"
 
 
-def test_budget_is_never_exceeded_and_the_step_is_said(visit) -> None:
-    at = visit("architecture", budget="60")
-    asked, achieved, step = (float(m.value.split()[0]) for m in at.metric)
-    assert achieved <= asked
-    assert asked - achieved < step
+def sent(at: AppTest, index: int = 0) -> dict:
+    """What a component on the page was given."""
+    return json.loads(at.get("bidi_component")[index].proto.json)
+
+
+def test_no_budget_is_exceeded_and_the_step_is_said(visit) -> None:
+    scrubber = sent(visit("architecture"))
+    size = {"k": 1e3, "M": 1e6}
+    asked, achieved = (
+        [float(value.split()[0]) * size[value.split()[1]] for value in figure["values"]]
+        for figure in scrubber["figures"][:2]
+    )
+    last = scrubber["figures"][2]["values"]
+    assert len(asked) > 100
+    assert last[-1] == "none"  # the dense network
+    for wanted, came, step in zip(asked[:-1], achieved[:-1], last[:-1], strict=True):
+        number, unit = step.split()
+        rounding = 0.01 * wanted  # both are written with three digits
+        assert -rounding <= wanted - came <= float(number) * size[unit] + rounding
+
+
+@pytest.mark.parametrize(
+    ("query", "value", "block"),
+    [
+        ({"budget": "70"}, 70, 0),
+        ({"budget": "70.3", "block": "3"}, 70.5, 3),
+        ({"budget": "900", "block": "99"}, 100, 3),
+    ],
+)
+def test_link_sets_budget_and_block_of_the_scrubber(visit, query, value, block) -> None:
+    assert sent(visit("architecture", **query))["at"] == {"value": value, "block": block}
+
+
+def test_latency_is_predicted_for_every_budget_after_the_first_paint(visit) -> None:
+    predicted = sent(visit("architecture"))["figures"][3]
+    assert predicted["label"] == "Predicted latency"
+    assert all(value.endswith(" ms") for value in predicted["values"])
+    assert "threads, batch 1" in predicted["notes"][0] or "thread, batch 1" in predicted["notes"][0]
 
 
 def test_unfit_search_shows_gates_and_no_prediction(visit, assets, tmp_path, monkeypatch) -> None:
@@ -207,7 +240,8 @@ def test_unfit_search_shows_gates_and_no_prediction(visit, assets, tmp_path, mon
     monkeypatch.setattr(registry, "ASSETS", tmp_path)
     at = visit("architecture")
     assert "not got far enough" in at.warning[0].value
-    assert len(at.get("plotly_chart")) == 2  # network and diagram, no top-5
+    assert sent(at)["mixers"]  # network and diagram
+    assert "top5" not in str([chart.proto.id for chart in at.get("plotly_chart")])
     assert not any("singlepath" in option for option in visit("compare").selectbox(key="a").options)
 
 

@@ -7,7 +7,7 @@ from itertools import cycle
 import plotly.graph_objects as go
 
 from core.results import MacCount, Recorded
-from core.timings import Latency
+from core.timings import Latency, LatencyTable, PathCosts
 from viz.theme import (
     DENSE,
     FFN,
@@ -93,12 +93,16 @@ def frontier(rows: Sequence[Recorded], here: Sequence[tuple[str, float]] = ()) -
     return figure.update_yaxes(title_text="Top-1 accuracy, %")
 
 
+def device_text(timed: Latency | PathCosts | LatencyTable) -> str:
+    """On what it was timed: cpu, 2 threads, batch 1."""
+    return f"{timed.device}, {timed.threads} thread{'s' * (timed.threads != 1)}, batch {timed.batch}"
+
+
 def latency_text(latency: Latency) -> str:
     """Median and spread with all that one must know to repeat it."""
     return (
-        f"{latency.median_ms:.1f} ms median, {latency.iqr_ms:.1f} ms between the quartiles, on {latency.device}, "
-        f"{latency.threads} thread{'s' * (latency.threads != 1)}, batch {latency.batch}, {latency.dtype}, "
-        f"{latency.repeats} runs"
+        f"{latency.median_ms:.1f} ms median, {latency.iqr_ms:.1f} ms between the quartiles, on {device_text(latency)}, "
+        f"{latency.dtype}, {latency.repeats} runs"
     )
 
 
