@@ -16,11 +16,12 @@ from core import checkpoints, latency, registry, trace
 from core.config import ModelSpec
 from core.errors import InputError
 from core.images import model_view, open_photo, to_tensor
-from core.macs import ffn_macs, mixer_macs
 from core.path_latency import measure_path, path_ms
 from core.recorded import recorded_evaluations
-from core.results import Architecture, MacCount, Prediction, Recorded, TokenTrace
+from core.results import Architecture, GateHistory, KernelReading, MacCount, Prediction, Recorded, TokenTrace
+from core.single_path.blocks import block_count, read_block
 from core.single_path.derive import budget_range, derive
+from core.single_path.history import history_file, read_history
 from core.timings import Latency, PathCosts
 from pages import _url
 from viz.cost import latency_text
@@ -207,14 +208,46 @@ def predicted_path(name: str, step: float) -> list[float] | None:
     return None if costs is None else [path_ms(costs, found) for found in all_budgets(name, step)]
 
 
+@st.cache_resource(max_entries=4, show_spinner=False)
+def kernel_readings(name: str) -> tuple[KernelReading, ...]:
+    """The convolution inside each block's attention."""
+    with _lock():
+        module, card = checkpoints.read_model(name)
+        return tuple(read_block(module, block) for block in range(card.geometry.depth))
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def gate_history(name: str) -> GateHistory | None:
+    """How the gates moved in the search, if that was kept beside the weights."""
+    path = checkpoints.file_of(name)
+    return None if path is None else read_history(history_file(path), loaded(ModelSpec(name)).card.geometry)
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def over_search(name: str, budget: float) -> tuple[Architecture, ...]:
+    """What this budget would have derived at each moment of the search."""
+    history = gate_history(name)
+    return () if history is None else tuple(derive(history.at(i), budget) for i in range(len(history.epochs)))
+
+
+def dense_path(name: str) -> Architecture:
+    """A single-path model with all of its gates open."""
+    return architecture(name, loaded(ModelSpec(name)).dense_macs)
+
+
+def block_counts(name: str, found: Architecture, block: int) -> tuple[MacCount, MacCount]:
+    """Multiply-adds of one block by part: dense, and in this architecture."""
+    geometry = loaded(ModelSpec(name)).card.geometry
+    return (
+        block_count(geometry, "msa", geometry.ffn_hidden),
+        block_count(geometry, found.mixers[block], found.ffn_hidden[block]),
+    )
+
+
 def block_macs(name: str, found: Architecture) -> list[int]:
     """Multiply-adds of each block of an architecture, mixer and FFN together."""
     geometry = loaded(ModelSpec(name)).card.geometry
-    tokens = geometry.patches + geometry.prefix_tokens
-    return [
-        mixer_macs(mixer, geometry, tokens) + ffn_macs(tokens, geometry.width, hidden)
-        for mixer, hidden in zip(found.mixers, found.ffn_hidden, strict=True)
-    ]
+    return [block_count(geometry, *kind).total for kind in zip(found.mixers, found.ffn_hidden, strict=True)]
 
 
 def macs_of(spec: ModelSpec, image_id: str) -> MacCount:

@@ -17,7 +17,8 @@ from streamlit.testing.v1 import AppTest
 from core import checkpoints, recorded, registry
 from core.cards import ModelCard, SelectorCard, SinglePathCard
 from core.config import Geometry, Normalisation
-from core.results import ClassName
+from core.results import ClassName, Gates
+from core.single_path.history import add_snapshot
 from core.weights import save_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -286,13 +287,44 @@ def test_link_opens_a_published_architecture_without_its_weights(visit) -> None:
     assert "8 of 12 blocks keep their attention" in texts(at)
 
 
-def test_published_architecture_is_picked_by_name_and_nonsense_picks_none(visit) -> None:
+def test_published_architecture_stands_beside_and_nonsense_picks_none(visit) -> None:
     at = visit("architecture", published="<b>9e99")
-    before = len(at.get("plotly_chart"))
     assert at.selectbox(key="published").value is None
-    at.selectbox(key="published").select("deit_bs_l006_t100").run()
-    assert len(at.get("plotly_chart")) == before + 1
+    assert sent(at)["beside"] is None
+    at.selectbox(key="published").select("deit_bs_l008_t60").run()
+    beside = sent(at)["beside"]
+    assert "deit_bs_l008_t60" in beside["title"]
+    assert len(beside["mixers"]) == 12
+    assert beside["shares"][0] == 1118 / 3072
+
+
+def test_published_top1_that_was_never_published_is_said_to_be_so(visit) -> None:
+    at = visit("architecture", published="deit_bs_l006_t100")
     assert "distilled: not published" in [m.delta for m in at.metric]
+
+
+def test_block_of_the_link_is_shown_with_gates_kernel_and_cost(visit) -> None:
+    at = visit("architecture", budget="100", block="2")
+    assert "Block 3: MSA at 100 %" in texts(at)
+    assert "Nothing saved" in texts(at)
+    assert "nine offsets" in texts(at)
+    assert len(at.table[0].value) == 3
+    assert "No history of the gates" in texts(at)  # beside these weights
+
+
+def test_search_can_be_played_where_its_history_was_kept(visit, assets, tmp_path, monkeypatch) -> None:
+    shutil.copytree(assets, tmp_path, dirs_exist_ok=True)
+    rng = np.random.default_rng(0)
+    for epoch in range(3):
+        gates = Gates(GEOMETRY, rng.normal(1, 1, (4, 3)), rng.normal(1, 1, (4, 48)))
+        add_snapshot(tmp_path / "bundled-singlepath-gates.safetensors", float(epoch), gates)
+    monkeypatch.setattr(checkpoints, "ASSETS", tmp_path)
+    monkeypatch.setattr(registry, "ASSETS", tmp_path)
+    search = sent(visit("architecture", budget="60", block="1"), 1)
+    assert search["labels"] == ["epoch 0.00", "epoch 1.00", "epoch 2.00"]
+    assert search["playable"]
+    assert search["at"] == {"value": 2, "block": 1}
+    assert len({json.dumps(step) for step in search["hidden"]}) == 3
 
 
 def test_home_says_where_we_differ_in_the_readmes_words(visit) -> None:
