@@ -7,15 +7,17 @@ import streamlit as st
 
 from core.results import Architecture
 from pages import _shared, _url
+from pages._mounted import mount
+from viz.components import Slider
 from viz.cost import device_text
-from viz.scrubber import BODY, SCRIPT, STYLE, Beside, Slider, budget_figures, scrubber_data
+from viz.scrubber import BODY, SCRIPT, STYLE, Beside, budget_figures, scrubber_data
 from viz.theme import percent_text
 
 STEP = 0.5
 """Of the slider, in percent of the dense multiply-adds."""
 USUAL = 60
 LABEL = "Budget, % of the dense multiply-adds"
-_MOUNT = st.components.v2.component("scrubber", html=BODY, css=STYLE, js=SCRIPT)
+MOUNT = st.components.v2.component("scrubber", html=BODY, css=STYLE, js=SCRIPT)
 
 
 class Choice(NamedTuple):
@@ -31,12 +33,11 @@ class Choice(NamedTuple):
     """What this budget derives."""
 
 
-def scrub_budget(name: str, *, light: bool = False, beside: Beside | None = None) -> Choice:
+def scrub_budget(name: str, *, beside: Beside | None = None) -> Choice:
     """The scrubber of a single-path model; `budget` and `block` in the URL.
 
     Args:
         name: The model.
-        light: Slider and figures alone.
         beside: A published architecture in place of the diagram of all budgets.
     """
     low, steps = _shared.lowest_share(name), _shared.all_budgets(name, STEP)
@@ -53,41 +54,15 @@ def scrub_budget(name: str, *, light: bool = False, beside: Beside | None = None
         budget_figures(steps, _shared.predicted_path(name, STEP), "" if known is None else device_text(known)),
         ("The network at this budget", "All budgets at once"),
         beside=beside,
-        light=light,
     )
-    mount("scrubber", data, share, block, _told)
+    mount(MOUNT, "scrubber", data, {"value": share, "block": block}, _told)
     return Choice(share, steps[0].dense_macs * share / 100, block, steps[round((share - low) / STEP)])
 
 
-def mount(key: str, data: dict, value: float, block: int, told: Callable[[float, int], None]) -> None:
-    """Show the component. Its payload stays the same while a person moves it, so that it is sent once.
-
-    Args:
-        key: Of the component on its page.
-        data: From `viz.scrubber.scrubber_data`.
-        value: What the slider is to show.
-        block: The block that is selected, from 0.
-        told: Called with value and block when the component is let go.
-    """
-    memory = st.session_state.setdefault("scrubbers", {})
-    known, at, turn = memory.get(key, (None, None, 0))
-    if key not in st.session_state or known != (value, block):  # it is new, or something else than it has moved it
-        at, turn = (value, block), turn + 1
-    memory[key] = ((value, block), at, turn)
-
-    def moved() -> None:
-        said = st.session_state[key]["at"]
-        memory[key] = ((said["value"], said["block"]), at, turn)
-        told(said["value"], said["block"])
-
-    start = {"at": {"value": at[0], "block": at[1]}, "turn": turn, "rev": f"{data['rev']}-{turn}"}
-    _MOUNT(key=key, data=data | start, on_at_change=moved)
-
-
-def _told(value: float, block: int) -> None:
+def _told(at: dict) -> None:
     """Hold what the component says; a whole percent without a point, as links have it."""
-    _url.hold("budget", _whole(value))
-    _url.hold("block", block)
+    _url.hold("budget", _whole(at["value"]))
+    _url.hold("block", at["block"])
 
 
 def _snapped(low: float) -> Callable[[str], float | None]:

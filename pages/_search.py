@@ -3,7 +3,9 @@
 import streamlit as st
 
 from pages import _scrubber, _shared, _url
-from viz.scrubber import Figure, Slider, scrubber_data
+from pages._mounted import mount
+from viz.components import Figure, Slider
+from viz.scrubber import scrubber_data
 from viz.theme import macs_number, percent_text
 
 
@@ -34,9 +36,9 @@ def show_search(name: str, choice: _scrubber.Choice) -> None:
         playable=True,
     )
     moment = min(len(moments) - 1, st.session_state.get("moment", len(moments) - 1))
-    _scrubber.mount("search", data, moment, choice.block, _told)
+    mount(_scrubber.MOUNT, "search", data, {"value": moment, "block": choice.block}, _told)
 
 
-def _told(value: float, block: int) -> None:
-    st.session_state["moment"] = int(value)
-    _url.hold("block", block)
+def _told(at: dict) -> None:
+    st.session_state["moment"] = int(at["value"])
+    _url.hold("block", at["block"])

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from core.results import MIXERS, Architecture
-from viz.scrubber import SCRIPT, STYLE, Beside, Slider, budget_figures, scrubber_data
+from viz.components import Slider
+from viz.scrubber import SCRIPT, STYLE, Beside, budget_figures, scrubber_data
 from viz.theme import MIXER_WORDS
 
 SMALL = Architecture(("msa", "conv3x3", "skip"), (10, 5, 0), (10, 10, 10), 50, 100, asked_macs=55.0, step_macs=6)
@@ -38,7 +39,7 @@ def test_mixers_differ_by_word_and_hatch_not_by_colour_alone() -> None:
 
 def test_payload_is_json_and_its_rev_names_its_content() -> None:
     assert json.loads(json.dumps(data())) == data()
-    assert data()["rev"] == data()["rev"] != data(light=True)["rev"]
+    assert data()["rev"] == data()["rev"] != data(playable=True)["rev"]
 
 
 def test_figures_say_what_was_asked_what_came_and_the_last_gate() -> None:

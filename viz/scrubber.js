@@ -5,7 +5,6 @@
 const ROW = 36; // pixels per block, in the network and in the diagram, so that rows stand side by side
 const AXIS = 44;
 const EDGE = 26; // left of the diagram: block numbers
-const SETTLE_MS = 120; // keys come in bursts; the page is told once
 const PLAY_MS = 140;
 const ICONS = { play: "M5 3l11 7-11 7z", pause: "M4 3h4v14H4zM12 3h4v14h-4z" };
 const states = new WeakMap();
@@ -28,7 +27,7 @@ export default function (component) {
   state.bitmap = null; // new data, or a new theme
   if (state.turn !== data.turn) {
     state.turn = data.turn;
-    state.index = indexOf(data, data.at.value);
+    state.index = indexOf(data.slider, data.at.value);
     state.block = data.at.block;
   }
   furnish(state);
@@ -45,14 +44,6 @@ export default function (component) {
 }
 
 // --- the parts, made once ---------------------------------------------------------------------------------------------
-
-function element(kind, className, parent, text) {
-  const made = document.createElement(kind);
-  if (className) made.className = className;
-  if (text !== undefined) made.textContent = text;
-  if (parent) parent.append(made);
-  return made;
-}
 
 function build(root) {
   root.replaceChildren();
@@ -95,19 +86,15 @@ function furnish(state) {
   const { data, view } = state;
   view.name.textContent = data.slider.label;
   Object.assign(view.range, { min: data.slider.min, max: data.slider.max, step: data.slider.step });
-  view.range.oninput = () => go(state, indexOf(data, Number(view.range.value)), state.block, false);
+  view.range.oninput = () => go(state, indexOf(data.slider, Number(view.range.value)), state.block, false);
   view.range.onchange = () => settle(state);
   view.play.hidden = !data.playable;
   view.play.onclick = () => (state.player ? stop(state) : start(state));
   if (!state.player) icon(view.play, "play", "Play");
-  state.figures = data.figures.map((_, i) => view.figures.children[i] ?? figure(view.figures));
-  while (view.figures.children.length > data.figures.length) view.figures.lastChild.remove();
-  data.figures.forEach((made, i) => (state.figures[i].querySelector("dt").textContent = made.label));
   view.networkTitle.textContent = data.titles.network;
   view.phaseTitle.textContent = data.titles.phase;
   view.phase.hidden = Boolean(data.beside);
   view.beside.hidden = !data.beside;
-  view.panels.hidden = data.light;
   legendOf(view.legend, data);
   const depth = data.full.length;
   if (state.rows?.length !== depth) {
@@ -136,14 +123,6 @@ function furnish(state) {
     event.preventDefault();
     go(state, state.index + step[0], state.block + step[1], true);
   };
-}
-
-function figure(parent) {
-  const made = element("dl", "figure", parent);
-  element("dt", "", made);
-  element("dd", "value", made);
-  element("dd", "note", made);
-  return made;
 }
 
 function icon(button, shape, words) {
@@ -215,11 +194,6 @@ function besideOf(parent, data) {
 
 // --- moving -----------------------------------------------------------------------------------------------------------
 
-function indexOf(data, value) {
-  const at = Math.round((value - data.slider.min) / data.slider.step);
-  return Math.min(data.labels.length - 1, Math.max(0, at));
-}
-
 function go(state, index, block, tell) {
   state.index = Math.min(state.data.labels.length - 1, Math.max(0, index));
   state.block = Math.min(state.data.full.length - 1, Math.max(0, block));
@@ -231,7 +205,7 @@ function settle(state) {
   clearTimeout(state.timer);
   state.timer = setTimeout(() => {
     announce(state);
-    state.tell({ value: state.data.slider.min + state.index * state.data.slider.step, block: state.block });
+    state.tell({ value: valueOf(state.data.slider, state.index), block: state.block });
   }, SETTLE_MS);
 }
 
@@ -284,16 +258,11 @@ function ask(state) {
 
 function draw(state) {
   const { data, view, index, block } = state;
-  view.range.value = data.slider.min + index * data.slider.step;
+  view.range.value = valueOf(data.slider, index);
   view.range.setAttribute("aria-valuetext", data.labels[index]);
   view.output.textContent = data.labels[index];
   view.sentence.textContent = data.sentences[index];
-  data.figures.forEach((made, i) => {
-    const [, value, note] = state.figures[i].children;
-    value.textContent = made.values[index];
-    note.textContent = made.notes[index];
-  });
-  if (data.light) return;
+  fillFigures(view.figures, data.figures, index);
   state.rows.forEach((row, b) => {
     fillRow(row, data.looks[data.mixers[index][b]], data.hidden[index][b] / data.full[b], data.costs[index][b], data.ffn);
     row.button.setAttribute("aria-pressed", String(b === block));

@@ -1,45 +1,15 @@
 """The budget scrubber's payload, and its JavaScript and style: all that the browser needs to follow while one drags."""
 
-import hashlib
-import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from core.results import MIXERS, Architecture
 from viz.architecture import architecture_sentence
+from viz.components import Figure, Slider, component_file, figures_data, revised, round_numbers, slider_data
 from viz.theme import FFN, MARK, MIXER_INK, MIXER_LOOKS, MIXER_WORDS, macs_number, percent_text
 
-SCRIPT = Path(__file__).with_name("scrubber.js").read_text(encoding="utf-8")
-STYLE = Path(__file__).with_name("scrubber.css").read_text(encoding="utf-8")
-BODY = '<div class="scrubber"></div>\n'
-TICKS = 8
-"""About as many labels as stand below the diagram."""
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One number above the network, at every step."""
-
-    label: str
-    values: Sequence[str]
-    notes: Sequence[str]
-
-
-@dataclass(frozen=True)
-class Slider:
-    """The slider: its values are `low`, `low + step`, ..."""
-
-    label: str
-    low: float
-    step: float
-    labels: Sequence[str]
-    """What each value is called, with its unit."""
-    marks: Sequence[float]
-    """Where each value stands on the axis, rising."""
-    axis: str
-    """What the axis shows, with its unit."""
+SCRIPT, STYLE = (component_file("scrubber", kind) for kind in ("js", "css"))
+BODY = '<div class="scrubber root"></div>\n'
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +31,6 @@ def scrubber_data(
     *,
     beside: Beside | None = None,
     playable: bool = False,
-    light: bool = False,
 ) -> dict:
     """What the component draws, as JSON can hold it.
 
@@ -73,22 +42,18 @@ def scrubber_data(
         titles: Of the network and of the diagram of all steps.
         beside: Instead of the diagram.
         playable: With a button that plays the steps.
-        light: Slider, figures and sentence alone.
     """
     count = len(architectures)
     if not len(slider.labels) == len(block_macs) == count:
         raise ValueError(f"{count} architectures, {len(slider.labels)} labels, {len(block_macs)} rows of costs")
     data = {
-        "slider": {
-            "label": slider.label,
-            "min": slider.low,
-            "max": slider.low + slider.step * (count - 1),
-            "step": slider.step,
-        },
-        "labels": list(slider.labels),
-        "ticks": _ticks(slider.marks),
+        **slider_data(slider),
+        "ticks": [
+            {"index": next(i for i, m in enumerate(slider.marks) if m >= tick - 1e-9), "text": f"{tick:g}"}
+            for tick in round_numbers(slider.marks[0], slider.marks[-1])
+        ],
         "axis": slider.axis,
-        "figures": [{"label": f.label, "values": list(f.values), "notes": list(f.notes)} for f in figures],
+        "figures": figures_data(figures),
         "sentences": [architecture_sentence(found) for found in architectures],
         "mixers": [[MIXERS.index(mixer) for mixer in found.mixers] for found in architectures],
         "hidden": [list(found.ffn_hidden) for found in architectures],
@@ -108,17 +73,8 @@ def scrubber_data(
         "titles": {"network": titles[0], "phase": titles[1]},
         "beside": None if beside is None else _beside(beside),
         "playable": playable,
-        "light": light,
     }
-    return data | {"rev": hashlib.sha256(json.dumps(data).encode()).hexdigest()[:12]}
-
-
-def _ticks(marks: Sequence[float]) -> list[dict]:
-    """At most TICKS round numbers, each at the first step that reaches it."""
-    span = marks[-1] - marks[0]
-    gap = next(gap for gap in (size * 10**power for power in range(-3, 9) for size in (1, 2, 5)) if span <= gap * TICKS)
-    rounds = [gap * n for n in range(math.ceil(marks[0] / gap - 1e-9), math.floor(marks[-1] / gap + 1e-9) + 1)]
-    return [{"index": next(i for i, m in enumerate(marks) if m >= r - 1e-9), "text": f"{r:g}"} for r in rounds]
+    return revised(data)
 
 
 def _beside(beside: Beside) -> dict:
