@@ -184,6 +184,8 @@ def _finish(spec: ModelSpec, card: ModelCard, module: nn.Module) -> Loaded:
         architecture = _choose(module, gates, spec)
         module = compact(module, architecture)
     module.eval().requires_grad_(False)
+    if isinstance(module, SoftTokenViT):
+        module.fold()
     if card.compact is not None and card.compact.stored_params is not None:
         stored = card.compact.stored_params
     return Loaded(spec, card, module, gates, architecture, count_macs(card.geometry).total, stored)

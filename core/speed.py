@@ -1,6 +1,6 @@
 """Speed of a pruned model beside its dense one, in one interleaved run, as efficiency = speed-up / MAC ratio."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -10,10 +10,11 @@ from core.backbones import deit
 from core.config import Geometry
 from core.latency import interleaved
 from core.macs import count_macs
+from core.soft_tokens.context import OneImage, context_of
 from core.soft_tokens.decide import Decide, keep_count, top_share
 from core.soft_tokens.model import SoftTokenViT
-from core.soft_tokens.selector import Scores
-from core.soft_tokens.stages import image_macs
+from core.soft_tokens.selector import Scores, selector_scores
+from core.soft_tokens.stages import Stage, image_macs
 from core.timings import SpeedRow
 
 SPREAD = 0.15
@@ -39,7 +40,7 @@ def varied_top_share(keep: Sequence[float], patches: int, batch: int, seed: int 
     counts = [(keep_count(share, patches) * factor).round().clamp(1, patches).long() for share in keep]
 
     def decide(stage: int, scores: Scores, alive: Tensor) -> Tensor:
-        value = scores.logits[..., 0].masked_fill(~alive, -torch.inf)
+        value = scores.keep_logit.masked_fill(~alive, -torch.inf)
         rank = value.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
         return (rank < counts[stage].to(rank.device)[:, None]) & alive
 
@@ -60,15 +61,11 @@ def compare_tokens(
         repeats: Timed passes of each.
     """
     with torch.inference_mode():
-        seen = _selector_inputs(model, images, decide)
         _, stages = model.run(images, decide)
-
-    def selectors() -> None:
-        for selector, arguments in zip(model.selectors.values(), seen, strict=True):
-            selector(*arguments)
+        selectors = _selectors_alone(model, stages, geometry, images)
 
     macs = [count.total for count in image_macs(geometry, model.blocks, stages)]
-    works = (lambda: model.backbone(images), lambda: model.run(images, decide), selectors)
+    works = (lambda: model.backbone(images), lambda: model.run(images, decide, record=False), selectors)
     times = interleaved(works, repeats, images.device)
     kept = np.array([stage.kept.sum(dim=1).tolist() for stage in stages])
     counts = tuple((int(row.min()), int(row.max())) for row in kept)
@@ -106,18 +103,24 @@ def _row(
     )
 
 
-def _selector_inputs(model: SoftTokenViT, images: Tensor, decide: Decide | None) -> list[tuple]:
-    """What each selector is given in one run."""
-    seen: list[tuple] = []
-    hooks = [s.register_forward_pre_hook(lambda module, args: seen.append(args)) for s in model.selectors.values()]
-    try:
-        model.run(images, decide)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return seen
+def _selectors_alone(
+    model: SoftTokenViT, stages: list[Stage], geometry: Geometry, images: Tensor
+) -> Callable[[], None]:
+    """What the selectors compute in a run that left these records, on tokens of no meaning."""
+    prefix, work = geometry.prefix_tokens, []
+    for selector, stage in zip(model.selectors.values(), stages, strict=True):
+        counts = [int(seen) + prefix for seen in stage.seen]
+        one = len(counts) == 1
+        context = OneImage(counts[0], prefix) if one else context_of(counts, prefix, images.device)
+        work.append((selector.fold(), torch.randn(sum(counts), geometry.width, device=images.device), context))
+
+    def run() -> None:
+        for weights, tokens, context in work:
+            selector_scores(weights, tokens, context)
+
+    return run
 
 
 def random_pair(geometry: Geometry, blocks: tuple[int, ...], device: torch.device) -> SoftTokenViT:
     """A model of this shape with random weights, for timing alone: what is measured does not depend on them."""
-    return SoftTokenViT(deit.build(geometry), blocks).eval().requires_grad_(False).to(device)
+    return SoftTokenViT(deit.build(geometry), blocks).eval().requires_grad_(False).to(device).fold()

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from core.config import Geometry
 from core.latency import device_name, interleaved
-from core.soft_tokens.gathered import prune
+from core.soft_tokens import one_image, packed
 from core.soft_tokens.model import SoftTokenViT
-from core.soft_tokens.packed import pack
+from core.soft_tokens.selector import Folded
 from core.timings import LatencyTable
 
 POINTS = 14
@@ -38,12 +38,13 @@ def measure_table(
         points: Token counts to measure; below 9 the gaps between them grow too wide for `check_table`.
         on_round: Called with the rounds done and in all.
     """
-    backbone, (selector, *_) = model.backbone, model.selectors.values()
+    backbone, selector = model.backbone, next(iter(model.selectors.values())).fold()
     device = next(backbone.parameters()).device
     most = geometry.patches + geometry.prefix_tokens
     least = min(most, max(2, most // 12) + geometry.prefix_tokens)
     counts = sorted({*np.linspace(least, most, points - 1).round().astype(int).tolist(), most + 3})
-    works = [
+    images = torch.randn(batch, 3, geometry.img_size, geometry.img_size, device=device)
+    works = [partial(backbone, images)] + [
         partial(work, x)
         for x in (torch.randn(batch, tokens, geometry.width, device=device) for tokens in counts)
         for work in (partial(_blocks, model), partial(_blocks_and_selector, model, geometry.prefix_tokens, selector))
@@ -53,12 +54,10 @@ def measure_table(
         rounds.append(interleaved(works, 1, device, warmup=0 if done else 3)[0])
         if on_round is not None:
             on_round(done + 1, repeats)
-    times = np.array(rounds).reshape(repeats, len(counts), 2)
+    whole, times = np.array(rounds)[:, 0], np.array(rounds)[:, 1:].reshape(repeats, len(counts), 2)
+    at_most = np.array([np.interp(most, counts, row) for row in times[..., 0]])  # (repeats,)
     blocks = (np.median(times[..., 0], axis=0) / geometry.depth).tolist()
     selectors = np.median(times[..., 1] - times[..., 0], axis=0).clip(min=0).tolist()
-    images = torch.randn(batch, 3, geometry.img_size, geometry.img_size, device=device)
-    whole = interleaved((lambda: backbone(images),), repeats, device)[:, 0]
-    rest = max(0.0, float(np.median(whole)) - geometry.depth * float(np.interp(most, counts, blocks)))
     return LatencyTable(
         device=device_name(device),
         threads=torch.get_num_threads(),
@@ -69,7 +68,7 @@ def measure_table(
         tokens=tuple(counts),
         block_ms=tuple(blocks),
         selector_ms=tuple(selectors),
-        rest_ms=rest,
+        rest_ms=max(0.0, float(np.median(whole - at_most))),
     )
 
 
@@ -79,11 +78,15 @@ def _blocks(model: SoftTokenViT, x: Tensor) -> Tensor:
     return x
 
 
-def _blocks_and_selector(model: SoftTokenViT, prefix: int, selector: torch.nn.Module, x: Tensor) -> Tensor:
+def _blocks_and_selector(model: SoftTokenViT, prefix: int, selector: Folded, x: Tensor) -> Tensor:
     """The same with one selector's work in the middle, whose decision is not followed."""
     middle = len(model.backbone.blocks) // 2
     for index, block in enumerate(model.backbone.blocks):
         if index == middle:
-            prune(pack(x, prefix), x.shape[1] - prefix, prefix, selector, model.decide, 0, model.packaging, block)
+            rest = (prefix, selector, model.decide, 0, model.packaging, block)
+            if len(x) == 1:
+                one_image.prune(one_image.begin(x, prefix), *rest)
+            else:
+                packed.prune(packed.pack(x, prefix), x.shape[1] - prefix, *rest)
         x = block(x)
     return x

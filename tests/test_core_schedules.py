@@ -71,28 +71,28 @@ def counted(model: SoftTokenViT, image: torch.Tensor) -> int:
     return counter.get_total_flops() // 2
 
 
-def beyond_the_formula(geometry: Geometry, seen: int, patches: int) -> int:
+def beyond_the_formula(geometry: Geometry, seen: int, patches: int, drops: bool) -> int:
     """What one selector and its package do at inference beyond their formulas as they stand in the paper.
 
-    They are run in another order, so the two differ by what can be worked out: the class token is scored and weighed
-    too, for nothing; the average goes through its half of the second layer once, not once per token; the means over a
-    head's channels are part of a product with whole tokens; the norm's shift goes through the first layer once; and of
-    the two last scores only the difference is computed.
+    They are run in another order, so the two differ by what can be worked out: the class token is scored too, for
+    nothing; the average goes through its half of the second layer once, not once per token; the norm's shift goes
+    through the first layer once; of the two last scores only the difference is computed; and nothing is summed where
+    nothing is dropped.
     """
     heads, d = geometry.heads, geometry.width // geometry.heads
     squeezed, tokens = max(1, heads // 2), seen + geometry.prefix_tokens
     per_head = tokens * (d * d + (d // 2) ** 2 + (d // 2) * (d // 4) + (d // 4)) + d * d + (d // 2) ** 2
-    done = heads * per_head + tokens * squeezed * (geometry.width + heads) + tokens * geometry.width
+    done = heads * per_head + tokens * squeezed * 2 * heads + drops * patches * geometry.width
     return done - selector_macs(seen, geometry.width, heads) - package_macs(patches, geometry.width)
 
 
 @pytest.mark.parametrize(
-    ("keep", "seen"),  # patches and packages before each selector, and patches
+    ("keep", "seen"),  # before each selector patches and packages, and patches; and whether it drops any
     [
-        ((0.617, 0.369, 0.137), [(196, 196), (121 + 1, 121), (73 + 2, 73)]),
-        (FITTED["deit_tiny_0.9g"], [(196, 196), (153 + 1, 153), (120 + 2, 120)]),
-        ((0.9, 0.9, 0.5), [(196, 196), (177 + 1, 177), (177 + 1, 177)]),
-        ((1.0, 1.0, 1.0), [(196, 196)] * 3),
+        ((0.617, 0.369, 0.137), [(196, 196, True), (121 + 1, 121, True), (73 + 2, 73, True)]),
+        (FITTED["deit_tiny_0.9g"], [(196, 196, True), (153 + 1, 153, True), (120 + 2, 120, True)]),
+        ((0.9, 0.9, 0.5), [(196, 196, True), (177 + 1, 177, False), (177 + 1, 177, True)]),
+        ((1.0, 1.0, 1.0), [(196, 196, False)] * 3),
     ],
 )
 def test_a_schedule_costs_what_torch_counts_for_it(keep, seen) -> None:
@@ -111,7 +111,7 @@ def test_each_image_of_a_batch_costs_what_torch_counts_for_it_alone_to_the_last_
     assert len({count.total for count in macs}) > 3, "too few different counts: the test would show little"
     assert any(not stage.has_package.all() and stage.has_package.any() for stage in stages), "no stage of both kinds"
     for at, (image, count) in enumerate(zip(batch, macs, strict=True)):
-        seen = [(int(stage.seen[at]), int(stage.patches[at])) for stage in stages]
+        seen = [(int(s.seen[at]), int(s.patches[at]), bool(s.has_package[at])) for s in stages]
         assert counted(model, image) == count.total + sum(beyond_the_formula(TINY, *one) for one in seen)
 
 

@@ -172,10 +172,11 @@ def test_a_ragged_batch_gives_each_image_what_it_gets_alone(counts) -> None:
     wanted = torch.tensor(counts)
 
     def decide(of: torch.Tensor):
-        return lambda stage, scores, alive: (
-            (scores.logits[..., 0].masked_fill(~alive, -99).argsort(1).argsort(1) >= (16 - of // (stage + 1))[:, None])
-            & alive
-        )
+        def best(stage, scores, alive):
+            rank = scores.keep_logit.masked_fill(~alive, -99).argsort(1).argsort(1)
+            return (rank >= (alive.shape[1] - of // (stage + 1))[:, None]) & alive
+
+        return best
 
     together, stages = model.run(batch, decide(wanted))
     assert torch.equal(stages[0].kept.sum(1), wanted)

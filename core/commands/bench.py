@@ -146,7 +146,7 @@ def run_table(args: argparse.Namespace, batch: int) -> tuple[dict, str]:
     write_table(table, args.table)
     images = torch.randn(batch, 3, geometry.img_size, geometry.img_size, device=device)
     decide = top_share(check[1], geometry.patches)
-    measured = float(np.median(interleaved((lambda: model.run(images, decide),), args.repeats, device)))
+    measured = float(np.median(interleaved((lambda: model.run(images, decide, record=False),), args.repeats, device)))
     foretold = schedule_ms(table, geometry, check)
     text = (
         f"{args.table}: {len(table.tokens)} token counts on {table.device}, {table.threads} threads, batch {batch}. "

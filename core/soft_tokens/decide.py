@@ -12,7 +12,10 @@ from core.errors import InputError
 from core.soft_tokens.selector import Scores
 
 Decide = Callable[[int, Scores, Tensor], Tensor]
-"""Stage, scores of the patches, alive (B, n) bool -> kept (B, n) bool, a subset of alive."""
+"""Stage, scores of the patches, alive (B, n) bool -> kept (B, n) bool, a subset of alive.
+
+n is N for several images, but of one image only the patches that are still alive are shown.
+"""
 
 
 def own_decision(stage: int, scores: Scores, alive: Tensor) -> Tensor:
@@ -34,7 +37,7 @@ def top_share(keep: Sequence[float], patches: int) -> Decide:
     counts = [keep_count(share, patches) for share in keep]
 
     def decide(stage: int, scores: Scores, alive: Tensor) -> Tensor:
-        return top_k(scores.logits[..., 0], alive, counts[stage])
+        return top_k(scores.keep_logit, alive, counts[stage])
 
     return decide
 

@@ -78,12 +78,7 @@ def masked_forward(
 
 def slice_scores(scores: Scores, patches: int) -> Scores:
     """Scores of the first `patches` tokens: packages are scored but never dropped."""
-    return Scores(
-        scores.logits[:, :patches],
-        scores.keep_prob[:, :patches],
-        scores.per_head[:, :patches],
-        scores.importance[:, :patches],
-    )
+    return scores.map(lambda score: score[:, :patches])
 
 
 def masked_block(block: Block, x: Tensor, policy: Tensor) -> Tensor:

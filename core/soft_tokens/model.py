@@ -1,6 +1,6 @@
 """A ViT with token selectors in it: timm's backbone, one selector per stage, and a way to decide."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ from core.config import Packaging
 from core.errors import InputError
 from core.soft_tokens.decide import Decide, own_decision
 from core.soft_tokens.gathered import gathered_forward
-from core.soft_tokens.selector import LEAST_HEAD, Selector
+from core.soft_tokens.selector import LEAST_HEAD, Folded, Selector
 from core.soft_tokens.stages import Stage
 
 
@@ -49,6 +49,7 @@ class SoftTokenViT(nn.Module):
         )
         self.decide = decide
         self.packaging = packaging
+        self.folded: dict[int, Folded] | None = None
 
     @property
     def blocks(self) -> tuple[int, ...]:
@@ -59,10 +60,27 @@ class SoftTokenViT(nn.Module):
         """Selectors by block number."""
         return {int(key): selector for key, selector in self.selectors.items()}
 
-    def run(self, images: Tensor, decide: Decide | None = None) -> tuple[Tensor, list[Stage]]:
-        """Logits (B, C) and what every stage did, for images (B, 3, H, W); `decide` replaces the model's own."""
-        return gathered_forward(self.backbone, self.by_block(), images, decide or self.decide, self.packaging)
+    def fold(self) -> "SoftTokenViT":
+        """Work out once what inference needs of the selectors' weights; they are not to change any more."""
+        self.folded = {block: selector.fold() for block, selector in self.by_block().items()}
+        return self
+
+    def _apply(self, fn: Callable, recurse: bool = True) -> "SoftTokenViT":
+        """What `to` and its like call: what is folded goes along."""
+        moved = super()._apply(fn, recurse)
+        return moved if self.folded is None else moved.fold()
+
+    def run(self, images: Tensor, decide: Decide | None = None, *, record: bool = True) -> tuple[Tensor, list[Stage]]:
+        """Logits (B, C) and what every stage did, for images (B, 3, H, W).
+
+        Args:
+            images: Normalised.
+            decide: In place of the model's own way of deciding.
+            record: False: the logits alone, a little sooner.
+        """
+        selectors = self.folded or {block: selector.fold() for block, selector in self.by_block().items()}
+        return gathered_forward(self.backbone, selectors, images, decide or self.decide, self.packaging, record=record)
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) to logits (B, C)."""
-        return self.run(images)[0]
+        return self.run(images, record=False)[0]

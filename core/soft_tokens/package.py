@@ -23,7 +23,7 @@ def package_weights(keep_prob: Tensor, dropped: Tensor, packaging: Packaging) ->
     if packaging == "weighted_sum":
         return weight, torch.ones(len(weight), dtype=torch.bool, device=weight.device)
     total = weight.sum(dim=1, keepdim=True)
-    weight = weight / torch.where(total > 0, total, torch.ones_like(total))
+    weight = weight / torch.where(total > 0, total, 1.0)
     return weight, (dropped.detach() > 0).any(dim=1)
 
 

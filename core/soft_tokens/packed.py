@@ -5,13 +5,21 @@ a few groups of similar length, padded within the group; measured against the ot
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from timm.layers import Attention
 from timm.models.vision_transformer import Block
 from torch import Tensor
 from torch.nn import functional
+
+from core.backbones import deit
+from core.config import Packaging
+from core.soft_tokens.context import context_of, image_of
+from core.soft_tokens.decide import Decide
+from core.soft_tokens.package import package_weights
+from core.soft_tokens.selector import Folded, selector_scores
+from core.soft_tokens.stages import Pruned, on_grid
 
 NO_PATCH = -1
 """In place of a grid cell, for prefix tokens and packages."""
@@ -38,40 +46,71 @@ def pack(x: Tensor, prefix: int) -> Packed:
     return Packed(x.flatten(0, 1), functional.pad(cell, (prefix, 0), value=NO_PATCH).flatten(), (tokens,) * batch)
 
 
-def patch_rows(packed: Packed) -> Tensor | slice:
-    """Where the patches are in the sequence; of one image they lie side by side, so that nothing is copied."""
-    rows = (packed.cell >= 0).nonzero()[:, 0]
-    if len(packed.counts) > 1 or len(rows) == 0:
-        return rows
-    return slice(int(rows[0]), int(rows[-1]) + 1)
+def first_tokens(packed: Packed, prefix: int) -> Tensor:
+    """The prefix tokens of each image, (B, `prefix`, D)."""
+    begins = torch.tensor((0, *packed.counts[:-1]), device=packed.x.device).cumsum(0)
+    return packed.x[begins[:, None] + torch.arange(prefix, device=packed.x.device)]
 
 
-def image_of(counts: Sequence[int], device: torch.device) -> Tensor:
-    """int (M,): the image that each token of the sequence belongs to."""
-    return torch.arange(len(counts), device=device).repeat_interleave(torch.tensor(counts, device=device))
+def prune(
+    packed: Packed,
+    patches: int,
+    prefix: int,
+    selector: Folded,
+    decide: Decide,
+    index: int,
+    packaging: Packaging,
+    block: Block,
+) -> tuple[Packed, Pruned]:
+    """One selector's work before `block`: score, decide, fold what leaves into packages."""
+    batch = len(packed.counts)
+    rows = (packed.cell >= 0).nonzero()[:, 0]  # of the patches
+    cell = packed.cell[rows]
+    everything = selector_scores(selector, packed.x, context_of(packed.counts, prefix, packed.x.device))
+    scores = everything.map(lambda score: score[rows])
+    shown = scores
+    if getattr(decide, "looks", False):
+        parts = block.norm1(packed.x).split(packed.counts)
+        looked = torch.cat([deit.class_attention(block.attn, part[None], prefix=0)[0] for part in parts])
+        shown = replace(scores, attention=looked[rows])
+    shown = shown.map(lambda score: on_grid(score, cell, batch, patches))
+    keep_prob = on_grid(scores.keep_prob, cell, batch, patches, 0.0)
+    alive = torch.zeros(batch * patches, dtype=torch.bool, device=cell.device).index_fill_(0, cell, True)
+    alive = alive.unflatten(0, (batch, patches))
+    kept = decide(index, shown, alive)
+    weight, exists = package_weights(keep_prob, (alive & ~kept).float(), packaging)
+    kept, weight = kept.flatten()[cell], weight.flatten()[cell]
+    packages = weighted_sums(packed, rows, weight.to(packed.x.dtype))
+    done = Pruned(cell, scores, kept, weight, exists, tuple(count - prefix for count in packed.counts))
+    return replace_tokens(packed, rows, kept, packages, exists), done
 
 
-def replace_tokens(packed: Packed, stay: Tensor, packages: Tensor, exists: Tensor) -> Packed:
-    """What is left where `stay`, bool (M,), with a package (B, D) behind the tokens of each image that has one."""
-    rows, new = stay.nonzero()[:, 0], exists.nonzero()[:, 0]
-    x, cell = packed.x[rows], packed.cell[rows]
+def replace_tokens(packed: Packed, rows: Tensor, kept: Tensor, packages: Tensor, exists: Tensor) -> Packed:
+    """What is left when patches leave.
+
+    Args:
+        packed: Before.
+        rows: Of its patches, (m,).
+        kept: bool (m,).
+        packages: (B, D); one goes behind the tokens of each image that has one.
+        exists: bool (B,).
+    """
+    stays = torch.ones_like(packed.cell, dtype=torch.bool).index_copy_(0, rows, kept)
+    stay, new = stays.nonzero()[:, 0], exists.nonzero()[:, 0]
+    x, cell = packed.x[stay], packed.cell[stay]
+    image = image_of(packed.counts, stay.device)[stay]
     if len(new):
         x, cell = torch.cat((x, packages[new])), functional.pad(cell, (0, len(new)), value=NO_PATCH)
-    if len(packed.counts) == 1:
-        return Packed(x, cell, (len(x),))
-    image = image_of(packed.counts, stay.device)[rows]
-    if len(new):
         image, order = torch.cat((image, new)).sort(stable=True)  # a new package sorts behind its image's tokens
         x, cell = x[order], cell[order]
     return Packed(x, cell, tuple(torch.bincount(image, minlength=len(packed.counts)).tolist()))
 
 
-def weighted_sums(x: Tensor, weight: Tensor, counts: Sequence[int]) -> Tensor:
-    """Per image the sum of its tokens (M, D), each times its weight (M,); (B, D)."""
-    if len(counts) == 1:
-        return (weight @ x)[None]
-    counts = list(counts)
-    return torch.stack([w @ tokens for w, tokens in zip(weight.split(counts), x.split(counts), strict=True)])
+def weighted_sums(packed: Packed, rows: Tensor, weight: Tensor) -> Tensor:
+    """Per image the sum of its patches, each times its weight (m,); (B, D)."""
+    share = packed.x.new_zeros(len(packed.x)).index_copy_(0, rows, weight)
+    counts = list(packed.counts)
+    return torch.stack([w @ tokens for w, tokens in zip(share.split(counts), packed.x.split(counts), strict=True)])
 
 
 @dataclass(frozen=True, eq=False)

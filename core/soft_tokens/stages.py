@@ -1,7 +1,7 @@
 """What a run through selectors leaves behind: one record per stage, on the original grid, and what it cost."""
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import torch
 from torch import Tensor
@@ -34,6 +34,46 @@ class Stage:
     """(B, N, H): keep probability of each head, NaN where the patch had left before; None in training."""
     importance: Tensor | None = None
     """(B, N, H), in (0, 1): weight of each head for the patch, NaN likewise; None in training."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pruned:
+    """What one selector did, patch by patch as they lay in the sequence: m patches of all images together."""
+
+    cell: Tensor
+    """int (m,): the patch's place on the grids of all images, from 0 to B N - 1."""
+    scores: Scores
+    """(m,) in place of (B, N)."""
+    kept: Tensor
+    """bool (m,)."""
+    weight: Tensor
+    """(m,): each one's share of its image's package."""
+    has_package: Tensor
+    """bool (B,)."""
+    seen: tuple[int, ...]
+    """Per image, patches and packages that the selector looked at."""
+
+
+def lay_out(done: Pruned, patches: int) -> Stage:
+    """The same on the grid of N = `patches` patches of each image."""
+    grid = partial(on_grid, cell=done.cell, batch=len(done.seen), patches=patches)
+    keep_prob = grid(done.scores.keep_prob)
+    return Stage(
+        kept=grid(done.kept, empty=False),
+        keep_prob=keep_prob,
+        package_weight=grid(done.weight, empty=0.0),
+        has_package=done.has_package,
+        seen=torch.tensor(done.seen),
+        patches=(~keep_prob.isnan()).sum(dim=1),
+        per_head=grid(done.scores.per_head),
+        importance=grid(done.scores.importance),
+    )
+
+
+def on_grid(value: Tensor, cell: Tensor, batch: int, patches: int, empty: float = torch.nan) -> Tensor:
+    """(m, ...) to (B, N, ...), `empty` where no patch is left."""
+    whole = value.new_full((batch * patches, *value.shape[1:]), empty)
+    return whole.index_copy_(0, cell, value).unflatten(0, (batch, patches))
 
 
 def tokens_per_block(geometry: Geometry, blocks: tuple[int, ...], stages: list[Stage]) -> Tensor:

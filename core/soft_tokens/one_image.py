@@ -1,0 +1,55 @@
+"""A batch of one: prefix tokens, patches and packages lie side by side, so that a selector takes few operations."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from timm.models.vision_transformer import Block
+from torch import Tensor
+
+from core.backbones import deit
+from core.config import Packaging
+from core.soft_tokens.context import OneImage
+from core.soft_tokens.decide import Decide
+from core.soft_tokens.package import package_weights
+from core.soft_tokens.selector import Folded, selector_scores
+from core.soft_tokens.stages import Pruned
+
+
+@dataclass(frozen=True, eq=False)
+class Tokens:
+    """One image between two blocks."""
+
+    x: Tensor
+    """(1, T, D): prefix tokens, patches row by row, packages."""
+    cell: Tensor
+    """int (n,): each patch's place on the grid."""
+
+
+def begin(x: Tensor, prefix: int) -> Tokens:
+    """Tokens (1, T, D) of which nothing has left yet."""
+    return Tokens(x, torch.arange(x.shape[1] - prefix, device=x.device))
+
+
+def prune(
+    tokens: Tokens, prefix: int, selector: Folded, decide: Decide, index: int, packaging: Packaging, block: Block
+) -> tuple[Tokens, Pruned]:
+    """One selector's work before `block`: score, decide, fold what leaves into a package."""
+    x = tokens.x[0]  # (T, D)
+    total, end = len(x), prefix + len(tokens.cell)
+    scores = selector_scores(selector, x, OneImage(total, prefix)).map(lambda score: score[prefix:end])
+    shown = scores.map(lambda score: score[None])
+    if getattr(decide, "looks", False):
+        looked = deit.class_attention(block.attn, block.norm1(tokens.x), prefix=0)[:, prefix:end]
+        shown = replace(shown, attention=looked)
+    alive = torch.ones(1, len(tokens.cell), dtype=torch.bool, device=x.device)
+    kept = decide(index, shown, alive)
+    stay = kept[0].nonzero()[:, 0]
+    patches = x[prefix:end]
+    parts = [x[:prefix], patches.index_select(0, stay), x[end:]]
+    if len(stay) < len(patches) or packaging == "weighted_sum":
+        weight, exists = package_weights(scores.keep_prob[None], (~kept).float(), packaging)
+        parts.append(weight.to(x.dtype) @ patches)
+    else:
+        weight, exists = torch.zeros_like(scores.keep_prob)[None], torch.zeros(1, dtype=torch.bool, device=x.device)
+    done = Pruned(tokens.cell, scores, kept[0], weight[0], exists, (total - prefix,))
+    return Tokens(torch.cat(parts)[None], tokens.cell.index_select(0, stay)), done
