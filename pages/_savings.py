@@ -9,7 +9,7 @@ from core.config import ModelSpec
 from core.recorded import accuracy_at, is_recorded
 from core.results import Recorded
 from core.timings import LatencyTable
-from pages import _shared, _url
+from pages import _parts, _shared, _url
 from pages._frontier import rows_of
 from viz.components import Slider
 from viz.savings import BODY, MEASURING, SCRIPT, STYLE, Point, Track, cost_figures
@@ -48,7 +48,7 @@ def tokens_method(name: str, table: LatencyTable | None, missing: str = MEASURIN
     value = _url.held("keep", USUAL_KEEP, _nearest(KEEPS))
     specs = [_shared.keep_spec(name, keep) for keep in KEEPS]
     macs = _shared.keep_macs(name, KEEPS)
-    predicted = _shared.predicted_keep(name, table, [(), *(spec.keep for spec in specs)])
+    predicted = _parts.predicted_keep(name, table, [(), *(spec.keep for spec in specs)])
     dense_ms, ms = (predicted[0], predicted[1:]) if predicted else (None, None)
     rows = [row for row in rows_of(name) if row.setting]
     labels = [percent(keep) for keep in KEEPS]
@@ -71,7 +71,7 @@ def path_method(name: str, *, elsewhere: bool, missing: str = MEASURING) -> Meth
     shares = tuple(range(low, 101))
     value = _url.held("budget", max(low, USUAL_BUDGET), _nearest(shares))
     macs = [found.macs for found in steps]
-    ms = None if elsewhere else _shared.predicted_path(name, BUDGET_STEP)
+    ms = None if elsewhere else _parts.predicted_path(name, BUDGET_STEP)
     rows = rows_of(name)
     labels = [percent_text(share) for share in shares]
     figures = cost_figures(macs, _dense_macs(name), ms, ms and ms[-1], missing, _accuracies(rows, macs))

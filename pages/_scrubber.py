@@ -6,7 +6,7 @@ from typing import NamedTuple
 import streamlit as st
 
 from core.results import Architecture
-from pages import _shared, _url
+from pages import _parts, _shared, _url
 from pages._mounted import mount
 from viz.components import Slider
 from viz.cost import device_text
@@ -44,14 +44,14 @@ def scrub_budget(name: str, *, beside: Beside | None = None) -> Choice:
     depth = len(steps[0].mixers)
     share = _url.held("budget", max(low, USUAL), _snapped(low))
     block = min(depth - 1, _url.held("block", 0, _url.number(0, depth - 1)))
-    known = _shared.path_costs(name)
+    known = _parts.path_costs(name)
     shares = [low + STEP * i for i in range(len(steps))]
     slider = Slider(LABEL, low, STEP, [percent_text(s) for s in shares], shares, LABEL)
     data = scrubber_data(
         slider,
         steps,
         [_shared.block_macs(name, found) for found in steps],
-        budget_figures(steps, _shared.predicted_path(name, STEP), "" if known is None else device_text(known)),
+        budget_figures(steps, _parts.predicted_path(name, STEP), "" if known is None else device_text(known)),
         ("The network at this budget", "All budgets at once"),
         beside=beside,
     )

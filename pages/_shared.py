@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,22 +16,16 @@ from core import checkpoints, latency, registry, trace
 from core.config import ModelSpec
 from core.errors import InputError
 from core.images import model_view, open_photo, to_tensor
-from core.path_latency import measure_path, path_ms
 from core.recorded import recorded_evaluations
 from core.results import Architecture, GateHistory, KernelReading, MacCount, Prediction, Recorded, TokenTrace
 from core.single_path.blocks import block_count, read_block
 from core.single_path.derive import budget_range, derive
 from core.single_path.history import history_file, read_history
-from core.soft_tokens.latency_schedule import schedule_ms
 from core.soft_tokens.schedules import schedule_macs
-from core.table_bench import measure_table
 from core.timings import Latency, LatencyTable, PathCosts
 from pages import _url
 from viz.cost import latency_text
 from viz.theme import light_ink
-
-SHORT_TABLE = {"repeats": 5, "points": 9}
-"""How a latency table is measured here: a short form, since somebody waits for it."""
 
 
 def guard(path: str, *keys: str) -> None:
@@ -186,59 +180,15 @@ def all_budgets(name: str, step: float) -> tuple[Architecture, ...]:
     return tuple(derive(loaded_.gates, loaded_.dense_macs * share / 100) for share in shares)
 
 
-@st.cache_resource(max_entries=1, show_spinner=False)
-def _path_costs() -> dict[str, PathCosts]:
-    """By model, what was measured since the server started."""
-    return {}
-
-
-def path_costs(name: str) -> PathCosts | None:
-    """What the parts of a single-path model take here; None before `measure_after_paint`."""
-    return _path_costs().get(name)
+def alone() -> threading.RLock:
+    """For `with`: no inference of others meanwhile."""
+    return _lock()
 
 
 @st.cache_resource(max_entries=1, show_spinner=False)
-def _tables() -> dict[str, LatencyTable]:
-    """By model with selectors, what was measured since the server started."""
+def measured_parts() -> dict[str, PathCosts | LatencyTable]:
+    """By model, what its parts take here, since the server started; see `pages._parts`."""
     return {}
-
-
-def token_table(name: str) -> LatencyTable | None:
-    """Latency of a block by tokens, for a model with selectors here; None before `measure_after_paint`."""
-    return _tables().get(name)
-
-
-def measure_after_paint(*names: str) -> None:
-    """Last line of a page that shows predicted latency: measure the parts once, when all else stands, and show it.
-
-    Args:
-        names: Models with selectors, and single-path models.
-    """
-    missing = [name for name in names if name not in _path_costs() and name not in _tables()]
-    if not missing:
-        return
-    name, found = missing[0], loaded(ModelSpec(missing[0]))
-    with _lock():
-        if name not in _path_costs() and name not in _tables():  # nobody else did meanwhile
-            if found.method == "tokens":
-                _tables()[name] = measure_table(found.model, found.card.geometry, **SHORT_TABLE)
-            else:
-                module, card = checkpoints.read_model(name)
-                _path_costs()[name] = measure_path(module.eval().backbone, card.geometry)
-    st.rerun()  # and come back for the next
-
-
-def forget_parts(*names: str | None) -> None:
-    """Measure the parts of these models again: the machine may have been busy the first time."""
-    for name in names:
-        _path_costs().pop(name, None)
-        _tables().pop(name, None)
-
-
-def predicted_path(name: str, step: float) -> list[float] | None:
-    """Predicted milliseconds of `all_budgets`; None until the parts are measured."""
-    costs = path_costs(name)
-    return None if costs is None else [path_ms(costs, found) for found in all_budgets(name, step)]
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
@@ -263,17 +213,6 @@ def over_search(name: str, budget: float) -> tuple[Architecture, ...]:
     return () if history is None else tuple(derive(history.at(i), budget) for i in range(len(history.epochs)))
 
 
-def dense_path(name: str) -> Architecture:
-    """A single-path model with all of its gates open."""
-    return architecture(name, loaded(ModelSpec(name)).dense_macs)
-
-
-def path_time(name: str, budget: float) -> float | None:
-    """Predicted milliseconds at a budget in MACs; None until the parts are measured."""
-    costs = path_costs(name)
-    return None if costs is None else path_ms(costs, architecture(name, budget))
-
-
 def block_counts(name: str, found: Architecture, block: int) -> tuple[MacCount, MacCount]:
     """Multiply-adds of one block by part: dense, and in this architecture."""
     geometry = loaded(ModelSpec(name)).card.geometry
@@ -294,15 +233,6 @@ def keep_macs(name: str, ratios: tuple[float, ...]) -> list[int]:
     """Multiply-adds of any photo at each of these keep ratios of every selector."""
     found = loaded(ModelSpec(name))
     return [schedule_macs(found.card.geometry, found.model.blocks, keep_spec(name, r).keep).total for r in ratios]
-
-
-def predicted_keep(name: str, table: LatencyTable | None, keeps: Sequence[tuple[float, ...]]) -> list[float] | None:
-    """Predicted milliseconds of each of these schedules, () for dense, by this table; None without one."""
-    if table is None:
-        return None
-    found = loaded(ModelSpec(name))
-    blocks = found.model.blocks
-    return [schedule_ms(table, found.card.geometry, (blocks[: len(keep)], keep)) for keep in keeps]
 
 
 def macs_of(spec: ModelSpec, image_id: str) -> MacCount:

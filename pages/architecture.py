@@ -6,7 +6,7 @@ import streamlit as st
 
 from core.config import ModelSpec
 from core.description import description
-from pages import _block, _pickers, _published, _scrubber, _search, _shared
+from pages import _block, _parts, _pickers, _published, _scrubber, _search, _shared
 from viz.architecture import mixers_sentence
 from viz.predictions import agreement_sentence, top5_pair
 from viz.theme import MIXER_WORDS, macs_number, percent
@@ -69,4 +69,4 @@ st.download_button(
 with _shared.clear_errors():
     _block.show_block(name, choice)
     _search.show_search(name, choice)
-_shared.measure_after_paint(name)
+_parts.measure_after_paint(name)

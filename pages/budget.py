@@ -3,7 +3,7 @@
 import streamlit as st
 
 from core.config import ModelSpec
-from pages import _limits, _pickers, _shared
+from pages import _limits, _parts, _pickers, _shared
 from pages._frontier import chance_sentence, device_sentence, recorded_series
 from pages._mounted import mount
 from pages._savings import COMPONENT, path_method, tokens_method, told
@@ -23,7 +23,7 @@ names = {
 dense, tokens, path = names.values()
 given = _limits.given_table()
 elsewhere = given is not None
-table = given or (tokens and _shared.token_table(tokens))
+table = given or (tokens and _parts.token_table(tokens))
 methods = []
 with _shared.clear_errors():
     if tokens:
@@ -46,7 +46,11 @@ _limits.say_limit(methods, limit)
 series = recorded_series(dense, tokens, path, table, elsewhere=elsewhere)
 data = savings_data([method.track for method in methods], series, limit)
 mount(COMPONENT, "savings", data, {method.track.key: method.value for method in methods}, told)
-st.markdown(chance_sentence() if series else "No evaluation has been recorded for these models yet.")
+st.markdown(
+    chance_sentence([name for name in names.values() if name])
+    if series
+    else "No evaluation has been recorded for these models yet."
+)
 
 specs = {"Dense": ModelSpec(dense)} if dense else {}
 specs |= {method.label: method.spec for method in methods}
@@ -64,10 +68,10 @@ with left:
 with right:
     st.markdown("#### Time")
     if tokens or path:
-        st.markdown(device_sentence(table or _shared.path_costs(path or ""), elsewhere=elsewhere))
-    st.button("Predict afresh", on_click=_shared.forget_parts, args=(tokens, path), icon=":material/refresh:")
+        st.markdown(device_sentence(table or _parts.path_costs(path or ""), elsewhere=elsewhere))
+    st.button("Predict afresh", on_click=_parts.forget_parts, args=(tokens, path), icon=":material/refresh:")
     st.markdown("Fewer multiply-adds are not always less time. Measure here, all models taking turns on this photo:")
     _shared.latency_panel(specs, image_id)
     if tokens:
         _limits.pick_table(tokens)
-_shared.measure_after_paint(*(name for name in (tokens, path) if name))
+_parts.measure_after_paint(*(name for name in (tokens, path) if name))

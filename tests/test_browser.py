@@ -90,3 +90,31 @@ def test_scrubber_follows_the_pointer_and_tells_the_page_on_release(server: str,
     diagram.click(position={"x": area["width"] * 0.6, "y": 36 * 4 + 10})
     expect(page).to_have_url(re.compile(r"block=4"), timeout=SLOW)
     expect(page.get_by_role("button", name=re.compile("^Block 5")).first).to_have_attribute("aria-pressed", "true")
+
+
+def test_budget_page_follows_both_sliders_and_the_limit_sets_them(server: str, page: Page) -> None:
+    page.goto(f"{server}/budget?keep=0.7&budget=60")
+    here = page.get_by_text(re.compile("^You are here: Tokens at 70 %")).first
+    expect(here).to_be_visible(timeout=SLOW)
+    slider = page.get_by_role("slider", name=re.compile("Keep ratio"))
+    box = slider.bounding_box()
+    y = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] * 0.66, y)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.45, y)
+    expect(page.get_by_text(re.compile("^You are here: Tokens at [45]")).first).to_be_visible()  # without the server
+    assert "keep=0.7" in page.url
+    page.mouse.up()
+    expect(page).to_have_url(re.compile(r"keep=0\.[45]"), timeout=SLOW)
+
+    limit = page.get_by_role("spinbutton", name="Limit for one photo, ms")
+    expect(limit).to_be_enabled(timeout=2 * SLOW)  # once latency is predicted for both
+    expect(page.get_by_role("button", name="Predicted latency")).to_be_enabled(timeout=SLOW)
+    expect(page.get_by_text("being measured")).to_have_count(0, timeout=2 * SLOW)
+    limit.fill("5000")
+    limit.press("Enter")
+    expect(page).to_have_url(re.compile(r"budget=100"), timeout=SLOW)
+    expect(page.get_by_text(re.compile("^You are here: Tokens at 100 %")).first).to_be_visible(timeout=SLOW)
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.wait_for_timeout(500)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390

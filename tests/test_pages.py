@@ -17,7 +17,9 @@ from streamlit.testing.v1 import AppTest
 from core import checkpoints, recorded, registry
 from core.cards import ModelCard, SelectorCard, SinglePathCard
 from core.config import Geometry, Normalisation
-from core.results import ClassName, Gates
+from core.macs import count_macs
+from core.recorded import add_row
+from core.results import ClassName, Gates, Recorded
 from core.single_path.history import add_snapshot
 from core.weights import save_checkpoint
 
@@ -232,6 +234,110 @@ def test_latency_is_predicted_for_every_budget_after_the_first_paint(visit) -> N
     assert predicted["label"] == "Predicted latency"
     assert all(value.endswith(" ms") for value in predicted["values"])
     assert "threads, batch 1" in predicted["notes"][0] or "thread, batch 1" in predicted["notes"][0]
+
+
+def track(at: AppTest, name: str) -> dict:
+    """One slider of the budget page's component: its figures by label, at the present value."""
+    data = sent(at)
+    found = next(made for made in data["tracks"] if made["name"] == name)
+    index = round((data["at"][found["key"]] - found["slider"]["min"]) / found["slider"]["step"])
+    return {made["label"]: (made["values"][index], made["notes"][index]) for made in found["figures"]}
+
+
+def test_keep_ratio_and_budget_of_the_link_stand_on_the_sliders(visit) -> None:
+    at = visit("budget", keep="0.52", budget="70.4")
+    assert sent(at)["at"] == {"keep": 0.5, "budget": 70}
+    assert track(at, "Tokens")["MACs"][1].endswith("saved")
+
+
+def test_keeping_every_token_saves_nothing_and_is_said_to_be_slower(visit, monkeypatch) -> None:
+    figures = track(visit("budget", keep="1"), "Tokens")
+    assert figures["MACs"][1] == "nothing saved"
+    assert figures["Predicted latency"][1] == "slower than dense here"
+
+
+def test_macs_of_the_slider_are_those_of_the_photo(visit) -> None:
+    at = visit("budget", keep="0.5", budget="80")
+    said = texts(at)
+    for name in ("Tokens", "Single path"):
+        assert f"{track(at, name)['MACs'][0]} MACs" in said
+
+
+def test_limit_that_cannot_be_kept_names_the_least_and_moves_nothing(visit) -> None:
+    at = visit("budget", keep="0.5", budget="80")
+    at.number_input(key="limit").set_value(0.1).run()
+    assert len(at.warning) == 2
+    assert all("0.1 ms cannot be reached; the least possible is" in warning.value for warning in at.warning)
+    assert sent(at)["at"] == {"keep": 0.5, "budget": 80}
+
+
+def test_limit_moves_both_sliders_to_the_largest_setting_that_keeps_it(visit) -> None:
+    at = visit("budget", keep="0.5", budget="80")
+    at.number_input(key="limit").set_value(60_000.0).run()
+    assert not at.exception
+    assert sent(at)["at"] == {"keep": 1.0, "budget": 100}
+    assert len(at.success) == 2
+    assert "".join(at.query_params["budget"]) == "100"
+
+
+def table_text(device: str = "toaster") -> bytes:
+    """A latency table for GEOMETRY, 17 tokens; 1 ms per token and block."""
+    rows = [f"block,{n},{n},32,2,48,{device},1,1" for n in range(2, 21, 2)]
+    head = "part,tokens,ms,width,heads,ffn_hidden,device,threads,batch"
+    return "\n".join([head, f"rest,0,5,32,2,48,{device},1,1", *rows]).encode()
+
+
+def test_table_of_another_device_is_predicted_for_and_can_be_removed(visit) -> None:
+    at = visit("budget", keep="0.5", budget="80")
+    at.file_uploader[0].upload("t.csv", table_text()).run()
+    assert not at.error
+    # 17 tokens in block 1; 1 + 8 + 1 in block 2; 1 + 4 + 2 in blocks 3 and 4: 41 ms and the rest
+    assert track(at, "Tokens")["Predicted latency"] == ("46.0 ms", "dense 73.0 ms")
+    assert track(at, "Single path")["Predicted latency"] == ("unknown", "not in the table of toaster")
+    assert "**toaster, 1 thread, batch 1**" in texts(at)
+    next(button for button in at.button if "this machine" in button.label).click().run()
+    assert "toaster" not in texts(at)
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (b"a,b\n1,2\n", "is no latency table"),
+        (b"\xff\xfe\x00", "is no text"),
+        (table_text().replace(b",32,2,48,", b",64,2,48,"), "blocks of width 64"),
+    ],
+)
+def test_wrong_table_gets_one_sentence_and_changes_nothing(visit, data, sentence) -> None:
+    at = visit("budget")
+    before = track(at, "Tokens")
+    at.file_uploader[0].upload("t.csv", data).run()
+    assert not at.exception
+    assert len(at.error) == 1
+    assert sentence in at.error[0].value
+    assert track(at, "Tokens") == before
+
+
+def test_recorded_evaluations_make_the_frontier(visit, assets, tmp_path, monkeypatch) -> None:
+    shutil.copytree(assets, tmp_path, dirs_exist_ok=True)
+    file, dense = tmp_path / "evaluations.json", count_macs(GEOMETRY).total
+    for setting, top1, macs in (
+        ("--budget 100%", 0.6, 1.0),
+        ("--budget 50%", 0.5, 0.5),
+        ("--budget 1%", 0.1, 0.01),  # out of reach
+        ("--method odd", 0.1, 0.4),
+    ):
+        add_row(file, Recorded("bundled-singlepath", setting, top1, 0.9, macs * dense, dense, 400))
+    add_row(file, Recorded("bundled-tokens", "--keep 0.5,0.2,0.1", 0.6, 0.9, dense, dense, 400))  # three, not two
+    add_row(file, Recorded("bundled-dense", "", 0.6, 0.9, 9, 9, 400))  # another model of this name
+    for module in (checkpoints, registry):
+        monkeypatch.setattr(module, "ASSETS", tmp_path)
+    monkeypatch.setattr(recorded, "RECORDED", file)
+    at = visit("budget")
+    (series,) = sent(at)["series"]
+    assert series["name"] == "Single path"
+    assert [point["label"] for point in series["points"]] == ["budget 100%", "budget 50%"]
+    assert "400 validation photos" in texts(at)
+    assert "4.9 percentage points" in texts(at)  # 1.96 sqrt(0.25 / 400)
 
 
 def test_unfit_search_shows_gates_and_no_prediction(visit, assets, tmp_path, monkeypatch) -> None:
