@@ -51,7 +51,7 @@ def measure_table(
     ]
     rounds = []
     for done in range(repeats):  # all counts take turns, so that a slow moment of the machine hits all alike
-        rounds.append(interleaved(works, 1, device, warmup=0 if done else 3)[0])
+        rounds.append(interleaved(works, 1, device, warmup=0 if done else 1)[0])
         if on_round is not None:
             on_round(done + 1, repeats)
     whole, times = np.array(rounds)[:, 0], np.array(rounds)[:, 1:].reshape(repeats, len(counts), 2)

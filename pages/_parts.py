@@ -13,7 +13,7 @@ from core.table_bench import measure_table
 from core.timings import LatencyTable, PathCosts
 from pages import _shared
 
-SHORT_TABLE = {"repeats": 5, "points": 9}
+SHORT_TABLE = {"repeats": 3, "points": 9}
 """How a latency table is measured here: a short form, since somebody waits for it."""
 
 

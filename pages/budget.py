@@ -74,4 +74,4 @@ with right:
     _shared.latency_panel(specs, image_id)
     if tokens:
         _limits.pick_table(tokens)
-_parts.measure_after_paint(*(name for name in (tokens, path) if name))
+_parts.measure_after_paint(*(name for name in (path, tokens) if name))
