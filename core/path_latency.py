@@ -43,19 +43,17 @@ def measure_path(backbone: VisionTransformer, geometry: Geometry, *, batch: int 
     works.append(partial(_without_blocks(backbone), images))
     round_ms = float(interleaved(works, 1, device, warmup=1).sum())
     repeats = int(np.clip(PATIENCE_MS / round_ms, *REPEATS))
-    times = interleaved(works, repeats, device, warmup=0)  # (repeats, works)
-    rest = times[:, -1]
-    block = {kind: _per_block(times[:, i] - rest, geometry.depth) for i, kind in enumerate(kinds)}
-    empty = times[:, kinds.index(("msa", 0))]
-    added = [_per_block(times[:, kinds.index(("msa", width))] - empty, geometry.depth) for width in widths[1:]]
+    *whole, rest = np.median(interleaved(works, repeats, device, warmup=0), axis=0).tolist()
+    of_kind = dict(zip(kinds, whole, strict=True))
+    empty = of_kind["msa", 0]
     return PathCosts(
         device=device_name(device),
         threads=torch.get_num_threads(),
         batch=batch,
-        mixer_ms={mixer: block[mixer, 0] for mixer in MIXERS},
+        mixer_ms={mixer: _per_block(of_kind[mixer, 0] - rest, geometry) for mixer in MIXERS},
         ffn_hidden=tuple(widths),
-        ffn_ms=(0.0, *added),
-        rest_ms=float(np.median(rest)),
+        ffn_ms=(0.0, *(_per_block(of_kind["msa", width] - empty, geometry) for width in widths[1:])),
+        rest_ms=rest,
     )
 
 
@@ -92,6 +90,6 @@ def _sharing(backbone: VisionTransformer) -> VisionTransformer:
     return copy.deepcopy(backbone, {id(weight): weight for weight in backbone.parameters()})
 
 
-def _per_block(differences: np.ndarray, depth: int) -> float:
-    """Median over rounds of a difference of whole networks, per block; noise below 0 counts as 0."""
-    return max(0.0, float(np.median(differences)) / depth)
+def _per_block(difference: float, geometry: Geometry) -> float:
+    """A difference of two whole networks, per block; noise below 0 counts as 0."""
+    return max(0.0, difference / geometry.depth)
