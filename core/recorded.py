@@ -1,15 +1,22 @@
 """Evaluations recorded beside the bundled models: measured once by `python -m core evaluate`, read by the app."""
 
 import json
+import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
+
+from core.config import ModelSpec
 from core.errors import InputError
 from core.files import write_text
 from core.registry import ASSETS
 from core.results import Recorded
 
 RECORDED = ASSETS / "evaluations.json"
+NEAR = 1e-4
+"""Costs that differ by a smaller share are the same setting."""
 
 
 def recorded_evaluations() -> tuple[Recorded, ...]:
@@ -43,3 +50,43 @@ def add_row(path: Path, row: Recorded) -> None:
         write_text(path, text)
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error.strerror}); name another file.") from error
+
+
+def spec_of(row: Recorded) -> ModelSpec | None:
+    """The model and setting of a row; None where its setting is none that a spec can hold (another method, say)."""
+    words = row.setting.split()
+    try:
+        match words:
+            case []:
+                return ModelSpec(row.model)
+            case ["--budget", share] if share.endswith("%"):
+                return ModelSpec(row.model, budget=float(share[:-1]) / 100 * row.dense_macs)
+            case ["--keep", shares]:
+                return ModelSpec(row.model, keep=tuple(float(share) for share in shares.split(",")))
+    except ValueError:
+        pass
+    return None
+
+
+def accuracy_at(rows: Sequence[Recorded], macs: float) -> float | None:
+    """Top-1 share at this cost, on the line between the two recorded neighbours; None outside of what is recorded.
+
+    Args:
+        rows: Of one model, in any order.
+        macs: MACs of one image.
+    """
+    by_cost = sorted((row.mean_macs, row.top1) for row in rows)
+    if not by_cost or not by_cost[0][0] * (1 - NEAR) <= macs <= by_cost[-1][0] * (1 + NEAR):
+        return None
+    costs, top1 = zip(*by_cost, strict=True)
+    return float(np.interp(macs, costs, top1))
+
+
+def is_recorded(rows: Sequence[Recorded], macs: float) -> bool:
+    """Whether one of the rows has just this cost, within a ten-thousandth."""
+    return any(math.isclose(row.mean_macs, macs, rel_tol=NEAR) for row in rows)
+
+
+def margin(row: Recorded) -> float:
+    """Half of the 95 % interval of a recorded top-1 share: 1.96 sqrt(p (1 - p) / n), the normal approximation."""
+    return 1.96 * math.sqrt(row.top1 * (1 - row.top1) / row.images)

@@ -214,6 +214,26 @@ class GateHistory:
         return Gates(self.geometry, self.mixer_logits[moment], self.ffn_logits[moment])
 
 
+@dataclass(frozen=True, eq=False)
+class KernelReading:
+    """The 3x3 convolution inside one attention: which heads it is mixed from, and how strong it is where."""
+
+    head_share: np.ndarray
+    """float (H, 3, 3): share of each head at each kernel offset, row-major; over the heads they sum to 1."""
+    kernel_norm: np.ndarray
+    """float (3, 3): Frobenius norm of the kernel's (d, D) matrix at each offset."""
+    channels: int
+    """d, of the bottleneck."""
+    alpha: float
+    """Temperature of the softmax over heads."""
+
+    def __post_init__(self) -> None:
+        if self.head_share.shape[1:] != (3, 3) or self.kernel_norm.shape != (3, 3):
+            raise ValueError(f"shares {self.head_share.shape}, norms {self.kernel_norm.shape}")
+        if not np.allclose(self.head_share.sum(axis=0), 1, atol=1e-4):
+            raise ValueError("the shares of the heads do not sum to 1")
+
+
 @dataclass(frozen=True)
 class Recorded:
     """One evaluation that was recorded beside a model."""

@@ -15,7 +15,7 @@ from core.soft_tokens.selector import Folded
 from core.timings import LatencyTable
 
 POINTS = 14
-"""Token counts that are measured."""
+"""Token counts that are measured, usually."""
 
 
 @torch.inference_mode()
@@ -25,7 +25,8 @@ def measure_table(
     *,
     batch: int = 1,
     repeats: int = 12,
-    on_point: Callable[[int, int], None] | None = None,
+    points: int = POINTS,
+    on_round: Callable[[int, int], None] | None = None,
 ) -> LatencyTable:
     """Time all blocks in a row, as a model runs them, at a range of token counts; and a selector before them.
 
@@ -34,25 +35,29 @@ def measure_table(
         geometry: Of the dense model.
         batch: Images per pass.
         repeats: Timed passes of each.
-        on_point: Called with the points done and in all.
+        points: Token counts to measure; below 9 the gaps between them grow too wide for `check_table`.
+        on_round: Called with the rounds done and in all.
     """
     backbone, selector = model.backbone, next(iter(model.selectors.values())).fold()
     device = next(backbone.parameters()).device
     most = geometry.patches + geometry.prefix_tokens
     least = min(most, max(2, most // 12) + geometry.prefix_tokens)
-    points = sorted({*np.linspace(least, most, POINTS - 1).round().astype(int).tolist(), most + 3})
-    blocks, selectors = [], []
-    for done, tokens in enumerate(points):
-        x = torch.randn(batch, tokens, geometry.width, device=device)
-        works = (partial(_blocks, model, x), partial(_blocks_and_selector, model, x, geometry.prefix_tokens, selector))
-        times = interleaved(works, repeats, device)
-        blocks.append(float(np.median(times[:, 0])) / geometry.depth)
-        selectors.append(max(0.0, float(np.median(times[:, 1] - times[:, 0]))))
-        if on_point is not None:
-            on_point(done + 1, len(points))
+    counts = sorted({*np.linspace(least, most, points - 1).round().astype(int).tolist(), most + 3})
     images = torch.randn(batch, 3, geometry.img_size, geometry.img_size, device=device)
-    whole = interleaved((lambda: backbone(images),), repeats, device)[:, 0]
-    rest = max(0.0, float(np.median(whole)) - geometry.depth * float(np.interp(most, points, blocks)))
+    works = [partial(backbone, images)] + [
+        partial(work, x)
+        for x in (torch.randn(batch, tokens, geometry.width, device=device) for tokens in counts)
+        for work in (partial(_blocks, model), partial(_blocks_and_selector, model, geometry.prefix_tokens, selector))
+    ]
+    rounds = []
+    for done in range(repeats):  # all counts take turns, so that a slow moment of the machine hits all alike
+        rounds.append(interleaved(works, 1, device, warmup=0 if done else 1)[0])
+        if on_round is not None:
+            on_round(done + 1, repeats)
+    whole, times = np.array(rounds)[:, 0], np.array(rounds)[:, 1:].reshape(repeats, len(counts), 2)
+    at_most = np.array([np.interp(most, counts, row) for row in times[..., 0]])  # (repeats,)
+    blocks = (np.median(times[..., 0], axis=0) / geometry.depth).tolist()
+    selectors = np.median(times[..., 1] - times[..., 0], axis=0).clip(min=0).tolist()
     return LatencyTable(
         device=device_name(device),
         threads=torch.get_num_threads(),
@@ -60,10 +65,10 @@ def measure_table(
         width=geometry.width,
         heads=geometry.heads,
         ffn_hidden=geometry.ffn_hidden,
-        tokens=tuple(points),
+        tokens=tuple(counts),
         block_ms=tuple(blocks),
         selector_ms=tuple(selectors),
-        rest_ms=rest,
+        rest_ms=max(0.0, float(np.median(whole - at_most))),
     )
 
 
@@ -73,7 +78,7 @@ def _blocks(model: SoftTokenViT, x: Tensor) -> Tensor:
     return x
 
 
-def _blocks_and_selector(model: SoftTokenViT, x: Tensor, prefix: int, selector: Folded) -> Tensor:
+def _blocks_and_selector(model: SoftTokenViT, prefix: int, selector: Folded, x: Tensor) -> Tensor:
     """The same with one selector's work in the middle, whose decision is not followed."""
     middle = len(model.backbone.blocks) // 2
     for index, block in enumerate(model.backbone.blocks):

@@ -109,3 +109,29 @@ class StepCost:
     threads: int
     precision: str
     """"bf16" or "no" (float32)."""
+
+
+@dataclass(frozen=True)
+class PathCosts:
+    """What the parts of a single-path model take on one device: enough to foretell any architecture made of them."""
+
+    device: str
+    threads: int
+    batch: int
+    """Images per pass; all times are of the whole batch."""
+    mixer_ms: dict[str, float]
+    """One block with this mixer and an FFN without hidden units, for each of `core.results.MIXERS`."""
+    ffn_hidden: tuple[int, ...]
+    """Widths at which the FFN was measured, rising from 0 to that of the dense block."""
+    ffn_ms: tuple[float, ...]
+    """What an FFN of each width adds to its block; 0 for the first."""
+    rest_ms: float
+    """Patch embedding, last norm and classifier."""
+
+    def __post_init__(self) -> None:
+        if len(self.ffn_hidden) != len(self.ffn_ms) or self.ffn_hidden[0] != 0:
+            raise ValueError(f"FFN widths {self.ffn_hidden} with {len(self.ffn_ms)} times")
+        if any(b <= a for a, b in pairwise(self.ffn_hidden)):
+            raise ValueError(f"FFN widths must rise: {self.ffn_hidden}")
+        if not all(0 <= time < math.inf for time in (*self.mixer_ms.values(), *self.ffn_ms, self.rest_ms)):
+            raise ValueError("times must be numbers of 0 or more")

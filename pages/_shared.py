@@ -22,13 +22,24 @@ from core.config import ModelSpec
 from core.downloads import Download
 from core.errors import InputError
 from core.images import model_view, open_photo, to_tensor
-from core.macs import ffn_macs, mixer_macs
 from core.macs import macs_per_block as count_per_block
 from core.recorded import recorded_evaluations
 from core.releases.files import released_names
-from core.results import Architecture, ClassName, MacCount, Prediction, Recorded, TokenTrace
+from core.results import (
+    Architecture,
+    ClassName,
+    GateHistory,
+    KernelReading,
+    MacCount,
+    Prediction,
+    Recorded,
+    TokenTrace,
+)
+from core.single_path.blocks import block_count, read_block
 from core.single_path.derive import budget_range, derive
-from core.timings import Latency
+from core.single_path.history import history_file, read_history
+from core.soft_tokens.schedules import schedule_macs
+from core.timings import Latency, LatencyTable, PathCosts
 from pages import _classes, _url
 from viz import player
 from viz.cost import latency_text
@@ -341,14 +352,68 @@ def lowest_share(name: str) -> int:
     return round(100 * budgets[0]) if budgets else -(-100 * least // dense)
 
 
+@st.cache_resource(max_entries=8, show_spinner=False)
+def all_budgets(name: str, step: float) -> tuple[Architecture, ...]:
+    """What each budget derives, from the lowest to the dense network, `step` percent apart; frozen, so not copied."""
+    loaded_ = loaded(ModelSpec(name))
+    low = lowest_share(name)
+    shares = [low + step * i for i in range(round((100 - low) / step) + 1)]
+    return tuple(derive(loaded_.gates, loaded_.dense_macs * share / 100) for share in shares)
+
+
+def alone() -> threading.RLock:
+    """For `with`: no inference of others meanwhile."""
+    return _lock()
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def measured_parts() -> dict[str, PathCosts | LatencyTable]:
+    """By model, what its parts take here, since the server started; see `pages._parts`."""
+    return {}
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def kernel_readings(name: str) -> tuple[KernelReading, ...]:
+    """The convolution inside each block's attention."""
+    with _lock():
+        module, card = checkpoints.read_model(name)
+        return tuple(read_block(module, block) for block in range(card.geometry.depth))
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def gate_history(name: str) -> GateHistory | None:
+    """How the gates moved in the search, if that was kept beside the weights."""
+    path = checkpoints.file_of(name)
+    return None if path is None else read_history(history_file(path), loaded(ModelSpec(name)).card.geometry)
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def over_search(name: str, budget: float) -> tuple[Architecture, ...]:
+    """What this budget would have derived at each moment of the search."""
+    history = gate_history(name)
+    return () if history is None else tuple(derive(history.at(i), budget) for i in range(len(history.epochs)))
+
+
+def block_counts(name: str, found: Architecture, block: int) -> tuple[MacCount, MacCount]:
+    """Multiply-adds of one block by part: dense, and in this architecture."""
+    geometry = loaded(ModelSpec(name)).card.geometry
+    return (
+        block_count(geometry, "msa", geometry.ffn_hidden),
+        block_count(geometry, found.mixers[block], found.ffn_hidden[block]),
+    )
+
+
 def block_macs(name: str, found: Architecture) -> list[int]:
     """Multiply-adds of each block of an architecture, mixer and FFN together."""
     geometry = loaded(ModelSpec(name)).card.geometry
-    tokens = geometry.patches + geometry.prefix_tokens
-    return [
-        mixer_macs(mixer, geometry, tokens) + ffn_macs(tokens, geometry.width, hidden)
-        for mixer, hidden in zip(found.mixers, found.ffn_hidden, strict=True)
-    ]
+    return [block_count(geometry, *kind).total for kind in zip(found.mixers, found.ffn_hidden, strict=True)]
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def keep_macs(name: str, ratios: tuple[float, ...]) -> list[int]:
+    """Multiply-adds of any photo at each of these keep ratios of every selector."""
+    found = loaded(ModelSpec(name))
+    return [schedule_macs(found.card.geometry, found.model.blocks, keep_spec(name, r).keep).total for r in ratios]
 
 
 def macs_per_block(spec: ModelSpec, image_id: str) -> tuple[MacCount, ...]:

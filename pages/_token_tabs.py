@@ -6,7 +6,7 @@ import streamlit as st
 
 from core.config import ModelSpec
 from core.results import TokenTrace
-from pages import _token_files, _shared, _token_proof
+from pages import _shared, _token_files, _token_proof
 from viz.scores import head_importance, head_maps, keep_maps
 from viz.token_tables import package_table, patch_table
 from viz.tokens import package_photo, package_sentence

@@ -3,68 +3,76 @@
 import streamlit as st
 
 from core.config import ModelSpec
-from pages import _along, _pickers, _shared
-from viz.cost import frontier, macs_by_part
-from viz.theme import macs_text, percent
+from pages import _along, _limits, _parts, _pickers, _shared
+from pages._frontier import chance_sentence, device_sentence, recorded_series
+from pages._mounted import mount
+from pages._savings import COMPONENT, path_method, tokens_method, told
+from viz.cost import macs_by_part, saving_sentence
+from viz.savings import savings_data
+from viz.theme import macs_text
 
 _shared.guard("pages/budget.py", "pic", "keep", "budget")
 
 st.title("What do I save, and what does it cost me?")
-image_id = _pickers.pick_picture()
 names = {
     method: next(
         (e.name for e in _shared.models() if e.method == method and e.available and e.source == "bundled"), None
     )
     for method in ("dense", "tokens", "singlepath")
 }
-specs: dict[str, ModelSpec] = {"Dense": ModelSpec(names["dense"])} if names["dense"] else {}
-left, right = st.columns(2, gap="medium")
+dense, tokens, path = names.values()
+given = _limits.given_table()
+elsewhere = given is not None
+table = given or (tokens and _parts.token_table(tokens))
+methods = []
 with _shared.clear_errors():
-    with left:
-        if names["tokens"]:
-            ratio = _pickers.pick_keep()
-            specs[f"Tokens, keep {percent(ratio)}"] = _shared.keep_spec(names["tokens"], ratio)
-        else:
-            st.info("There is no model with token selectors on this machine yet.", icon=":material/info:")
-    with right:
-        if names["singlepath"]:
-            share, budget = _pickers.pick_budget(names["singlepath"])
-            specs[f"Single path, {share} %"] = ModelSpec(names["singlepath"], budget=budget)
-        else:
-            st.info("There is no single-path model on this machine yet.", icon=":material/info:")
-    if not specs:
-        st.stop()
-    counts = {label: _shared.macs_of(spec, image_id) for label, spec in specs.items()}
+    if tokens:
+        methods.append(tokens_method(tokens, table))
+    if path:
+        missing = {"missing": f"not in the table of {given.device}"} if elsewhere else {}
+        methods.append(path_method(path, elsewhere=elsewhere, **missing))
+left, right = st.columns([2, 1], gap="medium")
+with left:
+    image_id = _pickers.pick_picture()
+with right:
+    limit = _limits.pick_limit(methods) if methods else None
+for kind, there in (("model with token selectors", tokens), ("single-path model", path)):
+    if not there:
+        st.info(f"There is no {kind} on this machine yet.", icon=":material/info:")
+if not methods:
+    st.stop()
 
-dense = _shared.loaded(next(iter(specs.values()))).dense_macs
-st.subheader(
-    " · ".join(
-        f"{label}: {percent(1 - count.total / dense)} saved" if count.total < dense else f"{label}: nothing saved"
-        for label, count in counts.items()
-        if label != "Dense"
-    )
-    or f"Dense: {macs_text(dense)}"
+_limits.say_limit(methods, limit)
+series = recorded_series(dense, tokens, path, table, elsewhere=elsewhere)
+data = savings_data([method.track for method in methods], series, limit)
+mount(COMPONENT, "savings", data, {method.track.key: method.value for method in methods}, told)
+st.markdown(
+    chance_sentence([name for name in names.values() if name])
+    if series
+    else "No evaluation has been recorded for these models yet."
 )
+
+specs = {"Dense": ModelSpec(dense)} if dense else {}
+specs |= {method.label: method.spec for method in methods}
+with _shared.clear_errors():
+    counts = {label: _shared.macs_of(spec, image_id) for label, spec in specs.items()}
 left, right = st.columns([3, 2], gap="medium")
 with left:
     st.markdown("#### Multiply-adds of this photo, by part")
     alt = "; ".join(f"{label}: {macs_text(count.total)}" for label, count in counts.items())
     _shared.chart(macs_by_part(list(counts.items())), "parts", alt)
+    for method in methods:
+        whole = _shared.loaded(method.spec).dense_macs
+        st.markdown(f"**{method.label}:** {saving_sentence(counts[method.label].total, whole)}.")
     st.markdown("Exact for this photo, in MACs (multiply-adds; papers write FLOPs for the same count).")
 with right:
-    st.markdown("#### Time on this machine")
-    st.markdown("Fewer multiply-adds are not always less time. Measured here, all models taking turns on this photo:")
+    st.markdown("#### Time")
+    if tokens or path:
+        st.markdown(device_sentence(table or _parts.path_costs(path or ""), elsewhere=elsewhere))
+    st.button("Predict afresh", on_click=_parts.forget_parts, args=(tokens, path), icon=":material/refresh:")
+    st.markdown("Fewer multiply-adds are not always less time. Measure here, all models taking turns on this photo:")
     _shared.latency_panel(specs, image_id)
-
-st.markdown("#### Accuracy against cost")
-rows = _shared.evaluations()
-if rows:
-    here = [(label, float(count.total)) for label, count in counts.items() if label != "Dense"]
-    _shared.chart(frontier(rows, here), "frontier", "Recorded accuracy against multiply-adds")
-    st.markdown(
-        f"Recorded by `python -m core evaluate` on {max(row.images for row in rows):,} validation photos; dotted: what "
-        "this photo costs at the settings above."
-    )
-else:
-    st.info("No evaluation has been recorded for the bundled models yet.", icon=":material/info:")
+    if tokens:
+        _limits.pick_table(tokens)
 _along.take_along(specs, image_id, ("predict", "evaluate"))
+_parts.measure_after_paint(*(name for name in (path, tokens) if name))

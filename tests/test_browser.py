@@ -65,10 +65,10 @@ def test_a_photo_goes_in_and_the_pages_show_what_pruning_does_to_it(server: str,
     expect(page.get_by_role("heading", name="What does each layer become?")).to_be_visible(timeout=SLOW)
     slider = page.get_by_role("slider", name=re.compile("Budget"))
     expect(slider).to_be_visible(timeout=SLOW)
-    network = page.get_by_role("heading", level=3).first
+    network = page.locator(".scrubber .sentence").first
     at_first = network.inner_text()
     slider.focus()
-    for _ in range(15):
+    for _ in range(30):
         slider.press("ArrowLeft")
     expect(network).not_to_have_text(at_first, timeout=SLOW)
     expect(page).to_have_url(re.compile(r"budget=45"), timeout=SLOW)
@@ -177,3 +177,56 @@ def test_the_player_plays_by_itself_once_and_not_for_those_who_want_calm(server:
     calm.wait_for_timeout(1500)
     assert calm.locator(".player").get_attribute("data-stage") == "3"
     calm.context.close()
+
+
+def test_scrubber_follows_the_pointer_and_tells_the_page_on_release(server: str, page: Page) -> None:
+    page.goto(f"{server}/architecture?budget=60")
+    scrubber = page.locator(".scrubber[data-rendered]").first
+    expect(scrubber).to_be_visible(timeout=SLOW)
+    slider = page.get_by_role("slider", name=re.compile("Budget"))
+    sentence = page.locator(".scrubber .sentence").first
+    box, first = slider.bounding_box(), sentence.inner_text()
+    y = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] * 0.43, y)
+    page.mouse.down()
+    for part in (0.4, 0.3, 0.2, 0.1):
+        page.mouse.move(box["x"] + box["width"] * part, y)
+    expect(sentence).not_to_have_text(first)  # before it is let go, and so without the server
+    assert "budget=60" in page.url
+    page.mouse.up()
+    expect(page).to_have_url(re.compile(r"budget=3\d"), timeout=SLOW)
+
+    # A click in the diagram chooses block and budget at once.
+    diagram = page.locator(".scrubber .holder canvas").first
+    area = diagram.bounding_box()
+    diagram.click(position={"x": area["width"] * 0.6, "y": 36 * 4 + 10})
+    expect(page).to_have_url(re.compile(r"block=4"), timeout=SLOW)
+    expect(page.get_by_role("button", name=re.compile("^Block 5")).first).to_have_attribute("aria-pressed", "true")
+
+
+def test_budget_page_follows_both_sliders_and_the_limit_sets_them(server: str, page: Page) -> None:
+    page.goto(f"{server}/budget?keep=0.7&budget=60")
+    here = page.get_by_text(re.compile("^You are here: Tokens at 70 %")).first
+    expect(here).to_be_visible(timeout=SLOW)
+    slider = page.get_by_role("slider", name=re.compile("Keep ratio"))
+    box = slider.bounding_box()
+    y = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] * 0.66, y)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.45, y)
+    expect(page.get_by_text(re.compile("^You are here: Tokens at [45]")).first).to_be_visible()  # without the server
+    assert "keep=0.7" in page.url
+    page.mouse.up()
+    expect(page).to_have_url(re.compile(r"keep=0\.[45]"), timeout=SLOW)
+
+    limit = page.get_by_role("spinbutton", name="Limit for one photo, ms")
+    expect(page.locator(".note", has_text="being measured")).to_have_count(0, timeout=4 * SLOW)
+    expect(limit).to_be_enabled()
+    expect(page.get_by_role("button", name="Predicted latency")).to_be_enabled()
+    limit.fill("5000")
+    limit.press("Enter")
+    expect(page).to_have_url(re.compile(r"budget=100"), timeout=SLOW)
+    expect(page.get_by_text(re.compile("^You are here: Tokens at 100 %")).first).to_be_visible(timeout=SLOW)
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.wait_for_timeout(500)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390

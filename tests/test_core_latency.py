@@ -10,13 +10,23 @@ from core.__main__ import main
 from core.errors import InputError
 from core.latency_table import check_table, parse_table, predicted_ms, read_table, write_table
 from core.soft_tokens.latency_schedule import choose_schedule, merge, schedule_ms
+from core.table_bench import measure_table
 from core.timings import LatencyTable
 from core.weights import save_checkpoint
-from tests.tiny import CARD, TINY, backbone, draw_folder
+from tests.tiny import CARD, TINY, backbone, draw_folder, token_model
 
 TEN = replace(TINY, depth=10)
 POINTS = (2, 4, 6, 8, 10, 12, 14, 16, 18)
 TABLE = LatencyTable("toaster", 1, 1, 32, 2, 64, POINTS, tuple(0.5 * n for n in POINTS), (0.25,) * 9, 1.0)
+
+
+def test_a_short_table_still_has_no_gap_and_tells_of_each_round() -> None:
+    model, rounds = token_model(), []
+    table = measure_table(model, TINY, repeats=2, points=9, on_round=lambda done, of: rounds.append((done, of)))
+    check_table(table, TINY)
+    assert rounds == [(1, 2), (2, 2)]
+    assert table.tokens[-1] == 17 + 3
+    assert min(table.block_ms) > 0
 
 
 def test_a_prediction_is_read_off_with_straight_lines() -> None:

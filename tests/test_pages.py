@@ -18,7 +18,10 @@ from streamlit.testing.v1 import AppTest
 from core import checkpoints, recorded, registry
 from core.cards import ModelCard, SelectorCard, SinglePathCard
 from core.config import Geometry, Normalisation
-from core.results import ClassName
+from core.macs import count_macs
+from core.recorded import add_row
+from core.results import ClassName, Gates, Recorded
+from core.single_path.history import add_snapshot
 from core.weights import save_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -255,11 +258,148 @@ def test_model_of_one_page_becomes_its_sibling_on_the_other(visit) -> None:
     assert visit("architecture", model="bundled-tokens").selectbox(key="model").value == "bundled-singlepath"
 
 
-def test_budget_is_never_exceeded_and_the_step_is_said(visit) -> None:
-    at = visit("architecture", budget="60")
-    asked, achieved, step = (float(m.value.split()[0]) for m in at.metric)
-    assert achieved <= asked
-    assert asked - achieved < step
+def sent(at: AppTest, index: int = 0) -> dict:
+    """What a component on the page was given."""
+    return json.loads(at.get("bidi_component")[index].proto.json)
+
+
+def test_no_budget_is_exceeded_and_the_step_is_said(visit) -> None:
+    scrubber = sent(visit("architecture"))
+    size = {"k": 1e3, "M": 1e6}
+    asked, achieved = (
+        [float(value.split()[0]) * size[value.split()[1]] for value in figure["values"]]
+        for figure in scrubber["figures"][:2]
+    )
+    last = scrubber["figures"][2]["values"]
+    assert len(asked) > 100
+    assert last[-1] == "none"  # the dense network
+    for wanted, came, step in zip(asked[:-1], achieved[:-1], last[:-1], strict=True):
+        number, unit = step.split()
+        rounding = 0.01 * wanted  # both are written with three digits
+        assert -rounding <= wanted - came <= float(number) * size[unit] + rounding
+
+
+@pytest.mark.parametrize(
+    ("query", "value", "block"),
+    [
+        ({"budget": "70"}, 70, 0),
+        ({"budget": "70.3", "block": "3"}, 70.5, 3),
+        ({"budget": "900", "block": "99"}, 100, 3),
+    ],
+)
+def test_link_sets_budget_and_block_of_the_scrubber(visit, query, value, block) -> None:
+    assert sent(visit("architecture", **query))["at"] == {"value": value, "block": block}
+
+
+def test_latency_is_predicted_for_every_budget_after_the_first_paint(visit) -> None:
+    predicted = sent(visit("architecture"))["figures"][3]
+    assert predicted["label"] == "Predicted latency"
+    assert all(value.endswith(" ms") for value in predicted["values"])
+    assert "threads, batch 1" in predicted["notes"][0] or "thread, batch 1" in predicted["notes"][0]
+
+
+def track(at: AppTest, name: str) -> dict:
+    """One slider of the budget page's component: its figures by label, at the present value."""
+    data = sent(at)
+    found = next(made for made in data["tracks"] if made["name"] == name)
+    index = round((data["at"][found["key"]] - found["slider"]["min"]) / found["slider"]["step"])
+    return {made["label"]: (made["values"][index], made["notes"][index]) for made in found["figures"]}
+
+
+def test_keep_ratio_and_budget_of_the_link_stand_on_the_sliders(visit) -> None:
+    at = visit("budget", keep="0.52", budget="70.4")
+    assert sent(at)["at"] == {"keep": 0.5, "budget": 70}
+    assert track(at, "Tokens")["MACs"][1].endswith("saved")
+
+
+def test_keeping_every_token_saves_nothing_and_is_said_to_be_slower(visit, monkeypatch) -> None:
+    figures = track(visit("budget", keep="1"), "Tokens")
+    assert figures["MACs"][1] == "nothing saved"
+    assert figures["Predicted latency"][1] == "slower than dense here"
+
+
+def test_macs_of_the_slider_are_those_of_the_photo(visit) -> None:
+    at = visit("budget", keep="0.5", budget="80")
+    said = texts(at)
+    for name in ("Tokens", "Single path"):
+        assert f"{track(at, name)['MACs'][0]} MACs" in said
+
+
+def test_limit_that_cannot_be_kept_names_the_least_and_moves_nothing(visit) -> None:
+    at = visit("budget", keep="0.5", budget="80")
+    at.number_input(key="limit").set_value(0.1).run()
+    assert len(at.warning) == 2
+    assert all("0.1 ms cannot be reached; the least possible is" in warning.value for warning in at.warning)
+    assert sent(at)["at"] == {"keep": 0.5, "budget": 80}
+
+
+def test_limit_moves_both_sliders_to_the_largest_setting_that_keeps_it(visit) -> None:
+    at = visit("budget", keep="0.5", budget="80")
+    at.number_input(key="limit").set_value(60_000.0).run()
+    assert not at.exception
+    assert sent(at)["at"] == {"keep": 1.0, "budget": 100}
+    assert len(at.success) == 2
+    assert "".join(at.query_params["budget"]) == "100"
+
+
+def table_text(device: str = "toaster") -> bytes:
+    """A latency table for GEOMETRY, 17 tokens; 1 ms per token and block."""
+    rows = [f"block,{n},{n},32,2,48,{device},1,1" for n in range(2, 21, 2)]
+    head = "part,tokens,ms,width,heads,ffn_hidden,device,threads,batch"
+    return "\n".join([head, f"rest,0,5,32,2,48,{device},1,1", *rows]).encode()
+
+
+def test_table_of_another_device_is_predicted_for_and_can_be_removed(visit) -> None:
+    at = visit("budget", keep="0.5", budget="80")
+    at.file_uploader[0].upload("t.csv", table_text()).run()
+    assert not at.error
+    # 17 tokens in block 1; 1 + 8 + 1 in block 2; 1 + 4 + 2 in blocks 3 and 4: 41 ms and the rest
+    assert track(at, "Tokens")["Predicted latency"] == ("46.0 ms", "dense 73.0 ms")
+    assert track(at, "Single path")["Predicted latency"] == ("unknown", "not in the table of toaster")
+    assert "**toaster, 1 thread, batch 1**" in texts(at)
+    next(button for button in at.button if "this machine" in button.label).click().run()
+    assert "toaster" not in texts(at)
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (b"a,b\n1,2\n", "is no latency table"),
+        (b"\xff\xfe\x00", "is no text"),
+        (table_text().replace(b",32,2,48,", b",64,2,48,"), "blocks of width 64"),
+    ],
+)
+def test_wrong_table_gets_one_sentence_and_changes_nothing(visit, data, sentence) -> None:
+    at = visit("budget")
+    before = track(at, "Tokens")
+    at.file_uploader[0].upload("t.csv", data).run()
+    assert not at.exception
+    assert len(at.error) == 1
+    assert sentence in at.error[0].value
+    assert track(at, "Tokens") == before
+
+
+def test_recorded_evaluations_make_the_frontier(visit, assets, tmp_path, monkeypatch) -> None:
+    shutil.copytree(assets, tmp_path, dirs_exist_ok=True)
+    file, dense = tmp_path / "evaluations.json", count_macs(GEOMETRY).total
+    for setting, top1, macs in (
+        ("--budget 100%", 0.6, 1.0),
+        ("--budget 50%", 0.5, 0.5),
+        ("--budget 1%", 0.1, 0.01),  # out of reach
+        ("--method odd", 0.1, 0.4),
+    ):
+        add_row(file, Recorded("bundled-singlepath", setting, top1, 0.9, macs * dense, dense, 400))
+    add_row(file, Recorded("bundled-tokens", "--keep 0.5,0.2,0.1", 0.6, 0.9, dense, dense, 400))  # three, not two
+    add_row(file, Recorded("bundled-dense", "", 0.6, 0.9, 9, 9, 400))  # another model of this name
+    for module in (checkpoints, registry):
+        monkeypatch.setattr(module, "ASSETS", tmp_path)
+    monkeypatch.setattr(recorded, "RECORDED", file)
+    at = visit("budget")
+    (series,) = sent(at)["series"]
+    assert series["name"] == "Single path"
+    assert [point["label"] for point in series["points"]] == ["budget 100%", "budget 50%"]
+    assert "400 validation photos" in texts(at)
+    assert "4.9 percentage points" in texts(at)  # 1.96 sqrt(0.25 / 400)
 
 
 def test_unfit_search_shows_gates_and_no_prediction(visit, assets, tmp_path, monkeypatch) -> None:
@@ -269,7 +409,8 @@ def test_unfit_search_shows_gates_and_no_prediction(visit, assets, tmp_path, mon
     monkeypatch.setattr(registry, "ASSETS", tmp_path)
     at = visit("architecture")
     assert "not got far enough" in at.warning[0].value
-    assert len(at.get("plotly_chart")) == 2  # network and diagram, no top-5
+    assert sent(at)["mixers"]  # network and diagram
+    assert "top5" not in str([chart.proto.id for chart in at.get("plotly_chart")])
     assert not any("singlepath" in option for option in visit("compare").selectbox(key="a_model").options)
 
 
@@ -309,13 +450,44 @@ def test_link_opens_a_published_architecture_without_its_weights(visit) -> None:
     assert "8 of 12 blocks keep their attention" in texts(at)
 
 
-def test_published_architecture_is_picked_by_name_and_nonsense_picks_none(visit) -> None:
+def test_published_architecture_stands_beside_and_nonsense_picks_none(visit) -> None:
     at = visit("architecture", published="<b>9e99")
-    before = len(at.get("plotly_chart"))
     assert at.selectbox(key="published").value is None
-    at.selectbox(key="published").select("deit_bs_l006_t100").run()
-    assert len(at.get("plotly_chart")) == before + 1
+    assert sent(at)["beside"] is None
+    at.selectbox(key="published").select("deit_bs_l008_t60").run()
+    beside = sent(at)["beside"]
+    assert "deit_bs_l008_t60" in beside["title"]
+    assert len(beside["mixers"]) == 12
+    assert beside["shares"][0] == 1118 / 3072
+
+
+def test_published_top1_that_was_never_published_is_said_to_be_so(visit) -> None:
+    at = visit("architecture", published="deit_bs_l006_t100")
     assert "distilled: not published" in [m.delta for m in at.metric]
+
+
+def test_block_of_the_link_is_shown_with_gates_kernel_and_cost(visit) -> None:
+    at = visit("architecture", budget="100", block="2")
+    assert "Block 3: MSA at 100 %" in texts(at)
+    assert "Nothing saved" in texts(at)
+    assert "nine offsets" in texts(at)
+    assert len(at.table[0].value) == 3
+    assert "No history of the gates" in texts(at)  # beside these weights
+
+
+def test_search_can_be_played_where_its_history_was_kept(visit, assets, tmp_path, monkeypatch) -> None:
+    shutil.copytree(assets, tmp_path, dirs_exist_ok=True)
+    rng = np.random.default_rng(0)
+    for epoch in range(3):
+        gates = Gates(GEOMETRY, rng.normal(1, 1, (4, 3)), rng.normal(1, 1, (4, 48)))
+        add_snapshot(tmp_path / "bundled-singlepath-gates.safetensors", float(epoch), gates)
+    monkeypatch.setattr(checkpoints, "ASSETS", tmp_path)
+    monkeypatch.setattr(registry, "ASSETS", tmp_path)
+    search = sent(visit("architecture", budget="60", block="1"), 1)
+    assert search["labels"] == ["epoch 0.00", "epoch 1.00", "epoch 2.00"]
+    assert search["playable"]
+    assert search["at"] == {"value": 2, "block": 1}
+    assert len({json.dumps(step) for step in search["hidden"]}) == 3
 
 
 def test_home_says_where_we_differ_in_the_readmes_words(visit) -> None:

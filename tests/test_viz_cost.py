@@ -2,9 +2,9 @@
 
 import pytest
 
-from core.results import MacCount, Recorded
+from core.results import MacCount
 from core.timings import Latency
-from viz.cost import frontier, latency_text, macs_by_part, saving_sentence
+from viz.cost import device_text, latency_text, macs_by_part, saving_sentence
 from viz.theme import macs_text, percent
 
 DENSE = MacCount(10_000_000, 60_000_000, 0, 80_000_000, 0, 1_000_000)
@@ -57,22 +57,14 @@ def test_parts_that_no_model_has_are_left_out() -> None:
     }
 
 
-def test_frontier_marks_where_we_are_and_joins_each_models_points_by_cost() -> None:
-    rows = [
-        Recorded("m", "--keep 0.9", 0.8, 0.95, 9e7, 10**8, 500),
-        Recorded("m", "--keep 0.5", 0.7, 0.9, 5e7, 10**8, 500),
-    ]
-    figure = frontier(rows, [("now", 6e7)])
-    assert list(figure.data[0].x) == [50, 90]
-    assert list(figure.data[0].y) == [70, 80]
-    assert figure.data[1].name == "You are here: now"
-    assert list(figure.data[1].x) == [60, 60]
-
-
 def test_latency_never_comes_without_device_threads_batch_and_spread() -> None:
     text = latency_text(Latency(3.21, 0.4, "cpu", 2, 1, "float32", 20))
     for said in ("3.2 ms", "0.4 ms between the quartiles", "cpu", "2 threads", "batch 1", "20 runs"):
         assert said in text
+
+
+def test_one_thread_is_no_threads() -> None:
+    assert device_text(Latency(3.21, 0.4, "cpu", 1, 4, "float32", 20)) == "cpu, 1 thread, batch 4"
 
 
 def test_saving_is_said_in_percent_and_macs() -> None:

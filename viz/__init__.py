@@ -7,7 +7,14 @@ viz.blocks         tokens and multiply-adds of each block
 viz.scores         what selectors and their heads thought, as heat maps
 viz.token_tables   patches and packages as tables
 viz.animation      all stages as a GIF or WebP
-viz.architecture   the derived network, and the blocks x budgets diagram
+viz.architecture   what a budget leaves of the blocks, in words
+viz.scrubber       the budget scrubber: network and diagram of all budgets, live (scrubber.js, scrubber.css)
+viz.gates          gates of a block, and how they moved during the search
+viz.kernels        the convolution inside an attention
+viz.savings        both methods' sliders and the frontier of accuracy against cost, live (savings.js, savings.css)
+viz.components     what those two share (dom.js, dom.css)
+viz.attribution    evidence maps of two models on one scale, and their difference
+viz.thumbnails     the samples as small pictures on their buttons
 viz.predictions    top-5 of two models side by side, and how far they agree
-viz.cost           multiply-adds by part of the model, accuracy against cost
+viz.cost           multiply-adds by part of the model, and time in words
 """

@@ -1,29 +1,21 @@
-"""What a model costs: multiply-adds by part, and recorded accuracy against cost."""
+"""What a model costs: multiply-adds by part, and time, with all that one must know of a measurement."""
 
 from collections.abc import Sequence
 from dataclasses import fields
-from itertools import cycle
 
 import plotly.graph_objects as go
 
-from core.results import MacCount, Recorded
-from core.timings import Latency
+from core.results import MacCount
+from core.timings import Latency, LatencyTable, PathCosts
 from viz.theme import (
-    DENSE,
-    FFN,
-    MARK,
     PART_WORDS,
     PARTS,
-    PRUNED,
     QUIET,
-    SELECTORS,
     fill,
     layout,
     macs_text,
     percent,
 )
-
-_SERIES = ((DENSE, "square"), (PRUNED, "circle"), (SELECTORS[2].colour, "diamond"), (FFN, "triangle-up"))
 
 
 def macs_by_part(rows: Sequence[tuple[str, MacCount]]) -> go.Figure:
@@ -56,49 +48,16 @@ def macs_by_part(rows: Sequence[tuple[str, MacCount]]) -> go.Figure:
     return figure.update_xaxes(title_text="M MACs", gridcolor=QUIET, rangemode="tozero")
 
 
-def frontier(rows: Sequence[Recorded], here: Sequence[tuple[str, float]] = ()) -> go.Figure:
-    """Recorded top-1 accuracy against mean multiply-adds per photo; dotted lines: the cost of the present settings.
-
-    Args:
-        rows: Recorded evaluations.
-        here: Names and multiply-adds of what is set right now.
-    """
-    figure = go.Figure()
-    models = list(dict.fromkeys(row.model for row in rows))
-    for index, model in enumerate(models):
-        mine = sorted((row for row in rows if row.model == model), key=lambda row: row.mean_macs)
-        colour, symbol = _SERIES[index % len(_SERIES)]
-        figure.add_scatter(
-            x=[row.mean_macs / 1e6 for row in mine],
-            y=[row.top1 * 100 for row in mine],
-            customdata=[row.setting or "own decision" for row in mine],
-            mode="lines+markers",
-            name=model,
-            line={"color": colour, "width": 2},
-            marker={"symbol": symbol, "size": 10, "color": colour},
-            hovertemplate="%{customdata}: %{y:.1f} % top-1 at %{x:.3~g} M MACs<extra>" + model + "</extra>",
-        )
-    heights = [min(row.top1 for row in rows) * 100, max(row.top1 for row in rows) * 100]
-    for (name, macs), dash in zip(here, cycle(("dot", "dash"))):
-        figure.add_scatter(
-            x=[macs / 1e6] * 2,
-            y=heights,
-            mode="lines",
-            name=f"You are here: {name}",
-            line={"color": MARK, "width": 3, "dash": dash},
-            hovertemplate=f"{name}: %{{x:.3~g}} M MACs<extra>you are here</extra>",
-        )
-    layout(figure, 400)
-    figure.update_xaxes(title_text="M MACs per photo (mean)", gridcolor=QUIET)
-    return figure.update_yaxes(title_text="Top-1 accuracy, %")
+def device_text(timed: Latency | PathCosts | LatencyTable) -> str:
+    """On what it was timed: cpu, 2 threads, batch 1."""
+    return f"{timed.device}, {timed.threads} thread{'s' * (timed.threads != 1)}, batch {timed.batch}"
 
 
 def latency_text(latency: Latency) -> str:
     """Median and spread with all that one must know to repeat it."""
     return (
-        f"{latency.median_ms:.1f} ms median, {latency.iqr_ms:.1f} ms between the quartiles, on {latency.device}, "
-        f"{latency.threads} thread{'s' * (latency.threads != 1)}, batch {latency.batch}, {latency.dtype}, "
-        f"{latency.repeats} runs"
+        f"{latency.median_ms:.1f} ms median, {latency.iqr_ms:.1f} ms between the quartiles, on {device_text(latency)}, "
+        f"{latency.dtype}, {latency.repeats} runs"
     )
 
 

@@ -90,6 +90,11 @@ def percent(share: float) -> str:
     return f"{share * 100:.1f} %" if 0 < share < 0.0095 else f"{share * 100:.0f} %"
 
 
+def percent_text(value: float) -> str:
+    """A setting that is in percent already, with its half where it has one: 60 %, 60.5 %."""
+    return f"{value:g} %"
+
+
 def light_ink(figure: go.Figure) -> go.Figure:
     """Darker labels for a light page: Streamlit's own grey has 3.7:1 on white, below what small text needs."""
     ink = {"color": LIGHT_INK}

@@ -139,7 +139,7 @@ def run_table(args: argparse.Namespace, batch: int) -> tuple[dict, str]:
         geometry,
         batch=batch,
         repeats=args.repeats,
-        on_point=lambda done, of: line.show(f"{done} of {of} token counts"),
+        on_round=lambda done, of: line.show(f"{done} of {of} rounds"),
     )
     line.clear()
     write_table(table, args.table)

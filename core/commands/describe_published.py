@@ -2,6 +2,7 @@
 
 import argparse
 
+from core.description import published_description
 from core.errors import InputError
 from core.params import ParamCount
 from core.published import Published, architecture_of, params_of, published
@@ -19,21 +20,7 @@ def describe_published(args: argparse.Namespace) -> tuple[dict, str]:
             raise InputError(f"{args.model} is a published architecture and stays as it is; leave --{flag} away.")
     found = published()[args.model]
     architecture, params = architecture_of(found), params_of(found)
-    result = {
-        "model": found.name,
-        "family": found.family,
-        "grid": list(found.geometry.grid),
-        "classes": found.geometry.classes,
-        "mixers": list(found.mixers),
-        "ffn_hidden": list(found.ffn_hidden),
-        "macs": architecture.macs,
-        "dense_macs": architecture.dense_macs,
-        "params": params.compact,
-        "params_stored": params.stored,
-        "asked_macs": found.asked_macs,
-        "selectors": None,
-    }
-    return result, _text(found, architecture, params)
+    return published_description(found), _text(found, architecture, params)
 
 
 def _text(found: Published, architecture: Architecture, params: ParamCount) -> str:

@@ -11,6 +11,7 @@ from core.checkpoints import Loaded, load
 from core.commands.describe_published import describe_published
 from core.commands.loading import add_model, load_model_of, read_photo, setting_of, spec_of, tell_snapped
 from core.commands.shared import Progress, add_common, pick_device, say
+from core.description import description
 from core.errors import InputError
 from core.evaluate import Runner, attention_runner, dense_runner, evaluate, random_runner, token_runner
 from core.images import eval_transform, to_tensor
@@ -115,23 +116,8 @@ def run_describe(args: argparse.Namespace) -> tuple[dict, str]:
         return describe_published(args)
     loaded = load(spec_of(args), weights=False)
     tell_snapped(loaded)
-    geometry, architecture, selectors = loaded.card.geometry, loaded.architecture, loaded.card.selectors
-    keep = None if selectors is None else (loaded.spec.keep or selectors.targets)
-    params = sum(p.numel() for p in loaded.model.parameters())
-    result = {
-        "model": args.model,
-        "family": loaded.card.family,
-        "grid": list(geometry.grid),
-        "classes": geometry.classes,
-        "mixers": list(architecture.mixers) if architecture else ["msa"] * geometry.depth,
-        "ffn_hidden": list(architecture.ffn_hidden) if architecture else [geometry.ffn_hidden] * geometry.depth,
-        "macs": None if selectors else macs_of(loaded).total,
-        "dense_macs": loaded.dense_macs,
-        "params": params,
-        "params_stored": loaded.stored_params,
-        "asked_macs": loaded.spec.budget or (architecture and architecture.asked_macs),
-        "selectors": selectors and [{"block": b, "keep": k} for b, k in zip(selectors.blocks, keep, strict=True)],
-    }
+    geometry, selectors = loaded.card.geometry, loaded.card.selectors
+    result = description(loaded)
     rows = [
         f"  block {i}: {m:8} FFN {f:5} of {geometry.ffn_hidden}"
         for i, (m, f) in enumerate(zip(result["mixers"], result["ffn_hidden"], strict=True))
@@ -142,7 +128,8 @@ def run_describe(args: argparse.Namespace) -> tuple[dict, str]:
     cost = "MACs depend on the photo" if selectors else f"{result['macs'] / 1e9:.4g} GMACs"
     grid = f"{geometry.grid[0]} x {geometry.grid[1]} patches"
     head = f"{args.model}: {loaded.card.family}, {grid}, {geometry.classes} classes"
-    return result, "\n".join([head, f"  {cost}, dense {loaded.dense_macs / 1e9:.4g}; {params:,} parameters", *rows])
+    params = f"{result['params']:,} parameters"
+    return result, "\n".join([head, f"  {cost}, dense {loaded.dense_macs / 1e9:.4g}; {params}", *rows])
 
 
 def run_evaluate(args: argparse.Namespace) -> tuple[dict, str]:

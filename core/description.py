@@ -1,0 +1,44 @@
+"""What a model is made of, as one dictionary that JSON can hold: `describe --json`, and the app's download."""
+
+from core.checkpoints import Loaded
+from core.published import Published, architecture_of, params_of
+from core.trace import macs_of
+
+
+def description(loaded: Loaded) -> dict:
+    """Mixer and FFN width per block, MACs, parameters; None where something does not apply. Blocks count from 0."""
+    geometry, architecture, selectors = loaded.card.geometry, loaded.architecture, loaded.card.selectors
+    keep = None if selectors is None else (loaded.spec.keep or selectors.targets)
+    return {
+        "model": loaded.spec.name,
+        "family": loaded.card.family,
+        "grid": list(geometry.grid),
+        "classes": geometry.classes,
+        "mixers": list(architecture.mixers) if architecture else ["msa"] * geometry.depth,
+        "ffn_hidden": list(architecture.ffn_hidden) if architecture else [geometry.ffn_hidden] * geometry.depth,
+        "macs": None if selectors else macs_of(loaded).total,
+        "dense_macs": loaded.dense_macs,
+        "params": sum(parameter.numel() for parameter in loaded.model.parameters()),
+        "params_stored": loaded.stored_params,
+        "asked_macs": loaded.spec.budget or (architecture and architecture.asked_macs),
+        "selectors": selectors and [{"block": b, "keep": k} for b, k in zip(selectors.blocks, keep, strict=True)],
+    }
+
+
+def published_description(found: Published) -> dict:
+    """The same of a published architecture, counted in closed form; it needs no weights."""
+    architecture, params = architecture_of(found), params_of(found)
+    return {
+        "model": found.name,
+        "family": found.family,
+        "grid": list(found.geometry.grid),
+        "classes": found.geometry.classes,
+        "mixers": list(found.mixers),
+        "ffn_hidden": list(found.ffn_hidden),
+        "macs": architecture.macs,
+        "dense_macs": architecture.dense_macs,
+        "params": params.compact,
+        "params_stored": params.stored,
+        "asked_macs": found.asked_macs,
+        "selectors": None,
+    }

@@ -1,0 +1,77 @@
+"""The recorded evaluations on the budget page, each with its cost and, where there is one, its predicted latency."""
+
+from collections.abc import Sequence
+
+from core.config import ModelSpec
+from core.recorded import margin, spec_of
+from core.results import Recorded
+from core.timings import LatencyTable, PathCosts
+from pages import _parts, _shared
+from viz.cost import device_text
+from viz.savings import Point, Series
+
+
+def rows_of(name: str) -> list[Recorded]:
+    """What was recorded of a model; not of another one that had its name."""
+    dense = _shared.loaded(ModelSpec(name)).dense_macs
+    return [row for row in _shared.evaluations() if (row.model, row.dense_macs) == (name, dense) and _possible(row)]
+
+
+def _possible(row: Recorded) -> bool:
+    """Whether the model takes the setting of the row."""
+    spec = spec_of(row)
+    if spec is None:
+        return False
+    if spec.keep is not None:
+        selectors = _shared.loaded(ModelSpec(row.model)).card.selectors
+        return selectors is not None and len(spec.keep) == len(selectors.blocks)
+    return spec.budget is None or spec.budget >= _shared.reachable(row.model)[0]
+
+
+def recorded_series(
+    dense: str | None, tokens: str | None, path: str | None, table: LatencyTable | None, *, elsewhere: bool
+) -> list[Series]:
+    """The page's models, in the order of their methods.
+
+    Args:
+        dense: The dense model.
+        tokens: The model with selectors.
+        path: The single-path model.
+        table: Latency by tokens on the device to predict for.
+        elsewhere: That is another device, of which nothing is known for single-path models.
+    """
+    found = []
+    if tokens and (keeps := [row for row in rows_of(tokens) if row.setting]):
+        times = _parts.predicted_keep(tokens, table, [spec_of(row).keep for row in keeps]) or [None] * len(keeps)
+        found.append(Series("Tokens", [_point(row, ms) for row, ms in zip(keeps, times, strict=True)]))
+    if path and (rows := [row for row in rows_of(path) if row.setting]):
+        times = [None if elsewhere else _parts.path_time(path, spec_of(row).budget) for row in rows]
+        found.append(Series("Single path", [_point(row, ms) for row, ms in zip(rows, times, strict=True)]))
+    if dense and (rows := [row for row in rows_of(dense) if not row.setting]):
+        ms = _parts.predicted_keep(tokens, table, [()]) if tokens else None
+        found.append(Series("Dense", [_point(row, ms and ms[0]) for row in rows], joined=False))
+    return found
+
+
+def chance_sentence(names: Sequence[str]) -> str:
+    """How the points of these models were recorded, and how far apart they must lie to mean something."""
+    rows = [row for name in names for row in rows_of(name)]
+    points = 100 * max(margin(row) for row in rows)
+    return (
+        f"Recorded by `python -m core evaluate` on {max(row.images for row in rows):,} validation photos, so each "
+        f"point could be {points:.1f} percentage points higher or lower by chance (95 %). Between two recorded "
+        "settings the accuracy is read off the straight line and called interpolated."
+    )
+
+
+def device_sentence(table: LatencyTable | PathCosts | None, *, elsewhere: bool) -> str:
+    """For which device latency is predicted."""
+    if table is None:
+        return "Latency is predicted once the parts of the models are measured here, in a moment."
+    if elsewhere:
+        return f"Latency is predicted for **{device_text(table)}**, from the table that you gave, not for this machine."
+    return f"Latency is predicted for this machine, from its parts measured here: {device_text(table)}."
+
+
+def _point(row: Recorded, ms: float | None) -> Point:
+    return Point(row.mean_macs, ms, row.top1, row.setting.removeprefix("--") or "as it is")

@@ -1,0 +1,82 @@
+"""Predicted latency: the parts of a model are measured here once, after the page stands, and then added up."""
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from core.checkpoints import read_model
+from core.config import ModelSpec
+from core.path_latency import measure_path, path_ms
+from core.results import Architecture
+from core.soft_tokens.latency_schedule import schedule_ms
+from core.table_bench import measure_table
+from core.timings import LatencyTable, PathCosts
+from pages import _shared
+
+SHORT_TABLE = {"repeats": 3, "points": 9}
+"""How a latency table is measured here: a short form, since somebody waits for it."""
+
+
+def measure_after_paint(*names: str) -> None:
+    """Last line of a page that shows predicted latency: measure one model that is missing, and show the page again.
+
+    Args:
+        names: Models with selectors, and single-path models.
+    """
+    missing = [name for name in names if name not in _shared.measured_parts()]
+    if not missing:
+        return
+    with _shared.alone():
+        if missing[0] not in _shared.measured_parts():  # nobody else did meanwhile
+            _shared.measured_parts()[missing[0]] = _measure(missing[0])
+    st.rerun()
+
+
+def _measure(name: str) -> PathCosts | LatencyTable:
+    found = _shared.loaded(ModelSpec(name))
+    if found.method == "tokens":
+        return measure_table(found.model, found.card.geometry, **SHORT_TABLE)
+    module, card = read_model(name)
+    return measure_path(module.eval().backbone, card.geometry)
+
+
+def forget_parts(*names: str | None) -> None:
+    """Measure the parts of these models again: the machine may have been busy the first time."""
+    for name in names:
+        _shared.measured_parts().pop(name, None)
+
+
+def path_costs(name: str) -> PathCosts | None:
+    """What the parts of a single-path model take here; None until they are measured."""
+    return _shared.measured_parts().get(name)
+
+
+def token_table(name: str) -> LatencyTable | None:
+    """Latency of a block by tokens here, for a model with selectors; None until it is measured."""
+    return _shared.measured_parts().get(name)
+
+
+def predicted_path(name: str, step: float) -> list[float] | None:
+    """Predicted milliseconds of all budgets, `step` percent apart; None until the parts are measured."""
+    costs = path_costs(name)
+    return None if costs is None else [path_ms(costs, found) for found in _shared.all_budgets(name, step)]
+
+
+def path_time(name: str, budget: float) -> float | None:
+    """Predicted milliseconds at a budget in MACs; None until the parts are measured."""
+    costs = path_costs(name)
+    return None if costs is None else path_ms(costs, _shared.architecture(name, budget))
+
+
+def dense_path(name: str) -> Architecture:
+    """A single-path model with all of its gates open."""
+    return _shared.architecture(name, _shared.loaded(ModelSpec(name)).dense_macs)
+
+
+def predicted_keep(name: str, table: LatencyTable | None, keeps: Sequence[tuple[float, ...]]) -> list[float] | None:
+    """Predicted milliseconds of each of these schedules, () for dense, by this table; None without one."""
+    if table is None:
+        return None
+    found = _shared.loaded(ModelSpec(name))
+    blocks = found.model.blocks
+    return [schedule_ms(table, found.card.geometry, (blocks[: len(keep)], keep)) for keep in keeps]

@@ -1,0 +1,113 @@
+"""Both methods' sliders on the budget page, live: what each setting costs, is predicted to take, and reaches."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import streamlit as st
+
+from core.config import ModelSpec
+from core.recorded import accuracy_at, is_recorded
+from core.results import Recorded
+from core.timings import LatencyTable
+from pages import _parts, _shared, _url
+from pages._frontier import rows_of
+from viz.components import Slider
+from viz.savings import BODY, MEASURING, SCRIPT, STYLE, Point, Track, cost_figures
+from viz.theme import percent, percent_text
+
+KEEPS = tuple(round(0.1 + 0.05 * step, 2) for step in range(19))
+BUDGET_STEP = 1.0
+USUAL_KEEP, USUAL_BUDGET = 0.7, 60
+COMPONENT = st.components.v2.component("savings", html=BODY, css=STYLE, js=SCRIPT)
+
+
+@dataclass(frozen=True)
+class Method:
+    """One method on the page: its model, its slider, and where that stands."""
+
+    model: str
+    track: Track
+    value: float
+    spec: ModelSpec
+    label: str
+    """Of the present setting."""
+    settings: tuple[float, ...]
+    """All values of the slider."""
+    ms: tuple[float, ...] | None
+    """Predicted for each; None where there is no prediction."""
+
+
+def tokens_method(name: str, table: LatencyTable | None, missing: str = MEASURING) -> Method:
+    """Keep ratios of a model with selectors; `keep` in the URL.
+
+    Args:
+        name: The model.
+        table: Of the device to predict for.
+        missing: What is said in place of a prediction.
+    """
+    value = _url.held("keep", USUAL_KEEP, _nearest(KEEPS))
+    specs = [_shared.keep_spec(name, keep) for keep in KEEPS]
+    macs = _shared.keep_macs(name, KEEPS)
+    predicted = _parts.predicted_keep(name, table, [(), *(spec.keep for spec in specs)])
+    dense_ms, ms = (predicted[0], predicted[1:]) if predicted else (None, None)
+    rows = [row for row in rows_of(name) if row.setting]
+    labels = [percent(keep) for keep in KEEPS]
+    figures = cost_figures(macs, _dense_macs(name), ms, dense_ms, missing, _accuracies(rows, macs))
+    slider = Slider("Keep ratio of each selector", KEEPS[0], 0.05, labels, KEEPS, "Keep ratio, %")
+    track = Track("keep", "Tokens", slider, figures, _points(labels, macs, ms, rows))
+    at = KEEPS.index(value)
+    return Method(name, track, value, specs[at], f"Tokens, keep {labels[at]}", KEEPS, ms and tuple(ms))
+
+
+def path_method(name: str, *, elsewhere: bool, missing: str = MEASURING) -> Method:
+    """Budgets of a single-path model; `budget` in the URL, in percent.
+
+    Args:
+        name: The model.
+        elsewhere: Predictions are for another device, whose table says nothing of these models.
+        missing: What is said in place of a prediction.
+    """
+    steps, low = _shared.all_budgets(name, BUDGET_STEP), _shared.lowest_share(name)
+    shares = tuple(range(low, 101))
+    value = _url.held("budget", max(low, USUAL_BUDGET), _nearest(shares))
+    macs = [found.macs for found in steps]
+    ms = None if elsewhere else _parts.predicted_path(name, BUDGET_STEP)
+    rows = rows_of(name)
+    labels = [percent_text(share) for share in shares]
+    figures = cost_figures(macs, _dense_macs(name), ms, ms and ms[-1], missing, _accuracies(rows, macs))
+    slider = Slider("Budget, % of the dense multiply-adds", low, BUDGET_STEP, labels, shares, "Budget, %")
+    track = Track("budget", "Single path", slider, figures, _points(labels, macs, ms, rows))
+    spec = ModelSpec(name, budget=_dense_macs(name) * value / 100)
+    return Method(name, track, value, spec, f"Single path, {percent_text(value)}", shares, ms and tuple(ms))
+
+
+def told(at: dict) -> None:
+    """Hold what the sliders say."""
+    for key, value in at.items():
+        _url.hold(key, int(value) if key == "budget" else round(value, 2))
+
+
+def _dense_macs(name: str) -> int:
+    return _shared.loaded(ModelSpec(name)).dense_macs
+
+
+def _accuracies(rows: list[Recorded], macs: list[int]) -> list[tuple[float | None, bool]]:
+    return [(accuracy_at(rows, cost), is_recorded(rows, cost)) for cost in macs]
+
+
+def _points(labels: list[str], macs: list[int], ms: list[float] | None, rows: list[Recorded]) -> list[Point]:
+    times = ms or [None] * len(macs)
+    return [
+        Point(cost, time, accuracy_at(rows, cost), label) for label, cost, time in zip(labels, macs, times, strict=True)
+    ]
+
+
+def _nearest(values: tuple[float, ...]) -> Callable[[str], float | None]:
+    """For `held`: the slider's value nearest to a number."""
+    number = _url.number(float(values[0]), float(values[-1]))
+
+    def fits(text: str) -> float | None:
+        asked = number(text)
+        return None if asked is None else min(values, key=lambda value: abs(value - asked))
+
+    return fits

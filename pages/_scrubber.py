@@ -1,0 +1,81 @@
+"""The budget scrubber on a page: a component whose budget and block are held in the URL."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import streamlit as st
+
+from core.results import Architecture
+from pages import _parts, _shared, _url
+from pages._mounted import mount
+from viz.components import Slider
+from viz.cost import device_text
+from viz.scrubber import BODY, SCRIPT, STYLE, Beside, budget_figures, scrubber_data
+from viz.theme import percent_text
+
+STEP = 0.5
+"""Of the slider, in percent of the dense multiply-adds."""
+USUAL = 60
+LABEL = "Budget, % of the dense multiply-adds"
+MOUNT = st.components.v2.component("scrubber", html=BODY, css=STYLE, js=SCRIPT)
+
+
+class Choice(NamedTuple):
+    """What the scrubber is set to."""
+
+    share: float
+    """Percent of the dense multiply-adds."""
+    budget: float
+    """The same in MACs."""
+    block: int
+    """Counted from 0."""
+    found: Architecture
+    """What this budget derives."""
+
+
+def scrub_budget(name: str, *, beside: Beside | None = None) -> Choice:
+    """The scrubber of a single-path model; `budget` and `block` in the URL.
+
+    Args:
+        name: The model.
+        beside: A published architecture in place of the diagram of all budgets.
+    """
+    low, steps = _shared.lowest_share(name), _shared.all_budgets(name, STEP)
+    depth = len(steps[0].mixers)
+    share = _url.held("budget", max(low, USUAL), _snapped(low))
+    block = min(depth - 1, _url.held("block", 0, _url.number(0, depth - 1)))
+    known = _parts.path_costs(name)
+    shares = [low + STEP * i for i in range(len(steps))]
+    slider = Slider(LABEL, low, STEP, [percent_text(s) for s in shares], shares, LABEL)
+    data = scrubber_data(
+        slider,
+        steps,
+        [_shared.block_macs(name, found) for found in steps],
+        budget_figures(steps, _parts.predicted_path(name, STEP), "" if known is None else device_text(known)),
+        ("The network at this budget", "All budgets at once"),
+        beside=beside,
+    )
+    mount(MOUNT, "scrubber", data, {"value": share, "block": block}, _told)
+    return Choice(share, steps[0].dense_macs * share / 100, block, steps[round((share - low) / STEP)])
+
+
+def _told(at: dict) -> None:
+    """Hold what the component says; a whole percent without a point, as links have it."""
+    _url.hold("budget", _whole(at["value"]))
+    _url.hold("block", at["block"])
+
+
+def _snapped(low: float) -> Callable[[str], float | None]:
+    """For `held`: the slider's value nearest to a percentage."""
+    number = _url.number(float(low), 100.0)
+
+    def fits(text: str) -> float | None:
+        value = number(text)
+        return None if value is None else _whole(round(value / STEP) * STEP)
+
+    return fits
+
+
+def _whole(value: float) -> float:
+    """60 for 60.0."""
+    return int(value) if value == int(value) else value

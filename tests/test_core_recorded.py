@@ -1,0 +1,57 @@
+"""Recorded evaluations read off, and the largest setting within a limit: by hand."""
+
+from dataclasses import replace
+
+import pytest
+
+from core.config import ModelSpec
+from core.latency_limit import largest_within
+from core.recorded import accuracy_at, is_recorded, margin, spec_of
+from core.results import Recorded
+
+ROW = Recorded("m", "--budget 50%", 0.6, 0.9, 50e6, 100_000_000, 2400)
+ROWS = [replace(ROW, mean_macs=90e6, top1=0.8), ROW]
+
+
+def test_between_two_recorded_settings_lies_the_straight_line() -> None:
+    assert accuracy_at(ROWS, 60e6) == pytest.approx(0.65)
+    assert accuracy_at(ROWS, 50e6) == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize("macs", [49e6, 91e6])
+def test_outside_of_what_is_recorded_nothing_is_read_off(macs) -> None:
+    assert accuracy_at(ROWS, macs) is None
+
+
+def test_without_rows_nothing_is_known() -> None:
+    assert accuracy_at([], 50e6) is None
+    assert not is_recorded([], 50e6)
+
+
+def test_a_setting_is_recorded_only_where_its_cost_is() -> None:
+    assert is_recorded(ROWS, 50e6 + 100)
+    assert not is_recorded(ROWS, 51e6)
+
+
+@pytest.mark.parametrize(
+    ("setting", "spec"),
+    [
+        ("", ModelSpec("m")),
+        ("--budget 50%", ModelSpec("m", budget=50e6)),
+        ("--keep 0.5,0.25", ModelSpec("m", keep=(0.5, 0.25))),
+        ("--keep 0.5,0.25 --method random", None),
+        ("--keep much", None),
+        ("--threshold 0.5", None),
+    ],
+)
+def test_a_rows_setting_becomes_a_spec_where_it_can(setting, spec) -> None:
+    assert spec_of(replace(ROW, setting=setting)) == spec
+
+
+def test_margin_is_that_of_a_share_of_n() -> None:
+    assert margin(ROW) == pytest.approx(1.96 * 0.01)  # sqrt(0.6 * 0.4 / 2400) = 0.01
+
+
+@pytest.mark.parametrize(("limit", "at"), [(0.9, None), (1.0, 0), (2.5, 1), (3.0, 3), (99.0, 4)])
+def test_the_largest_setting_within_the_limit_is_found_even_where_times_waver(limit, at) -> None:
+    assert largest_within([1.0, 2.0, 3.5, 3.0, 4.0], limit) == at

@@ -1,0 +1,77 @@
+"""Gates and the convolution inside an attention in pictures, from values made by hand."""
+
+import numpy as np
+import pytest
+
+from core.config import Geometry
+from core.results import GateHistory, Gates, KernelReading
+from viz.gates import ffn_gates, gate_curves, gate_rows
+from viz.kernels import head_mixing, kernel_norms, mixing_sentence
+
+GEOMETRY = Geometry(img_size=16, patch=8, width=4, depth=2, heads=2, ffn_hidden=4, classes=3)
+LOGIT_75 = np.log(3)  # sigmoid 0.75
+GATES = Gates(GEOMETRY, np.array([[0.0, LOGIT_75, -LOGIT_75], [2.0, 2.0, 2.0]]), np.zeros((2, 4)))
+TURN = "\N{MULTIPLICATION SIGN}"
+
+
+def reading(share: float) -> KernelReading:
+    first = np.full((3, 3), share)
+    return KernelReading(np.stack((first, 1 - first)), np.arange(9.0).reshape(3, 3), channels=2, alpha=0.01)
+
+
+def test_table_names_what_each_gate_opens_and_its_probability() -> None:
+    rows = gate_rows(GATES, 0, "conv3x3")
+    assert [row["Opens"] for row in rows] == [f"1{TURN}1 or more", f"3{TURN}3 or more", "MSA"]
+    assert [row["Probability"] for row in rows] == ["50 %", "75 %", "25 %"]
+    assert [row["At this budget"] for row in rows] == ["open", "open", "closed"]
+    assert [row["At this budget"] for row in gate_rows(GATES, 0, "skip")] == ["closed"] * 3
+
+
+def test_ffn_gates_stand_by_rank_and_kept_ones_apart() -> None:
+    kept, closed = ffn_gates(np.array([0.0, LOGIT_75, -LOGIT_75, 0.1]), np.array([False, True, False, True])).data
+    assert (kept.name, closed.name) == ("kept: 2", "closed: 2")
+    assert list(kept.x) == [1, 2]
+    assert kept.y[0] == pytest.approx(75)
+    assert list(closed.x) == [3, 4]
+    assert list(closed.y) == pytest.approx([50, 25])
+
+
+def test_curves_follow_the_block_over_the_epochs() -> None:
+    mixer = np.zeros((2, 2, 3))
+    mixer[1, 1, 2] = LOGIT_75
+    ffn = np.zeros((2, 2, 4))
+    ffn[1, 1] = [0, 0, LOGIT_75, LOGIT_75]
+    history = GateHistory(GEOMETRY, np.array([0.0, 1.5]), mixer, ffn)
+    figure = gate_curves(history, 1)
+    last = next(trace for trace in figure.data if trace.name == "Gate 3: MSA")
+    assert list(last.x) == [0, 1.5]
+    assert list(last.y) == pytest.approx([50, 75])
+    mean = next(trace for trace in figure.data if trace.name == "FFN gates, mean")
+    assert list(mean.y) == pytest.approx([50, 62.5])
+    assert len({trace.line.dash for trace in figure.data if trace.name.startswith("Gate")}) == 3
+    other = next(trace for trace in gate_curves(history, 0).data if trace.name == "Gate 3: MSA")
+    assert list(other.y) == pytest.approx([50, 50])
+
+
+def test_each_head_has_a_grid_whose_cells_say_their_share() -> None:
+    grids = head_mixing(reading(0.3)).data
+    assert [trace.text for trace in grids[1::2]] == [("30 %",) * 9, ("70 %",) * 9]
+    assert [trace.zmax for trace in grids[::2]] == pytest.approx([70, 70])  # one scale for all
+    assert {trace.zmin for trace in grids[::2]} == {0}
+
+
+def test_norms_stand_as_the_kernel_does_its_first_row_on_top() -> None:
+    figure = kernel_norms(reading(0.5))
+    assert figure.data[1].text == tuple("012345678")
+    assert figure.layout.yaxis.autorange == "reversed"
+
+
+def test_even_shares_are_said_to_be_even() -> None:
+    assert mixing_sentence(reading(0.5)) == "The search left them even, at 50.0 % for each head."
+    assert "between 30.0 and 70.0 %" in mixing_sentence(reading(0.3))
+
+
+@pytest.mark.parametrize("share", [np.full((2, 3, 3), 0.4), np.full((2, 9), 0.5)])
+def test_a_reading_whose_shares_are_no_shares_is_refused(share) -> None:
+    with pytest.raises(ValueError, match="shares"):
+        KernelReading(share, np.zeros((3, 3)), 2, 0.01)

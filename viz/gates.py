@@ -1,0 +1,107 @@
+"""The gates of single-path pruning: values of one block, and how they moved during the search."""
+
+import numpy as np
+import plotly.graph_objects as go
+
+from core.results import GateHistory, Gates, Mixer
+from viz.theme import FFN, MIXER_LOOKS, MIXER_WORDS, QUIET, layout
+
+GATES: tuple[Mixer, ...] = ("conv1x1", "conv3x3", "msa")
+"""What each of the three gates of a block opens, in their order."""
+_LINES = (("dot", "triangle-up"), ("dash", "square"), ("solid", "circle"))
+
+
+def _probability(logits: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-logits))
+
+
+def gate_rows(gates: Gates, block: int, mixer: Mixer) -> list[dict[str, str]]:
+    """The three mixer gates of one block as rows of a table; they nest, so a gate is open only if those before it are.
+
+    Args:
+        gates: Learned.
+        block: From 0.
+        mixer: What the block is at the present budget.
+    """
+    opened = GATES.index(mixer) + 1 if mixer in GATES else 0
+    return [
+        {
+            "Gate": str(index + 1),
+            "Opens": MIXER_WORDS[kind] + (" or more" if kind != "msa" else ""),
+            "Probability": f"{100 * _probability(logit):.0f} %",
+            "Logit": f"{logit:.2f}",
+            "At this budget": "open" if index < opened else "closed",
+        }
+        for index, (kind, logit) in enumerate(zip(GATES, gates.mixer_logits[block], strict=True))
+    ]
+
+
+def ffn_gates(logits: np.ndarray, kept: np.ndarray) -> go.Figure:
+    """All FFN gates of one block, likeliest first: those that the budget keeps, and those that it closes.
+
+    Args:
+        logits: float (F,).
+        kept: bool (F,).
+    """
+    order = np.argsort(-logits, kind="stable")
+    probability, open_ = _probability(logits[order]) * 100, kept[order]
+    figure = go.Figure()
+    for name, chosen, look in (
+        (f"kept: {int(kept.sum())}", open_, {"color": FFN}),
+        (f"closed: {int((~kept).sum())}", ~open_, {"color": "#BDBDBD"}),
+    ):
+        figure.add_bar(
+            x=np.flatnonzero(chosen) + 1,
+            y=probability[chosen],
+            name=name,
+            marker=look | {"line": {"width": 0}},
+            hovertemplate="Hidden unit %{x} by rank: %{y:.1f} %<extra></extra>",
+        )
+    layout(figure, 260, bargap=0)
+    figure.update_xaxes(title_text="FFN hidden units of the block, likeliest first", showgrid=False)
+    return figure.update_yaxes(title_text="Probability, %", range=[0, 100], gridcolor=QUIET)
+
+
+def gate_curves(history: GateHistory, block: int) -> go.Figure:
+    """Probability of each mixer gate of one block over the search, and of its FFN gates (mean and quartiles).
+
+    Args:
+        history: Of the search.
+        block: From 0.
+    """
+    epochs = history.epochs
+    figure = go.Figure()
+    ffn = _probability(history.ffn_logits[:, block]) * 100  # (K, F)
+    low, high = np.percentile(ffn, (25, 75), axis=1)
+    figure.add_scatter(
+        x=np.concatenate((epochs, epochs[::-1])),
+        y=np.concatenate((high, low[::-1])),
+        fill="toself",
+        fillcolor="rgba(0, 158, 115, 0.22)",
+        line={"width": 0},
+        hoverinfo="skip",
+        name="FFN gates, middle half",
+    )
+    figure.add_scatter(
+        x=epochs,
+        y=ffn.mean(axis=1),
+        mode="lines",
+        name="FFN gates, mean",
+        line={"color": FFN, "width": 2, "dash": "dashdot"},
+        hovertemplate="FFN gates, mean: %{y:.1f} %<extra></extra>",
+    )
+    for index, (kind, (dash, symbol)) in enumerate(zip(GATES, _LINES, strict=True)):
+        name = f"Gate {index + 1}: {MIXER_WORDS[kind]}" + (" or more" if kind != "msa" else "")
+        figure.add_scatter(
+            x=epochs,
+            y=_probability(history.mixer_logits[:, block, index]) * 100,
+            mode="lines+markers",
+            name=name,
+            line={"color": MIXER_LOOKS[kind].colour, "width": 2, "dash": dash},
+            marker={"symbol": symbol, "size": 7, "maxdisplayed": 12},
+            hovertemplate=f"{name}: %{{y:.1f}} %<extra></extra>",
+        )
+    layout(figure, 340, hovermode="x unified")
+    figure.add_hline(y=50, line={"color": QUIET, "dash": "dot"})
+    figure.update_xaxes(title_text="Epochs of the search", showgrid=False)
+    return figure.update_yaxes(title_text="Probability of being open, %", range=[0, 101], gridcolor=QUIET)

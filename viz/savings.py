@@ -1,0 +1,147 @@
+"""What one saves, live: sliders whose numbers follow, and the frontier of accuracy against cost with "you are here"."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from viz.components import Figure, Slider, component_file, figures_data, revised, round_numbers, slider_data
+from viz.theme import DENSE, MARK, PRUNED, macs_number, percent
+
+SCRIPT, STYLE = (component_file("savings", kind) for kind in ("js", "css"))
+BODY = '<div class="savings root"></div>\n'
+LOOKS = {"Dense": (DENSE, "square"), "Tokens": (PRUNED, "circle"), "Single path": ("#B45309", "diamond")}
+"""Colour and symbol of each method's points."""
+MEASURING = "being measured"
+MORE = 0.04
+"""Room around the points, as a share of their range."""
+LEAST_ROOM = 0.003
+"""The same where all are alike, as a share of the highest."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One setting on the frontier."""
+
+    macs: float
+    ms: float | None
+    """Predicted; None where it is not."""
+    top1: float | None
+    """Share of 1; None where nothing is recorded near."""
+    label: str
+
+
+@dataclass(frozen=True)
+class Track:
+    """One slider, and where each of its settings stands."""
+
+    key: str
+    """In what the component reports."""
+    name: str
+    """Of the method, as in `LOOKS`."""
+    slider: Slider
+    figures: Sequence[Figure]
+    points: Sequence[Point]
+    """One per value of the slider."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """Recorded evaluations of one method."""
+
+    name: str
+    points: Sequence[Point]
+    joined: bool = True
+    """Whether a line joins them."""
+
+
+def savings_data(tracks: Sequence[Track], series: Sequence[Series], limit_ms: float | None = None) -> dict:
+    """The payload of the component.
+
+    Args:
+        tracks: The sliders.
+        series: Recorded points; none: no frontier is drawn.
+        limit_ms: Drawn as a line where the cost is milliseconds.
+    """
+    points = [point for made in (*tracks, *series) for point in made.points]
+    recorded = [point for made in series for point in made.points]
+    data = {
+        "tracks": [
+            {
+                **slider_data(track.slider),
+                "key": track.key,
+                "name": track.name,
+                "look": LOOKS[track.name],
+                "figures": figures_data(track.figures),
+                "points": [_point(point) for point in track.points],
+            }
+            for track in tracks
+        ],
+        "series": [
+            {
+                "name": made.name,
+                "look": LOOKS[made.name],
+                "joined": made.joined,
+                "points": [_point(point) for point in made.points],
+            }
+            for made in series
+        ],
+        "axes": {
+            "macs": _axis("M MACs per photo", [p.macs / 1e6 for p in points]),
+            "ms": _axis("Predicted latency, ms", [p.ms for p in points if p.ms is not None]),
+            "top1": _axis("Top-1 accuracy, %", [100 * p.top1 for p in recorded if p.top1 is not None]),
+        },
+        "limit": limit_ms,
+        "mark": MARK,
+    }
+    return revised(data)
+
+
+def _point(point: Point) -> dict:
+    top1 = None if point.top1 is None else 100 * point.top1
+    return {"macs": point.macs / 1e6, "ms": point.ms, "top1": top1, "label": point.label}
+
+
+def _axis(title: str, values: Sequence[float]) -> dict | None:
+    """Range around the values, and round numbers in it."""
+    if not values:
+        return None
+    low, high = min(values), max(values)
+    room = max(MORE * (high - low), LEAST_ROOM * abs(high))
+    low, high = low - room, high + room
+    return {
+        "title": title,
+        "low": low,
+        "high": high,
+        "ticks": [{"at": at, "text": f"{at:g}"} for at in round_numbers(low, high)],
+    }
+
+
+def cost_figures(
+    macs: Sequence[int],
+    dense_macs: int,
+    ms: Sequence[float] | None,
+    dense_ms: float | None,
+    missing: str,
+    accuracy: Sequence[tuple[float | None, bool]],
+) -> list[Figure]:
+    """MACs, predicted latency and accuracy at every value of a slider.
+
+    Args:
+        macs: Of one photo.
+        dense_macs: Of the dense model.
+        ms: Predicted; None while it is measured, or where the device's table says nothing of it.
+        dense_ms: Of the dense model, likewise.
+        missing: Why there is no prediction, if there is none.
+        accuracy: Top-1 share or None, and whether it was recorded for just this setting.
+    """
+    saved = [f"{percent(1 - m / dense_macs)} saved" if m < dense_macs else "nothing saved" for m in macs]
+    figures = [Figure("MACs", [macs_number(m) for m in macs], saved)]
+    if ms is None or dense_ms is None:
+        waiting = "…" if missing == MEASURING else "unknown"
+        figures.append(Figure("Predicted latency", [waiting] * len(macs), [missing] * len(macs)))
+    else:
+        notes = ["slower than dense here" if time > dense_ms else f"dense {dense_ms:.1f} ms" for time in ms]
+        figures.append(Figure("Predicted latency", [f"{time:.1f} ms" for time in ms], notes))
+    said = {(True, True): "recorded", (True, False): "interpolated"}
+    notes = [said.get((top1 is not None, exact), "nothing recorded near") for top1, exact in accuracy]
+    values = ["unknown" if top1 is None else f"{100 * top1:.1f} %" for top1, _ in accuracy]
+    return [*figures, Figure("Top-1 accuracy", values, notes)]
