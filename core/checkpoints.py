@@ -163,6 +163,7 @@ def file_of(name: str) -> Path | None:
 
 def _load_timm(name: str, *, download: bool, weights: bool) -> tuple[nn.Module, ModelCard]:
     """timm's model, from the cache or, if asked, from the hub."""
+    deit.check_name(name)
     here = cached_weights(name)
     fetch = weights and (download or here)
     if weights and not fetch:

@@ -13,7 +13,7 @@ from core.checkpoints import load
 from core.config import ModelSpec
 from core.reproduce import command_line, python_lines
 from core.weights import save_checkpoint
-from tests.test_pages import ROOT, assets, photo_bytes, texts, visit  # noqa: F401
+from tests.test_pages import ROOT, assets, photo_bytes, sent, sentence_of, texts, visit  # noqa: F401
 from tests.tiny import CARD, backbone
 from viz.theme import macs_number
 
@@ -59,7 +59,7 @@ def test_tokens_page_is_reproduced_by_what_its_panel_prints(visit, capsys, query
     shown = [m.value for m in at.metric]
     assert macs_number(pruned["macs"]) in shown
     assert macs_number(dense["macs"]) in shown
-    assert f"{pruned['kept'][-1]} of 16 patches kept" in texts(at)
+    assert f"{pruned['kept'][-1]} of 16 patches kept" in sentence_of(at)
     assert run_python(python) == [*lines_of(dense), *lines_of(pruned)]
 
 
@@ -67,7 +67,7 @@ def test_architecture_page_is_reproduced_by_what_its_panel_prints(visit, capsys)
     at = visit("architecture", budget="70")
     _, commands, python = (block.value for block in at.code)
     described, predicted = run_all(commands, capsys)
-    assert macs_number(described["macs"]) in [m.value for m in at.metric]
+    assert macs_number(described["macs"]) in str(sent(at)["figures"])
     image = predicted["images"][0]
     assert described["macs"] == image["macs"] <= 0.7 * image["dense_macs"]
     assert run_python(python) == lines_of(image)

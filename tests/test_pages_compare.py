@@ -74,10 +74,15 @@ def test_setting_goes_into_the_link_and_comes_back_after_another_page(visit) -> 
     assert at.slider(key="a_budget").value == 60
 
 
+def group(at: AppTest, key: str):
+    """Pills or a segmented control, by key."""
+    return next(found for found in at.get("button_group") if found.key == key)
+
+
 def test_controls_are_those_that_the_model_has(visit) -> None:
     at = visit("compare", a="bundled-dense", b="bundled-tokens")
     assert [s.key for s in at.slider] == []  # its own decision, and nothing
-    at.get("button_group")[1].set_value("Threshold").run()
+    group(at, "b_how").set_value("Threshold").run()
     assert [s.key for s in at.slider] == ["b_threshold"]
     at.selectbox(key="a_model").set_value("bundled-singlepath").run()
     assert [s.key for s in at.slider] == ["a_budget", "b_threshold"]

@@ -31,7 +31,7 @@ def works(assets, monkeypatch: pytest.MonkeyPatch) -> list:
     """What people ask for, past the caches: predictions, traces, attributions, on few shared models."""
     monkeypatch.setattr(checkpoints, "ASSETS", assets)
     monkeypatch.setattr(registry, "ASSETS", assets)
-    _shared.loaded.clear()
+    _shared._loaded.clear()
     files = {f"sample:{s.id}": assets / "samples" / s.file for s in _shared.samples()}
     photos = {image_id: open_photo(path.read_bytes()) for image_id, path in list(files.items())[:3]}
     monkeypatch.setattr(_shared, "photo", photos.__getitem__)
@@ -85,7 +85,7 @@ def test_twenty_people_at_once_get_what_each_would_get_alone(works) -> None:
 
 def test_people_who_all_load_and_run_models_for_the_first_time_do_not_wait_for_one_another(works) -> None:
     for _ in range(3):
-        _shared.loaded.clear()
+        _shared._loaded.clear()
         at_once(works[:PEOPLE])
 
 

@@ -56,7 +56,7 @@ def test_a_weights_file_is_opened_by_its_path_and_used(visit, weights) -> None: 
     assert at.selectbox(key="model").value == str(weights)
     assert "Real trained weights: mine.safetensors" in texts(at)
     at.switch_page("pages/compare.py").run()
-    assert str(weights) in at.selectbox(key="a").options
+    assert str(weights) in at.selectbox(key="a_model").options
 
 
 def test_class_names_of_ones_own_are_counted_and_used(visit, weights) -> None:  # noqa: F811
@@ -119,8 +119,8 @@ def test_a_model_is_chosen_as_a_or_b(visit) -> None:  # noqa: F811
     at.selectbox(key="of bundled").set_value("bundled-singlepath").run()
     button(at, "Use it as B").click().run()
     assert not at.exception
-    assert at.selectbox(key="b").value == "bundled-singlepath"
-    assert at.selectbox(key="a").value == "bundled-dense"
+    assert at.selectbox(key="b_model").value == "bundled-singlepath"
+    assert at.selectbox(key="a_model").value == "bundled-dense"
 
 
 @pytest.fixture

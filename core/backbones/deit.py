@@ -66,12 +66,7 @@ def from_timm(
     Raises:
         InputError: If timm does not know the name, its weights are not to be had, or it is none that can be pruned.
     """
-    if not timm.is_model(name):
-        raise InputError(f"timm knows no model {name}; try deit_tiny_patch16_224.")
-    if not name.startswith(("deit", "vit_")):
-        raise InputError(
-            f"{name} cannot be pruned here; choose a deit_* or vit_* with standard blocks and a class token."
-        )
+    check_name(name)
     settings = {"num_classes": classes, "img_size": img_size}
     settings = {key: value for key, value in settings.items() if value is not None}
     try:
@@ -80,6 +75,20 @@ def from_timm(
         reason = "could not be downloaded; check the network and try again" if pretrained else "cannot be built so"
         raise InputError(f"{name} {reason}.") from error
     return check_supported(model, name)
+
+
+def check_name(name: str) -> None:
+    """What a name alone can tell, before anything is built or fetched.
+
+    Raises:
+        InputError: If timm does not know the name, or it is of another family.
+    """
+    if not timm.is_model(name):
+        raise InputError(f"timm knows no model {name}; try deit_tiny_patch16_224.")
+    if not name.startswith(("deit", "vit_")):
+        raise InputError(
+            f"{name} cannot be pruned here; choose a deit_* or vit_* with standard blocks and a class token."
+        )
 
 
 def check_supported(model: nn.Module, name: str) -> VisionTransformer:
