@@ -15,7 +15,7 @@ from viz.theme import MIXER_WORDS, percent_text
 def show_block(name: str, choice: Choice) -> None:
     """The selected block, in three parts."""
     mixer = choice.found.mixers[choice.block]
-    st.subheader(f"Block {choice.block + 1}: {MIXER_WORDS[mixer]} at {percent_text(choice.share)}")
+    st.header(f"Block {choice.block + 1}: {MIXER_WORDS[mixer]} at {percent_text(choice.share)}")
     st.markdown("Choose another block with a click in the network or in the diagram above.")
     left, right = st.columns(2, gap="medium")
     with left:
@@ -30,7 +30,7 @@ def show_block(name: str, choice: Choice) -> None:
 
 
 def _cost(name: str, choice: Choice) -> None:
-    st.markdown("#### What the block costs")
+    st.markdown("### What the block costs")
     dense, now = _shared.block_counts(name, choice.found, choice.block)
     rows = [("Dense block", dense), (f"At {percent_text(choice.share)}", now)]
     _shared.chart(macs_by_part(rows), "block_cost", saving_sentence(now.total, dense.total))
@@ -45,7 +45,7 @@ def _cost(name: str, choice: Choice) -> None:
 
 
 def _gates(name: str, choice: Choice) -> None:
-    st.markdown("#### Its gates")
+    st.markdown("### Its gates")
     gates, kept = _shared.loaded(ModelSpec(name)).gates, choice.found.ffn_kept
     st.table(gate_rows(gates, choice.block, choice.found.mixers[choice.block]), border="horizontal", hide_index=True)
     hidden = choice.found.ffn_hidden[choice.block], choice.found.ffn_full[choice.block]
@@ -55,7 +55,7 @@ def _gates(name: str, choice: Choice) -> None:
 
 
 def _convolution(name: str, choice: Choice) -> None:
-    st.markdown("#### The convolution inside its attention")
+    st.markdown("### The convolution inside its attention")
     reading = _shared.kernel_readings(name)[choice.block]
     uses = {
         "conv3x3": "This budget uses it.",
@@ -75,7 +75,7 @@ def _convolution(name: str, choice: Choice) -> None:
 
 
 def _history(name: str, choice: Choice) -> None:
-    st.markdown("#### Its gates over the search")
+    st.markdown("### Its gates over the search")
     history = _shared.gate_history(name)
     if history is None:
         st.info("No history of the gates was kept beside these weights.", icon=":material/info:")

@@ -39,7 +39,7 @@ def evidence(
         said: What they say about it.
         usual: What `bring` gave for `cls`.
     """
-    st.markdown("#### Which patches do the answers rest on?")
+    st.markdown("### Which patches do the answers rest on?")
     union = top5_union(*said)
     methods = {word: method for method, word in WORDS.items()}
     with st.container(horizontal=True, vertical_alignment="bottom"):

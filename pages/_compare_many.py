@@ -103,7 +103,7 @@ def _cards(changed: list[PhotoAgreement], small: dict[PhotoAgreement, bytes]) ->
     if not changed:
         st.success("B gives the same first answer as A on every photo so far.", icon=":material/check_circle:")
         return
-    st.markdown(f"#### {len(changed)} changed {'their' if len(changed) > 1 else 'its'} answer")
+    st.markdown(f"### {len(changed)} changed {'their' if len(changed) > 1 else 'its'} answer")
     with st.grid(6, min_column_width=150):
         for row in changed[:CARDS]:
             with st.container(border=True):

@@ -28,7 +28,7 @@ def one_photo(specs: tuple[ModelSpec, ModelSpec], image_id: str) -> None:
         with column:
             _side(letter, spec, image_id, cost)
     with middle:
-        st.markdown("#### Top-5 of either, in A's order")
+        st.markdown("### Top-5 of either, in A's order")
         names = list(top5_union(*said))
         usual = _url.bring("cls", names[0], _url.one_of(names))
         now = st.session_state.get("cls", st.query_params.get("cls", names[0]))  # its pills are drawn further down
@@ -56,9 +56,9 @@ def _verdict(said: tuple[Prediction, Prediction], macs: list[int]) -> None:
     found = agreement(*said)
     first, other = (prediction.top(1)[0] for prediction in said)
     if found.same_top1:
-        st.subheader(f"Both say {first.label}", anchor=False)
+        st.header(f"Both say {first.label}", anchor=False)
     else:
-        st.subheader(f"A says {first.label}, B says {other.label}", anchor=False)
+        st.header(f"A says {first.label}, B says {other.label}", anchor=False)
     with st.grid(4, min_column_width=150):
         st.metric("Same first answer", "yes" if found.same_top1 else "no", border=True, height="stretch")
         st.metric("Rank of A's answer in B", str(found.rank_in_b), border=True, height="stretch")
@@ -76,7 +76,7 @@ def _verdict(said: tuple[Prediction, Prediction], macs: list[int]) -> None:
 def _side(letter: str, spec: ModelSpec, image_id: str, cost: int) -> None:
     """What one side sees of the photo, and what it costs."""
     model = _shared.loaded(ModelSpec(spec.name))
-    st.markdown(f"#### {letter} · {macs_text(cost)}")
+    st.markdown(f"### {letter} · {macs_text(cost)}")
     photo = _shared.view(ModelSpec(spec.name), image_id)
     if selects_tokens(spec):
         trace = _shared.token_trace(spec, image_id)

@@ -1,6 +1,7 @@
 """Predicted latency: the parts of a model are measured here once, after the page stands, and then added up."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import streamlit as st
 
@@ -26,18 +27,20 @@ def measure_after_paint(*names: str) -> None:
     missing = [name for name in names if name not in _shared.measured_parts()]
     if not missing:
         return
+    measure = _measurement(missing[0])
     with _shared.alone():
         if missing[0] not in _shared.measured_parts():  # nobody else did meanwhile
-            _shared.measured_parts()[missing[0]] = _measure(missing[0])
+            _shared.measured_parts()[missing[0]] = measure()
     st.rerun()
 
 
-def _measure(name: str) -> PathCosts | LatencyTable:
+def _measurement(name: str) -> Callable[[], PathCosts | LatencyTable]:
+    """What measures the model's parts; it is loaded here, before anybody waits."""
     found = _shared.loaded(ModelSpec(name))
     if found.method == "tokens":
-        return measure_table(found.model, found.card.geometry, **SHORT_TABLE)
+        return partial(measure_table, found.model, found.card.geometry, **SHORT_TABLE)
     module, card = read_model(name)
-    return measure_path(module.eval().backbone, card.geometry)
+    return partial(measure_path, module.eval().backbone, card.geometry)
 
 
 def forget_parts(*names: str | None) -> None:

@@ -51,7 +51,7 @@ def show_published(found: Published) -> None:
         ("Parameters, compact", f"{params.compact / 1e6:.1f} M", f"{params.stored / 1e6:.1f} M stored for training"),
         ("Top-1, as published", f"{100 * found.top1:.1f} %", f"distilled: {distilled}"),
     )
-    st.markdown(f"#### {found.name}, as published")
+    st.markdown(f"### {found.name}, as published")
     st.markdown(
         f"**{architecture_sentence(architecture)}.** {mixers_sentence(architecture)} What [He et al.]({PAPER}) found "
         "by search on ImageNet: MACs and parameters are counted here from the shapes alone, top-1 is as published."

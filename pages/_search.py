@@ -14,7 +14,7 @@ def show_search(name: str, choice: _scrubber.Choice) -> None:
     history = _shared.gate_history(name)
     if history is None:
         return
-    st.subheader("How the search got there")
+    st.header("How the search got there")
     st.markdown(
         f"Gates move while the search learns. This is what a budget of {percent_text(choice.share)} would have derived "
         "from them at each moment."

@@ -264,7 +264,7 @@ def rival_trace(spec: ModelSpec, image_id: str, rival: rivals.Rival) -> TokenTra
 def removal_of(spec: ModelSpec, image_id: str, turn: int) -> removal.Removal:
     """Masked against removed tokens on the photo; another `turn` measures again."""
     model, decide = deciding(spec)
-    with _attribution_lock(), _lock():
+    with alone():
         return removal.compare_removal(model, to_tensor(photo(image_id), model.card), decide)
 
 
@@ -329,7 +329,7 @@ def forget_photo() -> None:
 def measured(specs: tuple[ModelSpec, ...], image_id: str, turn: int) -> tuple[Latency, ...]:
     """Latency of each model on the photo, taking turns; another `turn` measures again."""
     models_ = [loaded(spec) for spec in specs]
-    with _attribution_lock(), _lock():
+    with alone():
         return latency.measure_latency([m.model for m in models_], to_tensor(photo(image_id), models_[0].card))
 
 
@@ -361,9 +361,11 @@ def all_budgets(name: str, step: float) -> tuple[Architecture, ...]:
     return tuple(derive(loaded_.gates, loaded_.dense_macs * share / 100) for share in shares)
 
 
-def alone() -> threading.RLock:
-    """For `with`: no inference of others meanwhile."""
-    return _lock()
+@contextmanager
+def alone() -> Iterator[None]:
+    """For `with`: neither inference nor attribution of others meanwhile. Load models before, never inside."""
+    with _attribution_lock(), _lock():
+        yield
 
 
 @st.cache_resource(max_entries=1, show_spinner=False)

@@ -35,7 +35,7 @@ if published is not None:
 
 spec = ModelSpec(name, budget=choice.budget)
 ran = _shared.loaded(spec)
-st.subheader("What it says at this budget")
+st.header("What it says at this budget")
 if not _shared.predicts(spec):
     st.warning(
         "The search for this model has not got far enough: the gates are shown, no prediction.",

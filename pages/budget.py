@@ -58,7 +58,7 @@ with _shared.clear_errors():
     counts = {label: _shared.macs_of(spec, image_id) for label, spec in specs.items()}
 left, right = st.columns([3, 2], gap="medium")
 with left:
-    st.markdown("#### Multiply-adds of this photo, by part")
+    st.markdown("## Multiply-adds of this photo, by part")
     alt = "; ".join(f"{label}: {macs_text(count.total)}" for label, count in counts.items())
     _shared.chart(macs_by_part(list(counts.items())), "parts", alt)
     for method in methods:
@@ -66,7 +66,7 @@ with left:
         st.markdown(f"**{method.label}:** {saving_sentence(counts[method.label].total, whole)}.")
     st.markdown("Exact for this photo, in MACs (multiply-adds; papers write FLOPs for the same count).")
 with right:
-    st.markdown("#### Time")
+    st.markdown("## Time")
     if tokens or path:
         st.markdown(device_sentence(table or _parts.path_costs(path or ""), elsewhere=elsewhere))
     st.button("Predict afresh", on_click=_parts.forget_parts, args=(tokens, path), icon=":material/refresh:")

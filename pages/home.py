@@ -62,7 +62,7 @@ else:
             query_params={"pic": _pickers.UPLOAD},
         )
 
-st.subheader("Three views to start with")
+st.header("Three views to start with")
 with st.grid(3, border=True, min_column_width=260):
     cards = (
         (
@@ -91,7 +91,7 @@ with st.grid(3, border=True, min_column_width=260):
 
 methods, private = st.columns(2, gap="medium")
 with methods:
-    st.subheader("Reading")
+    st.header("Reading")
     st.markdown(
         "- He et al., *Pruning Self-attentions into Convolutional Layers in Single Path*, TPAMI 2024, "
         "[arXiv:2111.11802](https://arxiv.org/abs/2111.11802)\n"
@@ -99,13 +99,13 @@ with methods:
         "[arXiv:2112.13890](https://arxiv.org/abs/2112.13890)"
     )
 with private:
-    st.subheader("Your pictures")
+    st.header("Your pictures")
     st.markdown(
         "An uploaded picture stays in the memory of your session on this server: it is never written to disk, never "
         "part of a link, seen by nobody else, and gone when you close the tab or press *Forget it*."
     )
-    st.subheader("Sample pictures")
+    st.header("Sample pictures")
     st.markdown("\n".join(f"- {s.title}: {s.credit}, {s.licence}" for s in _shared.samples()))
 
-st.subheader(DIFFERENCES)
+st.header(DIFFERENCES)
 st.markdown(_shared.readme_section(DIFFERENCES))

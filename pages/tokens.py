@@ -28,7 +28,7 @@ with _shared.clear_errors():
     said = _shared.prediction(ModelSpec(dense), image_id) if dense else None
     steps = None if ratio is None else _shared.prepared_steps(name, image_id, _deciding.KEEP_STEPS)
 
-st.subheader(saving_sentence(trace.macs.total, trace.dense_macs))
+st.header(saving_sentence(trace.macs.total, trace.dense_macs))
 left, right = st.columns(2, gap="medium")
 with left:
     _player.show(_shared.photo_url(name, image_id), trace, ratio, steps)
@@ -59,10 +59,10 @@ with right:
 
 left, right = st.columns(2, gap="medium")
 with left:
-    st.markdown("#### Tokens that each block computes")
+    st.markdown("### Tokens that each block computes")
     _shared.chart(tokens_per_block(trace), "per_block", f"{trace.tokens[-1]} tokens in the last block")
 with right:
-    st.markdown("#### Multiply-adds of each block")
+    st.markdown("### Multiply-adds of each block")
     counts = _shared.macs_per_block(spec, image_id)
     least, most = (macs_text(pick(count.total for count in counts)) for pick in (min, max))
     _shared.chart(macs_per_block(trace, counts), "macs_per_block", f"Blocks of {least} to {most}")

@@ -70,7 +70,7 @@ function furnish(state) {
 
 function trackOf(parent, track) {
   const box = element("div", "track-box", parent);
-  element("h4", "", box, track.name);
+  element("h2", "", box, track.name);
   const label = element("label", "", box);
   element("span", "", label, track.slider.label);
   const output = element("output", "", label);
@@ -83,7 +83,7 @@ function trackOf(parent, track) {
 
 function chartOf(state) {
   const bar = element("div", "bar", state.frontier);
-  element("h4", "", bar, "Accuracy against cost");
+  element("h2", "", bar, "Accuracy against cost");
   state.switches = element("div", "switches", bar);
   state.switches.setAttribute("role", "group");
   state.switches.setAttribute("aria-label", "Cost");

@@ -59,14 +59,14 @@ function build(root) {
   range.id = "range";
   label.htmlFor = "range";
   const figures = element("div", "figures", root);
-  const sentence = element("h3", "sentence", root);
+  const sentence = element("h2", "sentence", root);
   const panels = element("div", "panels", root);
   const network = element("div", "network", panels);
-  const networkTitle = element("h4", "", network);
+  const networkTitle = element("h3", "", network);
   headOf(network);
   const rows = element("div", "rows", network);
   const phase = element("div", "phase", panels);
-  const phaseTitle = element("h4", "", phase);
+  const phaseTitle = element("h3", "", phase);
   const legend = element("div", "legend", phase);
   const holder = element("div", "holder", phase);
   const canvas = element("canvas", "", holder);
@@ -184,7 +184,7 @@ function legendOf(parent, data) {
 function besideOf(parent, data) {
   const { beside } = data;
   parent.replaceChildren();
-  element("h4", "", parent, beside.title);
+  element("h3", "", parent, beside.title);
   headOf(parent);
   const rows = element("div", "rows", parent);
   beside.mixers.forEach((mixer, block) =>
