@@ -50,7 +50,7 @@ def scrub_budget(name: str, *, beside: Beside | None = None) -> Choice:
     data = scrubber_data(
         slider,
         steps,
-        [_shared.block_macs(name, found) for found in steps],
+        _shared.block_macs(name, steps),
         budget_figures(steps, _parts.predicted_path(name, STEP), "" if known is None else device_text(known)),
         ("The network at this budget", "All budgets at once"),
         beside=beside,

@@ -30,7 +30,7 @@ def show_search(name: str, choice: _scrubber.Choice) -> None:
     data = scrubber_data(
         slider,
         moments,
-        [_shared.block_macs(name, found) for found in moments],
+        _shared.block_macs(name, moments),
         [macs],
         ("The network at this moment", "The whole search"),
         playable=True,

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -405,10 +406,11 @@ def block_counts(name: str, found: Architecture, block: int) -> tuple[MacCount, 
     )
 
 
-def block_macs(name: str, found: Architecture) -> list[int]:
-    """Multiply-adds of each block of an architecture, mixer and FFN together."""
+def block_macs(name: str, all_found: Sequence[Architecture]) -> list[list[int]]:
+    """Multiply-adds of each block of each architecture, mixer and FFN together."""
     geometry = loaded(ModelSpec(name)).card.geometry
-    return [block_count(geometry, *kind).total for kind in zip(found.mixers, found.ffn_hidden, strict=True)]
+    count = cache(lambda mixer, hidden: block_count(geometry, mixer, hidden).total)
+    return [[count(*kind) for kind in zip(found.mixers, found.ffn_hidden, strict=True)] for found in all_found]
 
 
 @st.cache_data(max_entries=8, show_spinner=False)

@@ -81,8 +81,16 @@ def macs_per_block(trace: TokenTrace, counts: Sequence[MacCount]) -> go.Figure:
 
 def _by_block(figure: go.Figure, trace: TokenTrace, unit: str) -> go.Figure:
     """Blocks across, and dotted where a selector stands before one."""
-    for block in trace.blocks:
-        figure.add_vline(x=block - 0.5, line={"color": QUIET, "width": 2, "dash": "dot"})
-    layout(figure, 320, barmode="stack", hovermode="x unified", bargap=0.15, legend_traceorder="normal")
-    figure.update_xaxes(title_text="Block (dotted: a selector stands before it)", type="category")
-    return figure.update_yaxes(title_text=unit, rangemode="tozero")
+    line = {"color": QUIET, "width": 2, "dash": "dot"}
+    common = {"type": "line", "xref": "x", "yref": "y domain", "y0": 0, "y1": 1, "line": line}
+    return layout(
+        figure,
+        320,
+        barmode="stack",
+        hovermode="x unified",
+        bargap=0.15,
+        shapes=[{**common, "x0": block - 0.5, "x1": block - 0.5} for block in trace.blocks],
+        xaxis={"title": {"text": "Block (dotted: a selector stands before it)"}, "type": "category"},
+        yaxis={"title": {"text": unit}, "rangemode": "tozero"},
+        legend_traceorder="normal",
+    )

@@ -4,10 +4,9 @@ import math
 
 import numpy as np
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from core.results import KernelReading
-from viz.theme import layout
+from viz.panels import panels
 
 _PLACES = ("left", "centre", "right")
 _ROWS = ("top", "middle", "bottom")
@@ -27,60 +26,46 @@ def head_mixing(reading: KernelReading) -> go.Figure:
     heads = len(reading.head_share)
     columns = min(PER_ROW, heads)
     rows = math.ceil(heads / columns)
-    figure = make_subplots(
-        rows, columns, subplot_titles=[f"Head {h + 1}" for h in range(heads)], horizontal_spacing=0.04
-    )
     most = float(reading.head_share.max())
-    for head, share in enumerate(reading.head_share):
-        hover = "%{customdata}: %{z:.1f} %<extra>" + f"Head {head + 1}</extra>"
-        at = (head // columns + 1, head % columns + 1)
-        for trace in _grid(share * 100, "%.0f %%", most * 100, hover):
-            figure.add_trace(trace, *at)
-    return _square(figure, 26 + 150 * rows)
+    grids = [
+        _grid(share * 100, "%.0f %%", most * 100, "%{customdata}: %{z:.1f} %<extra>" + f"Head {head + 1}</extra>")
+        for head, share in enumerate(reading.head_share)
+    ]
+    return panels([f"Head {h + 1}" for h in range(heads)], grids, columns, 26 + 150 * rows)
 
 
 def kernel_norms(reading: KernelReading) -> go.Figure:
     """Frobenius norm of the kernel's matrix at each of the nine offsets, on a scale that starts at 0."""
-    figure = make_subplots(1, 1, subplot_titles=["Norm at each offset"])
     norm = reading.kernel_norm
-    for trace in _grid(norm, "%.3g", float(norm.max()), "%{customdata}: %{z:.3g}<extra></extra>"):
-        figure.add_trace(trace, 1, 1)
-    return _square(figure, 176)
+    grid = _grid(norm, "%.3g", float(norm.max()), "%{customdata}: %{z:.3g}<extra></extra>")
+    return panels(["Norm at each offset"], [grid], 1, 176)
 
 
-def _grid(values: np.ndarray, text: str, most: float, hover: str) -> tuple[go.Heatmap, go.Scatter]:
+def _grid(values: np.ndarray, text: str, most: float, hover: str) -> tuple[dict, dict]:
     """A 3x3 heat map, and its values in ink that reads on each cell: white on dark, black on bright."""
-    cells = go.Heatmap(
-        z=values,
-        customdata=_OFFSETS,
-        zmin=0,
-        zmax=most,
-        colorscale="Viridis",
-        showscale=False,
-        xgap=2,
-        ygap=2,
-        hovertemplate=hover,
-    )
-    words = go.Scatter(
-        x=np.tile(np.arange(3), 3),
-        y=np.repeat(np.arange(3), 3),
-        text=[text % value for value in values.ravel()],
-        mode="text",
-        textfont={"size": 11, "color": ["#FFFFFF" if v < BRIGHT * most else "#111827" for v in values.ravel()]},
-        hoverinfo="skip",
-        showlegend=False,
-    )
+    cells = {
+        "type": "heatmap",
+        "z": values,
+        "customdata": _OFFSETS,
+        "zmin": 0,
+        "zmax": most,
+        "colorscale": "Viridis",
+        "showscale": False,
+        "xgap": 2,
+        "ygap": 2,
+        "hovertemplate": hover,
+    }
+    words = {
+        "type": "scatter",
+        "x": np.tile(np.arange(3), 3),
+        "y": np.repeat(np.arange(3), 3),
+        "text": [text % value for value in values.ravel()],
+        "mode": "text",
+        "textfont": {"size": 11, "color": ["#FFFFFF" if v < BRIGHT * most else "#111827" for v in values.ravel()]},
+        "hoverinfo": "skip",
+        "showlegend": False,
+    }
     return cells, words
-
-
-def _square(figure: go.Figure, height: int) -> go.Figure:
-    """No axes, the first row on top."""
-    layout(figure, height, margin={"l": 0, "r": 0, "t": 26, "b": 4})
-    figure.update_xaxes(visible=False, fixedrange=True, constrain="domain")
-    figure.update_yaxes(visible=False, fixedrange=True, autorange="reversed", constrain="domain")
-    for axis in figure.select_yaxes():
-        axis.scaleanchor = axis.anchor
-    return figure
 
 
 def mixing_sentence(reading: KernelReading) -> str:

@@ -2,9 +2,9 @@
 
 import numpy as np
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from core.results import TokenTrace
+from viz.panels import panels
 from viz.theme import fill, layout, selector_look
 
 SCALE = "viridis"
@@ -28,27 +28,22 @@ def _maps(trace: TokenTrace, values: np.ndarray, names: list[str], meaning: str)
     rows, cols = trace.grid
     across = min(len(names), _MOST_COLUMNS if len(names) % 3 else 3)
     down = -(-len(names) // across)
-    figure = make_subplots(
-        down, across, subplot_titles=names, horizontal_spacing=0.03, vertical_spacing=min(0.12, 0.3 / down)
-    )
-    for index, row in enumerate(values):
-        at = {"row": index // across + 1, "col": index % across + 1}
-        figure.add_heatmap(
-            z=row.reshape(rows, cols),
-            x=list(range(1, cols + 1)),
-            y=list(range(1, rows + 1)),
-            coloraxis="coloraxis",
-            xgap=1,
-            ygap=1,
-            hoverongaps=False,
-            hovertemplate=f"Row %{{y}}, column %{{x}}: %{{z:.3f}}<extra>{names[index]}</extra>",
-            **at,
-        )
-        axis = figure.data[-1].xaxis or "x"
-        figure.update_yaxes(autorange="reversed", scaleanchor=axis, constrain="domain", visible=False, **at)
-        figure.update_xaxes(constrain="domain", visible=False, **at)
-    layout(figure, 60 + 260 * down, margin={"l": 0, "r": 0, "t": 28, "b": 0})
-    figure.update_annotations(font_size=13)
+    maps = [
+        [
+            {
+                "type": "heatmap",
+                "z": row.reshape(rows, cols),
+                "x": list(range(1, cols + 1)),
+                "y": list(range(1, rows + 1)),
+                "coloraxis": "coloraxis",
+                "xgap": 1,
+                "ygap": 1,
+                "hoverongaps": False,
+                "hovertemplate": f"Row %{{y}}, column %{{x}}: %{{z:.3f}}<extra>{name}</extra>",
+            }
+        ]
+        for name, row in zip(names, values, strict=True)
+    ]
     bar = {
         "orientation": "h",
         "y": 0,
@@ -56,9 +51,10 @@ def _maps(trace: TokenTrace, values: np.ndarray, names: list[str], meaning: str)
         "thickness": 14,
         "len": 0.6,
         "tickvals": [0, 0.25, 0.5, 0.75, 1],
+        "title": {"text": f"{meaning}: 0 leaves, 1 stays", "side": "bottom"},
     }
-    bar["title"] = {"text": f"{meaning}: 0 leaves, 1 stays", "side": "bottom"}
-    return figure.update_layout(coloraxis={"colorscale": SCALE, "cmin": 0, "cmax": 1, "colorbar": bar})
+    scale = {"colorscale": SCALE, "cmin": 0, "cmax": 1, "colorbar": bar}
+    return panels(names, maps, across, 60 + 260 * down, coloraxis=scale)
 
 
 def head_importance(trace: TokenTrace) -> go.Figure:

@@ -106,16 +106,21 @@ def light_ink(figure: go.Figure) -> go.Figure:
     return figure.for_each_annotation(lambda note: note.update(font_color=LIGHT_INK))
 
 
-def layout(figure: go.Figure, height: int, **more: object) -> go.Figure:
+def base_layout(height: int, **more: object) -> dict:
     """What all charts share: clear background, small margins, the legend on top, nothing to drag by accident."""
-    figure.update_layout(
-        height=height,
-        margin={"l": 0, "r": 0, "t": 8, "b": 0},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0, "title": {"text": ""}},
-        font={"size": 13},
-        dragmode=False,
-        bargap=0.25,
-    )
-    return figure.update_layout(**more)
+    return {
+        "height": height,
+        "margin": {"l": 0, "r": 0, "t": 8, "b": 0},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "legend": {"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0, "title": {"text": ""}},
+        "font": {"size": 13},
+        "dragmode": False,
+        "bargap": 0.25,
+        **more,
+    }
+
+
+def layout(figure: go.Figure, height: int, **more: object) -> go.Figure:
+    """`base_layout` on a figure; in one step, since each takes Plotly milliseconds."""
+    return figure.update_layout(base_layout(height, **more))
