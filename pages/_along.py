@@ -9,7 +9,7 @@ from core.checkpoints import WEIGHTS
 from core.config import ModelSpec
 from core.errors import InputError
 from core.reproduce import command_line, python_lines
-from pages import _pictures, _shared
+from pages import _models, _pictures, _shared
 
 
 @st.fragment
@@ -25,7 +25,7 @@ def take_along(specs: Mapping[str, ModelSpec], image_id: str, verbs: Sequence[st
     """
     with st.expander("Take this view along", icon=":material/ios_share:", key="along", on_change="rerun"):
         try:
-            models = {label: _shared.loaded(spec) for label, spec in specs.items()}
+            models = {label: _models.loaded(spec) for label, spec in specs.items()}
         except InputError as error:
             st.error(str(error), icon=":material/error:")
             return

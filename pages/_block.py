@@ -4,7 +4,7 @@ import streamlit as st
 
 from core.config import ModelSpec
 from core.path_latency import block_ms
-from pages import _parts, _shared
+from pages import _models, _parts, _paths, _shared
 from pages._scrubber import Choice
 from viz.cost import device_text, macs_by_part, saving_sentence
 from viz.gates import ffn_gates, gate_curves, gate_rows
@@ -31,7 +31,7 @@ def show_block(name: str, choice: Choice) -> None:
 
 def _cost(name: str, choice: Choice) -> None:
     st.markdown("### What the block costs")
-    dense, now = _shared.block_counts(name, choice.found, choice.block)
+    dense, now = _paths.block_counts(name, choice.found, choice.block)
     rows = [("Dense block", dense), (f"At {percent_text(choice.share)}", now)]
     _shared.chart(macs_by_part(rows), "block_cost", saving_sentence(now.total, dense.total))
     st.markdown(f"{saving_sentence(now.total, dense.total)}.")
@@ -46,7 +46,7 @@ def _cost(name: str, choice: Choice) -> None:
 
 def _gates(name: str, choice: Choice) -> None:
     st.markdown("### Its gates")
-    gates, kept = _shared.loaded(ModelSpec(name)).gates, choice.found.ffn_kept
+    gates, kept = _models.loaded(ModelSpec(name)).gates, choice.found.ffn_kept
     st.table(gate_rows(gates, choice.block, choice.found.mixers[choice.block]), border="horizontal", hide_index=True)
     hidden = choice.found.ffn_hidden[choice.block], choice.found.ffn_full[choice.block]
     alt = f"{hidden[0]} of {hidden[1]} FFN hidden units are kept"
@@ -56,7 +56,7 @@ def _gates(name: str, choice: Choice) -> None:
 
 def _convolution(name: str, choice: Choice) -> None:
     st.markdown("### The convolution inside its attention")
-    reading = _shared.kernel_readings(name)[choice.block]
+    reading = _paths.kernel_readings(name)[choice.block]
     uses = {
         "conv3x3": "This budget uses it.",
         "conv1x1": "This budget uses its centre only.",
@@ -76,7 +76,7 @@ def _convolution(name: str, choice: Choice) -> None:
 
 def _history(name: str, choice: Choice) -> None:
     st.markdown("### Its gates over the search")
-    history = _shared.gate_history(name)
+    history = _paths.gate_history(name)
     if history is None:
         st.info("No history of the gates was kept beside these weights.", icon=":material/info:")
         return

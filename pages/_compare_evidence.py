@@ -4,8 +4,9 @@ import streamlit as st
 
 from core.attributions import Attribution, Method
 from core.config import ModelSpec
+from core.errors import InputError
 from core.results import Prediction
-from pages import _shared, _url
+from pages import _models, _runs, _shared, _url
 from viz.attribution import (
     WORDS,
     attribution_map,
@@ -62,8 +63,8 @@ def evidence(
     found = []
     for letter, spec in zip("AB", specs, strict=True):
         try:
-            found.append(_shared.attributed(spec, image_id, union[label], method))
-        except _shared.InputError as error:
+            found.append(_runs.attributed(spec, image_id, union[label], method))
+        except InputError as error:
             st.warning(f"{letter}: {error} Choose another method.", icon=":material/info:")
             return
     a, b = found
@@ -90,7 +91,7 @@ def _maps(specs: tuple[ModelSpec, ModelSpec], image_id: str, a: Attribution, b: 
         for index, (title, values, has_sign, spec, note) in enumerate(shown):
             with st.container():
                 st.markdown(f"**{title}**")
-                view = _shared.view(ModelSpec(spec.name), image_id)
+                view = _models.view(ModelSpec(spec.name), image_id)
                 figure = attribution_map(view, values, scale, signed=has_sign, unit=unit)
                 _shared.chart(figure, f"map{index}", f"{title}: {note}")
                 st.markdown(note)

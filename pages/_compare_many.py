@@ -6,7 +6,7 @@ import streamlit as st
 
 from core.agreements import PhotoAgreement, changed_first, summary, to_csv
 from core.errors import InputError
-from pages import _shared
+from pages import _runs
 from pages._many_files import Batch, Specs, batch, take_photos
 from viz.predictions import agreement_table
 from viz.theme import percent
@@ -65,7 +65,7 @@ def _next_slice(specs: Specs, own: Batch, done: dict) -> None:
     for index, (name, data) in enumerate(own.photos):
         if index not in done:
             try:
-                done[index] = _shared.compared(specs, name, data)
+                done[index] = _runs.compared(specs, name, data)
             except InputError as error:
                 done[index] = f"{name}: {error}"
             if time.perf_counter() > until:

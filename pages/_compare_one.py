@@ -5,7 +5,7 @@ import streamlit as st
 from core.agreements import agreement
 from core.config import ModelSpec
 from core.results import Prediction
-from pages import _classes, _compare_evidence, _shared, _url
+from pages import _classes, _compare_evidence, _models, _runs, _shared, _url
 from pages._compare_sides import answer, selects_tokens
 from viz.predictions import top5_pair, top5_union
 from viz.theme import macs_text, percent
@@ -21,7 +21,7 @@ def one_photo(specs: tuple[ModelSpec, ModelSpec], image_id: str) -> None:
     """The tab of one photo."""
     with _shared.clear_errors():
         said = tuple(answer(spec, image_id) for spec in specs)
-        macs = [_shared.macs_of(spec, image_id).total for spec in specs]
+        macs = [_runs.macs_of(spec, image_id).total for spec in specs]
     _verdict(said, macs)
     left, middle, right = st.columns(SIDES, gap="medium")
     for column, letter, spec, cost in zip((left, right), "AB", specs, macs, strict=True):
@@ -35,7 +35,7 @@ def one_photo(specs: tuple[ModelSpec, ModelSpec], image_id: str) -> None:
         alt = "; ".join(f"{x}: {p.top(1)[0].label} {p.top(1)[0].prob:.0%}" for x, p in zip("AB", said, strict=True))
         figure = top5_pair(*said, names=("A", "B"), moves=True, chosen=now)
         _shared.chart(figure, "top5", alt, on_select=_clicked, selection_mode="points")
-        sizes = {_shared.loaded(ModelSpec(spec.name)).card.geometry.img_size for spec in specs}
+        sizes = {_models.loaded(ModelSpec(spec.name)).card.geometry.img_size for spec in specs}
         if len(sizes) == 1:
             _shared.latency_panel({"A": specs[0], "B": specs[1]}, image_id, "B is slower than A here")
         else:
@@ -75,11 +75,11 @@ def _verdict(said: tuple[Prediction, Prediction], macs: list[int]) -> None:
 
 def _side(letter: str, spec: ModelSpec, image_id: str, cost: int) -> None:
     """What one side sees of the photo, and what it costs."""
-    model = _shared.loaded(ModelSpec(spec.name))
+    model = _models.loaded(ModelSpec(spec.name))
     st.markdown(f"### {letter} · {macs_text(cost)}")
-    photo = _shared.view(ModelSpec(spec.name), image_id)
+    photo = _models.view(ModelSpec(spec.name), image_id)
     if selects_tokens(spec):
-        trace = _shared.token_trace(spec, image_id)
+        trace = _runs.token_trace(spec, image_id)
         last = len(trace.blocks)
         sentence = stage_sentence(trace, last)
         photo = pruned_photo(photo, trace, last, PIXELS)

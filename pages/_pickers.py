@@ -4,7 +4,7 @@ import streamlit as st
 
 from core.checkpoints import WEIGHTS
 from core.errors import InputError
-from pages import _shared, _url
+from pages import _models, _paths, _url
 from pages._files import open_path
 from pages._pictures import UPLOAD, pick_picture
 from pages._sources import more_models
@@ -26,7 +26,7 @@ def pick_model(*methods: str) -> str:
         methods: See `core.registry.ModelEntry.method`; the first one's models are named where there is none.
     """
     why_not = _open_linked()
-    entries = [entry for entry in _shared.models() if entry.method in methods and entry.available]
+    entries = [entry for entry in _models.models() if entry.method in methods and entry.available]
     if not entries:
         st.info(
             f"There is no {KINDS[methods[0]]} on this machine yet; train one, or put the bundled weights into assets/.",
@@ -35,7 +35,7 @@ def pick_model(*methods: str) -> str:
         more_models(methods)
         st.stop()
     names = [entry.name for entry in entries]
-    known = {entry.name: entry for entry in _shared.models()}
+    known = {entry.name: entry for entry in _models.models()}
 
     def sibling(asked: str) -> str | None:
         if asked in names:
@@ -85,7 +85,7 @@ def pick_keep() -> float:
 
 def pick_budget(name: str) -> tuple[int, float]:
     """The single-path budget, in the URL as `budget`, in percent of the dense multiply-adds; and the same in MACs."""
-    lowest, dense = _shared.lowest_share(name), _shared.reachable(name)[1]
+    lowest, dense = _paths.lowest_share(name), _paths.reachable(name)[1]
     usual = _url.bring("budget", max(lowest, 60), _url.number(lowest, 100))
     share = st.slider(
         "Budget, % of the dense multiply-adds", lowest, 100, usual, 1, "%d %%", key="budget", bind="query-params"

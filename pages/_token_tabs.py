@@ -6,7 +6,7 @@ import streamlit as st
 
 from core.config import ModelSpec
 from core.results import TokenTrace
-from pages import _shared, _token_files, _token_proof
+from pages import _models, _shared, _token_files, _token_proof
 from viz.scores import head_importance, head_maps, keep_maps
 from viz.token_tables import package_table, patch_table
 from viz.tokens import package_photo, package_sentence
@@ -51,7 +51,7 @@ def _packages(spec: ModelSpec, image_id: str, trace: TokenTrace) -> None:
         "Patches that leave at one selector become one package token: the mean of what they are at that moment, "
         "weighted by their keep probabilities. Here members are as bright as they weigh."
     )
-    view = _shared.view(ModelSpec(spec.name), image_id)
+    view = _models.view(ModelSpec(spec.name), image_id)
     with st.grid(3, min_column_width=220):
         for package in range(1, len(trace.blocks) + 1):
             with st.container():

@@ -7,7 +7,7 @@ import streamlit as st
 
 from core.config import ModelSpec
 from core.description import description
-from pages import _along, _block, _classes, _parts, _pickers, _published, _scrubber, _search, _shared
+from pages import _along, _block, _classes, _models, _parts, _pickers, _published, _runs, _scrubber, _search, _shared
 from viz.architecture import mixers_sentence
 from viz.predictions import agreement_sentence, top5_pair
 from viz.theme import MIXER_WORDS, macs_number, percent
@@ -34,19 +34,19 @@ if published is not None:
     _published.show_published(published)
 
 spec = ModelSpec(name, budget=choice.budget)
-ran = _shared.loaded(spec)
+ran = _models.loaded(spec)
 st.header("What it says at this budget")
-if not _shared.predicts(spec):
+if not _models.predicts(spec):
     st.warning(
         "The search for this model has not got far enough: the gates are shown, no prediction.",
         icon=":material/hourglass_top:",
     )
 else:
-    dense = _shared.dense_of(name)
+    dense = _models.dense_of(name)
     with _shared.clear_errors():
-        said = _shared.prediction(spec, image_id)
-        before = _shared.prediction(ModelSpec(dense), image_id) if dense else said
-        photo = _shared.view(spec, image_id)
+        said = _runs.prediction(spec, image_id)
+        before = _runs.prediction(ModelSpec(dense), image_id) if dense else said
+        photo = _models.view(spec, image_id)
     if ran.architecture.macs != choice.found.macs:
         st.markdown(
             f"Predictions run at calibrated budgets only: here the next one below, with "

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from core.config import ModelSpec
-from pages import _along, _limits, _parts, _pickers, _shared
+from pages import _along, _limits, _models, _parts, _pickers, _runs, _shared
 from pages._frontier import chance_sentence, device_sentence, recorded_series
 from pages._mounted import mount
 from pages._savings import COMPONENT, path_method, tokens_method, told
@@ -16,7 +16,7 @@ _shared.guard("pages/budget.py", "pic", "keep", "budget")
 st.title("What do I save, and what does it cost me?")
 names = {
     method: next(
-        (e.name for e in _shared.models() if e.method == method and e.available and e.source == "bundled"), None
+        (e.name for e in _models.models() if e.method == method and e.available and e.source == "bundled"), None
     )
     for method in ("dense", "tokens", "singlepath")
 }
@@ -55,14 +55,14 @@ st.markdown(
 specs = {"Dense": ModelSpec(dense)} if dense else {}
 specs |= {method.label: method.spec for method in methods}
 with _shared.clear_errors():
-    counts = {label: _shared.macs_of(spec, image_id) for label, spec in specs.items()}
+    counts = {label: _runs.macs_of(spec, image_id) for label, spec in specs.items()}
 left, right = st.columns([3, 2], gap="medium")
 with left:
     st.markdown("## Multiply-adds of this photo, by part")
     alt = "; ".join(f"{label}: {macs_text(count.total)}" for label, count in counts.items())
     _shared.chart(macs_by_part(list(counts.items())), "parts", alt)
     for method in methods:
-        whole = _shared.loaded(method.spec).dense_macs
+        whole = _models.loaded(method.spec).dense_macs
         st.markdown(f"**{method.label}:** {saving_sentence(counts[method.label].total, whole)}.")
     st.markdown("Exact for this photo, in MACs (multiply-adds; papers write FLOPs for the same count).")
 with right:

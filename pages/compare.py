@@ -3,7 +3,7 @@
 import streamlit as st
 
 from core.config import ModelSpec
-from pages import _along, _compare_many, _compare_one, _compare_sides, _pickers, _shared, _url
+from pages import _along, _compare_many, _compare_one, _compare_sides, _models, _pickers, _shared, _url
 from pages._compare_url import Side
 
 _shared.guard("pages/compare.py", "pic", "a", "b", "cls", "by", "view")
@@ -28,7 +28,7 @@ with _shared.clear_errors():
     with right:
         b = _compare_sides.pick_side("B", usual, methods)
     specs = _compare_sides.spec_of(a), _compare_sides.spec_of(b)
-    known = [_shared.loaded(ModelSpec(side.name)).card.classes for side in (a, b)]
+    known = [_models.loaded(ModelSpec(side.name)).card.classes for side in (a, b)]
 if known[0] != known[1]:
     st.error(
         "A and B know different classes, so their answers cannot be compared; choose two of one family.",

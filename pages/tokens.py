@@ -3,7 +3,7 @@
 import streamlit as st
 
 from core.config import ModelSpec
-from pages import _along, _classes, _deciding, _pickers, _player, _shared, _token_tabs
+from pages import _along, _classes, _deciding, _models, _pickers, _player, _runs, _shared, _token_tabs
 from viz.blocks import macs_per_block, tokens_per_block
 from viz.cost import saving_sentence
 from viz.predictions import agreement, agreement_sentence, top5_pair
@@ -23,15 +23,15 @@ with right:
     spec, ratio = _deciding.pick_spec(name, mode)
 
 with _shared.clear_errors():
-    trace = _shared.token_trace(spec, image_id)
-    dense = _shared.dense_of(name)
-    said = _shared.prediction(ModelSpec(dense), image_id) if dense else None
-    steps = None if ratio is None else _shared.prepared_steps(name, image_id, _deciding.KEEP_STEPS)
+    trace = _runs.token_trace(spec, image_id)
+    dense = _models.dense_of(name)
+    said = _runs.prediction(ModelSpec(dense), image_id) if dense else None
+    steps = None if ratio is None else _runs.prepared_steps(name, image_id, _deciding.KEEP_STEPS)
 
 st.header(saving_sentence(trace.macs.total, trace.dense_macs))
 left, right = st.columns(2, gap="medium")
 with left:
-    _player.show(_shared.photo_url(name, image_id), trace, ratio, steps)
+    _player.show(_models.photo_url(name, image_id), trace, ratio, steps)
     below = st.empty()  # the legend, or how far the preparation is
     below.markdown(_player.LEGEND)
 with right:
@@ -63,7 +63,7 @@ with left:
     _shared.chart(tokens_per_block(trace), "per_block", f"{trace.tokens[-1]} tokens in the last block")
 with right:
     st.markdown("### Multiply-adds of each block")
-    counts = _shared.macs_per_block(spec, image_id)
+    counts = _runs.macs_per_block(spec, image_id)
     least, most = (macs_text(pick(count.total for count in counts)) for pick in (min, max))
     _shared.chart(macs_per_block(trace, counts), "macs_per_block", f"Blocks of {least} to {most}")
 st.markdown(
