@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from threading import Thread
 
 import streamlit as st
 
@@ -18,20 +19,49 @@ SHORT_TABLE = {"repeats": 3, "points": 9}
 """How a latency table is measured here: a short form, since somebody waits for it."""
 
 
-def measure_after_paint(*names: str) -> None:
-    """Last line of a page that shows predicted latency: measure one model that is missing, and show the page again.
+def missing(*names: str | None) -> tuple[str, ...]:
+    """Those of these models whose parts are not measured yet; to be asked before anything predicted is shown."""
+    return tuple(name for name in names if name and name not in _runs.measured_parts())
+
+
+def measure_after_paint(names: tuple[str, ...]) -> None:
+    """Last line of a page that shows predicted latency: have measured what it lacked, and then show it again.
+
+    In a thread, so that the page goes on answering; one for all sessions.
 
     Args:
-        names: Models with selectors, and single-path models.
+        names: What `missing` said at the page's beginning; it may have come meanwhile.
     """
-    missing = [name for name in names if name not in _runs.measured_parts()]
-    if not missing:
+    if not names:
         return
-    measure = _measurement(missing[0])
-    with _models.alone():
-        if missing[0] not in _runs.measured_parts():  # nobody else did meanwhile
-            _runs.measured_parts()[missing[0]] = measure()
-    st.rerun()
+    for name in missing(*names):
+        if name not in _runs.measurements():
+            locks = (_models.attribution_lock(), _models.inference_lock())
+            work = (name, _measurement(name), locks, _runs.measured_parts(), _runs.measurements())
+            _runs.measurements()[name] = Thread(target=_measure, args=work, daemon=True)
+            _runs.measurements()[name].start()
+    st.fragment(_watch, run_every=1.0)(names)
+
+
+def _watch(names: tuple[str, ...]) -> None:
+    """Each second: are they measured?"""
+    if not missing(*names):
+        st.rerun()
+
+
+def _measure(
+    name: str,
+    measure: Callable[[], PathCosts | LatencyTable],
+    locks: tuple,
+    measured: dict[str, PathCosts | LatencyTable],
+    running: dict[str, Thread],
+) -> None:
+    """In its own thread, alone: measure one model's parts."""
+    try:
+        with locks[0], locks[1]:
+            measured[name] = measure()
+    finally:
+        running.pop(name, None)
 
 
 def _measurement(name: str) -> Callable[[], PathCosts | LatencyTable]:

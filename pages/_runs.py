@@ -3,6 +3,7 @@
 import io
 from collections.abc import Sequence
 from dataclasses import replace
+from threading import Thread
 from typing import Any
 
 import streamlit as st
@@ -130,6 +131,12 @@ def measured(specs: tuple[ModelSpec, ...], image_id: str, turn: int) -> tuple[La
     models_ = [_models.loaded(spec) for spec in specs]
     with _models.alone():
         return latency.measure_latency([m.model for m in models_], to_tensor(_models.photo(image_id), models_[0].card))
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def measurements() -> dict[str, Thread]:
+    """By model, the thread that measures its parts right now."""
+    return {}
 
 
 @st.cache_resource(max_entries=1, show_spinner=False)

@@ -22,6 +22,7 @@ with middle:
     name = _pickers.pick_model("singlepath")
 with right:
     published = _published.pick_published()
+to_measure = _parts.missing(name)
 with _shared.clear_errors():
     choice = _scrubber.scrub_budget(name, beside=_published.beside(published))
 words = MIXER_WORDS
@@ -72,4 +73,4 @@ with _shared.clear_errors():
     _block.show_block(name, choice)
     _search.show_search(name, choice)
 _along.take_along({"This budget": spec}, image_id, ("describe", "predict"))
-_parts.measure_after_paint(name)
+_parts.measure_after_paint(to_measure)

@@ -23,6 +23,7 @@ names = {
 dense, tokens, path = names.values()
 given = _limits.given_table()
 elsewhere = given is not None
+to_measure = _parts.missing(path, tokens)
 table = given or (tokens and _parts.token_table(tokens))
 methods = []
 with _shared.clear_errors():
@@ -45,7 +46,13 @@ if not methods:
 _limits.say_limit(methods, limit)
 series = recorded_series(dense, tokens, path, table, elsewhere=elsewhere)
 data = savings_data([method.track for method in methods], series, limit)
-mount(COMPONENT, "savings", data, {method.track.key: method.value for method in methods}, told)
+mount(
+    COMPONENT,
+    "savings",
+    data,
+    {method.track.key: method.value for method in methods},
+    told,
+)
 st.markdown(
     chance_sentence([name for name in names.values() if name])
     if series
@@ -75,4 +82,4 @@ with right:
     if tokens:
         _limits.pick_table(tokens)
 _along.take_along(specs, image_id, ("predict", "evaluate"))
-_parts.measure_after_paint(*(name for name in (path, tokens) if name))
+_parts.measure_after_paint(to_measure)

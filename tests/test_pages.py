@@ -4,7 +4,7 @@ import dataclasses
 import io
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import parse_qsl
 
@@ -23,6 +23,7 @@ from core.recorded import add_row
 from core.results import ClassName, Gates, Recorded
 from core.single_path.history import add_snapshot
 from core.weights import save_checkpoint
+from pages import _runs
 
 ROOT = Path(__file__).resolve().parent.parent
 FIRST = json.loads((ROOT / "assets" / "samples" / "samples.json").read_text())[0]["title"]
@@ -68,7 +69,7 @@ def assets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def visit(assets: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., AppTest]:
+def visit(assets: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., AppTest]]:
     """Opens a page, with a query, as a browser would."""
     monkeypatch.setattr(checkpoints, "ASSETS", assets)
     monkeypatch.setattr(registry, "ASSETS", assets)
@@ -81,9 +82,15 @@ def visit(assets: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., AppTes
         at.switch_page(f"pages/{name}.py")
         for key, value in query.items():
             at.query_params[key] = value
-        return at.run()
+        at.run()
+        threads = list(_runs.measurements().values())
+        for thread in threads:  # what parts of a model take is measured beside the page, and then shown
+            thread.join()
+        return at.run() if threads else at
 
-    return open_page
+    yield open_page
+    for thread in list(_runs.measurements().values()):
+        thread.join()
 
 
 def texts(at: AppTest) -> str:
