@@ -1,15 +1,15 @@
-"""The pickers that pages share: model, keep ratio, budget; the picture's is handed on. Their values are in the URL."""
+"""The model picker that pages share, its choice in the URL; the picture's is handed on."""
 
 import streamlit as st
 
 from core.checkpoints import WEIGHTS
 from core.errors import InputError
-from pages import _models, _paths, _url
+from pages import _models, _url
 from pages._files import open_path
 from pages._pictures import UPLOAD, pick_picture
 from pages._sources import more_models
 
-__all__ = ["UPLOAD", "more_models", "pick_budget", "pick_keep", "pick_model", "pick_picture"]
+__all__ = ["UPLOAD", "more_models", "pick_model", "pick_picture"]
 
 KINDS = {
     "dense": "dense model",
@@ -64,31 +64,3 @@ def _open_linked() -> str | None:
     except InputError as error:
         return str(error)
     return None
-
-
-def pick_keep() -> float:
-    """The keep ratio of each selector, in the URL as `keep`, a share of 1."""
-    usual = _url.bring("keep", 0.7, _url.number(0.1, 1.0))
-    ratio = st.slider(
-        "Keep ratio of each selector",
-        0.1,
-        1.0,
-        usual,
-        step=0.05,
-        format="percent",
-        key="keep",
-        bind="query-params",
-        help="Each selector keeps this share of what reaches it, so 70 % leaves 70, 49 and 34 % of all patches.",
-    )
-    return min(1.0, max(0.1, float(ratio)))
-
-
-def pick_budget(name: str) -> tuple[int, float]:
-    """The single-path budget, in the URL as `budget`, in percent of the dense multiply-adds; and the same in MACs."""
-    lowest, dense = _paths.lowest_share(name), _paths.reachable(name)[1]
-    usual = _url.bring("budget", max(lowest, 60), _url.number(lowest, 100))
-    share = st.slider(
-        "Budget, % of the dense multiply-adds", lowest, 100, usual, 1, "%d %%", key="budget", bind="query-params"
-    )
-    share = min(100, max(lowest, int(share)))
-    return share, dense * share / 100
