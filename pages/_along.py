@@ -9,7 +9,7 @@ from core.checkpoints import WEIGHTS
 from core.config import ModelSpec
 from core.errors import InputError
 from core.reproduce import command_line, python_lines
-from pages import _models, _pictures, _shared
+from pages import _frame, _pictures, _shared
 
 
 @st.fragment
@@ -25,7 +25,7 @@ def take_along(specs: Mapping[str, ModelSpec], image_id: str, verbs: Sequence[st
     """
     with st.expander("Take this view along", icon=":material/ios_share:", key="along", on_change="rerun"):
         try:
-            models = {label: _models.loaded(spec) for label, spec in specs.items()}
+            models = {label: _shared.loaded(spec) for label, spec in specs.items()}
         except InputError as error:
             st.error(str(error), icon=":material/error:")
             return
@@ -55,7 +55,7 @@ def take_along(specs: Mapping[str, ModelSpec], image_id: str, verbs: Sequence[st
 
 def _link() -> str:
     """This page's address with all its settings, also those that stand at their defaults."""
-    held = {key: st.session_state[key] for key in _shared.settings_of_page() if key in st.session_state}
+    held = {key: st.session_state[key] for key in _frame.settings_of_page() if key in st.session_state}
     query = {key: st.query_params.get_all(key) for key in st.query_params} | {key: str(v) for key, v in held.items()}
     base = (st.context.url or "").partition("?")[0]
     return f"{base}?{urlencode(query, doseq=True)}" if query else base

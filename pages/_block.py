@@ -4,7 +4,7 @@ import streamlit as st
 
 from core.config import ModelSpec
 from core.path_latency import block_ms
-from pages import _models, _parts, _paths, _shared
+from pages import _costs, _frame, _parts, _shared
 from pages._scrubber import Choice
 from viz.cost import device_text, macs_by_part, saving_sentence
 from viz.gates import ffn_gates, gate_curves, gate_rows
@@ -31,9 +31,9 @@ def show_block(name: str, choice: Choice) -> None:
 
 def _cost(name: str, choice: Choice) -> None:
     st.markdown("### What the block costs")
-    dense, now = _paths.block_counts(name, choice.found, choice.block)
+    dense, now = _costs.block_counts(name, choice.found, choice.block)
     rows = [("Dense block", dense), (f"At {percent_text(choice.share)}", now)]
-    _shared.chart(macs_by_part(rows), "block_cost", saving_sentence(now.total, dense.total))
+    _frame.chart(macs_by_part(rows), "block_cost", saving_sentence(now.total, dense.total))
     st.markdown(f"{saving_sentence(now.total, dense.total)}.")
     if costs := _parts.path_costs(name):
         before = block_ms(costs, _parts.dense_path(name))[choice.block]
@@ -46,17 +46,17 @@ def _cost(name: str, choice: Choice) -> None:
 
 def _gates(name: str, choice: Choice) -> None:
     st.markdown("### Its gates")
-    gates, kept = _models.loaded(ModelSpec(name)).gates, choice.found.ffn_kept
+    gates, kept = _shared.loaded(ModelSpec(name)).gates, choice.found.ffn_kept
     st.table(gate_rows(gates, choice.block, choice.found.mixers[choice.block]), border="horizontal", hide_index=True)
     hidden = choice.found.ffn_hidden[choice.block], choice.found.ffn_full[choice.block]
     alt = f"{hidden[0]} of {hidden[1]} FFN hidden units are kept"
-    _shared.chart(ffn_gates(gates.ffn_logits[choice.block], kept[choice.block]), "ffn_gates", alt)
+    _frame.chart(ffn_gates(gates.ffn_logits[choice.block], kept[choice.block]), "ffn_gates", alt)
     st.markdown("A budget closes the gates of all blocks in one order, the lowest logit first, until it is met.")
 
 
 def _convolution(name: str, choice: Choice) -> None:
     st.markdown("### The convolution inside its attention")
-    reading = _paths.kernel_readings(name)[choice.block]
+    reading = _shared.kernel_readings(name)[choice.block]
     uses = {
         "conv3x3": "This budget uses it.",
         "conv1x1": "This budget uses its centre only.",
@@ -66,20 +66,20 @@ def _convolution(name: str, choice: Choice) -> None:
     st.markdown(
         f"At each of nine offsets the kernel is a mixture of the heads' value weights. {uses} Share of each head:"
     )
-    _shared.chart(head_mixing(reading), "head_mixing", mixing_sentence(reading))
+    _frame.chart(head_mixing(reading), "head_mixing", mixing_sentence(reading))
     st.markdown(
         f"{mixing_sentence(reading)} Each is a softmax over heads of learned logits, at temperature {reading.alpha:g}. "
         f"The resulting kernel, a matrix of {reading.channels} channels at each offset, has these norms:"
     )
-    _shared.chart(kernel_norms(reading), "kernel_norms", "Norm of the kernel at nine offsets")
+    _frame.chart(kernel_norms(reading), "kernel_norms", "Norm of the kernel at nine offsets")
 
 
 def _history(name: str, choice: Choice) -> None:
     st.markdown("### Its gates over the search")
-    history = _paths.gate_history(name)
+    history = _shared.gate_history(name)
     if history is None:
         st.info("No history of the gates was kept beside these weights.", icon=":material/info:")
         return
     alt = f"Probability of the gates of block {choice.block + 1} over {history.epochs[-1]:g} epochs"
-    _shared.chart(gate_curves(history, choice.block), "gate_curves", alt)
+    _frame.chart(gate_curves(history, choice.block), "gate_curves", alt)
     st.markdown("Above the dotted line at 50 % a gate would be open by itself; a budget may close it all the same.")

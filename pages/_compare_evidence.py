@@ -6,15 +6,8 @@ from core.attributions import Attribution, Method
 from core.config import ModelSpec
 from core.errors import InputError
 from core.results import Prediction
-from pages import _models, _runs, _shared, _url
-from viz.attribution import (
-    WORDS,
-    attribution_map,
-    how_made,
-    likeness,
-    scale_bar,
-    shared_scale,
-)
+from pages import _frame, _runs, _shared, _url
+from viz.attribution import WORDS, attribution_map, how_made, likeness, scale_bar, shared_scale
 from viz.predictions import top5_union
 
 ABOUT: dict[Method, str] = {
@@ -91,15 +84,15 @@ def _maps(specs: tuple[ModelSpec, ModelSpec], image_id: str, a: Attribution, b: 
         for index, (title, values, has_sign, spec, note) in enumerate(shown):
             with st.container():
                 st.markdown(f"**{title}**")
-                view = _models.view(ModelSpec(spec.name), image_id)
+                view = _shared.view(ModelSpec(spec.name), image_id)
                 figure = attribution_map(view, values, scale, signed=has_sign, unit=unit)
-                _shared.chart(figure, f"map{index}", f"{title}: {note}")
+                _frame.chart(figure, f"map{index}", f"{title}: {note}")
                 st.markdown(note)
     words = (f"against {label}", f"for {label}") if signed else ("least", "most")
-    _shared.chart(scale_bar(scale, signed=signed, unit=unit, words=words), "scale", "The colour scale of the maps")
+    _frame.chart(scale_bar(scale, signed=signed, unit=unit, words=words), "scale", "The colour scale of the maps")
     if not signed:
         words = ("B attends less", "B attends more")
-        _shared.chart(scale_bar(scale, signed=True, unit=unit, words=words), "scale_change", "The scale of the change")
+        _frame.chart(scale_bar(scale, signed=True, unit=unit, words=words), "scale_change", "The scale of the change")
 
 
 def _alike_sentence(alike: float | None) -> str:

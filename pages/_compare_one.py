@@ -5,7 +5,7 @@ import streamlit as st
 from core.agreements import agreement
 from core.config import ModelSpec
 from core.results import Prediction
-from pages import _classes, _compare_evidence, _models, _runs, _shared, _url
+from pages import _classes, _compare_evidence, _costs, _frame, _shared, _url
 from pages._compare_sides import answer, selects_tokens
 from viz.predictions import top5_pair, top5_union
 from viz.theme import macs_text, percent
@@ -19,9 +19,9 @@ PIXELS = 448
 
 def one_photo(specs: tuple[ModelSpec, ModelSpec], image_id: str) -> None:
     """The tab of one photo."""
-    with _shared.clear_errors():
+    with _frame.clear_errors():
         said = tuple(answer(spec, image_id) for spec in specs)
-        macs = [_runs.macs_of(spec, image_id).total for spec in specs]
+        macs = [_costs.macs_of(spec, image_id).total for spec in specs]
     _verdict(said, macs)
     left, middle, right = st.columns(SIDES, gap="medium")
     for column, letter, spec, cost in zip((left, right), "AB", specs, macs, strict=True):
@@ -34,10 +34,10 @@ def one_photo(specs: tuple[ModelSpec, ModelSpec], image_id: str) -> None:
         now = st.session_state.get("cls", st.query_params.get("cls", names[0]))  # its pills are drawn further down
         alt = "; ".join(f"{x}: {p.top(1)[0].label} {p.top(1)[0].prob:.0%}" for x, p in zip("AB", said, strict=True))
         figure = top5_pair(*said, names=("A", "B"), moves=True, chosen=now)
-        _shared.chart(figure, "top5", alt, on_select=_clicked, selection_mode="points")
-        sizes = {_models.loaded(ModelSpec(spec.name)).card.geometry.img_size for spec in specs}
+        _frame.chart(figure, "top5", alt, on_select=_clicked, selection_mode="points")
+        sizes = {_shared.loaded(ModelSpec(spec.name)).card.geometry.img_size for spec in specs}
         if len(sizes) == 1:
-            _shared.latency_panel({"A": specs[0], "B": specs[1]}, image_id, "B is slower than A here")
+            _frame.latency_panel({"A": specs[0], "B": specs[1]}, image_id, "B is slower than A here")
         else:
             st.markdown("A and B take pictures of different sizes, so they are not timed side by side.")
     _compare_evidence.evidence(specs, image_id, said, usual)
@@ -75,11 +75,11 @@ def _verdict(said: tuple[Prediction, Prediction], macs: list[int]) -> None:
 
 def _side(letter: str, spec: ModelSpec, image_id: str, cost: int) -> None:
     """What one side sees of the photo, and what it costs."""
-    model = _models.loaded(ModelSpec(spec.name))
+    model = _shared.loaded(ModelSpec(spec.name))
     st.markdown(f"### {letter} · {macs_text(cost)}")
-    photo = _models.view(ModelSpec(spec.name), image_id)
+    photo = _shared.view(ModelSpec(spec.name), image_id)
     if selects_tokens(spec):
-        trace = _runs.token_trace(spec, image_id)
+        trace = _shared.token_trace(spec, image_id)
         last = len(trace.blocks)
         sentence = stage_sentence(trace, last)
         photo = pruned_photo(photo, trace, last, PIXELS)
@@ -87,5 +87,5 @@ def _side(letter: str, spec: ModelSpec, image_id: str, cost: int) -> None:
         sentence = f"All {model.card.geometry.patches} patches go through every block."
     st.image(photo, width="stretch", output_format="JPEG", alt=sentence)
     st.markdown(f"{percent(cost / model.dense_macs)} of the dense multiply-adds. {sentence}")
-    _shared.weights_badge(ModelSpec(spec.name))
+    _frame.weights_badge(ModelSpec(spec.name))
     _classes.note_if_unknown(answer(spec, image_id), letter)

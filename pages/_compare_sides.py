@@ -4,7 +4,7 @@ import streamlit as st
 
 from core.config import ModelSpec
 from core.results import Prediction
-from pages import _models, _paths, _runs, _url
+from pages import _models, _shared, _url
 from pages._compare_url import SETTINGS, Setting, Side, read_side, write_side
 
 HOW: dict[str, Setting | None] = {"Its own decision": None, "Keep ratio": "keep", "Threshold": "threshold"}
@@ -15,7 +15,7 @@ def comparable() -> dict[str, str]:
     """Every model here whose predictions may be shown, by name; and its method."""
     return {
         entry.name: entry.method
-        for entry in _models.models()
+        for entry in _shared.models()
         if entry.available
         and (entry.method not in ("singlepath", "compact") or _models.predicts(ModelSpec(entry.name)))
     }
@@ -68,7 +68,7 @@ def _setting(letter: str, name: str, method: str) -> Side:
         value = st.slider(label, low, high, step=step, format=form, key=f"{key}_{setting}")
         return Side(name, setting, round(float(value), 2))
     if method == "singlepath":
-        lowest, at = _paths.lowest_share(name), f"{key}_budget"
+        lowest, at = _shared.lowest_share(name), f"{key}_budget"
         st.session_state[at] = max(lowest, int(st.session_state.get(at, USUAL["budget"])))
         label = f"Budget of {letter}, % of the dense multiply-adds"
         return Side(name, "budget", st.slider(label, lowest, 100, step=1, format="%d %%", key=at))
@@ -80,21 +80,21 @@ def spec_of(side: Side) -> ModelSpec:
     """What runs."""
     match side.setting:
         case "keep":
-            return _runs.keep_spec(side.name, side.value)
+            return _shared.keep_spec(side.name, side.value)
         case "threshold":
             return ModelSpec(side.name, threshold=side.value)
         case "budget":
-            return ModelSpec(side.name, budget=_paths.reachable(side.name)[1] * side.value / 100)
+            return ModelSpec(side.name, budget=_shared.reachable(side.name)[1] * side.value / 100)
     return ModelSpec(side.name)
 
 
 def selects_tokens(spec: ModelSpec) -> bool:
     """Whether it leaves patches out, photo by photo."""
-    return _models.loaded(ModelSpec(spec.name)).method == "tokens"
+    return _shared.loaded(ModelSpec(spec.name)).method == "tokens"
 
 
 def answer(spec: ModelSpec, image_id: str) -> Prediction:
     """What a side says about the photo."""
     if selects_tokens(spec):
-        return _runs.token_trace(spec, image_id).prediction
-    return _runs.prediction(spec, image_id)
+        return _shared.token_trace(spec, image_id).prediction
+    return _shared.prediction(spec, image_id)

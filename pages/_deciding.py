@@ -5,7 +5,7 @@ from typing import Any
 import streamlit as st
 
 from core.config import ModelSpec
-from pages import _runs, _url
+from pages import _runs, _shared, _url
 
 MODES = ("The model", "Keep ratio", "Threshold")
 KEEP_RANGE = {"min": 0.1, "max": 1.0, "step": 0.05}
@@ -31,7 +31,7 @@ def pick_spec(name: str, mode: str) -> tuple[ModelSpec, float | None]:
     """The model with the setting of this mode, and the keep ratio where that decides."""
     if mode == "Keep ratio":
         ratio = keep_ratio()
-        return _runs.keep_spec(name, ratio), ratio
+        return _shared.keep_spec(name, ratio), ratio
     if mode == "Threshold":
         return ModelSpec(name, threshold=pick_threshold()), None
     return ModelSpec(name), None
@@ -69,6 +69,6 @@ def prepare(place: Any, name: str, image_id: str) -> None:
     for done, ratio in enumerate(KEEP_STEPS):
         text = f"Preparing the slider: keep ratio {done + 1} of {len(KEEP_STEPS)}."
         place.progress(done / len(KEEP_STEPS), text)
-        _runs.token_trace(_runs.keep_spec(name, ratio), image_id)
+        _shared.token_trace(_shared.keep_spec(name, ratio), image_id)
     _runs.prepared(name, image_id)
     st.rerun()

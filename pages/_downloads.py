@@ -4,14 +4,14 @@ import streamlit as st
 
 from core.downloads import Download
 from core.registry import ModelEntry
-from pages import _models
+from pages import _models, _shared
 
 
 def show_download(entry: ModelEntry) -> None:
     """Start, watch and cancel the download of a model's weights."""
-    found = _models.downloads().get(entry.name)
+    found = _shared.downloads().get(entry.name)
     if found is not None and found.arrived:
-        _models.downloads().pop(entry.name, None)
+        _shared.downloads().pop(entry.name, None)
         _models.look_again()
         st.rerun()
     if found is None or not found.running:
@@ -37,9 +37,9 @@ def show_download(entry: ModelEntry) -> None:
 def _start(name: str) -> None:
     """Begin a download, unless another visitor has."""
     _remember(name)
-    found = _models.downloads().get(name)
+    found = _shared.downloads().get(name)
     if found is None or not found.running:
-        _models.downloads()[name] = Download(name)
+        _shared.downloads()[name] = Download(name)
 
 
 def _remember(name: str) -> None:
@@ -49,7 +49,7 @@ def _remember(name: str) -> None:
 
 def _watch(entry: ModelEntry) -> None:
     """How far it is, each second, with a way to end it."""
-    found = _models.downloads().get(entry.name)
+    found = _shared.downloads().get(entry.name)
     if found is None or not found.running:
         st.rerun()
     if found.cancelled:

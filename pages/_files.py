@@ -12,7 +12,7 @@ from core.checkpoints import WEIGHTS
 from core.class_lists import parse_classes
 from core.errors import InputError
 from core.registry import ModelEntry
-from pages import _runs
+from pages import _models
 
 
 def choose_file() -> ModelEntry | None:
@@ -44,11 +44,11 @@ def open_path(path: str, classes: tuple | None = None) -> ModelEntry:
     """Read the weights file that a person or a link names, and list it in this session.
 
     Raises:
-        InputError: If the path is none of a weights file, or see `_runs.open_file`.
+        InputError: If the path is none of a weights file, or see `_models.open_file`.
     """
     path = path.strip().strip("\"'")
     if not path:
         raise InputError("No path was given; type where the weights file lies, such as runs/dense/model.safetensors.")
     if Path(path).suffix not in WEIGHTS:
         raise InputError(f"A weights file ends in {', '.join(WEIGHTS[:-1])} or {WEIGHTS[-1]}; {path[-40:]} does not.")
-    return _runs.open_file(path, classes)
+    return _models.open_file(path, classes)

@@ -6,15 +6,15 @@ from core.config import ModelSpec
 from core.recorded import margin, spec_of
 from core.results import Recorded
 from core.timings import LatencyTable, PathCosts
-from pages import _models, _parts, _paths
+from pages import _parts, _shared
 from viz.cost import device_text
 from viz.savings import Point, Series
 
 
 def rows_of(name: str) -> list[Recorded]:
     """What was recorded of a model; not of another one that had its name."""
-    dense = _models.loaded(ModelSpec(name)).dense_macs
-    return [row for row in _models.evaluations() if (row.model, row.dense_macs) == (name, dense) and _possible(row)]
+    dense = _shared.loaded(ModelSpec(name)).dense_macs
+    return [row for row in _shared.evaluations() if (row.model, row.dense_macs) == (name, dense) and _possible(row)]
 
 
 def _possible(row: Recorded) -> bool:
@@ -23,9 +23,9 @@ def _possible(row: Recorded) -> bool:
     if spec is None:
         return False
     if spec.keep is not None:
-        selectors = _models.loaded(ModelSpec(row.model)).card.selectors
+        selectors = _shared.loaded(ModelSpec(row.model)).card.selectors
         return selectors is not None and len(spec.keep) == len(selectors.blocks)
-    return spec.budget is None or spec.budget >= _paths.reachable(row.model)[0]
+    return spec.budget is None or spec.budget >= _shared.reachable(row.model)[0]
 
 
 def recorded_series(

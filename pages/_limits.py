@@ -9,7 +9,7 @@ from core.errors import InputError
 from core.latency_limit import largest_within
 from core.latency_table import check_table, parse_table
 from core.timings import LatencyTable
-from pages import _models, _url
+from pages import _shared, _url
 from pages._savings import Method, told
 
 MOST_MS = 100_000.0
@@ -104,7 +104,7 @@ def _read(name: str) -> None:
         return
     try:
         table = parse_table(file.getvalue().decode("utf-8"), file.name)
-        check_table(table, _models.loaded(ModelSpec(name)).card.geometry)
+        check_table(table, _shared.loaded(ModelSpec(name)).card.geometry)
         st.session_state["given_table"] = table
     except UnicodeDecodeError:
         st.session_state["table_error"] = f"{file.name} is no text; give a CSV file as `bench --table` writes it."

@@ -10,7 +10,7 @@ from core.config import ModelSpec
 from core.errors import InputError
 from core.images import MAX_UPLOAD_MB
 from core.photo_zip import MAX_PHOTOS, MAX_TOTAL_MB, read_photo_zip
-from pages import _models
+from pages import _shared
 
 Specs = tuple[ModelSpec, ModelSpec]
 
@@ -90,7 +90,7 @@ def _read(files: list[tuple[str, bytes]]) -> tuple[list[tuple[str, bytes]], list
 def _samples() -> None:
     """The app's own pictures as a batch."""
     folder = registry.ASSETS / "samples"
-    st.session_state["batch"] = Batch([(s.title, (folder / s.file).read_bytes()) for s in _models.samples()])
+    st.session_state["batch"] = Batch([(s.title, (folder / s.file).read_bytes()) for s in _shared.samples()])
 
 
 def _forget() -> None:

@@ -13,7 +13,7 @@ from core.results import Architecture
 from core.soft_tokens.latency_schedule import schedule_ms
 from core.table_bench import measure_table
 from core.timings import LatencyTable, PathCosts
-from pages import _models, _paths, _runs
+from pages import _shared
 
 SHORT_TABLE = {"repeats": 3, "points": 9}
 """How a latency table is measured here: a short form, since somebody waits for it."""
@@ -21,7 +21,7 @@ SHORT_TABLE = {"repeats": 3, "points": 9}
 
 def missing(*names: str | None) -> tuple[str, ...]:
     """Those of these models whose parts are not measured yet; to be asked before anything predicted is shown."""
-    return tuple(name for name in names if name and name not in _runs.measured_parts())
+    return tuple(name for name in names if name and name not in _shared.measured_parts())
 
 
 def measure_after_paint(names: tuple[str, ...]) -> None:
@@ -35,11 +35,11 @@ def measure_after_paint(names: tuple[str, ...]) -> None:
     if not names:
         return
     for name in missing(*names):
-        if name not in _runs.measurements():
-            locks = (_models.attribution_lock(), _models.inference_lock())
-            work = (name, _measurement(name), locks, _runs.measured_parts(), _runs.measurements())
-            _runs.measurements()[name] = Thread(target=_measure, args=work, daemon=True)
-            _runs.measurements()[name].start()
+        if name not in _shared.measurements():
+            locks = (_shared.attribution_lock(), _shared.inference_lock())
+            work = (name, _measurement(name), locks, _shared.measured_parts(), _shared.measurements())
+            _shared.measurements()[name] = Thread(target=_measure, args=work, daemon=True)
+            _shared.measurements()[name].start()
     st.fragment(_watch, run_every=1.0)(names)
 
 
@@ -66,7 +66,7 @@ def _measure(
 
 def _measurement(name: str) -> Callable[[], PathCosts | LatencyTable]:
     """What measures the model's parts; it is loaded here, before anybody waits."""
-    found = _models.loaded(ModelSpec(name))
+    found = _shared.loaded(ModelSpec(name))
     if found.method == "tokens":
         return partial(measure_table, found.model, found.card.geometry, **SHORT_TABLE)
     module, card = read_model(name)
@@ -76,40 +76,40 @@ def _measurement(name: str) -> Callable[[], PathCosts | LatencyTable]:
 def forget_parts(*names: str | None) -> None:
     """Measure the parts of these models again: the machine may have been busy the first time."""
     for name in names:
-        _runs.measured_parts().pop(name, None)
+        _shared.measured_parts().pop(name, None)
 
 
 def path_costs(name: str) -> PathCosts | None:
     """What the parts of a single-path model take here; None until they are measured."""
-    return _runs.measured_parts().get(name)
+    return _shared.measured_parts().get(name)
 
 
 def token_table(name: str) -> LatencyTable | None:
     """Latency of a block by tokens here, for a model with selectors; None until it is measured."""
-    return _runs.measured_parts().get(name)
+    return _shared.measured_parts().get(name)
 
 
 def predicted_path(name: str, step: float) -> list[float] | None:
     """Predicted milliseconds of all budgets, `step` percent apart; None until the parts are measured."""
     costs = path_costs(name)
-    return None if costs is None else [path_ms(costs, found) for found in _paths.all_budgets(name, step)]
+    return None if costs is None else [path_ms(costs, found) for found in _shared.all_budgets(name, step)]
 
 
 def path_time(name: str, budget: float) -> float | None:
     """Predicted milliseconds at a budget in MACs; None until the parts are measured."""
     costs = path_costs(name)
-    return None if costs is None else path_ms(costs, _paths.architecture(name, budget))
+    return None if costs is None else path_ms(costs, _shared.architecture(name, budget))
 
 
 def dense_path(name: str) -> Architecture:
     """A single-path model with all of its gates open."""
-    return _paths.architecture(name, _models.loaded(ModelSpec(name)).dense_macs)
+    return _shared.architecture(name, _shared.loaded(ModelSpec(name)).dense_macs)
 
 
 def predicted_keep(name: str, table: LatencyTable | None, keeps: Sequence[tuple[float, ...]]) -> list[float] | None:
     """Predicted milliseconds of each of these schedules, () for dense, by this table; None without one."""
     if table is None:
         return None
-    found = _models.loaded(ModelSpec(name))
+    found = _shared.loaded(ModelSpec(name))
     blocks = found.model.blocks
     return [schedule_ms(table, found.card.geometry, (blocks[: len(keep)], keep)) for keep in keeps]

@@ -4,7 +4,7 @@ import streamlit as st
 
 from core.checkpoints import WEIGHTS
 from core.errors import InputError
-from pages import _models, _url
+from pages import _shared, _url
 from pages._files import open_path
 from pages._pictures import UPLOAD, pick_picture
 from pages._sources import more_models
@@ -26,7 +26,7 @@ def pick_model(*methods: str) -> str:
         methods: See `core.registry.ModelEntry.method`; the first one's models are named where there is none.
     """
     why_not = _open_linked()
-    entries = [entry for entry in _models.models() if entry.method in methods and entry.available]
+    entries = [entry for entry in _shared.models() if entry.method in methods and entry.available]
     if not entries:
         st.info(
             f"There is no {KINDS[methods[0]]} on this machine yet; train one, or put the bundled weights into assets/.",
@@ -35,7 +35,7 @@ def pick_model(*methods: str) -> str:
         more_models(methods)
         st.stop()
     names = [entry.name for entry in entries]
-    known = {entry.name: entry for entry in _models.models()}
+    known = {entry.name: entry for entry in _shared.models()}
 
     def sibling(asked: str) -> str | None:
         if asked in names:

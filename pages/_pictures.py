@@ -7,7 +7,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from core.errors import InputError
 from core.images import MAX_UPLOAD_MB, open_photo
-from pages import _models, _runs, _url
+from pages import _runs, _shared, _url
 
 UPLOAD = "Your own"
 FILE, CAMERA = "A file", "The camera"
@@ -15,10 +15,10 @@ FILE, CAMERA = "A file", "The camera"
 
 def pick_picture() -> str:
     """The picture of all pages: a sample's or an upload's id. In the URL as `pic`, the picture's title."""
-    titles = {s.title: s.id for s in _models.samples()}
+    titles = {s.title: s.id for s in _shared.samples()}
     names = [*titles, UPLOAD]
     first = _url.bring("pic", names[0], _url.one_of(names))
-    st.html(_models.thumbnails())
+    st.html(_shared.thumbnails())
     chosen = st.pills("Picture", names, default=first, key="pic", bind="query-params", required=True, wrap=True)
     if chosen == UPLOAD:
         return _own(f"sample:{titles[names[0]]}", names[0])
@@ -30,12 +30,12 @@ def file_of(image_id: str) -> str:
     kind, _, name = image_id.partition(":")
     if kind == "upload":
         return st.session_state.get("uploaded_as", "your-picture.jpg")
-    return "assets/samples/" + next(s.file for s in _models.samples() if s.id == name)
+    return "assets/samples/" + next(s.file for s in _shared.samples() if s.id == name)
 
 
 def instead_of_upload() -> str:
     """Title of the sample that others see where somebody's own picture was."""
-    return _models.samples()[0].title
+    return _shared.samples()[0].title
 
 
 def _own(instead: str, title: str) -> str:

@@ -9,7 +9,7 @@ from core.config import ModelSpec
 from core.recorded import accuracy_at, is_recorded
 from core.results import Recorded
 from core.timings import LatencyTable
-from pages import _models, _parts, _paths, _runs, _url
+from pages import _parts, _shared, _url
 from pages._frontier import rows_of
 from viz.components import Slider
 from viz.savings import BODY, MEASURING, SCRIPT, STYLE, Point, Track, cost_figures
@@ -46,8 +46,8 @@ def tokens_method(name: str, table: LatencyTable | None, missing: str = MEASURIN
         missing: What is said in place of a prediction.
     """
     value = _url.held("keep", USUAL_KEEP, _nearest(KEEPS))
-    specs = [_runs.keep_spec(name, keep) for keep in KEEPS]
-    macs = _paths.keep_macs(name, KEEPS)
+    specs = [_shared.keep_spec(name, keep) for keep in KEEPS]
+    macs = _shared.keep_macs(name, KEEPS)
     predicted = _parts.predicted_keep(name, table, [(), *(spec.keep for spec in specs)])
     dense_ms, ms = (predicted[0], predicted[1:]) if predicted else (None, None)
     rows = [row for row in rows_of(name) if row.setting]
@@ -67,7 +67,7 @@ def path_method(name: str, *, elsewhere: bool, missing: str = MEASURING) -> Meth
         elsewhere: Predictions are for another device, whose table says nothing of these models.
         missing: What is said in place of a prediction.
     """
-    steps, low = _paths.all_budgets(name, BUDGET_STEP), _paths.lowest_share(name)
+    steps, low = _shared.all_budgets(name, BUDGET_STEP), _shared.lowest_share(name)
     shares = tuple(range(low, 101))
     value = _url.held("budget", max(low, USUAL_BUDGET), _nearest(shares))
     macs = [found.macs for found in steps]
@@ -88,7 +88,7 @@ def told(at: dict) -> None:
 
 
 def _dense_macs(name: str) -> int:
-    return _models.loaded(ModelSpec(name)).dense_macs
+    return _shared.loaded(ModelSpec(name)).dense_macs
 
 
 def _accuracies(rows: list[Recorded], macs: list[int]) -> list[tuple[float | None, bool]]:

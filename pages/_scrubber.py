@@ -6,7 +6,7 @@ from typing import NamedTuple
 import streamlit as st
 
 from core.results import Architecture
-from pages import _parts, _paths, _url
+from pages import _costs, _parts, _shared, _url
 from pages._mounted import mount
 from viz.components import Slider
 from viz.cost import device_text
@@ -40,7 +40,7 @@ def scrub_budget(name: str, *, beside: Beside | None = None) -> Choice:
         name: The model.
         beside: A published architecture in place of the diagram of all budgets.
     """
-    low, steps = _paths.lowest_share(name), _paths.all_budgets(name, STEP)
+    low, steps = _shared.lowest_share(name), _shared.all_budgets(name, STEP)
     depth = len(steps[0].mixers)
     share = _url.held("budget", max(low, USUAL), _snapped(low))
     block = min(depth - 1, _url.held("block", 0, _url.number(0, depth - 1)))
@@ -50,7 +50,7 @@ def scrub_budget(name: str, *, beside: Beside | None = None) -> Choice:
     data = scrubber_data(
         slider,
         steps,
-        _paths.block_macs(name, steps),
+        _costs.block_macs(name, steps),
         budget_figures(steps, _parts.predicted_path(name, STEP), "" if known is None else device_text(known)),
         ("The network at this budget", "All budgets at once"),
         beside=beside,

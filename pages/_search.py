@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages import _paths, _scrubber, _url
+from pages import _costs, _scrubber, _shared, _url
 from pages._mounted import mount
 from viz.components import Figure, Slider
 from viz.scrubber import scrubber_data
@@ -11,7 +11,7 @@ from viz.theme import macs_number, percent_text
 
 def show_search(name: str, choice: _scrubber.Choice) -> None:
     """A scrubber over the moments of the search, playable; nothing where no history was kept."""
-    history = _paths.gate_history(name)
+    history = _shared.gate_history(name)
     if history is None:
         return
     st.header("How the search got there")
@@ -19,7 +19,7 @@ def show_search(name: str, choice: _scrubber.Choice) -> None:
         f"Gates move while the search learns. This is what a budget of {percent_text(choice.share)} would have derived "
         "from them at each moment."
     )
-    moments = _paths.over_search(name, choice.budget)
+    moments = _shared.over_search(name, choice.budget)
     epochs = [float(epoch) for epoch in history.epochs]
     slider = Slider(
         "Moment of the search", 0, 1, [f"epoch {epoch:.2f}" for epoch in epochs], epochs, "Epochs of the search"
@@ -30,7 +30,7 @@ def show_search(name: str, choice: _scrubber.Choice) -> None:
     data = scrubber_data(
         slider,
         moments,
-        _paths.block_macs(name, moments),
+        _costs.block_macs(name, moments),
         [macs],
         ("The network at this moment", "The whole search"),
         playable=True,

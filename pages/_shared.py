@@ -1,110 +1,281 @@
-"""What all pages share: the router guard, and what is shown alike."""
+"""The only caches of the pages, and the locks: what is loaded, what models said, what budgets make."""
 
+import json
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import streamlit as st
-from streamlit.errors import StreamlitAPIException
+from PIL import Image
 
+from core import attribution, checkpoints, latency, registry, removal, rivals, trace
+from core.attributions import Attribution, Method
+from core.cards import ModelCard
+from core.class_lists import with_classes
 from core.config import ModelSpec
-from core.errors import InputError
-from pages import _classes, _models, _runs, _url
-from viz.cost import latency_text
-from viz.theme import light_ink
+from core.downloads import Download
+from core.images import model_view, open_photo, to_tensor
+from core.recorded import recorded_evaluations
+from core.results import Architecture, GateHistory, KernelReading, Prediction, Recorded, TokenTrace
+from core.single_path.blocks import read_block
+from core.single_path.derive import budget_range, derive
+from core.single_path.history import history_file, read_history
+from core.soft_tokens.schedules import schedule_macs
+from core.timings import Latency, LatencyTable, PathCosts
+from viz import player
+from viz.thumbnails import thumbnail_style
 
-GREYED = "filter: grayscale(1); opacity: 0.55;"
-"""How answers look that mean nothing."""
+
+@dataclass(frozen=True)
+class Sample:
+    """One picture of assets/samples."""
+
+    id: str
+    file: str
+    title: str
+    credit: str
+    licence: str
 
 
-def guard(path: str, *keys: str) -> None:
-    """First line of each page, before anything is shown.
+@st.cache_data(max_entries=1, show_spinner=False)
+def samples() -> tuple[Sample, ...]:
+    """The sample pictures with their licences."""
+    listed = json.loads((registry.ASSETS / "samples" / "samples.json").read_text())
+    return tuple(Sample(**{key: entry[key] for key in Sample.__dataclass_fields__}) for entry in listed)
 
-    With no router before it (a fresh server), go through app.py and come back. Coming from another page, bring the
-    settings along: Streamlit ties a bound value to one page's widget, so they are handed to this page in its URL.
 
-    Args:
-        path: Of this page.
-        keys: The settings of this page that other pages have too; what a link says comes first.
+@st.cache_data(max_entries=1, show_spinner=False)
+def thumbnails() -> str:
+    """A style sheet that puts each sample picture, small, on its pill."""
+    pictures = [open_photo((registry.ASSETS / "samples" / sample.file).read_bytes()) for sample in samples()]
+    return thumbnail_style(pictures, ".st-key-pic")
+
+
+@st.cache_data(max_entries=4, show_spinner=False)
+def readme_section(title: str) -> str:
+    """What the README says under this heading, so that both always say the same."""
+    text = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
+    return text.partition(f"## {title}\n")[2].partition("\n## ")[0].strip()
+
+
+@st.cache_data(max_entries=1, ttl=60, show_spinner=False)
+def listed() -> tuple[registry.ModelEntry, ...]:
+    """What can be loaded by name; looked up again each minute, so that a new file shows."""
+    return registry.list_models()
+
+
+def models() -> tuple[registry.ModelEntry, ...]:
+    """What can be loaded: by name, and the weights files that this session has opened."""
+    return (*listed(), *st.session_state.get("files", {}).values())
+
+
+@st.cache_data(max_entries=1, show_spinner=False)
+def evaluations() -> tuple[Recorded, ...]:
+    """Recorded evaluations of the bundled models."""
+    return recorded_evaluations()
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def inference_lock() -> threading.RLock:
+    """One inference at a time in this process: two at once on two cores are slower than one after the other.
+
+    No lock per model is needed for the answers' sake: a forward pass leaves nothing on a model, and what hangs hooks on
+    one, attribution, works on a copy. A measurement holds it too, so that nobody else is timed with it.
     """
-    query = {key: st.query_params.get_all(key) for key in st.query_params}
-    if "routed" not in st.session_state:
-        st.session_state["came_for"] = (path, query)
-        st.switch_page("app.py")
-    before = st.session_state.get("on_page")
-    st.session_state["on_page"], st.session_state["settings"] = path, keys
-    held = _url.settings(keys)
-    if before not in (None, path) and held.keys() - query.keys():
-        try:
-            st.switch_page(path, query_params=held | query)
-        except StreamlitAPIException:  # the widgets of the page before still hold a key; an empty run frees it
-            st.rerun()
+    return threading.RLock()
 
 
-def settings_of_page() -> tuple[str, ...]:
-    """Names of the settings that this page has in its URL, as it told `guard`."""
-    return st.session_state.get("settings", ())
+@st.cache_resource(max_entries=1, show_spinner=False)
+def attribution_lock() -> threading.Lock:
+    """One attribution at a time, beside the inferences: these wait for nobody's seconds of gradients."""
+    return threading.Lock()
+
+
+@st.cache_resource(max_entries=8, show_spinner="Loading the model …")
+def load_once(spec: ModelSpec) -> checkpoints.Loaded:
+    """One object for all sessions: evaluation mode, read-only."""
+    if spec.budget is None:
+        with inference_lock():
+            return checkpoints.load(spec)
+    module, card = _stored(spec.name)
+    with inference_lock():
+        return checkpoints.finish(spec, card, module)
+
+
+@st.cache_resource(max_entries=2, show_spinner=False)
+def _stored(name: str) -> tuple[Any, ModelCard]:
+    """A model as its file has it: what each budget's form is made of, in a third of the time that reading takes."""
+    with inference_lock():
+        return checkpoints.read_model(name)
+
+
+def loaded(spec: ModelSpec) -> checkpoints.Loaded:
+    """The model, shared by all sessions; under the class names that this session gave it, if it did."""
+    names = st.session_state.get("class_names", {}).get(spec.name)
+    return with_classes(load_once(spec), names[1]) if names else load_once(spec)
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def downloads() -> dict[str, Download]:
+    """The latest download of each model by name, for all sessions: nobody fetches what another is fetching."""
+    return {}
+
+
+@st.cache_data(max_entries=8, scope="session", show_spinner=False)
+def photo(image_id: str) -> Image.Image:
+    """The picture of an id that `pick_picture` gave."""
+    kind, _, name = image_id.partition(":")
+    if kind == "upload":
+        return open_photo(st.session_state["uploaded"][name])
+    sample = next(s for s in samples() if s.id == name)
+    return open_photo((registry.ASSETS / "samples" / sample.file).read_bytes())
+
+
+def view(spec: ModelSpec, image_id: str) -> Image.Image:
+    """The square of the photo that the model looks at."""
+    return model_view(photo(image_id), loaded(spec).card)
+
+
+@st.cache_data(max_entries=8, scope="session", show_spinner=False)
+def photo_url(name: str, image_id: str) -> str:
+    """The square of the photo that a model looks at, for the player."""
+    return player.photo_url(view(ModelSpec(name), image_id))
 
 
 @contextmanager
-def clear_errors() -> Iterator[None]:
-    """Wrong input inside: show its one sentence and end this run; the controls above go on working."""
-    try:
+def alone() -> Iterator[None]:
+    """For `with`: neither inference nor attribution of others meanwhile. Load models before, never inside."""
+    with attribution_lock(), inference_lock():
         yield
-    except InputError as error:
-        st.error(str(error), icon=":material/error:")
-        st.stop()
 
 
-def chart(figure: Any, key: str, alt: str, **more: Any) -> None:
-    """A figure of viz across the column, readable in both themes; in the dark one Streamlit's own labels are."""
-    if st.context.theme.type == "light":
-        light_ink(figure)
-    st.plotly_chart(figure, key=key, alt=alt, config={"displayModeBar": False}, **more)
+@st.cache_data(max_entries=128, scope="session", show_spinner=False)
+def token_trace(spec: ModelSpec, image_id: str) -> TokenTrace:
+    """Which patches of the photo the model keeps."""
+    model, decide = deciding(spec)
+    with inference_lock():
+        return trace.trace_tokens(model, photo(image_id), decide)
 
 
-def weights_badge(spec: ModelSpec) -> None:
-    """Say which weights run, whether they were ever trained, and what the model knows at all."""
-    card = _models.loaded(spec).card
-    accuracy = card.training.get("val_top1")
-    about = f"{accuracy:.1%} top-1 on validation photos" if isinstance(accuracy, float) else None
-    name = Path(spec.name).name  # of a file without its folder
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        if _models.never_trained(spec):
-            st.badge(f"Never trained, its answers mean nothing: {name}", icon=":material/warning:", color="red")
-            st.html(f"<style>.st-key-top5 {{ {GREYED} }}</style>")
-        elif card.selectors is not None and not card.selectors.trained:
-            st.badge(f"Selectors not trained yet: {name}", icon=":material/warning:", color="orange", help=about)
-        elif not card.training and _models.source_of(spec.name) == "file":
-            st.badge(f"Weights from a file: {name}", icon=":material/draft:", color="blue")
-        else:
-            st.badge(f"Real trained weights: {name}", icon=":material/verified:", color="green", help=about)
-        with st.popover(f"Knows {len(card.classes):,} classes", type="tertiary"):
-            st.markdown("Of any other thing it names the most similar of these.")
-            _classes.list_classes(card.classes)
+def deciding(spec: ModelSpec) -> tuple[checkpoints.Loaded, Any]:
+    """The model with selectors behind a spec, one in memory however it is to decide, and how it decides."""
+    model = loaded(replace(spec, keep=None, threshold=None))
+    return model, checkpoints.decision(spec, len(model.card.selectors.blocks), model.card.geometry.patches)
 
 
-@st.fragment
-def latency_panel(specs: dict[str, ModelSpec], image_id: str, slower: str = "Slower than dense here") -> None:
-    """Measure on demand: one line per model with device, threads, batch and spread.
+@st.cache_data(max_entries=16, scope="session", show_spinner="Running the model …")
+def rival_trace(spec: ModelSpec, image_id: str, rival: rivals.Rival) -> TokenTrace:
+    """The photo with as many patches kept as `spec` keeps, chosen another way."""
+    model, ours = deciding(spec)[0], token_trace(spec, image_id)
+    with inference_lock():
+        return rivals.rival_trace(model, photo(image_id), ours, rival)
 
-    Args:
-        specs: By what to call them; the first is what the others are held against.
-        image_id: The photo.
-        slower: What to say of one that takes longer than the first.
 
-    A fragment: the rest of the page stays as it is while somebody measures.
-    """
-    key = ("latency", tuple(specs.values()), image_id)
-    turns = st.session_state.setdefault("turns", {})
-    done = turns.get(key, 0)
-    if st.button("Measure again" if done else "Measure latency here", icon=":material/timer:"):
-        turns[key] = done = done + 1
-    if not done:
-        return
-    found = dict(zip(specs, _runs.measured(tuple(specs.values()), image_id, done), strict=True))
-    first = next(iter(found.values()))
-    for name, time in found.items():
-        is_slower = time is not first and time.median_ms > first.median_ms
-        st.markdown(f"**{name}:** {latency_text(time)}." + (f" :red-badge[{slower}]" if is_slower else ""))
+@st.cache_data(max_entries=16, scope="session", show_spinner="Measuring; others wait meanwhile …")
+def removal_of(spec: ModelSpec, image_id: str, turn: int) -> removal.Removal:
+    """Masked against removed tokens on the photo; another `turn` measures again."""
+    model, decide = deciding(spec)
+    with alone():
+        return removal.compare_removal(model, to_tensor(photo(image_id), model.card), decide)
+
+
+@st.cache_data(max_entries=64, scope="session", show_spinner="Running the model …")
+def prediction(spec: ModelSpec, image_id: str) -> Prediction:
+    """What the model says about the photo."""
+    model = loaded(spec)  # not under the lock: whoever loads it waits for the lock, and we would wait for them
+    with inference_lock():
+        return trace.predict(model, photo(image_id))
+
+
+@st.cache_data(max_entries=48, scope="session", show_spinner=False)
+def attributed_once(spec: ModelSpec, image_id: str, class_index: int, method: Method) -> Attribution:
+    model = loaded(spec)
+    with attribution_lock():
+        return attribution.attribute(model, photo(image_id), class_index, method)
+
+
+@st.cache_data(max_entries=16, scope="session", show_spinner="Measuring; others wait meanwhile …")
+def measured(specs: tuple[ModelSpec, ...], image_id: str, turn: int) -> tuple[Latency, ...]:
+    """Latency of each model on the photo, taking turns; another `turn` measures again."""
+    models_ = [loaded(spec) for spec in specs]
+    with alone():
+        return latency.measure_latency([m.model for m in models_], to_tensor(photo(image_id), models_[0].card))
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def measurements() -> dict[str, Thread]:
+    """By model, the thread that measures its parts right now."""
+    return {}
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def measured_parts() -> dict[str, PathCosts | LatencyTable]:
+    """By model, what its parts take here, since the server started; see `pages._parts`."""
+    return {}
+
+
+def keep_spec(name: str, ratio: float) -> ModelSpec:
+    """Every selector keeps `ratio` of the patches that reach it: 0.7 leaves 0.7, 0.49, 0.34 of all patches."""
+    stages = len(loaded(ModelSpec(name)).card.selectors.blocks)
+    return ModelSpec(name, keep=tuple(round(ratio**stage, 4) for stage in range(1, stages + 1)))
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def architecture(name: str, budget: float) -> Architecture:
+    """What a budget in MACs derives from a single-path model's gates."""
+    return derive(loaded(ModelSpec(name)).gates, budget)
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def reachable(name: str) -> tuple[int, int]:
+    """Smallest and dense MACs of a single-path model."""
+    return budget_range(loaded(ModelSpec(name)).gates)
+
+
+def lowest_share(name: str) -> int:
+    """The smallest budget that a single-path model takes, in percent of dense: trained for, or else reachable."""
+    budgets = loaded(ModelSpec(name)).card.single_path.budgets
+    least, dense = reachable(name)
+    return round(100 * budgets[0]) if budgets else -(-100 * least // dense)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def all_budgets(name: str, step: float) -> tuple[Architecture, ...]:
+    """What each budget derives, from the lowest to the dense network, `step` percent apart; frozen, so not copied."""
+    loaded_ = loaded(ModelSpec(name))
+    low = lowest_share(name)
+    shares = [low + step * i for i in range(round((100 - low) / step) + 1)]
+    return tuple(derive(loaded_.gates, loaded_.dense_macs * share / 100) for share in shares)
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def kernel_readings(name: str) -> tuple[KernelReading, ...]:
+    """The convolution inside each block's attention."""
+    with inference_lock():
+        module, card = checkpoints.read_model(name)
+        return tuple(read_block(module, block) for block in range(card.geometry.depth))
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def gate_history(name: str) -> GateHistory | None:
+    """How the gates moved in the search, if that was kept beside the weights."""
+    path = checkpoints.file_of(name)
+    return None if path is None else read_history(history_file(path), loaded(ModelSpec(name)).card.geometry)
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def over_search(name: str, budget: float) -> tuple[Architecture, ...]:
+    """What this budget would have derived at each moment of the search."""
+    history = gate_history(name)
+    return () if history is None else tuple(derive(history.at(i), budget) for i in range(len(history.epochs)))
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def keep_macs(name: str, ratios: tuple[float, ...]) -> list[int]:
+    """Multiply-adds of any photo at each of these keep ratios of every selector."""
+    found = loaded(ModelSpec(name))
+    return [schedule_macs(found.card.geometry, found.model.blocks, keep_spec(name, r).keep).total for r in ratios]

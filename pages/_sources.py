@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import streamlit as st
 
 from core.registry import ModelEntry
-from pages import _models, _url
+from pages import _shared, _url
 from pages._downloads import show_download
 from pages._files import choose_file
 
@@ -52,7 +52,7 @@ def _sources(methods: tuple[str, ...], uses: dict[str, str], use: Callable[[str,
         entry = choose_file()
     else:
         st.markdown(ABOUT[source])
-        entries = {entry.name: entry for entry in _models.models() if entry.source == source}
+        entries = {entry.name: entry for entry in _shared.models() if entry.source == source}
         if not entries:
             st.info("There is none on this machine.", icon=":material/info:")
             return

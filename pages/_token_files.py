@@ -8,14 +8,14 @@ import streamlit as st
 from core.config import ModelSpec
 from core.results import TokenTrace
 from core.trace_file import KEYS, trace_document
-from pages import _models
+from pages import _shared
 from viz import animation
 
 
 def show(spec: ModelSpec, image_id: str, trace: TokenTrace) -> None:
     """One button each; a file is made when somebody clicks."""
     st.markdown("The picture of the stage that the player shows, all stages as a moving picture, and all numbers.")
-    view, name = _models.view(ModelSpec(spec.name), image_id), _file_name(image_id)
+    view, name = _shared.view(ModelSpec(spec.name), image_id), _file_name(image_id)
     now = st.session_state.setdefault("held", {})  # the player writes to it; read when somebody clicks
     last = len(trace.blocks)
     files = (

@@ -4,7 +4,7 @@ import streamlit as st
 
 from core.config import ModelSpec
 from core.results import TokenTrace
-from pages import _models, _runs
+from pages import _shared
 from viz.cost import latency_text
 from viz.theme import macs_text, percent
 from viz.tokens import pruned_photo
@@ -16,11 +16,11 @@ def rivals(spec: ModelSpec, image_id: str, trace: TokenTrace) -> None:
         "The same photo, the same model, as many patches after each selector and so the same multiply-adds: only who "
         "chooses differs. A selector that is worth its cost does better than chance."
     )
-    view, last = _models.view(ModelSpec(spec.name), image_id), len(trace.blocks)
+    view, last = _shared.view(ModelSpec(spec.name), image_id), len(trace.blocks)
     found = {
         "The selectors": trace,
-        "Class attention": _runs.rival_trace(spec, image_id, "attention"),
-        "Chance": _runs.rival_trace(spec, image_id, "random"),
+        "Class attention": _shared.rival_trace(spec, image_id, "attention"),
+        "Chance": _shared.rival_trace(spec, image_id, "random"),
     }
     with st.grid(3, min_column_width=220):
         for name, each in found.items():
@@ -52,7 +52,7 @@ def masked_or_removed(spec: ModelSpec, image_id: str, trace: TokenTrace) -> None
     if key not in turns:
         st.markdown(f"Tokens in each block, removed: {', '.join(map(str, trace.tokens))}.")
         return
-    found = _runs.removal_of(spec, image_id, turns[key])
+    found = _shared.removal_of(spec, image_id, turns[key])
     st.dataframe(
         {
             "Way": ["Dense, no selectors", "Pruned tokens masked", "Pruned tokens removed"],

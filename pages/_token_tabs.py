@@ -6,7 +6,7 @@ import streamlit as st
 
 from core.config import ModelSpec
 from core.results import TokenTrace
-from pages import _models, _shared, _token_files, _token_proof
+from pages import _frame, _shared, _token_files, _token_proof
 from viz.scores import head_importance, head_maps, keep_maps
 from viz.token_tables import package_table, patch_table
 from viz.tokens import package_photo, package_sentence
@@ -36,14 +36,14 @@ def show(spec: ModelSpec, image_id: str, trace: TokenTrace) -> None:
 def _scores(spec: ModelSpec, image_id: str, trace: TokenTrace) -> None:
     stages = list(range(1, len(trace.blocks) + 1))
     st.markdown("**Keep probability of each patch.** A patch that had left before is empty.")
-    _shared.chart(keep_maps(trace), "keep_maps", "Keep probability of each patch at each selector, on the patch grid")
+    _frame.chart(keep_maps(trace), "keep_maps", "Keep probability of each patch at each selector, on the patch grid")
     st.markdown("**What the heads think.** Each head scores every patch; the keep probability is their weighted mean.")
     stage = st.segmented_control(
         "Selector", stages, default=1, format_func=lambda s: f"Selector {s}", key="heads_of", required=True
     )
-    _shared.chart(head_maps(trace, stage), "head_maps", f"Keep probability by each head of selector {stage}")
+    _frame.chart(head_maps(trace, stage), "head_maps", f"Keep probability by each head of selector {stage}")
     st.markdown("**How much each head's opinion counts**, on average over the patches. Dashed: all heads alike.")
-    _shared.chart(head_importance(trace), "importance", "Share of each head in the vote of each selector")
+    _frame.chart(head_importance(trace), "importance", "Share of each head in the vote of each selector")
 
 
 def _packages(spec: ModelSpec, image_id: str, trace: TokenTrace) -> None:
@@ -51,7 +51,7 @@ def _packages(spec: ModelSpec, image_id: str, trace: TokenTrace) -> None:
         "Patches that leave at one selector become one package token: the mean of what they are at that moment, "
         "weighted by their keep probabilities. Here members are as bright as they weigh."
     )
-    view = _models.view(ModelSpec(spec.name), image_id)
+    view = _shared.view(ModelSpec(spec.name), image_id)
     with st.grid(3, min_column_width=220):
         for package in range(1, len(trace.blocks) + 1):
             with st.container():

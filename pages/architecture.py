@@ -7,12 +7,12 @@ import streamlit as st
 
 from core.config import ModelSpec
 from core.description import description
-from pages import _along, _block, _classes, _models, _parts, _pickers, _published, _runs, _scrubber, _search, _shared
+from pages import _along, _block, _classes, _frame, _models, _parts, _pickers, _published, _scrubber, _search, _shared
 from viz.architecture import mixers_sentence
 from viz.predictions import agreement_sentence, top5_pair
 from viz.theme import MIXER_WORDS, macs_number, percent
 
-_shared.guard("pages/architecture.py", "pic", "model", "budget", "block")
+_frame.guard("pages/architecture.py", "pic", "model", "budget", "block")
 
 st.title("What does each layer become?")
 left, middle, right = st.columns([3, 2, 2], gap="medium")
@@ -23,7 +23,7 @@ with middle:
 with right:
     published = _published.pick_published()
 to_measure = _parts.missing(name)
-with _shared.clear_errors():
+with _frame.clear_errors():
     choice = _scrubber.scrub_budget(name, beside=_published.beside(published))
 words = MIXER_WORDS
 st.markdown(
@@ -35,7 +35,7 @@ if published is not None:
     _published.show_published(published)
 
 spec = ModelSpec(name, budget=choice.budget)
-ran = _models.loaded(spec)
+ran = _shared.loaded(spec)
 st.header("What it says at this budget")
 if not _models.predicts(spec):
     st.warning(
@@ -44,10 +44,10 @@ if not _models.predicts(spec):
     )
 else:
     dense = _models.dense_of(name)
-    with _shared.clear_errors():
-        said = _runs.prediction(spec, image_id)
-        before = _runs.prediction(ModelSpec(dense), image_id) if dense else said
-        photo = _models.view(spec, image_id)
+    with _frame.clear_errors():
+        said = _shared.prediction(spec, image_id)
+        before = _shared.prediction(ModelSpec(dense), image_id) if dense else said
+        photo = _shared.view(spec, image_id)
     if ran.architecture.macs != choice.found.macs:
         st.markdown(
             f"Predictions run at calibrated budgets only: here the next one below, with "
@@ -56,10 +56,10 @@ else:
     left, right = st.columns([1, 3], gap="medium")
     left.image(photo, width=260, output_format="JPEG", alt="The photo as the model sees it")
     with right:
-        _shared.chart(top5_pair(before, said), "top5", agreement_sentence(before, said))
+        _frame.chart(top5_pair(before, said), "top5", agreement_sentence(before, said))
         st.markdown(agreement_sentence(before, said))
         _classes.note_if_unknown(said)
-        _shared.weights_badge(spec)
+        _frame.weights_badge(spec)
 st.download_button(
     "Download this architecture (JSON)",
     json.dumps(description(ran), indent=1),
@@ -69,7 +69,7 @@ st.download_button(
     help="Mixer and FFN width of each block, MACs and parameters, as `python -m core describe --json` gives them.",
 )
 
-with _shared.clear_errors():
+with _frame.clear_errors():
     _block.show_block(name, choice)
     _search.show_search(name, choice)
 _along.take_along({"This budget": spec}, image_id, ("describe", "predict"))

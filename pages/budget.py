@@ -3,7 +3,7 @@
 import streamlit as st
 
 from core.config import ModelSpec
-from pages import _along, _limits, _models, _parts, _pickers, _runs, _shared
+from pages import _along, _costs, _frame, _limits, _parts, _pickers, _shared
 from pages._frontier import chance_sentence, device_sentence, recorded_series
 from pages._mounted import mount
 from pages._savings import COMPONENT, path_method, tokens_method, told
@@ -11,12 +11,12 @@ from viz.cost import macs_by_part, saving_sentence
 from viz.savings import savings_data
 from viz.theme import macs_text
 
-_shared.guard("pages/budget.py", "pic", "keep", "budget")
+_frame.guard("pages/budget.py", "pic", "keep", "budget")
 
 st.title("What do I save, and what does it cost me?")
 names = {
     method: next(
-        (e.name for e in _models.models() if e.method == method and e.available and e.source == "bundled"), None
+        (e.name for e in _shared.models() if e.method == method and e.available and e.source == "bundled"), None
     )
     for method in ("dense", "tokens", "singlepath")
 }
@@ -26,7 +26,7 @@ elsewhere = given is not None
 to_measure = _parts.missing(path, tokens)
 table = given or (tokens and _parts.token_table(tokens))
 methods = []
-with _shared.clear_errors():
+with _frame.clear_errors():
     if tokens:
         methods.append(tokens_method(tokens, table))
     if path:
@@ -61,15 +61,15 @@ st.markdown(
 
 specs = {"Dense": ModelSpec(dense)} if dense else {}
 specs |= {method.label: method.spec for method in methods}
-with _shared.clear_errors():
-    counts = {label: _runs.macs_of(spec, image_id) for label, spec in specs.items()}
+with _frame.clear_errors():
+    counts = {label: _costs.macs_of(spec, image_id) for label, spec in specs.items()}
 left, right = st.columns([3, 2], gap="medium")
 with left:
     st.markdown("## Multiply-adds of this photo, by part")
     alt = "; ".join(f"{label}: {macs_text(count.total)}" for label, count in counts.items())
-    _shared.chart(macs_by_part(list(counts.items())), "parts", alt)
+    _frame.chart(macs_by_part(list(counts.items())), "parts", alt)
     for method in methods:
-        whole = _models.loaded(method.spec).dense_macs
+        whole = _shared.loaded(method.spec).dense_macs
         st.markdown(f"**{method.label}:** {saving_sentence(counts[method.label].total, whole)}.")
     st.markdown("Exact for this photo, in MACs (multiply-adds; papers write FLOPs for the same count).")
 with right:
@@ -78,7 +78,7 @@ with right:
         st.markdown(device_sentence(table or _parts.path_costs(path or ""), elsewhere=elsewhere))
     st.button("Predict afresh", on_click=_parts.forget_parts, args=(tokens, path), icon=":material/refresh:")
     st.markdown("Fewer multiply-adds are not always less time. Measure here, all models taking turns on this photo:")
-    _shared.latency_panel(specs, image_id)
+    _frame.latency_panel(specs, image_id)
     if tokens:
         _limits.pick_table(tokens)
 _along.take_along(specs, image_id, ("predict", "evaluate"))

@@ -3,15 +3,15 @@
 import streamlit as st
 
 from core.config import ModelSpec
-from pages import _along, _compare_many, _compare_one, _compare_sides, _models, _pickers, _shared, _url
+from pages import _along, _compare_many, _compare_one, _compare_sides, _frame, _pickers, _shared, _url
 from pages._compare_url import Side
 
-_shared.guard("pages/compare.py", "pic", "a", "b", "cls", "by", "view")
+_frame.guard("pages/compare.py", "pic", "a", "b", "cls", "by", "view")
 TABS = ("One photo", "Many photos")
 
 st.title("Does it still agree?")
 image_id = _pickers.pick_picture()
-with _shared.clear_errors():
+with _frame.clear_errors():
     methods = _compare_sides.comparable()
 if not methods:
     st.info("There is no model on this machine yet, so there is nothing to compare.", icon=":material/info:")
@@ -21,14 +21,14 @@ names = list(methods)
 dense = next((name for name in names if methods[name] == "dense"), names[0])
 pruned = next((name for name in names if methods[name] == "tokens"), names[-1])
 usual = Side(pruned, "keep", 0.5) if methods[pruned] == "tokens" else Side(pruned)
-with _shared.clear_errors():
+with _frame.clear_errors():
     left, right = st.columns(2, gap="medium")
     with left:
         a = _compare_sides.pick_side("A", Side(dense), methods)
     with right:
         b = _compare_sides.pick_side("B", usual, methods)
     specs = _compare_sides.spec_of(a), _compare_sides.spec_of(b)
-    known = [_models.loaded(ModelSpec(side.name)).card.classes for side in (a, b)]
+    known = [_shared.loaded(ModelSpec(side.name)).card.classes for side in (a, b)]
 if known[0] != known[1]:
     st.error(
         "A and B know different classes, so their answers cannot be compared; choose two of one family.",

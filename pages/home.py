@@ -3,13 +3,13 @@
 import streamlit as st
 
 from core.config import ModelSpec
-from pages import _models, _pickers, _player, _runs, _shared
+from pages import _frame, _models, _pickers, _player, _shared
 from pages._compare_url import Side, write_side
 from viz.predictions import agreement
 from viz.theme import percent
 from viz.tokens import stage_sentence
 
-_shared.guard("pages/home.py")
+_frame.guard("pages/home.py")
 DIFFERENCES = "Where paper, release and Prunescope differ"
 
 st.title("What can a Vision Transformer do without?")
@@ -19,22 +19,22 @@ st.markdown(
     "read out of the attention's own weights, or nothing, until a budget fits."
 )
 
-pruned = next((entry.name for entry in _models.models() if entry.method == "tokens" and entry.available), None)
+pruned = next((entry.name for entry in _shared.models() if entry.method == "tokens" and entry.available), None)
 if pruned is None:
     st.info("The bundled weights are not in assets/ yet, so there is nothing to show here.", icon=":material/info:")
 else:
-    image_id = f"sample:{_models.samples()[0].id}"
-    with _shared.clear_errors():
-        spec = _runs.keep_spec(pruned, 0.7)
-        trace = _runs.token_trace(spec, image_id)
+    image_id = f"sample:{_shared.samples()[0].id}"
+    with _frame.clear_errors():
+        spec = _shared.keep_spec(pruned, 0.7)
+        trace = _shared.token_trace(spec, image_id)
         dense = _models.dense_of(pruned)
-        said = _runs.prediction(ModelSpec(dense), image_id) if dense else None
+        said = _shared.prediction(ModelSpec(dense), image_id) if dense else None
     last = len(trace.blocks)
     left, right = st.columns(2, gap="medium", vertical_alignment="center")
     with left:
-        _player.show_sample(_models.photo_url(pruned, image_id), trace)
+        _player.show_sample(_shared.photo_url(pruned, image_id), trace)
     with right:
-        _shared.weights_badge(ModelSpec(pruned))
+        _frame.weights_badge(ModelSpec(pruned))
         with st.grid(3, min_column_width=90):
             st.metric(
                 "Tokens",
@@ -105,7 +105,7 @@ with private:
         "part of a link, seen by nobody else, and gone when you close the tab or press *Forget it*."
     )
     st.header("Sample pictures")
-    st.markdown("\n".join(f"- {s.title}: {s.credit}, {s.licence}" for s in _models.samples()))
+    st.markdown("\n".join(f"- {s.title}: {s.credit}, {s.licence}" for s in _shared.samples()))
 
 st.header(DIFFERENCES)
-st.markdown(_models.readme_section(DIFFERENCES))
+st.markdown(_shared.readme_section(DIFFERENCES))

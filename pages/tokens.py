@@ -3,13 +3,13 @@
 import streamlit as st
 
 from core.config import ModelSpec
-from pages import _along, _classes, _deciding, _models, _pickers, _player, _runs, _shared, _token_tabs
+from pages import _along, _classes, _costs, _deciding, _frame, _models, _pickers, _player, _runs, _shared, _token_tabs
 from viz.blocks import macs_per_block, tokens_per_block
 from viz.cost import saving_sentence
 from viz.predictions import agreement, agreement_sentence, top5_pair
 from viz.theme import macs_number, macs_text
 
-_shared.guard("pages/tokens.py", "pic", "model", "method", "keep", "threshold", "stage", "token")
+_frame.guard("pages/tokens.py", "pic", "model", "method", "keep", "threshold", "stage", "token")
 
 st.title("Which patches does the model keep?")
 left, right = st.columns([3, 2], gap="medium")
@@ -22,20 +22,20 @@ with left:
 with right:
     spec, ratio = _deciding.pick_spec(name, mode)
 
-with _shared.clear_errors():
-    trace = _runs.token_trace(spec, image_id)
+with _frame.clear_errors():
+    trace = _shared.token_trace(spec, image_id)
     dense = _models.dense_of(name)
-    said = _runs.prediction(ModelSpec(dense), image_id) if dense else None
+    said = _shared.prediction(ModelSpec(dense), image_id) if dense else None
     steps = None if ratio is None else _runs.prepared_steps(name, image_id, _deciding.KEEP_STEPS)
 
 st.header(saving_sentence(trace.macs.total, trace.dense_macs))
 left, right = st.columns(2, gap="medium")
 with left:
-    _player.show(_models.photo_url(name, image_id), trace, ratio, steps)
+    _player.show(_shared.photo_url(name, image_id), trace, ratio, steps)
     below = st.empty()  # the legend, or how far the preparation is
     below.markdown(_player.LEGEND)
 with right:
-    _shared.weights_badge(ModelSpec(name))
+    _frame.weights_badge(ModelSpec(name))
     _classes.note_if_unknown(trace.prediction)
     saved = trace.macs.total / trace.dense_macs - 1
     with st.grid(3, min_column_width=150):
@@ -54,18 +54,18 @@ with right:
             agreement_sentence(said, trace.prediction),
             icon=":material/check_circle:" if same else ":material/change_circle:",
         )
-        _shared.chart(top5_pair(said, trace.prediction), "top5", agreement_sentence(said, trace.prediction))
-        _shared.latency_panel({"Dense": ModelSpec(dense), "Pruned": spec}, image_id)
+        _frame.chart(top5_pair(said, trace.prediction), "top5", agreement_sentence(said, trace.prediction))
+        _frame.latency_panel({"Dense": ModelSpec(dense), "Pruned": spec}, image_id)
 
 left, right = st.columns(2, gap="medium")
 with left:
     st.markdown("### Tokens that each block computes")
-    _shared.chart(tokens_per_block(trace), "per_block", f"{trace.tokens[-1]} tokens in the last block")
+    _frame.chart(tokens_per_block(trace), "per_block", f"{trace.tokens[-1]} tokens in the last block")
 with right:
     st.markdown("### Multiply-adds of each block")
-    counts = _runs.macs_per_block(spec, image_id)
+    counts = _costs.macs_per_block(spec, image_id)
     least, most = (macs_text(pick(count.total for count in counts)) for pick in (min, max))
-    _shared.chart(macs_per_block(trace, counts), "macs_per_block", f"Blocks of {least} to {most}")
+    _frame.chart(macs_per_block(trace, counts), "macs_per_block", f"Blocks of {least} to {most}")
 st.markdown(
     "MACs are multiply-adds; papers write FLOPs for the same count. A selector counts to the block that it stands "
     "before; with the patch embedding and the head, the blocks sum up to this photo's MACs."

@@ -23,7 +23,7 @@ from core.recorded import add_row
 from core.results import ClassName, Gates, Recorded
 from core.single_path.history import add_snapshot
 from core.weights import save_checkpoint
-from pages import _runs
+from pages import _shared
 
 ROOT = Path(__file__).resolve().parent.parent
 FIRST = json.loads((ROOT / "assets" / "samples" / "samples.json").read_text())[0]["title"]
@@ -83,13 +83,13 @@ def visit(assets: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
         for key, value in query.items():
             at.query_params[key] = value
         at.run()
-        threads = list(_runs.measurements().values())
+        threads = list(_shared.measurements().values())
         for thread in threads:  # what parts of a model take is measured beside the page, and then shown
             thread.join()
         return at.run() if threads else at
 
     yield open_page
-    for thread in list(_runs.measurements().values()):
+    for thread in list(_shared.measurements().values()):
         thread.join()
 
 

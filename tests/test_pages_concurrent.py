@@ -13,7 +13,7 @@ from core.attributions import METHODS, Attribution
 from core.config import ModelSpec
 from core.images import open_photo
 from core.results import Prediction, TokenTrace
-from pages import _models, _runs
+from pages import _shared
 from tests import test_pages
 
 assets = test_pages.assets
@@ -31,18 +31,18 @@ def works(assets, monkeypatch: pytest.MonkeyPatch) -> list:
     """What people ask for, past the caches: predictions, traces, attributions, on few shared models."""
     monkeypatch.setattr(checkpoints, "ASSETS", assets)
     monkeypatch.setattr(registry, "ASSETS", assets)
-    _models.load_once.clear()
-    files = {f"sample:{s.id}": assets / "samples" / s.file for s in _models.samples()}
+    _shared.load_once.clear()
+    files = {f"sample:{s.id}": assets / "samples" / s.file for s in _shared.samples()}
     photos = {image_id: open_photo(path.read_bytes()) for image_id, path in list(files.items())[:3]}
-    monkeypatch.setattr(_models, "photo", photos.__getitem__)
-    path = ModelSpec("bundled-singlepath", budget=0.8 * _models.loaded(DENSE).dense_macs)
+    monkeypatch.setattr(_shared, "photo", photos.__getitem__)
+    path = ModelSpec("bundled-singlepath", budget=0.8 * _shared.loaded(DENSE).dense_macs)
     found = []
     for image_id in photos:
-        found += [partial(_runs.prediction.__wrapped__, spec, image_id) for spec in (DENSE, path)]
-        found += [partial(_runs.token_trace.__wrapped__, spec, image_id) for spec in (OWN, HALF)]
+        found += [partial(_shared.prediction.__wrapped__, spec, image_id) for spec in (DENSE, path)]
+        found += [partial(_shared.token_trace.__wrapped__, spec, image_id) for spec in (OWN, HALF)]
         for spec in (DENSE, OWN, HALF, path):
-            found += [partial(_runs._attributed.__wrapped__, spec, image_id, 1, method) for method in METHODS[:2]]
-        found += [partial(_runs._attributed.__wrapped__, spec, image_id, 0, "rollout") for spec in (DENSE, OWN)]
+            found += [partial(_shared.attributed_once.__wrapped__, spec, image_id, 1, method) for method in METHODS[:2]]
+        found += [partial(_shared.attributed_once.__wrapped__, spec, image_id, 0, "rollout") for spec in (DENSE, OWN)]
     return found
 
 
@@ -85,29 +85,29 @@ def test_twenty_people_at_once_get_what_each_would_get_alone(works) -> None:
 
 def test_people_who_all_load_and_run_models_for_the_first_time_do_not_wait_for_one_another(works) -> None:
     for _ in range(3):
-        _models.load_once.clear()
+        _shared.load_once.clear()
         at_once(works[:PEOPLE])
 
 
 def test_one_model_serves_all_and_is_left_as_it_was(works) -> None:
-    model = _models.loaded(OWN)
-    assert all(found is model for found in at_once([partial(_models.loaded, OWN)] * PEOPLE))
+    model = _shared.loaded(OWN)
+    assert all(found is model for found in at_once([partial(_shared.loaded, OWN)] * PEOPLE))
     at_once(works)
     hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks")
     assert not any(getattr(module, name) for module in model.model.modules() for name in hooks)
 
 
 def test_prediction_does_not_wait_for_an_attribution(works) -> None:
-    with _models.attribution_lock(), ThreadPoolExecutor(1) as other:
+    with _shared.attribution_lock(), ThreadPoolExecutor(1) as other:
         other.submit(works[0]).result(timeout=20)
 
 
 def test_measurement_waits_for_both_so_that_nobody_is_timed_with_another(works) -> None:
-    for lock in (_models.attribution_lock(), _models.inference_lock()):
+    for lock in (_shared.attribution_lock(), _shared.inference_lock()):
         with ThreadPoolExecutor(1) as other:
             with lock:
                 image_id = works[0].args[1]
-                waiting = other.submit(_runs.measured.__wrapped__, (DENSE,), image_id, 1)
+                waiting = other.submit(_shared.measured.__wrapped__, (DENSE,), image_id, 1)
                 with pytest.raises(TimeoutError):
                     waiting.result(timeout=0.3)
             assert waiting.result(timeout=60)[0].median_ms > 0

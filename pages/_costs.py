@@ -1,0 +1,39 @@
+"""Multiply-adds that pages show, of photos and of blocks."""
+
+from collections.abc import Sequence
+from functools import cache
+
+from core import trace
+from core.config import ModelSpec
+from core.macs import macs_per_block as count_per_block
+from core.results import Architecture, MacCount
+from core.single_path.blocks import block_count
+from pages import _shared
+
+
+def macs_per_block(spec: ModelSpec, image_id: str) -> tuple[MacCount, ...]:
+    """Multiply-adds of each block of this photo through a model with token selectors."""
+    return count_per_block(_shared.deciding(spec)[0].card.geometry, _shared.token_trace(spec, image_id))
+
+
+def macs_of(spec: ModelSpec, image_id: str) -> MacCount:
+    """Multiply-adds of this photo through the model, by part."""
+    if _shared.loaded(ModelSpec(spec.name)).method == "tokens":  # however it is to decide: no other model to load
+        return _shared.token_trace(spec, image_id).macs
+    return trace.macs_of(_shared.loaded(spec))
+
+
+def block_counts(name: str, found: Architecture, block: int) -> tuple[MacCount, MacCount]:
+    """Multiply-adds of one block by part: dense, and in this architecture."""
+    geometry = _shared.loaded(ModelSpec(name)).card.geometry
+    return (
+        block_count(geometry, "msa", geometry.ffn_hidden),
+        block_count(geometry, found.mixers[block], found.ffn_hidden[block]),
+    )
+
+
+def block_macs(name: str, all_found: Sequence[Architecture]) -> list[list[int]]:
+    """Multiply-adds of each block of each architecture, mixer and FFN together."""
+    geometry = _shared.loaded(ModelSpec(name)).card.geometry
+    count = cache(lambda mixer, hidden: block_count(geometry, mixer, hidden).total)
+    return [[count(*kind) for kind in zip(found.mixers, found.ffn_hidden, strict=True)] for found in all_found]

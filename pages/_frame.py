@@ -1,0 +1,110 @@
+"""What frames every page: the router guard, errors as one sentence, charts, badges, latency on demand."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+from streamlit.errors import StreamlitAPIException
+
+from core.config import ModelSpec
+from core.errors import InputError
+from pages import _classes, _models, _shared, _url
+from viz.cost import latency_text
+from viz.theme import light_ink
+
+GREYED = "filter: grayscale(1); opacity: 0.55;"
+"""How answers look that mean nothing."""
+
+
+def guard(path: str, *keys: str) -> None:
+    """First line of each page, before anything is shown.
+
+    With no router before it (a fresh server), go through app.py and come back. Coming from another page, bring the
+    settings along: Streamlit ties a bound value to one page's widget, so they are handed to this page in its URL.
+
+    Args:
+        path: Of this page.
+        keys: The settings of this page that other pages have too; what a link says comes first.
+    """
+    query = {key: st.query_params.get_all(key) for key in st.query_params}
+    if "routed" not in st.session_state:
+        st.session_state["came_for"] = (path, query)
+        st.switch_page("app.py")
+    before = st.session_state.get("on_page")
+    st.session_state["on_page"], st.session_state["settings"] = path, keys
+    held = _url.settings(keys)
+    if before not in (None, path) and held.keys() - query.keys():
+        try:
+            st.switch_page(path, query_params=held | query)
+        except StreamlitAPIException:  # the widgets of the page before still hold a key; an empty run frees it
+            st.rerun()
+
+
+def settings_of_page() -> tuple[str, ...]:
+    """Names of the settings that this page has in its URL, as it told `guard`."""
+    return st.session_state.get("settings", ())
+
+
+@contextmanager
+def clear_errors() -> Iterator[None]:
+    """Wrong input inside: show its one sentence and end this run; the controls above go on working."""
+    try:
+        yield
+    except InputError as error:
+        st.error(str(error), icon=":material/error:")
+        st.stop()
+
+
+def chart(figure: Any, key: str, alt: str, **more: Any) -> None:
+    """A figure of viz across the column, readable in both themes; in the dark one Streamlit's own labels are."""
+    if st.context.theme.type == "light":
+        light_ink(figure)
+    st.plotly_chart(figure, key=key, alt=alt, config={"displayModeBar": False}, **more)
+
+
+def weights_badge(spec: ModelSpec) -> None:
+    """Say which weights run, whether they were ever trained, and what the model knows at all."""
+    card = _shared.loaded(spec).card
+    accuracy = card.training.get("val_top1")
+    about = f"{accuracy:.1%} top-1 on validation photos" if isinstance(accuracy, float) else None
+    name = Path(spec.name).name  # of a file without its folder
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        if _models.never_trained(spec):
+            st.badge(f"Never trained, its answers mean nothing: {name}", icon=":material/warning:", color="red")
+            st.html(f"<style>.st-key-top5 {{ {GREYED} }}</style>")
+        elif card.selectors is not None and not card.selectors.trained:
+            st.badge(f"Selectors not trained yet: {name}", icon=":material/warning:", color="orange", help=about)
+        elif not card.training and _models.source_of(spec.name) == "file":
+            st.badge(f"Weights from a file: {name}", icon=":material/draft:", color="blue")
+        else:
+            st.badge(f"Real trained weights: {name}", icon=":material/verified:", color="green", help=about)
+        with st.popover(f"Knows {len(card.classes):,} classes", type="tertiary"):
+            st.markdown("Of any other thing it names the most similar of these.")
+            _classes.list_classes(card.classes)
+
+
+@st.fragment
+def latency_panel(specs: dict[str, ModelSpec], image_id: str, slower: str = "Slower than dense here") -> None:
+    """Measure on demand: one line per model with device, threads, batch and spread.
+
+    Args:
+        specs: By what to call them; the first is what the others are held against.
+        image_id: The photo.
+        slower: What to say of one that takes longer than the first.
+
+    A fragment: the rest of the page stays as it is while somebody measures.
+    """
+    key = ("latency", tuple(specs.values()), image_id)
+    turns = st.session_state.setdefault("turns", {})
+    done = turns.get(key, 0)
+    if st.button("Measure again" if done else "Measure latency here", icon=":material/timer:"):
+        turns[key] = done = done + 1
+    if not done:
+        return
+    found = dict(zip(specs, _shared.measured(tuple(specs.values()), image_id, done), strict=True))
+    first = next(iter(found.values()))
+    for name, time in found.items():
+        is_slower = time is not first and time.median_ms > first.median_ms
+        st.markdown(f"**{name}:** {latency_text(time)}." + (f" :red-badge[{slower}]" if is_slower else ""))
