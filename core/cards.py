@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from timm.data import ImageNetInfo
 
+from core.backbones.families import family
 from core.config import Geometry, Normalisation, plain
 from core.errors import InputError
 from core.results import MIXERS, ClassName, Mixer
@@ -82,8 +83,8 @@ class ModelCard:
     """The command and settings that made it, and what it reached; empty: never trained."""
 
     def __post_init__(self) -> None:
-        if self.family != "deit":
-            raise ValueError(f"family {self.family}")
+        if not isinstance(self.geometry, family(self.family).GEOMETRY):
+            raise ValueError(f"a {type(self.geometry).__name__} for the family {self.family}")
         if len(self.classes) != self.geometry.classes:
             raise ValueError(f"{len(self.classes)} names for {self.geometry.classes} classes")
         if self.compact is not None and len(self.compact.mixers) != self.geometry.depth:
@@ -138,11 +139,10 @@ def card_from_json(text: str) -> ModelCard:
             raise InputError(f"This file has format {raw['format']}; this version of Prunescope reads format {FORMAT}.")
         if raw["family"] == TEACHER:
             raise InputError(f"This file holds {raw['timm']}, which cannot be pruned here; it can be a --teacher.")
-        geometry = raw["geometry"]
         selectors, single, compact = raw["selectors"], raw["single_path"], raw.get("compact")
         return ModelCard(
             family=raw["family"],
-            geometry=Geometry(**{**geometry, "stem": tuple(geometry["stem"])}),
+            geometry=family(raw["family"]).geometry_from(raw["geometry"]),
             classes=_classes(raw["classes"]),
             normalisation=_normalisation(raw["normalisation"]),
             selectors=SelectorCard(tuple(selectors["blocks"]), tuple(selectors["targets"]), selectors["trained"])

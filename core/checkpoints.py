@@ -8,7 +8,7 @@ from typing import get_args
 import timm
 from torch import nn
 
-from core.backbones import deit
+from core.backbones.families import family, family_of_timm
 from core.cards import ModelCard
 from core.config import ModelSpec, Packaging
 from core.errors import InputError, not_here
@@ -125,7 +125,7 @@ def read_model(
 
 def empty_model(card: ModelCard) -> nn.Module:
     """The module that a card describes, with fresh weights."""
-    backbone = deit.build(card.geometry)
+    backbone = family(card.family).build(card.geometry)
     if card.selectors is not None:
         return SoftTokenViT(backbone, card.selectors.blocks)
     if card.single_path is not None:
@@ -163,16 +163,16 @@ def file_of(name: str) -> Path | None:
 
 def _load_timm(name: str, *, download: bool, weights: bool) -> tuple[nn.Module, ModelCard]:
     """timm's model, from the cache or, if asked, from the hub."""
-    deit.check_name(name)
+    module = family_of_timm(name)
     here = cached_weights(name)
     fetch = weights and (download or here)
     if weights and not fetch:
         raise not_here(name)
     if fetch and not here:
         check_hub()
-    model = deit.from_timm(name, pretrained=fetch)
-    geometry = deit.geometry_of(model, name)
-    return model, ModelCard(deit.FAMILY, geometry, released_classes(geometry.classes), deit.normalisation_of(model))
+    model = module.from_timm(name, pretrained=fetch)
+    geometry = module.geometry_of(model, name)
+    return model, ModelCard(module.FAMILY, geometry, released_classes(geometry.classes), module.normalisation_of(model))
 
 
 def finish(spec: ModelSpec, card: ModelCard, module: nn.Module) -> Loaded:

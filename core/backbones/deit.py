@@ -15,6 +15,19 @@ from core.config import Geometry, Normalisation
 from core.errors import InputError
 
 FAMILY = "deit"
+METHODS = ("tokens", "singlepath")
+NAMES = "a deit_* or vit_* with standard blocks and a class token"
+GEOMETRY = Geometry
+
+
+def geometry_from(raw: dict) -> Geometry:
+    """A geometry as JSON holds it, lists for tuples."""
+    return Geometry(**{**raw, "stem": tuple(raw["stem"])})
+
+
+def claims(name: str) -> bool:
+    """Whether one of timm's names is of this family."""
+    return name.startswith(("deit", "vit_"))
 
 
 def build(geometry: Geometry, *, drop_path: float = 0.0) -> VisionTransformer:
@@ -64,9 +77,8 @@ def from_timm(
         img_size: Pixels; None: as timm has it.
 
     Raises:
-        InputError: If timm does not know the name, its weights are not to be had, or it is none that can be pruned.
+        InputError: If its weights are not to be had, or it is none that can be pruned.
     """
-    check_name(name)
     settings = {"num_classes": classes, "img_size": img_size}
     settings = {key: value for key, value in settings.items() if value is not None}
     try:
@@ -75,20 +87,6 @@ def from_timm(
         reason = "could not be downloaded; check the network and try again" if pretrained else "cannot be built so"
         raise InputError(f"{name} {reason}.") from error
     return check_supported(model, name)
-
-
-def check_name(name: str) -> None:
-    """What a name alone can tell, before anything is built or fetched.
-
-    Raises:
-        InputError: If timm does not know the name, or it is of another family.
-    """
-    if not timm.is_model(name):
-        raise InputError(f"timm knows no model {name}; try deit_tiny_patch16_224.")
-    if not name.startswith(("deit", "vit_")):
-        raise InputError(
-            f"{name} cannot be pruned here; choose a deit_* or vit_* with standard blocks and a class token."
-        )
 
 
 def check_supported(model: nn.Module, name: str) -> VisionTransformer:
@@ -108,9 +106,7 @@ def check_supported(model: nn.Module, name: str) -> VisionTransformer:
         and all(isinstance(b.mlp.norm, nn.Identity) for b in model.blocks)
     )
     if not plain:
-        raise InputError(
-            f"{name} cannot be pruned here; choose a deit_* or vit_* with standard blocks and a class token."
-        )
+        raise InputError(f"{name} cannot be pruned here; choose {NAMES}.")
     return model
 
 

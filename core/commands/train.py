@@ -8,6 +8,7 @@ from timm.optim import create_optimizer_v2
 from torch import nn
 
 from core.backbones import deit
+from core.backbones.families import family_of_timm
 from core.cards import ModelCard, TeacherCard, class_names
 from core.commands.session import add_loop, dense_model, objective_of, open_session
 from core.commands.shared import add_common, numbers
@@ -81,13 +82,14 @@ def _student(args: argparse.Namespace, folders: list[str]) -> tuple[nn.Module, M
     if args.start_from is not None:
         return _continued(args, folders)
     if args.model is not None:
+        module = family_of_timm(args.model)
         size = {"classes": len(folders), "img_size": args.img_size}
-        model = deit.from_timm(args.model, pretrained=args.pretrained, **size)
-        geometry, norm = deit.geometry_of(model, args.model), deit.normalisation_of(model)
+        model = module.from_timm(args.model, pretrained=args.pretrained, **size)
+        geometry, norm = module.geometry_of(model, args.model), module.normalisation_of(model)
     else:
-        geometry = _own_geometry(args, len(folders))
+        module, geometry = deit, _own_geometry(args, len(folders))
         model, norm = deit.build(geometry, drop_path=args.drop_path), Normalisation()
-    return model, ModelCard(deit.FAMILY, geometry, class_names(folders), norm)
+    return model, ModelCard(module.FAMILY, geometry, class_names(folders), norm)
 
 
 def _continued(args: argparse.Namespace, folders: list[str]) -> tuple[nn.Module, ModelCard]:

@@ -1,0 +1,57 @@
+"""The families by name: which module knows each, which names of timm it takes, and what can prune it.
+
+Every family is a module beside this one that offers `FAMILY`, `METHODS`, `NAMES` (for sentences), `GEOMETRY` (the
+config class), `geometry_from(raw)` (the same from JSON), `claims(timm_name)`, `build(geometry, drop_path=)`,
+`from_timm(name, pretrained=, ...)`, `geometry_of(model, timm_name)` and `normalisation_of(model)`.
+"""
+
+from types import ModuleType
+
+import timm
+
+from core.backbones import deit
+from core.errors import InputError
+
+FAMILIES: dict[str, ModuleType] = {module.FAMILY: module for module in (deit,)}
+METHOD_NAMES = {"tokens": "Soft token pruning", "singlepath": "Single-path pruning"}
+
+
+def family(name: str) -> ModuleType:
+    """The module of that family.
+
+    Raises:
+        ValueError: If there is no such family.
+    """
+    if name not in FAMILIES:
+        raise ValueError(f"family {name}")
+    return FAMILIES[name]
+
+
+def family_of_timm(name: str) -> ModuleType:
+    """The family that one of timm's names belongs to; what a name alone can tell, before anything is built.
+
+    Raises:
+        InputError: If timm does not know the name, or no family takes it.
+    """
+    if not timm.is_model(name):
+        raise InputError(f"timm knows no model {name}; try deit_tiny_patch16_224.")
+    for module in FAMILIES.values():
+        if module.claims(name):
+            return module
+    raise InputError(f"{name} cannot be pruned here; choose {names()}.")
+
+
+def names(method: str | None = None) -> str:
+    """The families, as a sentence goes on; those that `method` ("tokens" or "singlepath") can prune, or all."""
+    found = [module.NAMES for module in FAMILIES.values() if method is None or method in module.METHODS]
+    return " or ".join(filter(None, (", ".join(found[:-1]), found[-1])))
+
+
+def check_method(name: str, method: str) -> None:
+    """Refuse a family that a method cannot take.
+
+    Raises:
+        InputError: If `method` ("tokens" or "singlepath") cannot prune the family `name`; it names those it can.
+    """
+    if method not in family(name).METHODS:
+        raise InputError(f"{METHOD_NAMES[method]} cannot take {name} models; it takes {names(method)}.")
