@@ -54,6 +54,16 @@ class Geometry:
         """N."""
         return self.grid[0] * self.grid[1]
 
+    @property
+    def block_grids(self) -> tuple[tuple[int, int], ...]:
+        """Patch rows and columns that each block works on, L of them."""
+        return (self.grid,) * self.depth
+
+    @property
+    def ffn_widths(self) -> tuple[int, ...]:
+        """F of each unpruned block, L of them."""
+        return (self.ffn_hidden,) * self.depth
+
 
 @dataclass(frozen=True)
 class Normalisation:

@@ -6,6 +6,7 @@ package tokens and head. Left out: norms, softmax, biases, activations. The coun
 """
 
 from collections.abc import Sequence
+from functools import singledispatch
 
 from core.config import Geometry
 from core.results import MacCount, Mixer, TokenTrace
@@ -72,6 +73,7 @@ def package_macs(patches: int, dim: int) -> int:
     return patches * dim
 
 
+@singledispatch
 def count_macs(
     geometry: Geometry,
     *,
@@ -80,7 +82,7 @@ def count_macs(
     ffn_hidden: Sequence[int] | None = None,
     selectors: Sequence[tuple[int, int]] = (),
 ) -> MacCount:
-    """MACs of one image through a flat ViT, dense or pruned either way.
+    """MACs of one image through a flat ViT, dense or pruned either way; a family that is not flat registers its own.
 
     Args:
         geometry: The dense model.
@@ -107,6 +109,7 @@ def count_macs(
     )
 
 
+@singledispatch
 def macs_per_block(geometry: Geometry, trace: TokenTrace) -> tuple[MacCount, ...]:
     """MACs of each block of one token-pruned image, L of them; a selector counts to the block that it stands before.
 

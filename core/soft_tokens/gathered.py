@@ -1,5 +1,8 @@
 """Inference: pruned tokens really leave, with a different count per image in one batch and no padding in between."""
 
+from functools import singledispatch
+
+from timm.models.pit import PoolingVisionTransformer
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
@@ -8,10 +11,12 @@ from core.config import Packaging
 from core.soft_tokens import one_image, packed
 from core.soft_tokens.decide import Decide
 from core.soft_tokens.lean import lean_block
+from core.soft_tokens.pit_gathered import pit_gathered_forward
 from core.soft_tokens.selector import Folded
 from core.soft_tokens.stages import Pruned, Stage, lay_out
 
 
+@singledispatch
 def gathered_forward(
     backbone: VisionTransformer,
     selectors: dict[int, Folded],
@@ -34,6 +39,8 @@ def gathered_forward(
 
     Returns:
         Logits (B, C) and a record per selector, or none.
+
+    A family with blocks or grids of its own registers its own way.
     """
     x = deit.embed(backbone, images)
     first, alone = min(selectors), len(images) == 1
@@ -45,6 +52,9 @@ def gathered_forward(
         x, done = _run_batch(backbone, selectors, x, first, decide, packaging)
     patches = backbone.patch_embed.num_patches
     return deit.classify(backbone, x), [lay_out(one, patches) for one in done] if record else []
+
+
+gathered_forward.register(PoolingVisionTransformer, pit_gathered_forward)
 
 
 def _run_one(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+from timm.models.pit import PoolingVisionTransformer
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
@@ -9,8 +10,13 @@ from core.config import Packaging
 from core.errors import InputError
 from core.soft_tokens.decide import Decide, own_decision
 from core.soft_tokens.gathered import gathered_forward
+from core.soft_tokens.masked import masked_forward
+from core.soft_tokens.pit_masked import pit_masked_forward
+from core.soft_tokens.places import check_places, patches_of, shape_of
 from core.soft_tokens.selector import LEAST_HEAD, Folded, Selector
 from core.soft_tokens.stages import Stage
+
+masked_forward.register(PoolingVisionTransformer, pit_masked_forward)
 
 
 class SoftTokenViT(nn.Module):
@@ -18,7 +24,7 @@ class SoftTokenViT(nn.Module):
 
     def __init__(
         self,
-        backbone: VisionTransformer,
+        backbone: VisionTransformer | PoolingVisionTransformer,
         blocks: Sequence[int],
         *,
         decide: Decide = own_decision,
@@ -33,20 +39,16 @@ class SoftTokenViT(nn.Module):
             packaging: See `core.soft_tokens.package`.
 
         Raises:
-            InputError: If the blocks do not rise or lie outside the backbone, or its heads are too narrow.
+            InputError: If no selector can stand before one of the blocks, they do not rise, or its heads are too
+                narrow.
         """
         super().__init__()
-        depth = len(backbone.blocks)
-        if not blocks or list(blocks) != sorted(set(blocks)) or blocks[0] < 1 or blocks[-1] >= depth:
-            raise InputError(
-                f"Selectors stand before blocks 1 to {depth - 1} (counting from 0), rising; not {list(blocks)}."
-            )
-        if backbone.embed_dim // backbone.blocks[0].attn.num_heads < LEAST_HEAD:
+        check_places(backbone, blocks)
+        shapes = {block: shape_of(backbone, block) for block in blocks}
+        if any(width // heads < LEAST_HEAD for width, heads in shapes.values()):
             raise InputError(f"Selectors need heads of {LEAST_HEAD} channels or more; this model's are narrower.")
         self.backbone = backbone
-        self.selectors = nn.ModuleDict(
-            {str(b): Selector(backbone.embed_dim, backbone.blocks[0].attn.num_heads) for b in blocks}
-        )
+        self.selectors = nn.ModuleDict({str(block): Selector(*shape) for block, shape in shapes.items()})
         self.decide = decide
         self.packaging = packaging
         self.folded: dict[int, Folded] | None = None
@@ -55,6 +57,11 @@ class SoftTokenViT(nn.Module):
     def blocks(self) -> tuple[int, ...]:
         """Block before which each selector stands."""
         return tuple(int(key) for key in self.selectors)
+
+    @property
+    def patches(self) -> tuple[int, ...]:
+        """N of the grid that each selector sees."""
+        return patches_of(self.backbone, self.blocks)
 
     def by_block(self) -> dict[int, Selector]:
         """Selectors by block number."""

@@ -18,7 +18,7 @@ from core.config import Packaging
 from core.soft_tokens.context import context_of, image_of
 from core.soft_tokens.decide import Decide
 from core.soft_tokens.package import package_weights
-from core.soft_tokens.selector import Folded, selector_scores
+from core.soft_tokens.selector import Folded, Scores, selector_scores
 from core.soft_tokens.stages import Pruned, on_grid
 
 NO_PATCH = -1
@@ -52,17 +52,14 @@ def first_tokens(packed: Packed, prefix: int) -> Tensor:
     return packed.x[begins[:, None] + torch.arange(prefix, device=packed.x.device)]
 
 
-def prune(
-    packed: Packed,
-    patches: int,
-    prefix: int,
-    selector: Folded,
-    decide: Decide,
-    index: int,
-    packaging: Packaging,
-    block: Block,
-) -> tuple[Packed, Pruned]:
-    """One selector's work before `block`: score, decide, fold what leaves into packages."""
+def choose(
+    packed: Packed, patches: int, prefix: int, selector: Folded, decide: Decide, index: int, block: Block
+) -> tuple[Tensor, Scores, Tensor, Tensor]:
+    """What one selector before `block` thinks, and what is decided.
+
+    Returns:
+        Rows of the patches, (m,); their scores; alive and kept, bool (B, N).
+    """
     batch = len(packed.counts)
     rows = (packed.cell >= 0).nonzero()[:, 0]  # of the patches
     cell = packed.cell[rows]
@@ -74,10 +71,25 @@ def prune(
         looked = torch.cat([deit.class_attention(block.attn, part[None], prefix=0)[0] for part in parts])
         shown = replace(scores, attention=looked[rows])
     shown = shown.map(lambda score: on_grid(score, cell, batch, patches))
-    keep_prob = on_grid(scores.keep_prob, cell, batch, patches, 0.0)
     alive = torch.zeros(batch * patches, dtype=torch.bool, device=cell.device).index_fill_(0, cell, True)
     alive = alive.unflatten(0, (batch, patches))
-    kept = decide(index, shown, alive)
+    return rows, scores, alive, decide(index, shown, alive)
+
+
+def prune(
+    packed: Packed,
+    patches: int,
+    prefix: int,
+    selector: Folded,
+    decide: Decide,
+    index: int,
+    packaging: Packaging,
+    block: Block,
+) -> tuple[Packed, Pruned]:
+    """One selector's work before `block`: score, decide, fold what leaves into packages."""
+    rows, scores, alive, kept = choose(packed, patches, prefix, selector, decide, index, block)
+    cell = packed.cell[rows]
+    keep_prob = on_grid(scores.keep_prob, cell, len(packed.counts), patches, 0.0)
     weight, exists = package_weights(keep_prob, (alive & ~kept).float(), packaging)
     kept, weight = kept.flatten()[cell], weight.flatten()[cell]
     packages = weighted_sums(packed, rows, weight.to(packed.x.dtype))
@@ -90,7 +102,7 @@ def replace_tokens(packed: Packed, rows: Tensor, kept: Tensor, packages: Tensor,
 
     Args:
         packed: Before.
-        rows: Of its patches, (m,).
+        rows: Of its patches, and of others that may leave, (m,).
         kept: bool (m,).
         packages: (B, D); one goes behind the tokens of each image that has one.
         exists: bool (B,).
