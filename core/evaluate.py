@@ -1,7 +1,7 @@
 """Accuracy, MACs and throughput of a model on a folder of photos; the same numbers on one process or many."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -66,7 +66,7 @@ def evaluate(
     loader: DataLoader,
     *,
     dense_macs: int,
-    patches: int,
+    patches: int | Sequence[int],
     left_out: int = 0,
     gather: Callable[[tuple[Tensor, ...]], tuple[Tensor, ...]] = lambda parts: parts,
     on_batch: Callable[[int], None] | None = None,
@@ -77,7 +77,7 @@ def evaluate(
         run: What to evaluate; see `Runner`.
         loader: Batches of images and labels, in folder order; already on the right device.
         dense_macs: Of the dense model, for the report.
-        patches: N.
+        patches: N of the grid that each selector sees; one number where it is the same for all.
         left_out: Photos of unknown classes, for the report.
         gather: Joins per-image tensors over processes (accelerate's gather_for_metrics).
         on_batch: Called with the number of photos done.
@@ -111,7 +111,7 @@ def evaluate(
         dense_macs=dense_macs,
         images_per_s=len(hit) / seconds,
         correct=tuple(hit[:, 0].tolist()),
-        mean_kept=tuple((torch.cat(kept).mean(dim=0) / patches).tolist()) if kept else None,
+        mean_kept=tuple((torch.cat(kept).mean(dim=0) / torch.tensor(patches)).tolist()) if kept else None,
     )
 
 

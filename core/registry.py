@@ -6,11 +6,12 @@ from pathlib import Path
 import timm
 from huggingface_hub import try_to_load_from_cache
 
-from core.backbones import deit
+from core.backbones.families import family_of_timm
 from core.cards import ModelCard
 from core.config import Geometry
 from core.errors import InputError
 from core.params import count_params
+from core.pit_counts import PIT
 from core.published import DEIT, params_of
 from core.releases.fetch import cached_file
 from core.releases.files import DISTILLED, released_names
@@ -29,6 +30,8 @@ TIMM_NAMES = (
     "vit_tiny_patch16_224.augreg_in21k_ft_in1k",
     "vit_small_patch16_224.augreg_in21k_ft_in1k",
     "vit_base_patch16_224.augreg2_in21k_ft_in1k",
+    *(f"{name}.in1k" for name in PIT),
+    *(f"{name.removesuffix('_224')}_distilled_224.in1k" for name in PIT),
 )
 """What `models` lists of timm; any other deit_* or vit_* with standard blocks and a class token loads by name too."""
 
@@ -93,12 +96,17 @@ def _timm() -> list[ModelEntry]:
         note = "ImageNet-1k, 1000 classes"
         if not here:
             note += f"; downloads once from the hub, about {size:.0f} MB, needs a network"
-        entries.append(ModelEntry(name, "timm", deit.FAMILY, "dense", here, note, None if here else size))
+        entries.append(
+            ModelEntry(name, "timm", family_of_timm(name).FAMILY, "dense", here, note, None if here else size)
+        )
     return entries
 
 
 def timm_geometry(name: str) -> Geometry:
-    """Of one of `TIMM_NAMES`: all of them have the shapes of the DeiT of their size."""
+    """Of one of `TIMM_NAMES`: the PiTs by name, all others have the shapes of the DeiT of their size."""
+    if name.startswith("pit_"):
+        whole = PIT[name.partition(".")[0].replace("_distilled", "")]
+        return replace(whole, prefix_tokens=2, distilled=True) if "_distilled_" in name else whole
     size = name.split("_")[1]
     plain = DEIT[f"deit_{size}_patch16_224"]
     return replace(plain, prefix_tokens=2, distilled=True) if "_distilled_" in name else plain

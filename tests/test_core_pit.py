@@ -151,7 +151,7 @@ def test_a_package_stays_where_nothing_more_is_dropped_and_none_comes_of_nothing
 
 def test_training_reaches_every_selector_and_no_gradient_is_nan() -> None:
     model = pit_token_model()
-    logits, _, stages = masked_forward(model.backbone, model.by_block(), images(4), as_mask(DECISIONS["top"]))
+    logits, _, _stages = masked_forward(model.backbone, model.by_block(), images(4), as_mask(DECISIONS["top"]))
     logits.square().sum().backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is None or parameter.grad.isfinite().all(), name

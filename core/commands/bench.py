@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from core.backbones.families import check_method
 from core.checkpoints import load
 from core.commands.shared import Progress, add_common, numbers, parse_budget, pick_device
 from core.config import ModelSpec
 from core.errors import InputError
 from core.latency import device_name, interleaved
-from core.latency_table import write_table
+from core.latency_table import check_one_grid, write_table
 from core.published import DEIT
 from core.soft_tokens.decide import top_share
 from core.soft_tokens.latency_schedule import schedule_ms
@@ -132,6 +133,7 @@ def run_table(args: argparse.Namespace, batch: int) -> tuple[dict, str]:
         raise InputError("--table measures one --model.")
     device, line = pick_device(args.device), Progress()
     geometry = load(ModelSpec(names[0]), weights=False).card.geometry
+    check_one_grid(geometry)
     check = (max(1, geometry.depth // 4), geometry.depth // 2), (0.6, 0.3)
     model = random_pair(geometry, check[0], device)
     table = measure_table(
@@ -167,7 +169,9 @@ def run_training(args: argparse.Namespace, batches: tuple[int, ...]) -> tuple[di
     accelerator = make_accelerator(pick_device(args.device), args.precision)
     rows, lines = [], []
     for name in args.model or ("bundled-dense",):
-        geometry = load(ModelSpec(name), weights=False).card.geometry
+        card = load(ModelSpec(name), weights=False).card
+        check_method(card.family, "singlepath")
+        geometry = card.geometry
         deriving = derive_ms(geometry)
         for batch in batches:
             found = compare_steps(geometry, accelerator, batch=batch)

@@ -14,6 +14,7 @@ from core.commands.shared import Progress, add_common, pick_device, say
 from core.description import description
 from core.errors import InputError
 from core.evaluate import Runner, attention_runner, dense_runner, evaluate, random_runner, token_runner
+from core.grids import pools
 from core.images import eval_transform, to_tensor
 from core.latency import measure_latency
 from core.published import published
@@ -91,6 +92,7 @@ def run_predict(args: argparse.Namespace) -> tuple[dict, str]:
                 "dense_macs": loaded.dense_macs,
                 "patches": loaded.card.geometry.patches,
                 "kept": kept,
+                **_grids_of(loaded),
                 "latency_ms": {
                     "median": latency.median_ms,
                     "iqr": latency.iqr_ms,
@@ -101,13 +103,23 @@ def run_predict(args: argparse.Namespace) -> tuple[dict, str]:
             }
         )
         guesses = ", ".join(f"{g.label} {100 * g.prob:.1f} %" for g in prediction.top())
-        alive = "" if kept is None else f"; patches kept {', '.join(map(str, kept))} of {loaded.card.geometry.patches}"
+        of = getattr(loaded.model, "patches", (loaded.card.geometry.patches,))
+        of = ", ".join(map(str, of)) if len(set(of)) > 1 else of[0]
+        alive = "" if kept is None else f"; patches kept {', '.join(map(str, kept))} of {of}"
         lines.append(
             f"{path}: {guesses}\n  {macs / 1e9:.4g} GMACs of {loaded.dense_macs / 1e9:.4g} dense{alive}; "
             f"{latency.median_ms:.1f} ms (IQR {latency.iqr_ms:.1f}) on {latency.device}, "
             f"{latency.threads} threads, batch {latency.batch}"
         )
     return {"model": args.model, "images": images}, "\n".join(lines)
+
+
+def _grids_of(loaded: Loaded) -> dict:
+    """What a photo's JSON says besides where the grid changes: rows and columns of the one that each selector sees."""
+    geometry = loaded.card.geometry
+    if loaded.card.selectors is None or not pools(geometry):
+        return {}
+    return {"grids": [list(geometry.block_grids[block]) for block in loaded.card.selectors.blocks]}
 
 
 def run_describe(args: argparse.Namespace) -> tuple[dict, str]:
@@ -123,7 +135,9 @@ def run_describe(args: argparse.Namespace) -> tuple[dict, str]:
         for i, (m, f, full) in enumerate(zip(result["mixers"], result["ffn_hidden"], geometry.ffn_widths, strict=True))
     ]
     rows += [
-        f"  selector before block {s['block']}: keeps {s['keep']:.3g} of the patches" for s in result["selectors"] or []
+        f"  selector before block {s['block']}: keeps {s['keep']:.3g} of the patches"
+        + (f" of its {s['grid'][0]} x {s['grid'][1]} grid" if "grid" in s else "")
+        for s in result["selectors"] or []
     ]
     cost = "MACs depend on the photo" if selectors else f"{result['macs'] / 1e9:.4g} GMACs"
     grid = f"{geometry.grid[0]} x {geometry.grid[1]} patches"
@@ -149,7 +163,7 @@ def run_evaluate(args: argparse.Namespace) -> tuple[dict, str]:
         runner_of(loaded, args.method, args.seed),
         accelerator.prepare(loader),
         dense_macs=loaded.dense_macs,
-        patches=card.geometry.patches,
+        patches=getattr(loaded.model, "patches", card.geometry.patches),
         left_out=left_out,
         gather=accelerator.gather_for_metrics,
         on_batch=lambda done: line.show(f"{done} of {len(dataset)} photos"),

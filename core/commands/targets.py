@@ -14,7 +14,7 @@ from core.commands.shared import Progress, add_common, numbers, parse_budget, pi
 from core.errors import InputError
 from core.evaluate import dense_runner, evaluate, token_runner
 from core.images import eval_transform
-from core.latency_table import read_table
+from core.latency_table import check_one_grid, read_table
 from core.published import DEIT
 from core.soft_tokens.decide import AttentionShare, check_keep
 from core.soft_tokens.latency_schedule import Stages, choose_schedule
@@ -122,14 +122,16 @@ def read_targets(args: argparse.Namespace, dense: Loaded, folders: list[str]) ->
         InputError: If they cannot be read or reached.
     """
     text, geometry = args.targets.strip(), dense.card.geometry
+    if text.endswith("ms"):
+        check_one_grid(geometry)
     blocks = numbers(args.selectors, int, "--selectors")
     if text.endswith("ms"):
         (limit,) = numbers(text.removesuffix("ms"), float, "--targets")
         return _for_latency(args, limit, dense, folders)
-    SoftTokenViT(dense.model, blocks)  # refuses places that are none
+    patches = SoftTokenViT(dense.model, blocks).patches  # refuses places that are none
     if text.endswith(("G", "%")):
         return Targets(blocks, fit_keep(geometry, blocks, parse_budget(text.removesuffix("G"), dense.dense_macs)))
-    return Targets(blocks, check_keep(numbers(text, float, "--targets"), len(blocks), flag="--targets"))
+    return Targets(blocks, check_keep(numbers(text, float, "--targets"), len(blocks), "--targets", patches))
 
 
 def _for_latency(args: argparse.Namespace, limit_ms: float, dense: Loaded, folders: list[str]) -> Targets:
