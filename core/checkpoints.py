@@ -1,7 +1,8 @@
 """Names and paths to models ready to run: the bundled ones, timm's, files that a person names."""
 
+import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
@@ -207,6 +208,23 @@ def finish(spec: ModelSpec, card: ModelCard, module: nn.Module) -> Loaded:
     if card.compact is not None and card.compact.stored_params is not None:
         stored = card.compact.stored_params
     return Loaded(spec, card, module, gates, architecture, count_macs(card.geometry).total, stored)
+
+
+def redecided(loaded: Loaded, spec: ModelSpec) -> Loaded:
+    """A token-pruned model with another way to decide and fold, in the memory of the one that is there.
+
+    Args:
+        loaded: Of the same name; stays as it is.
+        spec: Keep ratios, threshold or packaging.
+
+    Raises:
+        InputError: If a setting does not fit the model.
+    """
+    if not isinstance(loaded.model, SoftTokenViT):
+        return finish(spec, loaded.card, loaded.model)  # refuses what it does not have
+    model = copy.copy(loaded.model)
+    _set_decision(model, spec, loaded.card)
+    return replace(loaded, spec=spec, model=model)
 
 
 def compact_architecture(card: ModelCard) -> Architecture:
