@@ -3,7 +3,8 @@
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
-from core.backbones import deit
+from core.backbones import deit, lvvit
+from core.backbones.lvvit import LVViT
 from core.config import Packaging
 from core.soft_tokens import one_image, packed
 from core.soft_tokens.decide import Decide
@@ -37,10 +38,15 @@ def gathered_forward(
     first = min(selectors)
     for block in backbone.blocks[:first]:
         x = block(x)
-    run = _run_one if len(images) == 1 else _run_batch
-    x, done = run(backbone, selectors, x, first, decide, packaging)
-    patches = backbone.patch_embed.num_patches
-    return deit.classify(backbone, x), [lay_out(one, patches) for one in done] if record else []
+    form, run = (one_image, _run_one) if len(images) == 1 else (packed, _run_batch)
+    tokens, done = run(backbone, selectors, x, first, decide, packaging)
+    prefix, patches = backbone.num_prefix_tokens, backbone.patch_embed.num_patches
+    x = form.first_tokens(tokens, prefix)
+    if isinstance(backbone, LVViT):
+        logits = lvvit.classify(backbone, x, *form.patches_left(tokens, prefix))
+    else:
+        logits = deit.classify(backbone, x)
+    return logits, [lay_out(one, patches) for one in done] if record else []
 
 
 def _run_one(
@@ -50,8 +56,8 @@ def _run_one(
     first: int,
     decide: Decide,
     packaging: Packaging,
-) -> tuple[Tensor, list[Pruned]]:
-    """From block `first` on, for one image (1, T, D); what its prefix tokens became, and what each selector did."""
+) -> tuple[one_image.Tokens, list[Pruned]]:
+    """From block `first` on, for one image (1, T, D); what is left of it, and what each selector did."""
     prefix, done = backbone.num_prefix_tokens, []
     tokens = one_image.begin(x, prefix)
     for index, block in enumerate(backbone.blocks[first:], first):
@@ -59,7 +65,7 @@ def _run_one(
             tokens, pruned = one_image.prune(tokens, prefix, selectors[index], decide, len(done), packaging, block)
             done.append(pruned)
         tokens = one_image.Tokens(block(tokens.x), tokens.cell)
-    return tokens.x[:, :prefix], done
+    return tokens, done
 
 
 def _run_batch(
@@ -69,7 +75,7 @@ def _run_batch(
     first: int,
     decide: Decide,
     packaging: Packaging,
-) -> tuple[Tensor, list[Pruned]]:
+) -> tuple[packed.Packed, list[Pruned]]:
     """The same for several images (B, T, D)."""
     prefix, done = backbone.num_prefix_tokens, []
     patches = x.shape[1] - prefix
@@ -82,4 +88,4 @@ def _run_batch(
             plan = packed.plan_attention(tokens.counts, x.device)
             done.append(pruned)
         tokens = packed.Packed(packed.packed_block(block, tokens.x, plan), tokens.cell, tokens.counts)
-    return packed.first_tokens(tokens, prefix), done
+    return tokens, done
