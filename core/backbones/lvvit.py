@@ -59,7 +59,7 @@ class Stem(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) to patches (B, N, D)."""
-        x = images
+        x = images.contiguous(memory_format=torch.channels_last)  # a tenth faster on a CPU
         for conv, norm in ((self.conv1, self.bn1), (self.conv2, self.bn2), (self.conv3, self.bn3)):
             x = (norm(conv(x)) if norm.training else folded(conv, norm, x)).relu_()
         return self.proj(x).flatten(2).transpose(1, 2)

@@ -50,6 +50,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     train.add_argument(
         "--patch", type=int, default=8, help="side of a patch of --model lvvit, pixels (default %(default)s)"
     )
+    train.add_argument(
+        "--stem-channels", type=int, default=64, help="of the stem of --model lvvit (default %(default)s)"
+    )
     train.add_argument("--width", type=int, default=128)
     train.add_argument("--depth", type=int, default=12)
     train.add_argument("--heads", type=int, default=4)
@@ -149,6 +152,7 @@ def _own_lvvit(args: argparse.Namespace, classes: int) -> LvvitGeometry:
     """
     img_size = 64 if args.img_size is None else args.img_size
     try:
-        return LvvitGeometry(img_size, args.patch, args.width, args.depth, args.heads, 3 * args.width, classes)
+        shape = (img_size, args.patch, args.width, args.depth, args.heads, 3 * args.width, classes)
+        return LvvitGeometry(*shape, stem_channels=args.stem_channels)
     except (ValueError, ZeroDivisionError) as error:
         raise InputError(f"That size of model is not possible: {error}.") from error
