@@ -138,3 +138,10 @@ def test_what_it_cannot_do_gets_one_sentence(command, sentence, work, capsys) ->
     assert sentence in said
     assert "\n" not in said
     assert not (work / "no").exists()
+
+
+def test_it_is_exported_in_our_format_and_as_onnx(work, capsys) -> None:
+    dense = work / "dense" / "model.safetensors"
+    files = call(capsys, "export", "--model", dense, "--out", work / "out", "--photos", work / "photo.png")["files"]
+    assert [file["form"] for file in files] == ["dense", "dense"]
+    assert all(file["largest_difference"] < 1e-5 for file in files)
