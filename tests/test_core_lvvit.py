@@ -28,6 +28,7 @@ from core.training.objectives import Objective
 from core.weights import save_checkpoint
 from tests.lvvit import TINY, dense, images, literal, random_state, token_model
 from tests.test_core_schedules import beyond_the_formula, counted
+from tests.test_core_soft_token_files import random_state as selector_state
 
 # Counts
 
@@ -162,6 +163,21 @@ def test_a_name_says_where_the_weights_are_to_be_had() -> None:
     with pytest.raises(InputError, match=r"github\.com/zihangJiang/TokenLabeling/releases and give its path"):
         load(ModelSpec("lvvit_s"), download=True)
     assert load(ModelSpec("lvvit_s"), weights=False).dense_macs == count_macs(LVVIT["lvvit_s"]).total
+
+
+@pytest.mark.parametrize(("lean", "left"), [(50.0, 16), (-50.0, 0)])
+@torch.no_grad()
+def test_a_file_of_it_with_token_selectors_is_read_too(lean, left, tmp_path) -> None:
+    state = random_state()
+    parts = selector_state(heads=2, channels=64, lean=(lean, lean, lean))
+    state |= {key: value for key, value in parts.items() if key.startswith("score_predictor")}
+    loaded = load(ModelSpec(write(tmp_path / "selectors.pth", {"model": state})))
+    assert (loaded.card.family, loaded.card.geometry, loaded.model.blocks) == ("lvvit", TINY, (1, 2, 3))
+    logits, stages = loaded.model.run(images(2))
+    assert stages[-1].kept.sum(dim=1).tolist() == [left, left]
+    assert logits.isfinite().all()
+    if left:
+        torch.testing.assert_close(logits, literal(state, images(2), 2, 2.0), atol=1e-4, rtol=1e-4)
 
 
 # Pruning
