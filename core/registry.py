@@ -34,6 +34,9 @@ TIMM_NAMES = (
 )
 """What `models` lists of timm; any other deit_* or vit_* with standard blocks and a class token loads by name too."""
 
+LVVIT_TOP1 = {"lvvit_s": 0.833, "lvvit_m": 0.840}
+"""Of LV-ViT's released files for 224 pixels, as published."""
+
 
 @dataclass(frozen=True)
 class ModelEntry:
@@ -118,10 +121,6 @@ def _released() -> list[ModelEntry]:
             note += f"; downloads once, about {size:.0f} MB, needs a network"
         entries.append(ModelEntry(name, "released", found.family, "compact", here, note, None if here else size))
     return entries
-
-
-LVVIT_TOP1 = {"lvvit_s": 0.833, "lvvit_m": 0.840}
-"""Of the released files for 224 pixels, as published."""
 
 
 def _lvvit() -> list[ModelEntry]:

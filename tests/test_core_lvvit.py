@@ -17,6 +17,7 @@ from core.lvvit_counts import LVVIT, LvvitGeometry, aux_macs, stem_macs
 from core.macs import count_macs, embedding_macs, head_macs, macs_per_block
 from core.registry import list_models
 from core.releases.plain import released_classes
+from core.releases.lvvit import lvvit_geometry
 from core.soft_tokens.decide import own_decision, top_share
 from core.soft_tokens.masked import masked_forward
 from core.soft_tokens.model import SoftTokenViT
@@ -118,8 +119,6 @@ def test_a_released_file_answers_as_its_formulas_say(name, tmp_path) -> None:
     [
         replace(TINY, img_size=24, aux_head=False, depth=2),
         replace(TINY, patch=4, stem_channels=3, qkv_bias=True, classes=2),
-        LvvitGeometry(16, 8, 240, 12, 4, 720, 3, stem_channels=4, residual=1.0),  # LV-ViT-T: heads of 60 channels
-        LvvitGeometry(16, 8, 768, 24, 12, 96, 3, stem_channels=4, residual=3.0),  # LV-ViT-L
     ],
 )
 @torch.no_grad()
@@ -130,6 +129,13 @@ def test_shapes_tell_the_geometry(geometry, tmp_path) -> None:
     photos = images(2, geometry)
     expected = literal(state, photos, geometry.heads, geometry.residual)
     torch.testing.assert_close(model.eval()(photos), expected, atol=2e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", LVVIT)
+def test_models_of_the_release_are_known_by_their_shapes(name) -> None:
+    with torch.device("meta"):
+        state = lvvit.build(LVVIT[name]).state_dict()
+    assert lvvit_geometry(state, Path("file")) == LVVIT[name]
 
 
 def test_photos_of_the_medium_and_the_small_one_are_cropped_as_in_the_release() -> None:
@@ -195,7 +201,7 @@ def test_removed_tokens_give_the_logits_of_masked_tokens(name) -> None:
     )
     torch.testing.assert_close(gathered, masked, atol=1e-4, rtol=0)
     assert all(torch.equal(one.kept, other.kept) for one, other in zip(stages, others, strict=True))
-    alone = torch.cat([model.run(image[None], decide)[0] for image in batch])
+    alone = torch.cat([model.run(image[None], decide, record=False)[0] for image in batch])
     torch.testing.assert_close(gathered, alone, atol=1e-4, rtol=0)
     if name == "none":
         torch.testing.assert_close(gathered, model.backbone(batch), atol=1e-5, rtol=0)

@@ -8,6 +8,7 @@ from core.backbones.lvvit import LVViT
 from core.config import Packaging
 from core.soft_tokens import one_image, packed
 from core.soft_tokens.decide import Decide
+from core.soft_tokens.lean import lean_block
 from core.soft_tokens.selector import Folded
 from core.soft_tokens.stages import Pruned, Stage, lay_out
 
@@ -29,17 +30,22 @@ def gathered_forward(
         images: (B, 3, H, W), normalised.
         decide: Turns scores into decisions.
         packaging: See `core.soft_tokens.package`.
-        record: Whether to lay out what each selector did on the photo's grid, which takes a little time.
+        record: Whether to lay out what each selector did on the photo's grid, and to run one image's blocks as
+            modules, which hooks see; both take a little time.
 
     Returns:
         Logits (B, C) and a record per selector, or none.
     """
     x = deit.embed(backbone, images)
-    first = min(selectors)
+    first, alone = min(selectors), len(images) == 1
     for block in backbone.blocks[:first]:
-        x = block(x)
-    form, run = (one_image, _run_one) if len(images) == 1 else (packed, _run_batch)
-    tokens, done = run(backbone, selectors, x, first, decide, packaging)
+        x = lean_block(block, x) if alone and not record else block(x)
+    if alone:
+        form = one_image
+        tokens, done = _run_one(backbone, selectors, x, first, decide, packaging, record=record)
+    else:
+        form = packed
+        tokens, done = _run_batch(backbone, selectors, x, first, decide, packaging)
     prefix, patches = backbone.num_prefix_tokens, backbone.patch_embed.num_patches
     x = form.first_tokens(tokens, prefix)
     if isinstance(backbone, LVViT):
@@ -56,6 +62,8 @@ def _run_one(
     first: int,
     decide: Decide,
     packaging: Packaging,
+    *,
+    record: bool,
 ) -> tuple[one_image.Tokens, list[Pruned]]:
     """From block `first` on, for one image (1, T, D); what is left of it, and what each selector did."""
     prefix, done = backbone.num_prefix_tokens, []
@@ -64,7 +72,8 @@ def _run_one(
         if index in selectors:
             tokens, pruned = one_image.prune(tokens, prefix, selectors[index], decide, len(done), packaging, block)
             done.append(pruned)
-        tokens = one_image.Tokens(block(tokens.x), tokens.cell)
+        x = block(tokens.x) if record else lean_block(block, tokens.x)
+        tokens = one_image.Tokens(x, tokens.cell)
     return tokens, done
 
 
