@@ -16,8 +16,8 @@ from core.errors import InputError
 from core.lvvit_counts import LVVIT, LvvitGeometry, aux_macs, stem_macs
 from core.macs import count_macs, embedding_macs, head_macs, macs_per_block
 from core.registry import list_models
-from core.releases.plain import released_classes
 from core.releases.lvvit import lvvit_geometry
+from core.releases.plain import released_classes
 from core.soft_tokens.decide import own_decision, top_share
 from core.soft_tokens.masked import masked_forward
 from core.soft_tokens.model import SoftTokenViT
