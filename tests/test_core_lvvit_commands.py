@@ -82,6 +82,8 @@ def test_predict_evaluate_and_describe_know_it(work, capsys) -> None:
     told = call(capsys, "describe", "--model", model)
     assert (told["family"], [s["block"] for s in told["selectors"]]) == ("lvvit", [1, 2])
     assert call(capsys, "describe", "--model", work / "released.pth.tar")["classes"] == 5
+    assert main(["describe", "--model", "lvvit_s"]) == 0
+    assert "6.551 GMACs, dense 6.551 (6.476 without its auxiliary head)" in capsys.readouterr().out
 
 
 def test_bench_schedule_and_table_know_it(work, capsys) -> None:
