@@ -193,13 +193,43 @@ def test_only_the_open_tab_is_there(visit) -> None:
     assert len(at.get("plotly_chart")) == closed - 3
 
 
-@pytest.mark.parametrize("tab", ["Scores", "Packages", "All patches", "Other ways to choose", "Downloads"])
+@pytest.mark.parametrize("tab", ["Scores", "Packages", "All patches", "Other methods at the same MACs", "Downloads"])
 def test_tab_opens(visit, tab: str) -> None:
     at = visit("tokens", method="Keep ratio", keep="0.5")
     at.session_state["details"] = tab
     at.run()
     assert not at.exception
     assert not at.error
+
+
+def test_other_methods_stand_beside_ours_at_its_cost_and_are_timed_on_demand(visit) -> None:
+    at = visit("tokens", method="Keep ratio", keep="0.5")
+    at.session_state["details"] = "Other methods at the same MACs"
+    at.run()
+    assert not at.exception
+    table = at.dataframe[0].value
+    assert list(table["Method"]) == ["The selectors", "Class attention", "Chance", "ToMe", "EViT", "Random dropping"]
+    assert list(table["Weights"]) == ["the same"] * 3 + ["dense, untouched"] * 3
+    assert table["MACs, % of ours"].between(93, 107).all(), "4 x 4 patches, so a token is some percent"
+    assert table["Overlap with ours, %"][0] == 100
+    assert "ms median" not in texts(at)
+    at.button(key="peers").click().run()
+    assert not at.exception
+    measured = [text for text in texts(at).splitlines() if "ms median" in text]
+    assert [text.split(":")[0].strip("* ") for text in measured][-5:] == (
+        ["Dense", "The selectors", "ToMe", "EViT", "Random dropping"]
+    )
+    assert all("thread" in text and "batch 1" in text and "between the quartiles" in text for text in measured)
+
+
+def test_what_another_method_cannot_reach_is_said_in_its_place(visit) -> None:
+    at = visit("tokens", method="Keep ratio", keep="1.0")
+    at.session_state["details"] = "Other methods at the same MACs"
+    at.run()
+    assert not at.exception
+    assert [info.value.split(" costs")[0] for info in at.info] == (
+        ["Token merging (ToMe)", "Fusing inattentive tokens (EViT)", "Random dropping"]
+    )
 
 
 def test_removal_is_checked_on_demand(visit) -> None:

@@ -19,6 +19,8 @@ class Grouping:
     """int (B, N): position in the sequence of the token that holds the patch, or `GONE`."""
     left: Tensor
     """int (B, N): block in which the patch stopped being a token of its own, from 0, or `NEVER`."""
+    steps: tuple[tuple[int, Tensor], ...] = ()
+    """Each block that moved something, and `token` as that left it."""
 
     def moved(self, place: Tensor, shared: Tensor, block: int) -> "Grouping":
         """After a block has rearranged the tokens.
@@ -32,7 +34,7 @@ class Grouping:
         token = torch.where(self.token == GONE, GONE, token)
         alone = (token != GONE) & ~shared.gather(1, token.clamp(min=0))
         left = torch.where((self.left == NEVER) & ~alone, block, self.left)
-        return Grouping(token, left)
+        return Grouping(token, left, (*self.steps, (block, token)))
 
 
 def apart(batch: int, patches: int, prefix: int, device: torch.device) -> Grouping:

@@ -22,8 +22,8 @@ class PeerTrace:
     """What a peer made of the patches of one photo."""
 
     plan: Plan
-    group: np.ndarray
-    """int (N,): the token that holds the patch at the end; patches of one number share it; -1: it was dropped."""
+    groups: np.ndarray
+    """int (L, N): the token that holds the patch after each block; patches of one number share it; -1: it is gone."""
     left: np.ndarray
     """int (N,): block in which the patch stopped being a token of its own, from 0; -1: it never did."""
     prediction: Prediction
@@ -33,9 +33,9 @@ class PeerTrace:
 
     def __post_init__(self) -> None:
         patches = self.plan.geometry.patches
-        if self.group.shape != (patches,) or self.left.shape != (patches,):
-            raise ValueError(f"groups {self.group.shape}, left {self.left.shape} for {patches} patches")
-        if ((self.group == GONE) & (self.left == NEVER)).any():
+        if self.groups.shape != (self.plan.geometry.depth, patches) or self.left.shape != (patches,):
+            raise ValueError(f"groups {self.groups.shape}, left {self.left.shape} for {patches} patches")
+        if ((self.groups[-1] == GONE) & (self.left == NEVER)).any():
             raise ValueError("a patch is in no token and never left")
 
     @property
@@ -61,9 +61,12 @@ def trace_peer(dense: Loaded, image: Image.Image, plan: Plan, seed: int = 0) -> 
     """
     images = to_tensor(image, dense.card).to(next(dense.model.parameters()).device)
     logits, groups = run_plan(dense.model, plan, images, torch.Generator().manual_seed(seed))
+    history = np.tile(np.arange(plan.geometry.patches) + plan.geometry.prefix_tokens, (plan.geometry.depth, 1))
+    for block, token in groups.steps:
+        history[block:] = token[0].cpu().numpy()
     return PeerTrace(
         plan=plan,
-        group=groups.token[0].cpu().numpy(),
+        groups=history,
         left=groups.left[0].cpu().numpy(),
         prediction=Prediction(logits[0].double().softmax(dim=-1).cpu().numpy(), dense.card.classes),
         macs=plan.macs,
