@@ -439,6 +439,31 @@ def test_recorded_evaluations_make_the_frontier(visit, assets, tmp_path, monkeyp
     assert "4.9 percentage points" in texts(at)  # 1.96 sqrt(0.25 / 400)
 
 
+def test_other_methods_are_points_of_their_own_on_the_frontier(visit, assets, tmp_path, monkeypatch) -> None:
+    shutil.copytree(assets, tmp_path, dirs_exist_ok=True)
+    file, dense = tmp_path / "evaluations.json", count_macs(GEOMETRY).total
+    rows = (
+        ("bundled-tokens", "--method tome", 0.5),
+        ("bundled-tokens", "--keep 0.5,0.3 --method tome", 0.4),
+        ("bundled-dense", "--budget 50% --method evit", 0.45),
+        ("bundled-tokens", "--method random", 0.3),  # other choices by the same model are no method of their own
+    )
+    for model, setting, top1 in rows:
+        add_row(file, Recorded(model, setting, top1, 0.9, top1 * dense, dense, 400))
+    for module in (checkpoints, registry):
+        monkeypatch.setattr(module, "ASSETS", tmp_path)
+    monkeypatch.setattr(recorded, "RECORDED", file)
+    at = visit("budget")
+    series = {made["name"]: made for made in sent(at)["series"]}
+    assert list(series) == ["ToMe", "EViT"]
+    assert [point["label"] for point in series["ToMe"]["points"]] == (
+        ["at the MACs of the pruned model", "at the MACs of the pruned model at keep 0.5,0.3"]
+    )
+    assert [point["label"] for point in series["EViT"]["points"]] == ["budget 50%"]
+    assert not any(made["joined"] for made in series.values())
+    assert "ToMe, EViT: the untouched dense weights" in texts(at)
+
+
 def test_unfit_search_shows_gates_and_no_prediction(visit, assets, tmp_path, monkeypatch) -> None:
     shutil.copytree(assets, tmp_path, dirs_exist_ok=True)
     save(tmp_path, "bundled-singlepath", dataclasses.replace(CARD, single_path=SinglePathCard(0.01, False)))
