@@ -15,7 +15,7 @@ from viz.cost import latency_text
 from viz.peers import PEER_NAMES, Way, peer_photo, peer_sentence, plan_sentence, way_caption, ways_table
 from viz.tokens import pruned_photo
 
-SAME, DENSE = "the same", "dense, untouched"
+SAME, DENSE = "pruned, trained", "dense, untouched"
 
 
 def show(spec: ModelSpec, image_id: str, trace: TokenTrace) -> None:

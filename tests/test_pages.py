@@ -209,7 +209,7 @@ def test_other_methods_stand_beside_ours_at_its_cost_and_are_timed_on_demand(vis
     assert not at.exception
     table = at.dataframe[0].value
     assert list(table["Method"]) == ["The selectors", "Class attention", "Chance", "ToMe", "EViT", "Random dropping"]
-    assert list(table["Weights"]) == ["the same"] * 3 + ["dense, untouched"] * 3
+    assert list(table["Weights"]) == ["pruned, trained"] * 3 + ["dense, untouched"] * 3
     assert table["MACs, % of ours"].between(93, 107).all(), "4 x 4 patches, so a token is some percent"
     assert table["Overlap with ours, %"][0] == 100
     assert "ms median" not in texts(at)
