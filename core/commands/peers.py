@@ -62,7 +62,7 @@ def _prepare(args: argparse.Namespace, accelerator: Accelerator) -> tuple[Loaded
     macs = None if args.budget is None else parse_budget(args.budget, pruned.dense_macs)
     if isinstance(pruned.model, SoftTokenViT):
         dense, blocks = dense_of(args.model, pruned.card, args.dense), pruned.model.blocks
-        if macs is None and pruned.spec.keep is not None:
+        if macs is None and pruned.spec.keep is not None and pruned.card.compact is None:
             macs = schedule_macs(geometry, blocks, pruned.spec.keep).total
     elif pruned.method == "dense":
         if args.dense is not None:
