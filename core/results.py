@@ -88,8 +88,8 @@ class TokenTrace:
     Packages are never dropped, so no package holds another one; except where there is `one_package`: what is missing to
     1 is then the weight of the package before."""
     per_head: np.ndarray
-    """float (S, N, H) in [0, 1]: what each head thought of the patch; NaN where it had already left, and where a selector
-    has fewer heads than another."""
+    """float (S, N, H) in [0, 1]: what each head thought of the patch; NaN where it had already left, and where the
+    selector has fewer heads than another."""
     importance: np.ndarray
     """float (S, N, H) in (0, 1): how much each head's opinion of the patch counted; NaN likewise."""
     tokens: tuple[int, ...]

@@ -25,7 +25,7 @@ KEYS = {
 """What each key of the document means."""
 POOLED_KEYS = {
     "selector_grids": "for each selector the rows and columns of its own grid, on which its lists per patch lie",
-    "one_package": "the photo has one package, into which each selector folds; weights miss 1 by that of the one before",
+    "one_package": "one package, into which each selector folds; weights miss 1 by that of the package before",
 }
 """What keys a document has besides where the grid changes from block to block."""
 

@@ -146,8 +146,6 @@ def check_keep(
         raise InputError(f"Keep ratios are shares above 0 and up to 1; {', '.join(map(str, keep))} is not possible.")
     grids = patches or [0] * stages
     if any(b > a and one == other for (a, b), (one, other) in zip(pairwise(keep), pairwise(grids), strict=True)):
-        raise InputError(
-            f"Keep ratios count {'the patches of one grid' if len(set(grids)) > 1 else 'the original patches'}, so they "
-            f"never rise{' on it' if len(set(grids)) > 1 else ''}; {', '.join(map(str, keep))} does."
-        )
+        what = "the patches of one grid, on which" if len(set(grids)) > 1 else "the original patches, so"
+        raise InputError(f"Keep ratios count {what} they never rise; {', '.join(map(str, keep))} does.")
     return tuple(float(share) for share in keep)

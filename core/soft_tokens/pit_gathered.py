@@ -52,7 +52,7 @@ def pit_gathered_forward(
     carried = nothing_carried(len(images), maps.shape[1], maps)
     lean = len(images) == 1 and not record
     done: list[Stage] = []
-    index, decided = 0, 0
+    begin, decided = 0, 0
     for stage in backbone.transformers:
         if stage.pool is not None:
             maps, prefix = stage.pool(maps, prefix)
@@ -60,7 +60,7 @@ def pit_gathered_forward(
         here = set_out(maps, prefix, carried)
         cells = maps.shape[-2] * maps.shape[-1]
         plan = plan_attention(here.tokens.counts, maps.device)
-        for index, block in enumerate(stage.blocks, index):
+        for index, block in enumerate(stage.blocks, begin):
             if index in selectors:
                 here, pruned = prune(here, cells, prefix.shape[1], selectors[index], decide, decided, packaging, block)
                 plan = plan_attention(here.tokens.counts, maps.device)
@@ -70,7 +70,7 @@ def pit_gathered_forward(
             x = here.tokens.x
             x = lean_block(block, x[None])[0] if lean else packed_block(block, x, plan)
             here = replace(here, tokens=replace(here.tokens, x=x))
-        index += 1
+        begin += len(stage.blocks)
         prefix = first_tokens(here.tokens, prefix.shape[1])
         if stage is not backbone.transformers[-1]:
             maps, carried = put_back(here, maps)

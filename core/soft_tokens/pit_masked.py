@@ -24,7 +24,7 @@ def pit_masked_forward(
     """See `core.soft_tokens.masked.masked_forward`; patch tokens and records lie on the grids of their stages."""
     maps, prefix = pit.embed(backbone, images)
     carried = nothing_carried(len(images), maps.shape[1], maps)
-    first, index = prefix.shape[1], 0
+    first, begin = prefix.shape[1], 0
     stages: list[Stage] = []
     for stage in backbone.transformers:
         if stage.pool is not None:
@@ -32,7 +32,7 @@ def pit_masked_forward(
             carried = Carried(stage.pool.fc(carried.token), carried.weight, carried.exists)
         x = torch.cat((prefix, pit.patches_of(maps), carried.token[:, None]), dim=1)  # (B, P + N + 1, D)
         alive = x.new_ones(len(x), x.shape[1] - first - 1, dtype=torch.float32)
-        for index, block in enumerate(stage.blocks, index):
+        for index, block in enumerate(stage.blocks, begin):
             if index in selectors:
                 x, alive, carried, record = _select(
                     x, first, alive, carried, selectors[index], decide, stages, packaging
@@ -43,7 +43,7 @@ def pit_masked_forward(
                 x = moving * masked_block(block, x, _policy(first, alive, carried.exists)) + (1 - moving) * x
             else:
                 x = torch.cat((block(x[:, :-1]), x[:, -1:]), dim=1)
-        index += 1
+        begin += len(stage.blocks)
         prefix, maps = x[:, :first], pit.map_of(x[:, first:-1], maps)
         carried = Carried(x[:, -1], carried.weight, carried.exists)
     return pit.classify(backbone, prefix), backbone.norm(x[:, first:-1]), stages

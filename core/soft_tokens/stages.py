@@ -92,9 +92,14 @@ def tokens_per_block(geometry: Geometry, blocks: tuple[int, ...], stages: list[S
 
 @lru_cache(maxsize=65536)
 def _cached_macs(
-    geometry: Geometry, tokens: tuple[int, ...], selectors: tuple[tuple[int, int], ...], blocks: tuple[int, ...]
+    geometry: Geometry,
+    tokens: tuple[int, ...],
+    selectors: tuple[tuple[int, int], ...],
+    alive: int,
+    blocks: tuple[int, ...],
 ) -> MacCount:
-    return count_macs(geometry, tokens=tokens, selectors=selectors, **({"blocks": blocks} if blocks else {}))
+    more = {"blocks": blocks} if pools(geometry) else {"alive": alive}
+    return count_macs(geometry, tokens=tokens, selectors=selectors, **more)
 
 
 def image_macs(geometry: Geometry, blocks: tuple[int, ...], stages: list[Stage]) -> list[MacCount]:
@@ -102,7 +107,8 @@ def image_macs(geometry: Geometry, blocks: tuple[int, ...], stages: list[Stage])
     tokens = tokens_per_block(geometry, blocks, stages).tolist()
     seen = torch.stack([stage.seen for stage in stages], dim=1).tolist()
     patches = torch.stack([stage.patches for stage in stages], dim=1).tolist()
+    alive = stages[-1].kept.sum(dim=1).tolist()
     return [
-        _cached_macs(geometry, tuple(t), tuple(zip(s, p, strict=True)), blocks if pools(geometry) else ())
-        for t, s, p in zip(tokens, seen, patches, strict=True)
+        _cached_macs(geometry, tuple(t), tuple(zip(s, p, strict=True)), left, blocks)
+        for t, s, p, left in zip(tokens, seen, patches, alive, strict=True)
     ]
