@@ -11,13 +11,13 @@ from viz.theme import DENSE, PART_WORDS, PARTS, PRUNED, QUIET, drawn, fill, sele
 def tokens_per_block(trace: TokenTrace) -> go.Figure:
     """Tokens that each block computes, stacked: class token, kept patches, package tokens; dashed: the dense model."""
     blocks = [str(block + 1) for block in range(len(trace.tokens))]
-    patches = trace.grid[0] * trace.grid[1]
+    dense = trace.dense_tokens or (trace.tokens[0],) * len(blocks)
+    first = trace.tokens[0] - trace.grid[0] * trace.grid[1]  # prefix tokens
     passed = [sum(at <= block for at in trace.blocks) for block in range(len(blocks))]  # selectors before each block
-    kept = [patches if s == 0 else trace.kept_counts[s - 1] for s in passed]
     has_package = trace.package_weight.sum(axis=1) > 0  # (S,)
-    prefix = [
-        tokens - alive - int(has_package[:s].sum()) for tokens, alive, s in zip(trace.tokens, kept, passed, strict=True)
-    ]
+    folded = [int(has_package[:s].any()) if trace.one_package else int(has_package[:s].sum()) for s in passed]
+    kept = [tokens - first - packages for tokens, packages in zip(trace.tokens, folded, strict=True)]
+    prefix = [first] * len(blocks)
     traces: list[dict] = []
     traces.append(
         {
@@ -41,7 +41,18 @@ def tokens_per_block(trace: TokenTrace) -> go.Figure:
             "hovertemplate": "%{y} patches, %{customdata}",
         }
     )
-    for index in range(len(trace.blocks)):
+    if trace.one_package:
+        traces.append(
+            {
+                "type": "bar",
+                "x": blocks,
+                "y": folded,
+                "name": "Package",
+                "marker": fill(selector_look(0)),
+                "hovertemplate": "%{y} package token",
+            }
+        )
+    for index in () if trace.one_package else range(len(trace.blocks)):
         inside = int((trace.package_weight[index] > 0).sum())
         traces.append(
             {
@@ -53,15 +64,14 @@ def tokens_per_block(trace: TokenTrace) -> go.Figure:
                 "hovertemplate": f"%{{y}} package token of {inside} patches",
             }
         )
-    dense = patches + prefix[0]
     traces.append(
         {
             "type": "scatter",
             "x": blocks,
-            "y": [dense] * len(blocks),
+            "y": list(dense),
             "mode": "lines",
             "line": {"color": DENSE, "dash": "dash", "width": 2},
-            "name": f"Dense: {dense} tokens",
+            "name": f"Dense: {' to '.join(map(str, sorted({max(dense), min(dense)}, reverse=True)))} tokens",
             "hoverinfo": "skip",
         }
     )
@@ -88,7 +98,7 @@ def macs_per_block(trace: TokenTrace, counts: Sequence[MacCount]) -> go.Figure:
                 "hovertemplate": "%{y:.3~g} M MACs",
             }
         )
-    if trace.blocks and trace.blocks[0] > 0:  # nothing has left in the first block: it is a dense one
+    if trace.blocks and trace.blocks[0] > 0 and not trace.grids:  # all blocks are alike, and the first is a dense one
         traces.append(
             {
                 "type": "scatter",
