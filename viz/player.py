@@ -54,7 +54,8 @@ def step_data(trace: TokenTrace) -> dict:
     Returns:
         left: per grid and patch the selector at which it left, from 1; 0 where it stayed. weight: likewise its
         weight in that selector's package, 4 digits. scores: per selector and patch the keep probability in thousandths,
-        None where the patch had left. folded: patches in each package. sentences: one per stage. summary: what it comes to.
+        None where the patch had left. folded: patches in each package. sentences: one per stage. summary: what it comes
+        to.
     """
     rows = [row[: trace.patches_at(stage + 1)] for stage, row in enumerate(trace.keep_prob)]
     thousandths = [[None if np.isnan(p) else round(float(p) * 1000) for p in row] for row in rows]
