@@ -10,7 +10,7 @@ from operator import mul
 from core.config import Geometry
 from core.errors import InputError
 from core.macs import count_macs
-from core.results import MacCount
+from core.results import DENSE_LAYERS, Layers, MacCount
 from core.soft_tokens.decide import check_keep, keep_count
 
 RELEASE_BLOCKS = (3, 6, 9)
@@ -68,7 +68,9 @@ HALVINGS = 50
 """Steps of the bisection: to the last bits of a share."""
 
 
-def schedule_macs(geometry: Geometry, blocks: tuple[int, ...], keep: tuple[float, ...]) -> MacCount:
+def schedule_macs(
+    geometry: Geometry, blocks: tuple[int, ...], keep: tuple[float, ...], layers: Layers = DENSE_LAYERS
+) -> MacCount:
     """MACs of one image that keeps exactly ceil(share x N) patches at each stage, selectors and packages included.
 
     A stage that drops something leaves one package token behind, which all later blocks and selectors see.
@@ -77,6 +79,7 @@ def schedule_macs(geometry: Geometry, blocks: tuple[int, ...], keep: tuple[float
         geometry: The dense model.
         blocks: Before which the selectors stand, rising, counted from 0.
         keep: For each selector the share of the N original patches still alive after it, in (0, 1], never rising.
+        layers: What the blocks are, where single-path pruning has changed them.
 
     Raises:
         InputError: If the shares are not one per selector, not in (0, 1], or rise.
@@ -84,7 +87,17 @@ def schedule_macs(geometry: Geometry, blocks: tuple[int, ...], keep: tuple[float
     Source: Kong et al. 2022, arXiv:2112.13890, for where tokens leave; the count is that of `core.macs`.
     """
     tokens, selectors = schedule_tokens(geometry, blocks, keep)
-    return count_macs(geometry, tokens=tokens, selectors=selectors)
+    patches = [geometry.patches] * geometry.depth
+    for block, share in zip(blocks, keep, strict=True):
+        patches[block:] = [keep_count(share, geometry.patches)] * (geometry.depth - block)
+    return count_macs(
+        geometry,
+        tokens=tokens,
+        patches=patches,
+        selectors=selectors,
+        mixers=layers.mixers,
+        ffn_hidden=layers.ffn_hidden,
+    )
 
 
 def schedule_tokens(
@@ -105,7 +118,9 @@ def schedule_tokens(
     return tokens, selectors
 
 
-def fit_keep(geometry: Geometry, blocks: tuple[int, ...], macs: float) -> tuple[float, ...]:
+def fit_keep(
+    geometry: Geometry, blocks: tuple[int, ...], macs: float, layers: Layers = DENSE_LAYERS
+) -> tuple[float, ...]:
     """The schedule r, r^2, r^3, ... whose count is nearest to `macs` and not above it.
 
     Every selector keeps the share r of the patches that reach it. The count never falls as r rises, so r is found by
@@ -115,6 +130,7 @@ def fit_keep(geometry: Geometry, blocks: tuple[int, ...], macs: float) -> tuple[
         geometry: The dense model.
         blocks: Before which the selectors stand, rising, counted from 0.
         macs: MACs of one image (not G), selectors and packages included.
+        layers: See `schedule_macs`.
 
     Returns:
         One share per selector, in (0, 1], never rising.
@@ -124,7 +140,7 @@ def fit_keep(geometry: Geometry, blocks: tuple[int, ...], macs: float) -> tuple[
     """
 
     def count(rate: float) -> int:
-        return schedule_macs(geometry, blocks, _powers(rate, len(blocks))).total
+        return schedule_macs(geometry, blocks, _powers(rate, len(blocks)), layers).total
 
     low, high = 1 / geometry.patches, 1.0
     least, most = count(low), count(high)
