@@ -51,6 +51,10 @@ class ModelEntry:
     """About how large the download is, counted from the parameters in single precision; None: nothing to download."""
 
 
+SELECTING = ("tokens", "joint")
+"""Methods of models with token selectors."""
+
+
 def method_of(card: ModelCard) -> str:
     """Which pruning a card's model carries; see `ModelEntry.method`."""
     if card.selectors is not None:

@@ -50,16 +50,18 @@ def tokens_per_block(trace: TokenTrace) -> go.Figure:
     return _by_block(figure, trace, "Tokens")
 
 
-def macs_per_block(trace: TokenTrace, counts: Sequence[MacCount]) -> go.Figure:
+def macs_per_block(trace: TokenTrace, counts: Sequence[MacCount], dense: int) -> go.Figure:
     """Multiply-adds of each block, stacked by part; dashed: a block of the dense model.
 
     Args:
         trace: Of one photo.
         counts: Of each block, L of them, as `core.macs.macs_per_block` gives them.
+        dense: Multiply-adds of a block of the dense model.
     """
     blocks = [str(block + 1) for block in range(len(counts))]
     figure = go.Figure()
-    for part in ("attention", "ffn", "selectors"):
+    parts = ("attention", "convolution", "ffn", "selectors")
+    for part in (part for part in parts if part != "convolution" or any(count.convolution for count in counts)):
         figure.add_bar(
             x=blocks,
             y=[getattr(count, part) / 1e6 for count in counts],
@@ -67,15 +69,14 @@ def macs_per_block(trace: TokenTrace, counts: Sequence[MacCount]) -> go.Figure:
             marker=fill(PARTS[part]),
             hovertemplate="%{y:.3~g} M MACs",
         )
-    if trace.blocks and trace.blocks[0] > 0:  # nothing has left in the first block: it is a dense one
-        figure.add_scatter(
-            x=blocks,
-            y=[counts[0].total / 1e6] * len(blocks),
-            mode="lines",
-            line={"color": DENSE, "dash": "dash", "width": 2},
-            name="Dense block",
-            hoverinfo="skip",
-        )
+    figure.add_scatter(
+        x=blocks,
+        y=[dense / 1e6] * len(blocks),
+        mode="lines",
+        line={"color": DENSE, "dash": "dash", "width": 2},
+        name="Dense block",
+        hoverinfo="skip",
+    )
     return _by_block(figure, trace, "M MACs")
 
 

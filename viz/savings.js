@@ -148,6 +148,10 @@ function svg(kind, parent, attributes, text) {
 function symbol(parent, [colour, shape], x, y, size, open) {
   const paint = { fill: open ? "none" : colour, stroke: colour, "stroke-width": open ? 3 : 1 };
   if (shape === "circle") return svg("circle", parent, { cx: x, cy: y, r: size, ...paint });
+  if (shape === "triangle") {
+    const low = y + size * 0.8;
+    return svg("polygon", parent, { points: `${x},${y - size * 1.1} ${x - size},${low} ${x + size},${low}`, ...paint });
+  }
   const turn = shape === "diamond" ? `rotate(45 ${x} ${y})` : "";
   const half = size * 0.9;
   return svg("rect", parent,
