@@ -125,6 +125,16 @@ def test_macs_of_an_image_are_those_of_torchs_counter(seed, share, monkeypatch) 
             assert macs.total - macs.selectors + folded == counter.get_total_flops() // 2
 
 
+def test_a_1x1_convolution_behind_a_selector_learns() -> None:
+    model = joint_model(*MIXED)[0].train()
+    logits, _, _ = masked_forward(model.backbone, model.by_block(), images(4), as_mask(own_decision))
+    logits.square().sum().backward()
+    conv = model.backbone.blocks[2].attn
+    for weight in (conv.reduce.weight, conv.expand.weight):
+        assert weight.grad.isfinite().all()
+        assert weight.grad.abs().sum() > 0
+
+
 def test_the_count_of_a_joint_block_is_worked_out_by_hand() -> None:
     mixers, hidden = ("conv3x3", "conv1x1", "skip", "msa"), (64, 10, 20, 30)
     macs = count_macs(
