@@ -1,5 +1,6 @@
 """Inference: pruned tokens really leave, with a different count per image in one batch and no padding in between."""
 
+from timm.layers import Attention
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
@@ -7,6 +8,7 @@ from core.backbones import deit
 from core.config import Packaging
 from core.soft_tokens import one_image, packed
 from core.soft_tokens.decide import Decide
+from core.soft_tokens.lean import lean_block
 from core.soft_tokens.mixers import left_block, nearest_attention
 from core.soft_tokens.selector import Folded
 from core.soft_tokens.stages import Pruned, Stage, lay_out
@@ -29,17 +31,20 @@ def gathered_forward(
         images: (B, 3, H, W), normalised.
         decide: Turns scores into decisions.
         packaging: See `core.soft_tokens.package`.
-        record: Whether to lay out what each selector did on the photo's grid, which takes a little time.
+        record: Whether to lay out what each selector did on the photo's grid, and to run one image's blocks as
+            modules, which hooks see; both take a little time.
 
     Returns:
         Logits (B, C) and a record per selector, or none.
     """
     x = deit.embed(backbone, images)
-    first = min(selectors)
+    first, alone = min(selectors), len(images) == 1
     for block in backbone.blocks[:first]:
-        x = block(x)
-    run = _run_one if len(images) == 1 else _run_batch
-    x, done = run(backbone, selectors, x, first, decide, packaging)
+        x = lean_block(block, x) if alone and not record else block(x)
+    if alone:
+        x, done = _run_one(backbone, selectors, x, first, decide, packaging, record=record)
+    else:
+        x, done = _run_batch(backbone, selectors, x, first, decide, packaging)
     patches = backbone.patch_embed.num_patches
     return deit.classify(backbone, x), [lay_out(one, patches) for one in done] if record else []
 
@@ -51,6 +56,8 @@ def _run_one(
     first: int,
     decide: Decide,
     packaging: Packaging,
+    *,
+    record: bool,
 ) -> tuple[Tensor, list[Pruned]]:
     """From block `first` on, for one image (1, T, D); what its prefix tokens became, and what each selector did."""
     prefix, done = backbone.num_prefix_tokens, []
@@ -61,7 +68,9 @@ def _run_one(
             tokens, pruned = one_image.prune(tokens, prefix, selectors[index], decide, len(done), packaging, looking)
             done.append(pruned)
         patches = slice(prefix, prefix + len(tokens.cell))
-        tokens = one_image.Tokens(left_block(block, tokens.x, patches), tokens.cell)
+        lean = not record and isinstance(block.attn, Attention)
+        x = lean_block(block, tokens.x) if lean else left_block(block, tokens.x, patches)
+        tokens = one_image.Tokens(x, tokens.cell)
     return tokens.x[:, :prefix], done
 
 

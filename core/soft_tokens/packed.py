@@ -155,8 +155,8 @@ def packed_block(block: Block, packed: Packed, plan: Plan) -> Tensor:
         return left_block(block, x, (packed.cell >= 0).nonzero()[:, 0])
     if plan.tokens is not None:
         return block(x.unflatten(0, (-1, plan.tokens))).flatten(0, 1)
-    x = x + block.ls1(packed_attention(block.attn, block.norm1(x), plan))
-    return x + block.ls2(block.mlp(block.norm2(x)))
+    x = block.ls1(packed_attention(block.attn, block.norm1(x), plan)).add_(x)
+    return block.ls2(block.mlp(block.norm2(x))).add_(x)
 
 
 def packed_attention(attn: Attention, x: Tensor, plan: Plan) -> Tensor:
