@@ -12,7 +12,10 @@ LOOKS = {
     "Dense": (DENSE, "square"),
     "Tokens": (PRUNED, "circle"),
     "Single path": ("#B45309", "diamond"),
-    "Joint": ("#7C3AED", "triangle"),
+    "Joint": ("#7C3AED", "house"),
+    "ToMe": ("#A3478A", "triangle"),
+    "EViT": ("#009E73", "wedge"),
+    "Random dropping": ("#7A7A00", "cross"),
 }
 """Colour and symbol of each method's points."""
 MEASURING = "being measured"

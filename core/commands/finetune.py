@@ -11,6 +11,7 @@ from itertools import islice
 from timm.optim import create_optimizer_v2
 from torch import nn
 
+from core.backbones.families import check_method
 from core.cards import CompactCard, ModelCard, SelectorCard
 from core.checkpoints import Loaded, file_of, read_model
 from core.commands.joint import joint_start, makes_joint
@@ -75,6 +76,7 @@ def run_finetune(args: argparse.Namespace) -> tuple[dict, str]:
     if isinstance(model, SinglePathViT):
         return (run_any_budget if args.budget is None else run_one_budget)(args, model, card)
     if args.budget is not None:
+        check_method(card.family, "singlepath")
         raise InputError(f"{args.model} has no gates, so it takes no --budget; give what `search` wrote.")
     args.targets = args.targets or DEFAULT_TARGETS
     return run_tokens(args, *dense_start(args.model, args.data))

@@ -1,15 +1,15 @@
 """Inference: pruned tokens really leave, with a different count per image in one batch and no padding in between."""
 
-from timm.layers import Attention
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
-from core.backbones import deit
+from core.backbones import deit, lvvit
+from core.backbones.lvvit import LVViT
 from core.config import Packaging
 from core.soft_tokens import one_image, packed
 from core.soft_tokens.decide import Decide
 from core.soft_tokens.lean import lean_block
-from core.soft_tokens.mixers import left_block, nearest_attention
+from core.soft_tokens.mixers import left_block, mixer_of, nearest_attention
 from core.soft_tokens.selector import Folded
 from core.soft_tokens.stages import Pruned, Stage, lay_out
 
@@ -42,11 +42,18 @@ def gathered_forward(
     for block in backbone.blocks[:first]:
         x = lean_block(block, x) if alone and not record else block(x)
     if alone:
-        x, done = _run_one(backbone, selectors, x, first, decide, packaging, record=record)
+        form = one_image
+        tokens, done = _run_one(backbone, selectors, x, first, decide, packaging, record=record)
     else:
-        x, done = _run_batch(backbone, selectors, x, first, decide, packaging)
-    patches = backbone.patch_embed.num_patches
-    return deit.classify(backbone, x), [lay_out(one, patches) for one in done] if record else []
+        form = packed
+        tokens, done = _run_batch(backbone, selectors, x, first, decide, packaging)
+    prefix, patches = backbone.num_prefix_tokens, backbone.patch_embed.num_patches
+    x = form.first_tokens(tokens, prefix)
+    if isinstance(backbone, LVViT):
+        logits = lvvit.classify(backbone, x, *form.patches_left(tokens, prefix))
+    else:
+        logits = deit.classify(backbone, x)
+    return logits, [lay_out(one, patches) for one in done] if record else []
 
 
 def _run_one(
@@ -58,8 +65,8 @@ def _run_one(
     packaging: Packaging,
     *,
     record: bool,
-) -> tuple[Tensor, list[Pruned]]:
-    """From block `first` on, for one image (1, T, D); what its prefix tokens became, and what each selector did."""
+) -> tuple[one_image.Tokens, list[Pruned]]:
+    """From block `first` on, for one image (1, T, D); what is left of it, and what each selector did."""
     prefix, done = backbone.num_prefix_tokens, []
     tokens = one_image.begin(x, prefix)
     for index, block in enumerate(backbone.blocks[first:], first):
@@ -68,10 +75,10 @@ def _run_one(
             tokens, pruned = one_image.prune(tokens, prefix, selectors[index], decide, len(done), packaging, looking)
             done.append(pruned)
         patches = slice(prefix, prefix + len(tokens.cell))
-        lean = not record and isinstance(block.attn, Attention)
+        lean = not record and mixer_of(block) == "msa"
         x = lean_block(block, tokens.x) if lean else left_block(block, tokens.x, patches)
         tokens = one_image.Tokens(x, tokens.cell)
-    return tokens.x[:, :prefix], done
+    return tokens, done
 
 
 def _run_batch(
@@ -81,7 +88,7 @@ def _run_batch(
     first: int,
     decide: Decide,
     packaging: Packaging,
-) -> tuple[Tensor, list[Pruned]]:
+) -> tuple[packed.Packed, list[Pruned]]:
     """The same for several images (B, T, D)."""
     prefix, done = backbone.num_prefix_tokens, []
     patches = x.shape[1] - prefix
@@ -95,4 +102,4 @@ def _run_batch(
             plan = packed.plan_attention(tokens.counts, x.device)
             done.append(pruned)
         tokens = packed.Packed(packed.packed_block(block, tokens, plan), tokens.cell, tokens.counts)
-    return packed.first_tokens(tokens, prefix), done
+    return tokens, done

@@ -8,9 +8,10 @@ from timm.layers import Attention
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor
 
-from core.backbones import deit
+from core.backbones import deit, lvvit
+from core.backbones.lvvit import LVViT
 from core.config import Packaging
-from core.single_path.compact import ConvMixer
+from core.single_path.compact import ConvMixer, NoMixer
 from core.soft_tokens.mixers import mix_patches
 from core.soft_tokens.package import package_token
 from core.soft_tokens.selector import Scores, Selector
@@ -74,8 +75,12 @@ def masked_forward(
             policy = torch.cat((policy[:, :first], alive, packages), dim=1)
             x = torch.cat((x, token.to(x.dtype)), dim=1)
         x = masked_block(block, x, policy, slice(first, first + patches)) if stages else block(x)
-    normed = backbone.norm(x)
-    return backbone.forward_head(normed[:, :first]), normed[:, first : first + patches], stages
+    normed = backbone.norm(x)[:, : first + patches]
+    if isinstance(backbone, LVViT):
+        logits = lvvit.classify_masked(backbone, normed, alive.detach())
+    else:
+        logits = backbone.forward_head(normed[:, :first])
+    return logits, normed[:, first:], stages
 
 
 def slice_scores(scores: Scores, patches: int) -> Scores:
@@ -89,12 +94,12 @@ def masked_block(block: Block, x: Tensor, policy: Tensor, patches: slice) -> Ten
     A 1x1 convolution and a missing mixer need no policy, since no token sees another there.
     """
     normed = block.norm1(x)
-    if isinstance(block.attn, Attention):
-        mixed = policy_attention(block.attn, normed, policy)
-    elif isinstance(block.attn, ConvMixer):
+    if isinstance(block.attn, ConvMixer):
         mixed = mix_patches(block.attn, normed, patches)
-    else:
+    elif isinstance(block.attn, NoMixer):
         mixed = block.attn(normed)
+    else:
+        mixed = policy_attention(block.attn, normed, policy)
     x = x + block.drop_path1(block.ls1(mixed))
     return x + block.drop_path2(block.ls2(block.mlp(block.norm2(x))))
 

@@ -8,7 +8,6 @@ the convolution `passes`. So the convolution still sees patches and nothing else
 from collections.abc import Sequence
 
 import torch
-from timm.layers import Attention
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional
@@ -115,7 +114,7 @@ def nearest_attention(backbone: VisionTransformer, index: int) -> Block | None:
 
     That block itself; where it has none any more, the next one that has, and else the last one before.
     """
-    having = [i for i, block in enumerate(backbone.blocks) if isinstance(block.attn, Attention)]
+    having = [i for i, block in enumerate(backbone.blocks) if mixer_of(block) == "msa"]
     ahead = [i for i in having if i >= index]
     return backbone.blocks[(ahead or having[-1:])[0]] if having else None
 

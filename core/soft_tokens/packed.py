@@ -16,7 +16,7 @@ from torch.nn import functional
 from core.config import Packaging
 from core.soft_tokens.context import context_of, image_of
 from core.soft_tokens.decide import Decide
-from core.soft_tokens.mixers import class_look, left_block
+from core.soft_tokens.mixers import class_look, left_block, mixer_of
 from core.soft_tokens.package import package_weights
 from core.soft_tokens.selector import Folded, selector_scores
 from core.soft_tokens.stages import Pruned, on_grid
@@ -50,6 +50,13 @@ def first_tokens(packed: Packed, prefix: int) -> Tensor:
     """The prefix tokens of each image, (B, `prefix`, D)."""
     begins = torch.tensor((0, *packed.counts[:-1]), device=packed.x.device).cumsum(0)
     return packed.x[begins[:, None] + torch.arange(prefix, device=packed.x.device)]
+
+
+def patches_left(packed: Packed, prefix: int) -> tuple[Tensor, tuple[int, ...]]:
+    """The patches that are still alive, image after image, (m, D), and how many each image has, B of them."""
+    rows = (packed.cell >= 0).nonzero()[:, 0]
+    counts = torch.bincount(image_of(packed.counts, rows.device)[rows], minlength=len(packed.counts))
+    return packed.x[rows], tuple(counts.tolist())
 
 
 def prune(
@@ -151,7 +158,7 @@ def _group(counts: Tensor, begins: Tensor) -> tuple[Tensor, Tensor | None, Tenso
 def packed_block(block: Block, packed: Packed, plan: Plan) -> Tensor:
     """timm's pre-norm block at inference on a packed sequence; (M, D)."""
     x = packed.x
-    if not isinstance(block.attn, Attention):
+    if mixer_of(block) != "msa":
         return left_block(block, x, (packed.cell >= 0).nonzero()[:, 0])
     if plan.tokens is not None:
         return block(x.unflatten(0, (-1, plan.tokens))).flatten(0, 1)

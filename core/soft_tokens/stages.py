@@ -107,6 +107,7 @@ def _cached_macs(
         geometry,
         tokens=tokens,
         patches=patches,
+        alive=patches[-1],
         selectors=selectors,
         mixers=layers.mixers,
         ffn_hidden=layers.ffn_hidden,

@@ -10,7 +10,6 @@ whose threshold is pulled to the target. What was tried, and what it gave, is in
 from dataclasses import dataclass
 
 import torch
-from timm.layers import Attention
 from timm.models.vision_transformer import VisionTransformer
 from timm.optim import param_groups_weight_decay
 from torch import Tensor, nn
@@ -22,6 +21,7 @@ from core.errors import InputError
 from core.soft_tokens.decide import keep_count, own_decision, top_share
 from core.soft_tokens.losses import ratio_loss, straight_through, token_distillation
 from core.soft_tokens.masked import masked_forward
+from core.soft_tokens.mixers import mixer_of
 from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.selector import Scores, shift_margin
 from core.soft_tokens.stages import Stage
@@ -64,7 +64,7 @@ class DenseTeacher(nn.Module):
         prefix = self.model.num_prefix_tokens
         x, attention = deit.embed(self.model, images), {}
         for index, block in enumerate(self.model.blocks):
-            if isinstance(block.attn, Attention):
+            if mixer_of(block) == "msa":
                 attention[index] = deit.class_attention(block.attn, block.norm1(x), prefix)
             x = block(x)
         x = self.model.norm(x)
@@ -78,7 +78,7 @@ def _attentions_behind(model: VisionTransformer, at: int) -> list[int]:
     Raises:
         InputError: If none of them is an attention any more.
     """
-    having = [i for i, block in enumerate(model.blocks) if isinstance(block.attn, Attention)]
+    having = [i for i, block in enumerate(model.blocks) if mixer_of(block) == "msa"]
     found = [i for i in having if i > at] or [i for i in having if i == at]
     if not found:
         raise InputError(
