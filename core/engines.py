@@ -15,10 +15,8 @@ from core.checkpoints import Loaded
 from core.errors import InputError
 from core.export import ONNX_PACKAGES, draw_onnx
 from core.soft_tokens.fixed import graph_of
+from core.timings import EAGER, ENGINES, ONNXRUNTIME
 
-EAGER, ONNXRUNTIME, COMPILE = "eager", "onnxruntime", "compile"
-ENGINES = {EAGER: "torch eager", ONNXRUNTIME: "onnxruntime", COMPILE: "torch.compile"}
-"""As the command line names them, and as results do."""
 SPIN_US = 20
 """How long a waiting thread of onnxruntime spins: a moment, as torch's do here (see the Makefile). Its own default is
 many times that, and beside any other work on the machine makes a model two to three times slower."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from core.backbones import deit
 from core.config import Geometry
-from core.engines import EAGER, ENGINES, prepare
+from core.engines import prepare
 from core.latency import interleaved
 from core.macs import count_macs
 from core.soft_tokens.context import OneImage, context_of
@@ -19,7 +19,7 @@ from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.schedules import schedule_macs
 from core.soft_tokens.selector import Scores, selector_scores
 from core.soft_tokens.stages import Stage, image_macs
-from core.timings import SpeedRow
+from core.timings import EAGER, ENGINES, SpeedRow
 
 SPREAD = 0.15
 """Standard deviation of the kept counts between the images of a batch, as a share of the mean, where they are drawn."""
