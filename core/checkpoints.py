@@ -181,8 +181,8 @@ def finish(spec: ModelSpec, card: ModelCard, module: nn.Module) -> Loaded:
     Args:
         spec: Name and settings.
         card: Of the module.
-        module: As `read_model` gives it. A single-path model's weights are copied, so that it serves again for another
-            budget (its batch norms then hold this one's statistics); any other becomes the result itself.
+        module: As `read_model` gives it. A single-path model serves again for another budget (its batch norms then hold
+            this one's statistics); any other becomes the result itself.
 
     Raises:
         InputError: If a setting does not fit the model.

@@ -7,6 +7,7 @@ from core.backbones import deit
 from core.config import Packaging
 from core.soft_tokens import one_image, packed
 from core.soft_tokens.decide import Decide
+from core.soft_tokens.lean import lean_block
 from core.soft_tokens.selector import Folded
 from core.soft_tokens.stages import Pruned, Stage, lay_out
 
@@ -28,17 +29,20 @@ def gathered_forward(
         images: (B, 3, H, W), normalised.
         decide: Turns scores into decisions.
         packaging: See `core.soft_tokens.package`.
-        record: Whether to lay out what each selector did on the photo's grid, which takes a little time.
+        record: Whether to lay out what each selector did on the photo's grid, and to run one image's blocks as
+            modules, which hooks see; both take a little time.
 
     Returns:
         Logits (B, C) and a record per selector, or none.
     """
     x = deit.embed(backbone, images)
-    first = min(selectors)
+    first, alone = min(selectors), len(images) == 1
     for block in backbone.blocks[:first]:
-        x = block(x)
-    run = _run_one if len(images) == 1 else _run_batch
-    x, done = run(backbone, selectors, x, first, decide, packaging)
+        x = lean_block(block, x) if alone and not record else block(x)
+    if alone:
+        x, done = _run_one(backbone, selectors, x, first, decide, packaging, record=record)
+    else:
+        x, done = _run_batch(backbone, selectors, x, first, decide, packaging)
     patches = backbone.patch_embed.num_patches
     return deit.classify(backbone, x), [lay_out(one, patches) for one in done] if record else []
 
@@ -50,6 +54,8 @@ def _run_one(
     first: int,
     decide: Decide,
     packaging: Packaging,
+    *,
+    record: bool,
 ) -> tuple[Tensor, list[Pruned]]:
     """From block `first` on, for one image (1, T, D); what its prefix tokens became, and what each selector did."""
     prefix, done = backbone.num_prefix_tokens, []
@@ -58,7 +64,8 @@ def _run_one(
         if index in selectors:
             tokens, pruned = one_image.prune(tokens, prefix, selectors[index], decide, len(done), packaging, block)
             done.append(pruned)
-        tokens = one_image.Tokens(block(tokens.x), tokens.cell)
+        x = block(tokens.x) if record else lean_block(block, tokens.x)
+        tokens = one_image.Tokens(x, tokens.cell)
     return tokens.x[:, :prefix], done
 
 

@@ -153,8 +153,8 @@ def packed_block(block: Block, x: Tensor, plan: Plan) -> Tensor:
     """timm's pre-norm block at inference on a packed sequence (M, D)."""
     if plan.tokens is not None:
         return block(x.unflatten(0, (-1, plan.tokens))).flatten(0, 1)
-    x = x + block.ls1(packed_attention(block.attn, block.norm1(x), plan))
-    return x + block.ls2(block.mlp(block.norm2(x)))
+    x = block.ls1(packed_attention(block.attn, block.norm1(x), plan)).add_(x)
+    return block.ls2(block.mlp(block.norm2(x))).add_(x)
 
 
 def packed_attention(attn: Attention, x: Tensor, plan: Plan) -> Tensor:
