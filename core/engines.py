@@ -3,6 +3,7 @@
 An engine other than eager runs a fixed graph, so a model with token selectors needs keep ratios.
 """
 
+import copy
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
@@ -42,15 +43,19 @@ def check_engine(engine: str, device: torch.device) -> str:
     return engine
 
 
-def ready(loaded: Loaded, engine: str, images: Tensor) -> Runner:
-    """A loaded model in an engine, for batches such as `images`: normalised (B, 3, H, W) to logits (B, C).
+def ready(loaded: Loaded, engine: str, batch: int = 1) -> Runner:
+    """A loaded model in an engine: normalised (`batch`, 3, H, W) to logits (B, C).
+
+    The model may be in use meanwhile: a graph is drawn of a copy, since that changes a module for a moment.
 
     Raises:
         InputError: See `graph_of` and `prepare`.
     """
     if engine == EAGER:
         return loaded.model
-    return prepare(graph_of(loaded.model, loaded.spec.keep, loaded.spec.name), engine, images)
+    graph = copy.deepcopy(graph_of(loaded.model, loaded.spec.keep, loaded.spec.name))
+    size, device = loaded.card.geometry.img_size, next(loaded.model.parameters()).device
+    return prepare(graph, engine, torch.zeros(batch, 3, size, size, device=device))
 
 
 def prepare(model: nn.Module, engine: str, *inputs: Tensor) -> Runner:
@@ -80,7 +85,7 @@ def _onnxruntime(model: nn.Module, inputs: tuple[Tensor, ...]) -> Runner:
     options.log_severity_level = 3
     options.intra_op_num_threads = torch.get_num_threads()
     options.add_session_config_entry("session.intra_op.spin_duration_us", str(SPIN_US))
-    options.add_session_config_entry("session.force_spinning_stop", "1")  # two sessions in turns must not wait for both
+    options.add_session_config_entry("session.force_spinning_stop", "1")  # two sessions that take turns
     with TemporaryDirectory(prefix="prunescope-") as folder:
         path = Path(folder) / "model.onnx"
         draw_onnx(model, inputs, names).save(path)

@@ -69,6 +69,14 @@ def latency_text(latency: Latency) -> str:
     )
 
 
+def engine_text(latency: Latency, eager: Latency) -> str:
+    """Whether an engine is worth it: the same model in it and in torch's eager mode, measured in turns."""
+    ratio = eager.median_ms / latency.median_ms
+    if ratio >= 1:
+        return f"{ratio:.2f} times as fast as in {eager.engine}, {eager.median_ms:.1f} ms"
+    return f"slower than in {eager.engine}, {eager.median_ms:.1f} ms"
+
+
 def saving_sentence(macs: int, dense_macs: int) -> str:
     """In plain words, what was saved; honest when nothing was."""
     if macs >= dense_macs:

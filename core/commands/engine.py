@@ -3,7 +3,6 @@
 import argparse
 from dataclasses import dataclass
 
-import torch
 from PIL import Image
 
 from core.checkpoints import Loaded
@@ -37,7 +36,7 @@ class Answering:
     def answer(self, photo: Image.Image) -> tuple[Prediction, int, list[int] | None]:
         """What it says, its multiply-adds, and the patches alive after each selector."""
         loaded = self.loaded
-        logits = self.run(to_tensor(photo, loaded.card))
+        logits = self.run(to_tensor(photo, loaded.card).to(next(loaded.model.parameters()).device))
         if not isinstance(loaded.model, SoftTokenViT):
             return prediction_of(loaded, logits), macs_of(loaded).total, None
         geometry, keep = loaded.card.geometry, loaded.spec.keep
@@ -53,11 +52,10 @@ def in_engine(args: argparse.Namespace, loaded: Loaded) -> Answering | None:
     """
     if args.engine == EAGER:
         return None
-    device, line = pick_device(args.device), Progress()
-    check_engine(args.engine, device)
+    line = Progress()
+    check_engine(args.engine, pick_device(args.device))
     line.show(f"Making {loaded.spec.name} ready in {ENGINES[args.engine]} …")
-    size = loaded.card.geometry.img_size
     try:
-        return Answering(loaded, ready(loaded, args.engine, torch.zeros(1, 3, size, size, device=device)))
+        return Answering(loaded, ready(loaded, args.engine))
     finally:
         line.clear()
