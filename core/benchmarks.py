@@ -14,12 +14,12 @@ from core.backbones import deit
 from core.checkpoints import Loaded, load
 from core.config import Geometry, ModelSpec
 from core.errors import InputError
-from core.published import DEIT, architecture_of, published
+from core.published import architecture_of, published
 from core.registry import ModelEntry, list_models
 from core.single_path.compact import carve
 from core.soft_tokens.fixed import graph_of
 from core.soft_tokens.model import SoftTokenViT
-from core.soft_tokens.schedules import FITTED
+from core.soft_tokens.schedules import FITTED, geometry_of
 from core.speed import compare_fixed, compare_models, compare_tokens, random_pair, varied_top_share
 from core.timings import EAGER, SpeedRow
 from core.trace import macs_of
@@ -93,7 +93,7 @@ def measure(case: Case, batch: int, engine: str, device: torch.device, repeats: 
 def _schedule(name: str, batch: int, engine: str, device: torch.device, repeats: int) -> SpeedRow:
     """A model of random weights that keeps what the fitted schedule says."""
     known = FITTED[name]
-    geometry = DEIT[known.model]
+    geometry = geometry_of(known)
     model = random_pair(geometry, known.blocks, device)
     images = _noise(geometry, batch, device)
     if engine == EAGER:

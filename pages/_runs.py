@@ -62,6 +62,8 @@ def forget_photo() -> None:
         _shared.photo_url,
         _shared.token_trace,
         _shared.rival_trace,
+        _shared.peer_trace,
+        _shared.peer_latency,
         _shared.removal_of,
         _shared.prediction,
         _shared.measured,

@@ -9,13 +9,15 @@ from PIL import Image
 
 from core import bench_record, benchmarks
 from core.__main__ import main
-from core.backbones import deit
+from core.backbones import deit, lvvit
 from core.cards import CompactCard, SelectorCard
 from core.engines import check_engine, graph_of, prepare
 from core.errors import InputError
+from core.lvvit_counts import LVVIT
 from core.single_path.compact import carve
 from core.soft_tokens.decide import top_share
 from core.soft_tokens.fixed import FixedKeepViT, SelectorsAlone
+from core.soft_tokens.model import SoftTokenViT
 from core.timings import SpeedRow
 from core.weights import save_checkpoint
 from tests.tiny import CARD, TINY, images, token_model
@@ -34,8 +36,6 @@ def small(blocks: tuple[int, ...] = (), mixers: tuple[str, ...] = ()):
 
 
 def pruned():
-    from core.soft_tokens.model import SoftTokenViT
-
     return SoftTokenViT(small(), (1,)).eval()
 
 
@@ -48,6 +48,17 @@ def test_the_fixed_graph_says_what_really_removing_tokens_says(batch, keep, pack
     model.packaging = packaging
     expected = model.run(images(batch), top_share(keep, TINY.patches))[0]
     torch.testing.assert_close(FixedKeepViT(model, keep)(images(batch)), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@torch.inference_mode()
+def test_the_fixed_graph_of_an_lvvit_looks_at_the_patches_that_are_left(batch) -> None:
+    torch.manual_seed(0)
+    geometry = replace(LVVIT["lvvit_s"], img_size=64, depth=3, width=32, heads=2, ffn_hidden=64, classes=5)
+    model = SoftTokenViT(lvvit.build(geometry).eval(), (1, 2)).eval()
+    photos, keep = torch.randn(batch, 3, 64, 64), (0.5, 0.25)
+    expected = model.run(photos, top_share(keep, geometry.patches))[0]
+    torch.testing.assert_close(FixedKeepViT(model, keep)(photos), expected, atol=1e-5, rtol=0)
 
 
 @torch.inference_mode()

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from core.backbones.families import check_method
 from core.bench_record import JSON, add_rows, check_record, conditions, read_record
 from core.benchmarks import Case, cases, matching, measure
 from core.checkpoints import load
@@ -209,7 +210,9 @@ def run_training(args: argparse.Namespace, batches: tuple[int, ...]) -> tuple[di
     accelerator = make_accelerator(pick_device(args.device), args.precision)
     rows, lines = [], []
     for name in args.model or ("bundled-dense",):
-        geometry = load(ModelSpec(name), weights=False).card.geometry
+        card = load(ModelSpec(name), weights=False).card
+        check_method(card.family, "singlepath")
+        geometry = card.geometry
         deriving = derive_ms(geometry)
         for batch in batches:
             found = compare_steps(geometry, accelerator, batch=batch)

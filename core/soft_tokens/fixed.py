@@ -9,7 +9,8 @@ from dataclasses import fields
 import torch
 from torch import Tensor, nn
 
-from core.backbones import deit
+from core.backbones import deit, lvvit
+from core.backbones.lvvit import LVViT
 from core.config import Packaging
 from core.errors import InputError
 from core.soft_tokens.context import Equal
@@ -94,6 +95,9 @@ class FixedKeepViT(nn.Module):
                 x = self.selectors[str(index)](x, prefix, alive)
                 alive = self.counts[index]
             x = block(x)
+        if isinstance(self.backbone, LVViT):
+            patches = x[:, prefix : prefix + alive].flatten(0, 1)
+            return lvvit.classify(self.backbone, x[:, :prefix], patches, (alive,) * len(x))
         return deit.classify(self.backbone, x)
 
 
