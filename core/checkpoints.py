@@ -130,12 +130,12 @@ def empty_model(card: ModelCard) -> nn.Module:
         return SoftTokenViT(backbone, card.selectors.blocks)
     if card.single_path is not None:
         single = card.single_path
-        return SinglePathViT(backbone, single.alpha, single.budgets, prefix_passes=single.prefix_passes)
+        semantics = {"prefix_passes": single.prefix_passes, "in_windows": single.in_windows}
+        return SinglePathViT(backbone, single.alpha, single.budgets, **semantics)
     if card.compact is not None:
         made = card.compact
-        return carve(
-            backbone, made.mixers, made.ffn_hidden, prefix_passes=made.prefix_passes, skip_passes=made.skip_passes
-        )
+        passes = {"prefix_passes": made.prefix_passes, "skip_passes": made.skip_passes}
+        return carve(backbone, made.mixers, made.ffn_hidden, in_windows=made.in_windows, **passes)
     return backbone
 
 
@@ -215,7 +215,7 @@ def compact_architecture(card: ModelCard) -> Architecture:
     return Architecture(
         mixers=made.mixers,
         ffn_hidden=made.ffn_hidden,
-        ffn_full=tuple(max(geometry.ffn_hidden, hidden) for hidden in made.ffn_hidden),
+        ffn_full=tuple(max(both) for both in zip(geometry.ffn_widths, made.ffn_hidden, strict=True)),
         macs=count_macs(geometry, mixers=made.mixers, ffn_hidden=made.ffn_hidden).total,
         dense_macs=count_macs(geometry).total,
         asked_macs=made.asked_macs,

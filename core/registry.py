@@ -6,7 +6,7 @@ from pathlib import Path
 import timm
 from huggingface_hub import try_to_load_from_cache
 
-from core.backbones import deit
+from core.backbones.families import family_of_timm
 from core.cards import ModelCard
 from core.config import Geometry
 from core.errors import InputError
@@ -14,6 +14,7 @@ from core.params import count_params
 from core.published import DEIT, params_of
 from core.releases.fetch import cached_file
 from core.releases.files import DISTILLED, released_names
+from core.swin_counts import SWIN, SwinGeometry
 from core.weights import read_card
 
 BYTES = 4
@@ -29,8 +30,11 @@ TIMM_NAMES = (
     "vit_tiny_patch16_224.augreg_in21k_ft_in1k",
     "vit_small_patch16_224.augreg_in21k_ft_in1k",
     "vit_base_patch16_224.augreg2_in21k_ft_in1k",
+    "swin_tiny_patch4_window7_224.ms_in1k",
+    "swin_small_patch4_window7_224.ms_in1k",
+    "swin_base_patch4_window7_224.ms_in1k",
 )
-"""What `models` lists of timm; any other deit_* or vit_* with standard blocks and a class token loads by name too."""
+"""What `models` lists of timm; any other that a family of `core.backbones.families` takes loads by name too."""
 
 
 @dataclass(frozen=True)
@@ -89,16 +93,19 @@ def _timm() -> list[ModelEntry]:
     entries = []
     for name in TIMM_NAMES:
         here = cached_weights(name)
-        size = count_params(timm_geometry(name)).stored * BYTES / 1e6
+        module, geometry = family_of_timm(name), timm_geometry(name)
+        size = count_params(geometry).stored * BYTES / 1e6
         note = "ImageNet-1k, 1000 classes"
         if not here:
             note += f"; downloads once from the hub, about {size:.0f} MB, needs a network"
-        entries.append(ModelEntry(name, "timm", deit.FAMILY, "dense", here, note, None if here else size))
+        entries.append(ModelEntry(name, "timm", module.FAMILY, "dense", here, note, None if here else size))
     return entries
 
 
-def timm_geometry(name: str) -> Geometry:
-    """Of one of `TIMM_NAMES`: all of them have the shapes of the DeiT of their size."""
+def timm_geometry(name: str) -> Geometry | SwinGeometry:
+    """Of one of `TIMM_NAMES`: the Swins by name, all others have the shapes of the DeiT of their size."""
+    if name.partition(".")[0] in SWIN:
+        return SWIN[name.partition(".")[0]]
     size = name.split("_")[1]
     plain = DEIT[f"deit_{size}_patch16_224"]
     return replace(plain, prefix_tokens=2, distilled=True) if "_distilled_" in name else plain

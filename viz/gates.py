@@ -71,7 +71,7 @@ def gate_curves(history: GateHistory, block: int) -> go.Figure:
     """
     epochs = history.epochs
     figure = go.Figure()
-    ffn = _probability(history.ffn_logits[:, block]) * 100  # (K, F)
+    ffn = _probability(history.ffn_logits[block]) * 100  # (K, F)
     low, high = np.percentile(ffn, (25, 75), axis=1)
     figure.add_scatter(
         x=np.concatenate((epochs, epochs[::-1])),

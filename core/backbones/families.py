@@ -9,10 +9,11 @@ from types import ModuleType
 
 import timm
 
-from core.backbones import deit
+from core.backbones import deit, swin
+from core.config import Geometry
 from core.errors import InputError
 
-FAMILIES: dict[str, ModuleType] = {module.FAMILY: module for module in (deit,)}
+FAMILIES: dict[str, ModuleType] = {module.FAMILY: module for module in (deit, swin)}
 METHOD_NAMES = {"tokens": "Soft token pruning", "singlepath": "Single-path pruning"}
 
 
@@ -25,6 +26,11 @@ def family(name: str) -> ModuleType:
     if name not in FAMILIES:
         raise ValueError(f"family {name}")
     return FAMILIES[name]
+
+
+def family_of_geometry(geometry: Geometry) -> ModuleType:
+    """The family whose models have geometries of this class."""
+    return next(module for module in FAMILIES.values() if module.GEOMETRY is type(geometry))
 
 
 def family_of_timm(name: str) -> ModuleType:

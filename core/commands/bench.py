@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from core.backbones.families import check_method, family_of_geometry
 from core.checkpoints import load
 from core.commands.shared import Progress, add_common, numbers, parse_budget, pick_device
 from core.config import ModelSpec
@@ -118,7 +119,7 @@ def _model_row(args: argparse.Namespace, name: str, batch: int, device: torch.de
         return compare_tokens(model, geometry, images, None, name, args.repeats)
     if loaded.architecture is None:
         raise InputError(f"{name} is dense; name a pruned model, which is measured beside its dense form.")
-    dense = random_pair(geometry, (1,), device).backbone
+    dense = family_of_geometry(geometry).build(geometry).eval().requires_grad_(False).to(device)
     return compare_models(dense, model, images, macs_of(loaded).total / loaded.dense_macs, name, args.repeats)
 
 
@@ -131,7 +132,9 @@ def run_table(args: argparse.Namespace, batch: int) -> tuple[dict, str]:
     if len(names) > 1:
         raise InputError("--table measures one --model.")
     device, line = pick_device(args.device), Progress()
-    geometry = load(ModelSpec(names[0]), weights=False).card.geometry
+    card = load(ModelSpec(names[0]), weights=False).card
+    check_method(card.family, "tokens")
+    geometry = card.geometry
     check = (max(1, geometry.depth // 4), geometry.depth // 2), (0.6, 0.3)
     model = random_pair(geometry, check[0], device)
     table = measure_table(
@@ -167,7 +170,9 @@ def run_training(args: argparse.Namespace, batches: tuple[int, ...]) -> tuple[di
     accelerator = make_accelerator(pick_device(args.device), args.precision)
     rows, lines = [], []
     for name in args.model or ("bundled-dense",):
-        geometry = load(ModelSpec(name), weights=False).card.geometry
+        card = load(ModelSpec(name), weights=False).card
+        check_method(card.family, "singlepath")
+        geometry = card.geometry
         deriving = derive_ms(geometry)
         for batch in batches:
             found = compare_steps(geometry, accelerator, batch=batch)

@@ -123,7 +123,9 @@ def run_one_budget(args: argparse.Namespace, model: SinglePathViT, card: ModelCa
     budget = parse_budget(args.budget, dense)
     chosen = derive(gates_of(model, geometry), budget)
     stored = sum(parameter.numel() for parameter in model.parameters())
-    made = CompactCard(chosen.mixers, chosen.ffn_hidden, budget, stored, prefix_passes=model.prefix_passes)
+    made = CompactCard(
+        chosen.mixers, chosen.ffn_hidden, budget, stored, model.prefix_passes, in_windows=model.in_windows
+    )
     step = BudgetStep(model, geometry, objective_of(args, card), only=chosen)
     session = _open_searched(args, card)
 
@@ -151,7 +153,8 @@ def run_any_budget(args: argparse.Namespace, searched: SinglePathViT, card: Mode
         raise InputError(f"--least is a budget up to that of the dense model; {args.least} is more.")
     shares = tuple(percent / 100 for percent in range(first, 101))
     derive(gates_of(searched, geometry), shares[0] * dense)  # refuses what cannot be reached
-    model = SinglePathViT(searched.backbone, searched.alpha, shares, prefix_passes=searched.prefix_passes)
+    semantics = {"prefix_passes": searched.prefix_passes, "in_windows": searched.in_windows}
+    model = SinglePathViT(searched.backbone, searched.alpha, shares, **semantics)
     model.paths.load_state_dict(searched.paths.state_dict())
     step = BudgetStep(model, geometry, objective_of(args, card), least=shares[0])
     session = _open_searched(args, card)

@@ -119,8 +119,8 @@ def run_describe(args: argparse.Namespace) -> tuple[dict, str]:
     geometry, selectors = loaded.card.geometry, loaded.card.selectors
     result = description(loaded)
     rows = [
-        f"  block {i}: {m:8} FFN {f:5} of {geometry.ffn_hidden}"
-        for i, (m, f) in enumerate(zip(result["mixers"], result["ffn_hidden"], strict=True))
+        f"  block {i}: {m:8} FFN {f:5} of {full}"
+        for i, (m, f, full) in enumerate(zip(result["mixers"], result["ffn_hidden"], geometry.ffn_widths, strict=True))
     ]
     rows += [
         f"  selector before block {s['block']}: keeps {s['keep']:.3g} of the patches" for s in result["selectors"] or []

@@ -13,6 +13,13 @@ SETTINGS = (SimpleNamespace, "argparse.Namespace")
 """The flags that training scripts store beside the weights; read as plain values."""
 
 
+class Config(dict):
+    """What Swin's training scripts store so: a tree of settings."""
+
+
+CONFIG = (Config, "yacs.config.CfgNode")
+
+
 def read_pickle(path: Path) -> dict[str, Tensor]:
     """The weights that torch.save wrote as `{"model": state_dict}` or as a bare state_dict, in single precision.
 
@@ -22,7 +29,7 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise InputError(f"There is no file {path}; `python -m core models` lists what can be loaded.")
     try:
-        with torch.serialization.safe_globals([SETTINGS]):
+        with torch.serialization.safe_globals([SETTINGS, CONFIG]):
             raw = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if not path.read_bytes()[:2].startswith((b"PK", b"\x80")):
