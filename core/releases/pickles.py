@@ -1,6 +1,7 @@
 """Checkpoints that torch.save wrote, read without running code."""
 
 import pickle
+from collections import OrderedDict
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,13 +12,8 @@ from core.errors import InputError
 
 SETTINGS = (SimpleNamespace, "argparse.Namespace")
 """The flags that training scripts store beside the weights; read as plain values."""
-
-
-class Config(dict):
-    """What Swin's training scripts store so: a tree of settings."""
-
-
-CONFIG = (Config, "yacs.config.CfgNode")
+CONFIG = (OrderedDict, "yacs.config.CfgNode")
+"""The same of Swin's training scripts."""
 
 
 def read_pickle(path: Path) -> dict[str, Tensor]:

@@ -72,10 +72,9 @@ def swin_geometry(state: dict[str, Tensor], stages: list[list[Block]], ffn_ratio
     blocks = [block for stage in stages for block in stage]
     tables = [len(block["attn.relative_position_bias_table"]) for block in blocks if _has_table(block)]
     masks = [(at, block["attn_mask"]) for at, stage in enumerate(stages) for block in stage if "attn_mask" in block]
+    window = math.isqrt(masks[0][1].shape[-1]) if masks else WINDOW
     if tables:
         window = (math.isqrt(max(tables)) + 1) // 2  # (2 W - 1)^2 rows
-    else:
-        window = math.isqrt(masks[0][1].shape[-1]) if masks else WINDOW
     grid = window * 2 ** (len(stages) - 1)
     if masks:
         at, mask = masks[0]  # (windows, W^2, W^2)
