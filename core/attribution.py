@@ -12,6 +12,7 @@ from collections.abc import Callable
 import torch
 from PIL import Image
 from timm.layers import Attention
+from timm.models.swin_transformer import SwinTransformer
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
@@ -148,6 +149,8 @@ def class_rollout(model: nn.Module, images: Tensor, name: str = "This model") ->
         InputError: If no block is an attention.
     """
     backbone = backbone_of(model)
+    if isinstance(backbone, SwinTransformer):
+        raise InputError(f"{name} is a Swin, which has no class token to roll out; choose another attribution.")
     attends = [isinstance(block.attn, Attention) for block in backbone.blocks]
     if not any(attends):
         raise InputError(f"No block of {name} is an attention any more, so there is nothing to roll out.")

@@ -6,7 +6,7 @@ from pathlib import Path
 import timm
 from huggingface_hub import try_to_load_from_cache
 
-from core.backbones.families import family_of_timm
+from core.backbones.families import FAMILIES, family_of_timm, methods_sentence
 from core.cards import ModelCard
 from core.config import Geometry
 from core.errors import InputError
@@ -65,7 +65,16 @@ def method_of(card: ModelCard) -> str:
 
 def list_models() -> tuple[ModelEntry, ...]:
     """What can be loaded by name, bundled models first."""
-    return (*_bundled(), *_timm(), *_released())
+    return tuple(map(_with_methods, (*_bundled(), *_timm(), *_released())))
+
+
+def _with_methods(entry: ModelEntry) -> ModelEntry:
+    """The same, its note saying which methods can prune it, if it is dense."""
+    if entry.method != "dense" or entry.family not in FAMILIES:
+        return entry
+    said = methods_sentence(entry.family).removesuffix(".")
+    note, later, rest = entry.note.partition("; downloads once")
+    return replace(entry, note=f"{note}; {said[0].lower()}{said[1:]}{later}{rest}")
 
 
 def _bundled() -> list[ModelEntry]:
@@ -130,7 +139,7 @@ def entry_of_file(path: str, card: ModelCard) -> ModelEntry:
     note = (
         f"{geometry.classes:,} classes, {geometry.grid[0]} x {geometry.grid[1]} patches of {geometry.img_size} pixels"
     )
-    return ModelEntry(path, "file", card.family, method_of(card), True, note)
+    return _with_methods(ModelEntry(path, "file", card.family, method_of(card), True, note))
 
 
 def cached_weights(name: str) -> bool:

@@ -15,6 +15,7 @@ from core.swin_counts import SwinGeometry
 FAMILY = "swin"
 METHODS = ("singlepath",)
 NAMES = "a swin_* with windows of one size"
+WHY_NOT = "its windows and the merging between its stages need every patch in its place"
 GEOMETRY = SwinGeometry
 
 

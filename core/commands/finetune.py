@@ -8,9 +8,11 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from itertools import islice
 
+import timm
 from timm.optim import create_optimizer_v2
 from torch import nn
 
+from core.backbones.families import check_method, family_of_timm
 from core.cards import CompactCard, ModelCard, SelectorCard
 from core.checkpoints import file_of, read_model
 from core.commands.session import Session, add_loop, dense_start, objective_of, open_session
@@ -65,6 +67,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def run_finetune(args: argparse.Namespace) -> tuple[dict, str]:
     """Train on, as the model asks for it: selectors for a dense one, one budget or any for a searched one."""
+    if args.budget is None and timm.is_model(args.model):
+        check_method(family_of_timm(args.model).FAMILY, "tokens")  # before its weights are asked for
     model, card = read_model(args.model, download=True)
     if isinstance(model, SinglePathViT):
         return (run_any_budget if args.budget is None else run_one_budget)(args, model, card)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch.utils.data import DataLoader
 
+from core.backbones.families import methods_sentence
 from core.checkpoints import Loaded, load
 from core.commands.describe_published import describe_published
 from core.commands.loading import add_model, load_model_of, read_photo, setting_of, spec_of, tell_snapped
@@ -129,7 +130,8 @@ def run_describe(args: argparse.Namespace) -> tuple[dict, str]:
     grid = f"{geometry.grid[0]} x {geometry.grid[1]} patches"
     head = f"{args.model}: {loaded.card.family}, {grid}, {geometry.classes} classes"
     params = f"{result['params']:,} parameters"
-    return result, "\n".join([head, f"  {cost}, dense {loaded.dense_macs / 1e9:.4g}; {params}", *rows])
+    methods = [f"  {methods_sentence(loaded.card.family)}"] if loaded.method == "dense" else []
+    return result, "\n".join([head, f"  {cost}, dense {loaded.dense_macs / 1e9:.4g}; {params}", *methods, *rows])
 
 
 def run_evaluate(args: argparse.Namespace) -> tuple[dict, str]:

@@ -8,7 +8,7 @@ from timm.optim import create_optimizer_v2
 from torch import nn
 
 from core.backbones import deit
-from core.backbones.families import family_of_timm
+from core.backbones.families import family, family_of_timm
 from core.cards import ModelCard, TeacherCard, class_names
 from core.commands.session import add_loop, dense_model, objective_of, open_session
 from core.commands.shared import add_common, numbers
@@ -26,7 +26,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     train = commands.add_parser("train", help="train a dense ViT on an ImageFolder")
     add_common(train)
     add_loop(train, epochs=24, lr_per_512=4.8e-3)
-    train.add_argument("--model", help="a deit_* or vit_* of timm; default: a small ViT of the size below")
+    train.add_argument("--model", help="a deit_*, vit_* or swin_* of timm; default: a small ViT of the size below")
     train.add_argument("--pretrained", action="store_true", help="start from timm's weights, with a new head")
     train.add_argument(
         "--as-teacher",
@@ -100,9 +100,10 @@ def _continued(args: argparse.Namespace, folders: list[str]) -> tuple[nn.Module,
         before.card.geometry, classes=len(folders), img_size=args.img_size or before.card.geometry.img_size
     )
     place = {c.wnid or c.label: i for i, c in enumerate(before.card.classes)}
-    model = deit.build(geometry, drop_path=args.drop_path)
-    deit.take_over(model, before.model, [place.get(c.wnid or c.label) for c in classes])
-    return model, ModelCard(deit.FAMILY, geometry, classes, before.card.normalisation)
+    module = family(before.card.family)
+    model = module.build(geometry, drop_path=args.drop_path)
+    module.take_over(model, before.model, [place.get(c.wnid or c.label) for c in classes])
+    return model, ModelCard(module.FAMILY, geometry, classes, before.card.normalisation)
 
 
 def _teacher(args: argparse.Namespace, folders: list[str]) -> tuple[nn.Module, TeacherCard]:
