@@ -112,10 +112,10 @@ def integrated_gradients(
             n_steps=steps,
             internal_batch_size=TOGETHER,
             return_convergence_delta=True,
-        )  # (1, N, D)
+        )  # (1, N, D), of a Swin (1, h, w, D)
     with torch.no_grad():
         ends = model(torch.cat((images, torch.zeros_like(images))))[:, class_index]
-    return parts.detach()[0].sum(dim=-1), float(ends[0] - ends[1]), float(delta)
+    return parts.detach()[0].sum(dim=-1).flatten(), float(ends[0] - ends[1]), float(delta)
 
 
 @torch.no_grad()
@@ -143,7 +143,8 @@ def occlusion(model: nn.Module, images: Tensor, class_index: int, patch: int) ->
 def class_rollout(model: nn.Module, images: Tensor, name: str = "This model") -> tuple[Tensor, tuple[int, ...]]:
     """Rollout of the class token over the patches, (N,), and the blocks that are no attention and were passed over.
 
-    With two class tokens (a distilled model) the mean of both, as their answers are averaged too.
+    With two class tokens (a distilled model) the mean of both, as their answers are averaged too. An LV-ViT's answer
+    also looks at patches directly, through its auxiliary head; that way is not in a rollout.
 
     Raises:
         InputError: If no block is an attention.

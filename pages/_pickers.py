@@ -47,7 +47,8 @@ def pick_model(*methods: str) -> str:
     if asked in known and methods[0] in METHOD_NAMES and known[asked].family in FAMILIES:
         why_not = why_not or _refusal(known[asked].family, methods[0])
     if asked in known and not known[asked].available:
-        why_not = f"The weights of {asked} are not on this machine; download them under “Other models”."
+        how = "open their file" if known[asked].download_mb is None else "download them"
+        why_not = f"The weights of {asked} are not on this machine; {how} under “Other models”."
     _url.bring("model", names[0], sibling)  # the widget's own default is the first
     with st.container(horizontal=True, vertical_alignment="bottom"):
         chosen = st.selectbox("Model", names, key="model", bind="query-params")

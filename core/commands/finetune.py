@@ -73,6 +73,7 @@ def run_finetune(args: argparse.Namespace) -> tuple[dict, str]:
     if isinstance(model, SinglePathViT):
         return (run_any_budget if args.budget is None else run_one_budget)(args, model, card)
     if args.budget is not None:
+        check_method(card.family, "singlepath")
         raise InputError(f"{args.model} has no gates, so it takes no --budget; give what `search` wrote.")
     return run_tokens(args)
 

@@ -5,25 +5,26 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from torch.utils.data import DataLoader
-
 from core.backbones.families import methods_sentence
 from core.checkpoints import Loaded, load
 from core.commands.describe_published import describe_published
 from core.commands.loading import add_model, load_model_of, read_photo, setting_of, spec_of, tell_snapped
-from core.commands.shared import Progress, add_common, pick_device, say
+from core.commands.over_folder import over_folder
+from core.commands.peers import evaluate_peer
+from core.commands.shared import add_common, pick_device
 from core.description import description
 from core.errors import InputError
-from core.evaluate import Runner, attention_runner, dense_runner, evaluate, random_runner, token_runner
-from core.images import eval_transform, to_tensor
+from core.evaluate import Runner, attention_runner, dense_runner, random_runner, token_runner
+from core.images import to_tensor
 from core.latency import measure_latency
+from core.lvvit_counts import LvvitGeometry, aux_macs
+from core.peers.plans import PEERS
 from core.published import published
 from core.recorded import add_row
 from core.registry import list_models
 from core.results import Recorded
 from core.soft_tokens.model import SoftTokenViT
 from core.trace import macs_of, predict, trace_tokens
-from core.training.data import match_folders, photos, split_root
 from core.training.loop import make_accelerator
 
 
@@ -52,10 +53,12 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     evaluate_.add_argument("--workers", type=int, default=2)
     evaluate_.add_argument(
         "--method",
-        choices=("own", "random", "attention"),
+        choices=("own", "random", "attention", *PEERS),
         default="own",
-        help="of models with selectors: keep as many patches as they do in each photo, but chosen so (default own)",
+        help="of models with selectors: keep as many patches as they do in each photo, but chosen so (default own); "
+        "tome, evit, random-dense: that method on the untouched dense weights, at the same mean MACs",
     )
+    evaluate_.add_argument("--dense", help="the dense model for tome, evit and random-dense (default: the model's own)")
     evaluate_.add_argument("--record", type=Path, help="also keep the result in this file, as the app reads it")
     evaluate_.set_defaults(run=run_evaluate)
 
@@ -130,8 +133,11 @@ def run_describe(args: argparse.Namespace) -> tuple[dict, str]:
     grid = f"{geometry.grid[0]} x {geometry.grid[1]} patches"
     head = f"{args.model}: {loaded.card.family}, {grid}, {geometry.classes} classes"
     params = f"{result['params']:,} parameters"
+    dense = f"dense {loaded.dense_macs / 1e9:.4g}"
+    if isinstance(geometry, LvvitGeometry) and geometry.aux_head:
+        dense += f" ({(loaded.dense_macs - aux_macs(geometry)) / 1e9:.4g} without its auxiliary head)"
     methods = [f"  {methods_sentence(loaded.card.family)}"] if loaded.method == "dense" else []
-    return result, "\n".join([head, f"  {cost}, dense {loaded.dense_macs / 1e9:.4g}; {params}", *methods, *rows])
+    return result, "\n".join([head, f"  {cost}, {dense}; {params}", *methods, *rows])
 
 
 def run_evaluate(args: argparse.Namespace) -> tuple[dict, str]:
@@ -139,37 +145,27 @@ def run_evaluate(args: argparse.Namespace) -> tuple[dict, str]:
     if args.batch < 1 or args.workers < 0:
         raise InputError("--batch takes 1 or more, --workers 0 or more.")
     accelerator = make_accelerator(pick_device(args.device))
-    loaded = load_model_of(args)
-    loaded.model.to(accelerator.device)
-    card = loaded.card
-    root = split_root(args.data, "val")
-    folders, left_out = match_folders(root, card.classes)
-    dataset = photos(root, folders, eval_transform(card.geometry.img_size, card.normalisation))
-    line = Progress()
-    loader = DataLoader(dataset, args.batch * accelerator.num_processes, num_workers=args.workers)
-    found = evaluate(
-        runner_of(loaded, args.method, args.seed),
-        accelerator.prepare(loader),
-        dense_macs=loaded.dense_macs,
-        patches=card.geometry.patches,
-        left_out=left_out,
-        gather=accelerator.gather_for_metrics,
-        on_batch=lambda done: line.show(f"{done} of {len(dataset)} photos"),
-    )
-    line.clear()
-    several = f"; {accelerator.num_processes} processes" if accelerator.num_processes > 1 else ""
-    say(f"{len(dataset)} photos of {len(dataset.classes)} classes; {left_out} of other classes are left out{several}.")
+    subject, more, about = args.model, {}, ""
+    if args.method in PEERS:
+        found, more, about = evaluate_peer(args, accelerator)
+        subject = f"{args.method} with the weights of {more['dense']}"
+    else:
+        if args.dense is not None:
+            raise InputError(f"--dense goes with --method {', '.join(PEERS)}.")
+        loaded = load_model_of(args)
+        loaded.model.to(accelerator.device)
+        found = over_folder(args, accelerator, loaded, runner_of(loaded, args.method, args.seed))
     if args.record is not None and accelerator.is_main_process:
         cost = (found.mean_macs, found.dense_macs, found.images)
         add_row(args.record, Recorded(args.model, setting_of(args), found.top1, found.top5, *cost))
     result = {"model": args.model, "data": str(args.data), **asdict(found)}
-    result = {key: value for key, value in result.items() if key not in ("correct", "mean_kept")}
+    result = {key: value for key, value in result.items() if key not in ("correct", "mean_kept")} | more
     text = (
-        f"{args.model} on {found.images} photos: top-1 {100 * found.top1:.2f} %, top-5 {100 * found.top5:.2f} %, "
+        f"{subject} on {found.images} photos: top-1 {100 * found.top1:.2f} %, top-5 {100 * found.top5:.2f} %, "
         f"{found.mean_macs / 1e9:.4g} GMACs ({100 * found.mean_macs / found.dense_macs:.1f} % of dense), "
         f"{found.images_per_s:.0f} images/s"
     )
-    return result, text
+    return result, text + ("\n" + about if about else "")
 
 
 def runner_of(loaded: Loaded, method: str = "own", seed: int = 0) -> Runner:

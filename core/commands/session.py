@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from core.backbones.families import check_method, family_of_timm
+from core.backbones.families import check_method, family_of_own, family_of_timm
 from core.cards import ModelCard, TeacherCard
 from core.checkpoints import Loaded, load
 from core.commands.shared import Progress, duration, pick_device, say
@@ -218,7 +218,7 @@ def dense_start(name: str, data: Path, method: str = "tokens") -> tuple[Loaded, 
     Raises:
         InputError: If the model is pruned already, or `method` ("tokens" or "singlepath") cannot prune its family.
     """
-    if timm.is_model(name):
+    if timm.is_model(name) or family_of_own(name):
         check_method(family_of_timm(name).FAMILY, method)  # before its weights are asked for
     loaded = dense_model(name)
     check_method(loaded.card.family, method)
