@@ -21,7 +21,8 @@ TAKES = {
     "dense": "Dense: it can be compared with others.",
     "tokens": "Carries soft token pruning: keep ratios, no budget.",
     "singlepath": "Carries single-path pruning: a budget, no keep ratios.",
-    "compact": "Made by single-path pruning and fixed: no budget, no keep ratios; it can be compared with others.",
+    "compact": "Made by single-path pruning and fixed: no budget, no keep ratios; it can be compared with others, and "
+    "stands beside a budget on Architecture.",
 }
 PRUNED_BY = {"tokens": "finetune", "singlepath": "search"}
 WHERE = {"tokens": ("pages/tokens.py", "Tokens"), "singlepath": ("pages/architecture.py", "Architecture")}
