@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from core.backbones import deit
+from core.backbones.families import family_of_geometry
 from core.checkpoints import Loaded, load
 from core.config import Geometry, ModelSpec
 from core.errors import InputError
@@ -48,7 +48,7 @@ class Case:
 
 def cases() -> tuple[Case, ...]:
     """All that `bench --record` measures."""
-    known = [Case(name) for name in (*FITTED, *(name for name, found in published().items() if found.family == "deit"))]
+    known = [Case(name) for name in (*FITTED, *published())]
     return (*known, *(_bundled_case(entry.name, entry.method) for entry in list_models() if _is_pruned(entry)))
 
 
@@ -103,15 +103,9 @@ def _schedule(name: str, batch: int, engine: str, device: torch.device, repeats:
 
 
 def _published(name: str, batch: int, engine: str, device: torch.device, repeats: int) -> SpeedRow:
-    """A published architecture, compact, with random weights.
-
-    Raises:
-        InputError: If no family here builds it.
-    """
+    """A published architecture, compact, with random weights."""
     found = published()[name]
-    if found.family != deit.FAMILY:
-        raise InputError(f"{name} is counted here, but its family {found.family} cannot be run in a benchmark.")
-    dense, pruned = (deit.build(found.geometry).eval().requires_grad_(False).to(device) for _ in range(2))
+    dense, pruned = (_dense(found.geometry, device) for _ in range(2))
     carve(pruned, found.mixers, found.ffn_hidden).eval().requires_grad_(False)
     made = architecture_of(found)
     images = _noise(found.geometry, batch, device)
@@ -124,15 +118,20 @@ def _loaded(case: Case, batch: int, engine: str, device: torch.device, repeats: 
     geometry, model, name = loaded.card.geometry, loaded.model.to(device), case.model
     images = _noise(geometry, batch, device)
     if isinstance(model, SoftTokenViT):
-        whole = random_pair(geometry, (1,), device).backbone if loaded.method == "joint" else None
+        whole = _dense(geometry, device) if loaded.method == "joint" else None
         if engine == EAGER:
             return compare_tokens(model, geometry, images, None, name, repeats, whole)
         graph_of(model, case.keep, name)
         return compare_fixed(model, geometry, case.keep, images, name, repeats, engine, whole)
     if loaded.architecture is None:
         raise InputError(f"{name} is dense; name a pruned model, which is measured beside its dense form.")
-    dense = random_pair(geometry, (1,), device).backbone
+    dense = _dense(geometry, device)
     return compare_models(dense, model, images, macs_of(loaded).total / loaded.dense_macs, name, repeats, engine)
+
+
+def _dense(geometry: Geometry, device: torch.device) -> nn.Module:
+    """The dense model of this shape with random weights."""
+    return family_of_geometry(geometry).build(geometry).eval().requires_grad_(False).to(device)
 
 
 def _noise(geometry: Geometry, batch: int, device: torch.device) -> Tensor:

@@ -158,6 +158,7 @@ def exported_card(loaded: Loaded) -> ModelCard:
         asked_macs=made.asked_macs,
         stored_params=loaded.stored_params,
         prefix_passes=card.single_path.prefix_passes,
+        in_windows=card.single_path.in_windows,
         fit_to_predict=card.single_path.fit_to_predict,
     )
     return replace(card, single_path=None, compact=compact)

@@ -165,7 +165,6 @@ def test_bench_measures_dense_and_pruned_in_the_engine_that_it_names(work, capsy
         (["bench", "--engine", "onnxruntime", "--batch", "0"], "--batch takes numbers of 1 or more"),
         (["bench", "--engine", "onnxruntime", "--training"], "leave --engine away"),
         (["bench", "--model", "deit_bs_l006_t100", "--keep", "0.5"], "settings of its own"),
-        (["bench", "--model", "swin_tn_l28_t32"], "cannot be run in a benchmark"),
         (["bench", "--record", "{work}/table.csv"], "ends in .json"),
         (["bench", "--record", "{work}/r.json", "--model", "toaster"], "is not in the benchmark; it has deit_"),
         (["bench", "--record", "{work}/r.json", "--keep", "0.5"], "leave --keep and --budget away"),

@@ -174,7 +174,9 @@ def run_table(args: argparse.Namespace, batch: int) -> tuple[dict, str]:
     if len(names) > 1:
         raise InputError("--table measures one --model.")
     device, line = pick_device(args.device), Progress()
-    geometry = load(ModelSpec(names[0]), weights=False).card.geometry
+    card = load(ModelSpec(names[0]), weights=False).card
+    check_method(card.family, "tokens")
+    geometry = card.geometry
     check = (max(1, geometry.depth // 4), geometry.depth // 2), (0.6, 0.3)
     model = random_pair(geometry, check[0], device)
     table = measure_table(

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
+from core.backbones.families import methods_sentence
 from core.checkpoints import Loaded, load
 from core.commands.describe_published import describe_published
 from core.commands.engine import add_engine, in_engine
@@ -130,8 +131,8 @@ def run_describe(args: argparse.Namespace) -> tuple[dict, str]:
     geometry = loaded.card.geometry
     result = description(loaded)
     rows = [
-        f"  block {i}: {m:8} FFN {f:5} of {geometry.ffn_hidden}"
-        for i, (m, f) in enumerate(zip(result["mixers"], result["ffn_hidden"], strict=True))
+        f"  block {i}: {m:8} FFN {f:5} of {full}"
+        for i, (m, f, full) in enumerate(zip(result["mixers"], result["ffn_hidden"], geometry.ffn_widths, strict=True))
     ]
     rows += [
         f"  selector before block {s['block']}: keeps {s['keep']:.3g} of the patches" for s in result["selectors"] or []
@@ -143,7 +144,8 @@ def run_describe(args: argparse.Namespace) -> tuple[dict, str]:
     dense = f"dense {loaded.dense_macs / 1e9:.4g}"
     if isinstance(geometry, LvvitGeometry) and geometry.aux_head:
         dense += f" ({(loaded.dense_macs - aux_macs(geometry)) / 1e9:.4g} without its auxiliary head)"
-    return result, "\n".join([head, f"  {cost}, {dense}; {params}", *rows])
+    methods = [f"  {methods_sentence(loaded.card.family)}"] if loaded.method == "dense" else []
+    return result, "\n".join([head, f"  {cost}, {dense}; {params}", *methods, *rows])
 
 
 def run_evaluate(args: argparse.Namespace) -> tuple[dict, str]:
