@@ -4,9 +4,10 @@ import streamlit as st
 
 from core.config import ModelSpec
 from pages import _along, _costs, _engines, _frame, _limits, _parts, _pickers, _shared
-from pages._frontier import chance_sentence, device_sentence, peers_sentence, recorded_series
+from pages._frontier import chance_sentence, device_sentence, recorded_series
 from pages._joint import joint_method, joint_sentence
 from pages._mounted import mount
+from pages._peer_rows import peers_sentence
 from pages._savings import COMPONENT, path_method, tokens_method, told
 from viz.cost import macs_by_part, saving_sentence
 from viz.savings import savings_data
