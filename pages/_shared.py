@@ -100,6 +100,8 @@ def attribution_lock() -> threading.Lock:
 @st.cache_resource(max_entries=8, show_spinner="Loading the model …")
 def load_once(spec: ModelSpec) -> checkpoints.Loaded:
     """One object for all sessions: evaluation mode, read-only."""
+    if spec.keep is not None or spec.threshold is not None:
+        return checkpoints.redecided(load_once(ModelSpec(spec.name)), spec)
     if spec.budget is None:
         with inference_lock():
             return checkpoints.load(spec)

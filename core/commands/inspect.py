@@ -16,6 +16,7 @@ from core.errors import InputError
 from core.evaluate import Runner, attention_runner, dense_runner, random_runner, token_runner
 from core.images import to_tensor
 from core.latency import measure_latency
+from core.lvvit_counts import LvvitGeometry, aux_macs
 from core.peers.plans import PEERS
 from core.published import published
 from core.recorded import add_row
@@ -131,7 +132,10 @@ def run_describe(args: argparse.Namespace) -> tuple[dict, str]:
     grid = f"{geometry.grid[0]} x {geometry.grid[1]} patches"
     head = f"{args.model}: {loaded.card.family}, {grid}, {geometry.classes} classes"
     params = f"{result['params']:,} parameters"
-    return result, "\n".join([head, f"  {cost}, dense {loaded.dense_macs / 1e9:.4g}; {params}", *rows])
+    dense = f"dense {loaded.dense_macs / 1e9:.4g}"
+    if isinstance(geometry, LvvitGeometry) and geometry.aux_head:
+        dense += f" ({(loaded.dense_macs - aux_macs(geometry)) / 1e9:.4g} without its auxiliary head)"
+    return result, "\n".join([head, f"  {cost}, {dense}; {params}", *rows])
 
 
 def run_evaluate(args: argparse.Namespace) -> tuple[dict, str]:

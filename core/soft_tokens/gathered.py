@@ -3,7 +3,8 @@
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
-from core.backbones import deit
+from core.backbones import deit, lvvit
+from core.backbones.lvvit import LVViT
 from core.config import Packaging
 from core.soft_tokens import one_image, packed
 from core.soft_tokens.decide import Decide
@@ -40,11 +41,18 @@ def gathered_forward(
     for block in backbone.blocks[:first]:
         x = lean_block(block, x) if alone and not record else block(x)
     if alone:
-        x, done = _run_one(backbone, selectors, x, first, decide, packaging, record=record)
+        form = one_image
+        tokens, done = _run_one(backbone, selectors, x, first, decide, packaging, record=record)
     else:
-        x, done = _run_batch(backbone, selectors, x, first, decide, packaging)
-    patches = backbone.patch_embed.num_patches
-    return deit.classify(backbone, x), [lay_out(one, patches) for one in done] if record else []
+        form = packed
+        tokens, done = _run_batch(backbone, selectors, x, first, decide, packaging)
+    prefix, patches = backbone.num_prefix_tokens, backbone.patch_embed.num_patches
+    x = form.first_tokens(tokens, prefix)
+    if isinstance(backbone, LVViT):
+        logits = lvvit.classify(backbone, x, *form.patches_left(tokens, prefix))
+    else:
+        logits = deit.classify(backbone, x)
+    return logits, [lay_out(one, patches) for one in done] if record else []
 
 
 def _run_one(
@@ -56,8 +64,8 @@ def _run_one(
     packaging: Packaging,
     *,
     record: bool,
-) -> tuple[Tensor, list[Pruned]]:
-    """From block `first` on, for one image (1, T, D); what its prefix tokens became, and what each selector did."""
+) -> tuple[one_image.Tokens, list[Pruned]]:
+    """From block `first` on, for one image (1, T, D); what is left of it, and what each selector did."""
     prefix, done = backbone.num_prefix_tokens, []
     tokens = one_image.begin(x, prefix)
     for index, block in enumerate(backbone.blocks[first:], first):
@@ -66,7 +74,7 @@ def _run_one(
             done.append(pruned)
         x = block(tokens.x) if record else lean_block(block, tokens.x)
         tokens = one_image.Tokens(x, tokens.cell)
-    return tokens.x[:, :prefix], done
+    return tokens, done
 
 
 def _run_batch(
@@ -76,7 +84,7 @@ def _run_batch(
     first: int,
     decide: Decide,
     packaging: Packaging,
-) -> tuple[Tensor, list[Pruned]]:
+) -> tuple[packed.Packed, list[Pruned]]:
     """The same for several images (B, T, D)."""
     prefix, done = backbone.num_prefix_tokens, []
     patches = x.shape[1] - prefix
@@ -89,4 +97,4 @@ def _run_batch(
             plan = packed.plan_attention(tokens.counts, x.device)
             done.append(pruned)
         tokens = packed.Packed(packed.packed_block(block, tokens.x, plan), tokens.cell, tokens.counts)
-    return packed.first_tokens(tokens, prefix), done
+    return tokens, done

@@ -52,6 +52,13 @@ def first_tokens(packed: Packed, prefix: int) -> Tensor:
     return packed.x[begins[:, None] + torch.arange(prefix, device=packed.x.device)]
 
 
+def patches_left(packed: Packed, prefix: int) -> tuple[Tensor, tuple[int, ...]]:
+    """The patches that are still alive, image after image, (m, D), and how many each image has, B of them."""
+    rows = (packed.cell >= 0).nonzero()[:, 0]
+    counts = torch.bincount(image_of(packed.counts, rows.device)[rows], minlength=len(packed.counts))
+    return packed.x[rows], tuple(counts.tolist())
+
+
 def prune(
     packed: Packed,
     patches: int,
