@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from timm.layers import Attention
 from timm.models.pit import PoolingVisionTransformer
+from timm.models.swin_transformer import SwinTransformer
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
@@ -112,11 +113,11 @@ def integrated_gradients(
             n_steps=steps,
             internal_batch_size=TOGETHER,
             return_convergence_delta=True,
-        )  # (1, N, D)
+        )  # (1, N, D), of a Swin (1, h, w, D), of a PiT (1, D, h, w)
     with torch.no_grad():
         ends = model(torch.cat((images, torch.zeros_like(images))))[:, class_index]
     found = parts.detach()[0]
-    values = found.sum(dim=0).flatten() if parts.dim() == 4 else found.sum(dim=-1)  # a map (D, rows, cols) in a PiT
+    values = found.sum(dim=0 if isinstance(backbone_of(model), PoolingVisionTransformer) else -1).flatten()
     return values, float(ends[0] - ends[1]), float(delta)
 
 
@@ -170,6 +171,8 @@ def class_rollout(model: nn.Module, images: Tensor, name: str = "This model") ->
     backbone = backbone_of(model)
     if isinstance(backbone, PoolingVisionTransformer):
         raise InputError(f"{name} pools its patches, and a rollout ends there; choose gradients or occlusion.")
+    if isinstance(backbone, SwinTransformer):
+        raise InputError(f"{name} is a Swin, which has no class token to roll out; choose another attribution.")
     attends = [isinstance(block.attn, Attention) for block in backbone.blocks]
     if not any(attends):
         raise InputError(f"No block of {name} is an attention any more, so there is nothing to roll out.")

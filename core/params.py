@@ -108,6 +108,7 @@ def count_params(
     return sum(blocks, ParamCount(rest, rest))
 
 
+@count_params.register
 def count_swin_params(
     geometry: SwinGeometry, *, mixers: Sequence[Mixer] | None = None, ffn_hidden: Sequence[int] | None = None
 ) -> ParamCount:

@@ -12,7 +12,7 @@ from itertools import pairwise
 from core.grids import dense_tokens
 from core.macs import attention_macs, count_macs, ffn_macs, macs_per_block, package_macs, selector_macs
 from core.params import ParamCount, block_params, count_params, linear_params, norm_params
-from core.results import MacCount, TokenTrace
+from core.results import DENSE_LAYERS, Layers, MacCount, TokenTrace
 
 KERNEL = 3
 """Side of the pooling convolution; its stride is 2, and each channel makes D_out / D_in channels of its own."""
@@ -164,10 +164,11 @@ def _selecting(geometry: PitGeometry, block: int, seen: int) -> int:
 
 
 @macs_per_block.register
-def pit_macs_per_block(geometry: PitGeometry, trace: TokenTrace) -> tuple[MacCount, ...]:
+def pit_macs_per_block(geometry: PitGeometry, trace: TokenTrace, layers: Layers = DENSE_LAYERS) -> tuple[MacCount, ...]:
     """MACs of each block of one token-pruned image, L of them; see `core.macs.macs_per_block`.
 
-    With the embedding, the poolings and the head, which belong to no block, they sum up to `trace.macs`.
+    `layers` are dense: no other method takes a PiT. With the embedding, the poolings and the head, which belong to no
+    block, they sum up to `trace.macs`.
     """
     return tuple(
         MacCount(

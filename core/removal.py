@@ -20,7 +20,7 @@ from core.timings import Latency
 
 @dataclass(frozen=True)
 class Removal:
-    """One image through the dense model, with its tokens masked, and with its tokens removed."""
+    """One image through the model without its selectors, with its tokens masked, and with its tokens removed."""
 
     logit_gap: float
     """Largest difference of a logit, masked against removed."""
@@ -31,6 +31,7 @@ class Removal:
     masked_tokens: tuple[int, ...]
     """The same when they are masked: all patches, and the packages that can be there behind the selectors."""
     dense_macs: int
+    """Without selectors; of a model that single-path pruning has changed too, those of what it left."""
     masked_macs: int
     removed_macs: int
     dense: Latency
@@ -67,6 +68,7 @@ def compare_removal(loaded: Loaded, images: Tensor, decide: Decide, repeats: int
     packages = passed if many else [min(1, count) for count in passed]
     masked_tokens = [dense + more for dense, more in zip(dense_tokens(geometry), packages, strict=True)]
     seen = [(count + (at if many else min(1, at)), count) for at, count in enumerate(model.patches)]
+    layers = {"mixers": model.layers.mixers, "ffn_hidden": model.layers.ffn_hidden} if many else {}
     places = {} if many else {"blocks": model.blocks}
     works = [model.backbone, mask, partial(remove, record=False)]
     dense, masking, removing = measure_latency(works, images, repeats=repeats)
@@ -75,9 +77,9 @@ def compare_removal(loaded: Loaded, images: Tensor, decide: Decide, repeats: int
         same_decisions=all(bool((a.kept == b.kept).all()) for a, b in zip(stages, masked_stages, strict=True)),
         removed_tokens=tuple(tokens_per_block(geometry, model.blocks, stages)[0].tolist()),
         masked_tokens=tuple(masked_tokens),
-        dense_macs=loaded.dense_macs,
-        masked_macs=count_macs(geometry, tokens=masked_tokens, selectors=seen, **places).total,
-        removed_macs=image_macs(geometry, model.blocks, stages)[0].total,
+        dense_macs=count_macs(geometry, **layers).total,
+        masked_macs=count_macs(geometry, tokens=masked_tokens, selectors=seen, **layers, **places).total,
+        removed_macs=image_macs(geometry, model.blocks, stages, model.layers)[0].total,
         dense=dense,
         masked=masking,
         removed=removing,

@@ -92,18 +92,22 @@ def test_bench_measures_a_pit(capsys, place) -> None:
     assert told["rows"][0]["kept"] == [[35, 35], [8, 8], [4, 4], [2, 2]]
 
 
+SINGLE, TABLE = "Single-path pruning cannot take pit models", "A latency table holds blocks of one width"
+SCHEDULE = ("schedule", "--model", "DENSE")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("search", "--model", "DENSE", "--data", "DATA", "--out", "OUT"), "Single-path pruning cannot take pit models"),
-        (("predict", "PHOTO", "--model", "DENSE", "--budget", "60%"), "Single-path pruning cannot take pit models"),
-        (("schedule", "--model", "DENSE", "--data", "DATA", "--targets", "5ms"), "A latency table holds blocks of one width"),
-        (("schedule", "--model", "DENSE", "--selectors", "2", "--targets", "0.5"), "No selector can stand before block 2"),
-        (("schedule", "--model", "DENSE", "--selectors", "9", "--targets", "0.5"), "Selectors stand before blocks 1 to 7"),
-        (("bench", "--model", "DENSE", "--table", "OUT"), "A latency table holds blocks of one width"),
+        (("search", "--model", "DENSE", "--data", "DATA", "--out", "OUT"), SINGLE),
+        (("predict", "PHOTO", "--model", "DENSE", "--budget", "60%"), SINGLE),
+        ((*SCHEDULE, "--data", "DATA", "--targets", "5ms"), TABLE),
+        ((*SCHEDULE, "--selectors", "2", "--targets", "0.5"), "No selector can stand before block 2"),
+        ((*SCHEDULE, "--selectors", "9", "--targets", "0.5"), "Selectors stand before blocks 1 to 7"),
+        (("bench", "--model", "DENSE", "--table", "OUT"), TABLE),
         (("predict", "PHOTO", "--model", "TOKENS", "--keep", "0.5,0.4,0.5,1"), "never rise"),
     ],
-)  # fmt: skip
+)
 def test_what_a_pit_does_not_take_is_one_sentence(capsys, place, arguments, said) -> None:
     names = {
         "DENSE": place / "dense.safetensors",

@@ -76,7 +76,9 @@ def test_blocks_sum_up_to_the_photo(trace) -> None:
     counts = macs_per_block(TINY_PIT, trace)
     assert sum(count.total for count in counts) + trace.macs.embedding + trace.macs.head == trace.macs.total
     assert trace.macs.total < trace.dense_macs == count_macs(TINY_PIT).total
-    assert len(draw_macs(trace, counts).data) == 3
+    assert (
+        len(draw_macs(trace, counts, None).data) == 3
+    )  # attention, FFN, selectors: no line, since blocks are not alike
 
 
 def test_document_lists_the_patches_of_each_grid(trace) -> None:

@@ -12,7 +12,7 @@ from core.soft_tokens.decide import Decide, own_decision
 from core.soft_tokens.gathered import gathered_forward
 from core.soft_tokens.masked import masked_forward
 from core.soft_tokens.pit_masked import pit_masked_forward
-from core.soft_tokens.places import check_places, patches_of, shape_of
+from core.soft_tokens.places import check_places, found_layers, patches_of, shape_of
 from core.soft_tokens.selector import LEAST_HEAD, Folded, Selector
 from core.soft_tokens.stages import Stage
 
@@ -29,23 +29,26 @@ class SoftTokenViT(nn.Module):
         *,
         decide: Decide = own_decision,
         packaging: Packaging = "weighted_mean",
+        heads: int | None = None,
     ) -> None:
         """Put fresh selectors into a backbone.
 
         Args:
-            backbone: The ViT; shared, not copied.
-            blocks: A selector stands before each of these, rising.
+            backbone: The ViT, dense or compact (see `core.soft_tokens.mixers`); shared, not copied.
+            blocks: A selector stands before each of these, rising, none before a 3x3 convolution.
             decide: How scores become decisions at inference.
             packaging: See `core.soft_tokens.package`.
+            heads: H of the selectors; None: of the first block, which is an attention then.
 
         Raises:
-            InputError: If no selector can stand before one of the blocks, they do not rise, or its heads are too
+            InputError: If no selector can stand before one of the blocks, they do not rise, or the heads are too
                 narrow.
         """
         super().__init__()
+        self.layers = found_layers(backbone)
         check_places(backbone, blocks)
-        shapes = {block: shape_of(backbone, block) for block in blocks}
-        if any(width // heads < LEAST_HEAD for width, heads in shapes.values()):
+        shapes = {block: shape_of(backbone, block, heads) for block in blocks}
+        if any(width // count < LEAST_HEAD for width, count in shapes.values()):
             raise InputError(f"Selectors need heads of {LEAST_HEAD} channels or more; this model's are narrower.")
         self.backbone = backbone
         self.selectors = nn.ModuleDict({str(block): Selector(*shape) for block, shape in shapes.items()})

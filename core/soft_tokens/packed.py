@@ -13,10 +13,10 @@ from timm.models.vision_transformer import Block
 from torch import Tensor
 from torch.nn import functional
 
-from core.backbones import deit
 from core.config import Packaging
 from core.soft_tokens.context import context_of, image_of
 from core.soft_tokens.decide import Decide
+from core.soft_tokens.mixers import class_look, left_block, mixer_of
 from core.soft_tokens.package import package_weights
 from core.soft_tokens.selector import Folded, Scores, selector_scores
 from core.soft_tokens.stages import Pruned, on_grid
@@ -60,9 +60,9 @@ def patches_left(packed: Packed, prefix: int) -> tuple[Tensor, tuple[int, ...]]:
 
 
 def choose(
-    packed: Packed, patches: int, prefix: int, selector: Folded, decide: Decide, index: int, block: Block
+    packed: Packed, patches: int, prefix: int, selector: Folded, decide: Decide, index: int, looking: Block | None
 ) -> tuple[Tensor, Scores, Tensor, Tensor]:
-    """What one selector before `block` thinks, and what is decided.
+    """What one selector thinks, and what is decided; `looking`: see `mixers.class_look`.
 
     Returns:
         Rows of the patches, (m,); their scores; alive and kept, bool (B, N).
@@ -74,8 +74,7 @@ def choose(
     scores = everything.map(lambda score: score[rows])
     shown = scores
     if getattr(decide, "looks", False):
-        parts = block.norm1(packed.x).split(packed.counts)
-        looked = torch.cat([deit.class_attention(block.attn, part[None], prefix=0)[0] for part in parts])
+        looked = torch.cat([class_look(looking, part[None]) for part in packed.x.split(packed.counts)])
         shown = replace(scores, attention=looked[rows])
     shown = shown.map(lambda score: on_grid(score, cell, batch, patches))
     alive = torch.zeros(batch * patches, dtype=torch.bool, device=cell.device).index_fill_(0, cell, True)
@@ -91,10 +90,10 @@ def prune(
     decide: Decide,
     index: int,
     packaging: Packaging,
-    block: Block,
+    looking: Block | None,
 ) -> tuple[Packed, Pruned]:
-    """One selector's work before `block`: score, decide, fold what leaves into packages."""
-    rows, scores, alive, kept = choose(packed, patches, prefix, selector, decide, index, block)
+    """One selector's work: score, decide, fold what leaves into packages; `looking`: see `mixers.class_look`."""
+    rows, scores, alive, kept = choose(packed, patches, prefix, selector, decide, index, looking)
     cell = packed.cell[rows]
     keep_prob = on_grid(scores.keep_prob, cell, len(packed.counts), patches, 0.0)
     weight, exists = package_weights(keep_prob, (alive & ~kept).float(), packaging)
@@ -168,8 +167,11 @@ def _group(counts: Tensor, begins: Tensor) -> tuple[Tensor, Tensor | None, Tenso
     return rows, real[:, None, None, :], rows.flatten()[places], places
 
 
-def packed_block(block: Block, x: Tensor, plan: Plan) -> Tensor:
-    """timm's pre-norm block at inference on a packed sequence (M, D)."""
+def packed_block(block: Block, packed: Packed, plan: Plan) -> Tensor:
+    """timm's pre-norm block at inference on a packed sequence; (M, D)."""
+    x = packed.x
+    if mixer_of(block) != "msa":
+        return left_block(block, x, (packed.cell >= 0).nonzero()[:, 0])
     if plan.tokens is not None:
         return block(x.unflatten(0, (-1, plan.tokens))).flatten(0, 1)
     x = block.ls1(packed_attention(block.attn, block.norm1(x), plan)).add_(x)

@@ -68,7 +68,7 @@ def pit_gathered_forward(
                 if record:
                     done.append(lay_out(pruned, cells))
             x = here.tokens.x
-            x = lean_block(block, x[None])[0] if lean else packed_block(block, x, plan)
+            x = lean_block(block, x[None])[0] if lean else packed_block(block, here.tokens, plan)
             here = replace(here, tokens=replace(here.tokens, x=x))
         begin += len(stage.blocks)
         prefix = first_tokens(here.tokens, prefix.shape[1])

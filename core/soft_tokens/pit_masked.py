@@ -40,7 +40,8 @@ def pit_masked_forward(
                 stages.append(record)
             if stages:
                 moving = _policy(first, alive, torch.ones_like(carried.exists))[..., None]  # all but pruned patches
-                x = moving * masked_block(block, x, _policy(first, alive, carried.exists)) + (1 - moving) * x
+                after = masked_block(block, x, _policy(first, alive, carried.exists), slice(first, x.shape[1] - 1))
+                x = moving * after + (1 - moving) * x
             else:
                 x = torch.cat((block(x[:, :-1]), x[:, -1:]), dim=1)
         begin += len(stage.blocks)

@@ -8,6 +8,8 @@ from timm.models.vision_transformer import VisionTransformer
 from core.backbones import pit
 from core.errors import InputError
 from core.grids import patches_at
+from core.results import DENSE_LAYERS, Layers
+from core.soft_tokens import mixers
 
 Backbone = VisionTransformer | PoolingVisionTransformer
 
@@ -22,7 +24,11 @@ def check_places(backbone: Backbone, blocks: Sequence[int]) -> None:
     Raises:
         InputError: If one cannot, or they do not rise.
     """
-    depth, behind = _depth(backbone), _behind_poolings(backbone)
+    if not isinstance(backbone, PoolingVisionTransformer):
+        mixers.check_places(blocks, found_layers(backbone).mixers)
+        return
+    depths = [len(stage.blocks) for stage in backbone.transformers]
+    depth, behind = sum(depths), [sum(depths[:stage]) for stage in range(1, len(depths))]
     if not blocks or list(blocks) != sorted(set(blocks)) or blocks[0] < 1 or blocks[-1] >= depth:
         raise InputError(
             f"Selectors stand before blocks 1 to {depth - 1} (counting from 0), rising; not {list(blocks)}."
@@ -35,12 +41,17 @@ def check_places(backbone: Backbone, blocks: Sequence[int]) -> None:
         )
 
 
-def shape_of(backbone: Backbone, block: int) -> tuple[int, int]:
-    """Width D and heads H of the tokens that reach a block."""
+def found_layers(backbone: Backbone) -> Layers:
+    """What the blocks are, where single-path pruning may have changed them; a PiT's it cannot."""
+    return DENSE_LAYERS if isinstance(backbone, PoolingVisionTransformer) else mixers.layers_of(backbone)
+
+
+def shape_of(backbone: Backbone, block: int, heads: int | None = None) -> tuple[int, int]:
+    """Width D of the tokens that reach a block, and H: `heads`, if given, in a flat family; else of the first block."""
     if isinstance(backbone, PoolingVisionTransformer):
         attention = pit.blocks_of(backbone)[block].attn
         return attention.qkv.in_features, attention.num_heads
-    return backbone.embed_dim, backbone.blocks[0].attn.num_heads
+    return backbone.embed_dim, backbone.blocks[0].attn.num_heads if heads is None else heads
 
 
 def patches_of(backbone: Backbone, blocks: Sequence[int]) -> tuple[int, ...]:
@@ -48,15 +59,3 @@ def patches_of(backbone: Backbone, blocks: Sequence[int]) -> tuple[int, ...]:
     if isinstance(backbone, PoolingVisionTransformer):
         return patches_at(pit.geometry_of(backbone), blocks)
     return (backbone.patch_embed.num_patches,) * len(blocks)
-
-
-def _depth(backbone: Backbone) -> int:
-    return len(pit.blocks_of(backbone) if isinstance(backbone, PoolingVisionTransformer) else backbone.blocks)
-
-
-def _behind_poolings(backbone: Backbone) -> list[int]:
-    """First blocks of the second stage and on."""
-    if not isinstance(backbone, PoolingVisionTransformer):
-        return []
-    depths = [len(stage.blocks) for stage in backbone.transformers]
-    return [sum(depths[:stage]) for stage in range(1, len(depths))]

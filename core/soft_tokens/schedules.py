@@ -15,8 +15,8 @@ from core.grids import dense_tokens, end_of_grid, patches_at, pools
 from core.lvvit_counts import LVVIT
 from core.macs import count_macs
 from core.published import DEIT
-from core.results import MacCount
-from core.soft_tokens.decide import check_keep, keep_counts
+from core.results import DENSE_LAYERS, Layers, MacCount
+from core.soft_tokens.decide import check_keep, keep_count, keep_counts
 
 RELEASE_BLOCKS = (3, 6, 9)
 """Where the release puts its selectors in a DeiT: before these blocks, counted from 0."""
@@ -81,7 +81,9 @@ def geometry_of(known: KnownSchedule) -> Geometry:
     return DEIT.get(known.model) or LVVIT[known.model]
 
 
-def schedule_macs(geometry: Geometry, blocks: tuple[int, ...], keep: tuple[float, ...]) -> MacCount:
+def schedule_macs(
+    geometry: Geometry, blocks: tuple[int, ...], keep: tuple[float, ...], layers: Layers = DENSE_LAYERS
+) -> MacCount:
     """MACs of one image that keeps exactly ceil(share x N) patches at each stage, selectors and packages included.
 
     A stage that drops something leaves one package token behind, which all later blocks and selectors see.
@@ -91,6 +93,7 @@ def schedule_macs(geometry: Geometry, blocks: tuple[int, ...], keep: tuple[float
         blocks: Before which the selectors stand, rising, counted from 0.
         keep: For each selector the share of the N patches of its grid (a flat family's only one) still alive after it,
             in (0, 1], never rising on one grid.
+        layers: What the blocks are, where single-path pruning has changed them.
 
     Raises:
         InputError: If the shares are not one per selector, not in (0, 1], or rise.
@@ -98,9 +101,20 @@ def schedule_macs(geometry: Geometry, blocks: tuple[int, ...], keep: tuple[float
     Source: Kong et al. 2022, arXiv:2112.13890, for where tokens leave; the count is that of `core.macs`.
     """
     tokens, selectors = schedule_tokens(geometry, blocks, keep)
-    alive = keep_counts(keep, patches_at(geometry, blocks))[-1] if keep else None
-    more = {"blocks": blocks} if pools(geometry) else {"alive": alive}
-    return count_macs(geometry, tokens=tokens, selectors=selectors, **more)
+    if pools(geometry):
+        return count_macs(geometry, tokens=tokens, selectors=selectors, blocks=blocks)
+    patches = [geometry.patches] * geometry.depth
+    for block, share in zip(blocks, keep, strict=True):
+        patches[block:] = [keep_count(share, geometry.patches)] * (geometry.depth - block)
+    return count_macs(
+        geometry,
+        tokens=tokens,
+        patches=patches,
+        alive=patches[-1],
+        selectors=selectors,
+        mixers=layers.mixers,
+        ffn_hidden=layers.ffn_hidden,
+    )
 
 
 def schedule_tokens(
@@ -123,17 +137,20 @@ def schedule_tokens(
     return tokens, selectors
 
 
-def fit_keep(geometry: Geometry, blocks: tuple[int, ...], macs: float) -> tuple[float, ...]:
+def fit_keep(
+    geometry: Geometry, blocks: tuple[int, ...], macs: float, layers: Layers = DENSE_LAYERS
+) -> tuple[float, ...]:
     """The schedule r, r^2, r^3, ... whose count is nearest to `macs` and not above it.
 
     Every selector keeps the share r of the patches that reach it; where a family pools, the powers begin anew on each
-    grid. The count never falls as r rises, so r is found by
-    bisection, between 1 / N (one patch left) and 1 (nothing dropped).
+    grid. The count never falls as r rises, so r is found by bisection, between 1 / N (one patch left) and 1 (nothing
+    dropped).
 
     Args:
         geometry: The dense model.
         blocks: Before which the selectors stand, rising, counted from 0.
         macs: MACs of one image (not G), selectors and packages included.
+        layers: See `schedule_macs`.
 
     Returns:
         One share per selector, in (0, 1], never rising.
@@ -143,7 +160,7 @@ def fit_keep(geometry: Geometry, blocks: tuple[int, ...], macs: float) -> tuple[
     """
 
     def count(rate: float) -> int:
-        return schedule_macs(geometry, blocks, keep_powers(rate, patches)).total
+        return schedule_macs(geometry, blocks, keep_powers(rate, patches), layers).total
 
     patches = patches_at(geometry, blocks)
     low, high = 1 / geometry.patches, 1.0
