@@ -18,6 +18,7 @@ from core.cards import CompactCard, ModelCard
 from core.checkpoints import Loaded, load
 from core.config import ModelSpec, plain
 from core.errors import InputError
+from core.registry import method_of
 from core.trace import macs_of
 from core.weights import save_checkpoint
 
@@ -35,7 +36,7 @@ class Exported:
 
     path: Path
     form: str
-    """"dense", "tokens" (with its selectors) or "compact" (what single-path pruning left)."""
+    """"dense", "tokens" (with its selectors), "compact" (what single-path pruning left) or "joint" (both)."""
     dtype: str
     """Of the stored weights: "float32" or "float16"."""
     bytes: int
@@ -79,7 +80,7 @@ def export_model(
             found = tuple(
                 Exported(
                     path=folder / name,
-                    form="compact" if card.compact is not None else loaded.method,
+                    form=method_of(card),
                     dtype="float16" if half and name.endswith(OURS) else "float32",
                     bytes=sum(file.stat().st_size for file in stage.iterdir() if file.name.startswith(name)),
                     largest_difference=difference,

@@ -52,7 +52,8 @@ class ModelEntry:
     """"bundled", "timm", "released", or "file" for a weights file that a person named."""
     family: str
     method: str
-    """"dense", "tokens", "singlepath" (with gates) or "compact" (what single-path pruning left)."""
+    """"dense", "tokens", "singlepath" (with gates), "compact" (what single-path pruning left) or "joint" (that with
+    token selectors in it)."""
     available: bool
     """Loads without a network."""
     note: str
@@ -61,10 +62,14 @@ class ModelEntry:
     nothing that comes by name."""
 
 
+SELECTING = ("tokens", "joint")
+"""Methods of models with token selectors."""
+
+
 def method_of(card: ModelCard) -> str:
     """Which pruning a card's model carries; see `ModelEntry.method`."""
     if card.selectors is not None:
-        return "tokens"
+        return "tokens" if card.compact is None else "joint"
     if card.single_path is not None:
         return "singlepath"
     return "dense" if card.compact is None else "compact"

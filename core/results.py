@@ -40,6 +40,19 @@ class MacCount:
 
 
 @dataclass(frozen=True)
+class Layers:
+    """What stands in each block of a flat ViT; None: as in the dense model."""
+
+    mixers: tuple[Mixer, ...] | None = None
+    """Per block, L of them."""
+    ffn_hidden: tuple[int, ...] | None = None
+    """Hidden units per block."""
+
+
+DENSE_LAYERS = Layers()
+
+
+@dataclass(frozen=True)
 class Guess:
     """One line of a top-5."""
 

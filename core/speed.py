@@ -48,24 +48,32 @@ def varied_top_share(keep: Sequence[float], patches: int, batch: int, seed: int 
 
 
 def compare_tokens(
-    model: SoftTokenViT, geometry: Geometry, images: Tensor, decide: Decide | None, name: str, repeats: int
+    model: SoftTokenViT,
+    geometry: Geometry,
+    images: Tensor,
+    decide: Decide | None,
+    name: str,
+    repeats: int,
+    dense: nn.Module | None = None,
 ) -> SpeedRow:
     """Dense against token-pruned on the same images, and what the selectors alone take.
 
     Args:
-        model: In evaluation mode, on the images' device; its backbone is the dense model.
+        model: In evaluation mode, on the images' device.
         geometry: Of the dense model.
         images: (B, 3, H, W), normalised.
         decide: None: the model's own decision.
         name: For the report.
         repeats: Timed passes of each.
+        dense: The dense model; None: the model's backbone, which single-path pruning has not changed.
     """
+    whole = model.backbone if dense is None else dense
     with torch.inference_mode():
         _, stages = model.run(images, decide)
         selectors = _selectors_alone(model, stages, geometry, images)
 
-    macs = [count.total for count in image_macs(geometry, model.blocks, stages)]
-    works = (lambda: model.backbone(images), lambda: model.run(images, decide, record=False), selectors)
+    macs = [count.total for count in image_macs(geometry, model.blocks, stages, model.layers)]
+    works = (lambda: whole(images), lambda: model.run(images, decide, record=False), selectors)
     times = interleaved(works, repeats, images.device)
     kept = np.array([stage.kept.sum(dim=1).tolist() for stage in stages])
     counts = tuple((int(row.min()), int(row.max())) for row in kept)

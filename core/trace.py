@@ -46,7 +46,7 @@ def trace_tokens(loaded: Loaded, image: Image.Image, decide: Decide | None = Non
         importance=torch.stack([stage.importance[0] for stage in stages]).cpu().double().numpy(),
         tokens=tuple(tokens_per_block(geometry, model.blocks, stages)[0].tolist()),
         prediction=_prediction(loaded, logits),
-        macs=image_macs(geometry, model.blocks, stages)[0],
+        macs=image_macs(geometry, model.blocks, stages, model.layers)[0],
         dense_macs=loaded.dense_macs,
     )
 

@@ -31,11 +31,19 @@ def _possible(row: Recorded) -> bool:
     if spec.keep is not None:
         selectors = _shared.loaded(ModelSpec(row.model)).card.selectors
         return selectors is not None and len(spec.keep) == len(selectors.blocks)
-    return spec.budget is None or spec.budget >= _shared.reachable(row.model)[0]
+    if spec.budget is None:
+        return True
+    return _shared.loaded(ModelSpec(row.model)).gates is not None and spec.budget >= _shared.reachable(row.model)[0]
 
 
 def recorded_series(
-    dense: str | None, tokens: str | None, path: str | None, table: LatencyTable | None, *, elsewhere: bool
+    dense: str | None,
+    tokens: str | None,
+    path: str | None,
+    joint: str | None,
+    table: LatencyTable | None,
+    *,
+    elsewhere: bool,
 ) -> list[Series]:
     """The page's models, in the order of their methods.
 
@@ -43,6 +51,7 @@ def recorded_series(
         dense: The dense model.
         tokens: The model with selectors.
         path: The single-path model.
+        joint: The single-path model with selectors, of which no latency is foretold.
         table: Latency by tokens on the device to predict for.
         elsewhere: That is another device, of which nothing is known for single-path models.
     """
@@ -53,6 +62,8 @@ def recorded_series(
     if path and (rows := [row for row in rows_of(path) if row.setting]):
         times = [None if elsewhere else _parts.path_time(path, spec_of(row).budget) for row in rows]
         found.append(Series("Single path", [_point(row, ms) for row, ms in zip(rows, times, strict=True)]))
+    if joint and (rows := [row for row in rows_of(joint) if row.setting]):
+        found.append(Series("Joint", [_point(row, None) for row in rows]))
     if dense and (rows := [row for row in rows_of(dense) if not row.setting]):
         ms = _parts.predicted_keep(tokens, table, [()]) if tokens else None
         found.append(Series("Dense", [_point(row, ms and ms[0]) for row in rows], joined=False))

@@ -17,6 +17,7 @@ KINDS = {
     "tokens": "model with token selectors",
     "singlepath": "single-path model",
     "compact": "model that single-path pruning made",
+    "joint": "single-path model with token selectors",
 }
 
 
@@ -27,7 +28,7 @@ def pick_model(*methods: str) -> str:
         methods: See `core.registry.ModelEntry.method`; the first one's models are named where there is none.
     """
     why_not = _open_linked()
-    entries = [entry for entry in _shared.models() if entry.method in methods and entry.available]
+    entries = [entry for method in methods for entry in _shared.models() if entry.method == method and entry.available]
     if not entries:
         st.info(
             f"There is no {KINDS[methods[0]]} on this machine yet; train one, or put the bundled weights into assets/.",

@@ -298,4 +298,7 @@ def over_search(name: str, budget: float) -> tuple[Architecture, ...]:
 def keep_macs(name: str, ratios: tuple[float, ...]) -> list[int]:
     """Multiply-adds of any photo at each of these keep ratios of every selector."""
     found = loaded(ModelSpec(name))
-    return [schedule_macs(found.card.geometry, found.model.blocks, keep_spec(name, r).keep).total for r in ratios]
+    return [
+        schedule_macs(found.card.geometry, found.model.blocks, keep_spec(name, r).keep, found.model.layers).total
+        for r in ratios
+    ]

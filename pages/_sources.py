@@ -23,9 +23,15 @@ TAKES = {
     "singlepath": "Carries single-path pruning: a budget, no keep ratios.",
     "compact": "Made by single-path pruning and fixed: no budget, no keep ratios; it can be compared with others, and "
     "stands beside a budget on Architecture.",
+    "joint": "Carries both: token selectors in what single-path pruning left at one budget; keep ratios, no other "
+    "budget.",
 }
 PRUNED_BY = {"tokens": "finetune", "singlepath": "search"}
-WHERE = {"tokens": ("pages/tokens.py", "Tokens"), "singlepath": ("pages/architecture.py", "Architecture")}
+WHERE = {
+    "tokens": ("pages/tokens.py", "Tokens"),
+    "joint": ("pages/tokens.py", "Tokens"),
+    "singlepath": ("pages/architecture.py", "Architecture"),
+}
 COMPARE = ("pages/compare.py", "Compare")
 ANY = tuple(TAKES)
 

@@ -115,7 +115,8 @@ def _model_row(args: argparse.Namespace, name: str, batch: int, device: torch.de
     images = torch.randn(batch, 3, geometry.img_size, geometry.img_size, device=device)
     model = loaded.model.to(device)
     if isinstance(model, SoftTokenViT):
-        return compare_tokens(model, geometry, images, None, name, args.repeats)
+        whole = random_pair(geometry, (1,), device).backbone if loaded.method == "joint" else None
+        return compare_tokens(model, geometry, images, None, name, args.repeats, whole)
     if loaded.architecture is None:
         raise InputError(f"{name} is dense; name a pruned model, which is measured beside its dense form.")
     dense = family_of_geometry(geometry).build(geometry).eval().requires_grad_(False).to(device)

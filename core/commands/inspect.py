@@ -120,7 +120,7 @@ def run_describe(args: argparse.Namespace) -> tuple[dict, str]:
         return describe_published(args)
     loaded = load(spec_of(args), weights=False)
     tell_snapped(loaded)
-    geometry, selectors = loaded.card.geometry, loaded.card.selectors
+    geometry = loaded.card.geometry
     result = description(loaded)
     rows = [
         f"  block {i}: {m:8} FFN {f:5} of {full}"
@@ -129,7 +129,7 @@ def run_describe(args: argparse.Namespace) -> tuple[dict, str]:
     rows += [
         f"  selector before block {s['block']}: keeps {s['keep']:.3g} of the patches" for s in result["selectors"] or []
     ]
-    cost = "MACs depend on the photo" if selectors else f"{result['macs'] / 1e9:.4g} GMACs"
+    cost = "MACs depend on the photo" if result["macs"] is None else f"{result['macs'] / 1e9:.4g} GMACs"
     grid = f"{geometry.grid[0]} x {geometry.grid[1]} patches"
     head = f"{args.model}: {loaded.card.family}, {grid}, {geometry.classes} classes"
     params = f"{result['params']:,} parameters"
