@@ -4,6 +4,10 @@ import math
 from dataclasses import dataclass
 from itertools import pairwise
 
+EAGER, ONNXRUNTIME, COMPILE = "eager", "onnxruntime", "compile"
+ENGINES = {EAGER: "torch eager", ONNXRUNTIME: "onnxruntime", COMPILE: "torch.compile"}
+"""What can run a model, as the command line names it and as results do; see `core.engines`."""
+
 
 @dataclass(frozen=True)
 class Latency:
@@ -17,6 +21,8 @@ class Latency:
     batch: int
     dtype: str
     repeats: int
+    engine: str = ENGINES[EAGER]
+    """What ran it."""
 
 
 @dataclass(frozen=True)
