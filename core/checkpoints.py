@@ -131,12 +131,14 @@ def empty_model(card: ModelCard) -> nn.Module:
     backbone = family(card.family).build(card.geometry)
     if card.compact is not None:
         made = card.compact
-        carve(backbone, made.mixers, made.ffn_hidden, prefix_passes=made.prefix_passes, skip_passes=made.skip_passes)
+        passes = {"prefix_passes": made.prefix_passes, "skip_passes": made.skip_passes}
+        carve(backbone, made.mixers, made.ffn_hidden, in_windows=made.in_windows, **passes)
     if card.selectors is not None:
         return SoftTokenViT(backbone, card.selectors.blocks, heads=card.geometry.heads)
     if card.single_path is not None:
         single = card.single_path
-        return SinglePathViT(backbone, single.alpha, single.budgets, prefix_passes=single.prefix_passes)
+        semantics = {"prefix_passes": single.prefix_passes, "in_windows": single.in_windows}
+        return SinglePathViT(backbone, single.alpha, single.budgets, **semantics)
     return backbone
 
 
@@ -264,7 +266,7 @@ def compact_architecture(card: ModelCard) -> Architecture:
     return Architecture(
         mixers=made.mixers,
         ffn_hidden=made.ffn_hidden,
-        ffn_full=tuple(max(geometry.ffn_hidden, hidden) for hidden in made.ffn_hidden),
+        ffn_full=tuple(max(both) for both in zip(geometry.ffn_widths, made.ffn_hidden, strict=True)),
         macs=count_macs(geometry, mixers=made.mixers, ffn_hidden=made.ffn_hidden).total,
         dense_macs=count_macs(geometry).total,
         asked_macs=made.asked_macs,

@@ -21,7 +21,7 @@ def description(loaded: Loaded) -> dict:
         "grid": list(geometry.grid),
         "classes": geometry.classes,
         "mixers": list(architecture.mixers) if architecture else ["msa"] * geometry.depth,
-        "ffn_hidden": list(architecture.ffn_hidden) if architecture else [geometry.ffn_hidden] * geometry.depth,
+        "ffn_hidden": list(architecture.ffn_hidden) if architecture else list(geometry.ffn_widths),
         "macs": macs,
         "dense_macs": loaded.dense_macs,
         "params": sum(parameter.numel() for parameter in loaded.model.parameters()),

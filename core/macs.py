@@ -6,10 +6,12 @@ package tokens and head. Left out: norms, softmax, biases, activations. The coun
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import singledispatch
 
 from core.config import Geometry
 from core.lvvit_counts import LvvitGeometry, aux_macs, stem_macs
-from core.results import DENSE_LAYERS, Layers, MacCount, Mixer, TokenTrace
+from core.results import DENSE_LAYERS, MIXERS, Layers, MacCount, Mixer, TokenTrace
 
 
 def embedding_macs(geometry: Geometry) -> int:
@@ -80,6 +82,25 @@ def package_macs(patches: int, dim: int) -> int:
     return patches * dim
 
 
+@dataclass(frozen=True)
+class BlockPrices:
+    """What one block can be made of, in MACs of one image."""
+
+    mixers: dict[Mixer, int]
+    """Of each mixer."""
+    unit: int
+    """Of one FFN hidden unit."""
+
+
+@singledispatch
+def block_prices(geometry: Geometry) -> tuple[BlockPrices, ...]:
+    """What each block can be made of, all tokens in it, L of them; other families than flat ones register their own."""
+    tokens = geometry.patches + geometry.prefix_tokens
+    mixers = {mixer: mixer_macs(mixer, geometry, tokens) for mixer in MIXERS}
+    return (BlockPrices(mixers, ffn_macs(tokens, geometry.width, 1)),) * geometry.depth
+
+
+@singledispatch
 def count_macs(
     geometry: Geometry,
     *,
@@ -90,7 +111,7 @@ def count_macs(
     patches: Sequence[int] | None = None,
     alive: int | None = None,
 ) -> MacCount:
-    """MACs of one image through a flat ViT, dense or pruned either way or both.
+    """MACs of one image through a flat ViT, dense or pruned either way or both; others register their own.
 
     Args:
         geometry: The dense model.

@@ -46,13 +46,16 @@ def block_counts(name: str, found: Architecture, block: int) -> tuple[MacCount, 
     """Multiply-adds of one block by part: dense, and in this architecture."""
     geometry = _shared.loaded(ModelSpec(name)).card.geometry
     return (
-        block_count(geometry, "msa", geometry.ffn_hidden),
-        block_count(geometry, found.mixers[block], found.ffn_hidden[block]),
+        block_count(geometry, block, "msa", geometry.ffn_widths[block]),
+        block_count(geometry, block, found.mixers[block], found.ffn_hidden[block]),
     )
 
 
 def block_macs(name: str, all_found: Sequence[Architecture]) -> list[list[int]]:
     """Multiply-adds of each block of each architecture, mixer and FFN together."""
     geometry = _shared.loaded(ModelSpec(name)).card.geometry
-    count = cache(lambda mixer, hidden: block_count(geometry, mixer, hidden).total)
-    return [[count(*kind) for kind in zip(found.mixers, found.ffn_hidden, strict=True)] for found in all_found]
+    count = cache(lambda block, mixer, hidden: block_count(geometry, block, mixer, hidden).total)
+    return [
+        [count(block, *kind) for block, kind in enumerate(zip(found.mixers, found.ffn_hidden, strict=True))]
+        for found in all_found
+    ]

@@ -3,10 +3,11 @@
 import streamlit as st
 
 from core.config import ModelSpec
-from pages import _along, _costs, _frame, _limits, _parts, _pickers, _shared
-from pages._frontier import chance_sentence, device_sentence, peers_sentence, recorded_series
+from pages import _along, _costs, _engines, _frame, _limits, _parts, _pickers, _shared
+from pages._frontier import chance_sentence, device_sentence, recorded_series
 from pages._joint import joint_method, joint_sentence
 from pages._mounted import mount
+from pages._peer_rows import peers_sentence
 from pages._savings import COMPONENT, path_method, tokens_method, told
 from viz.cost import macs_by_part, saving_sentence
 from viz.savings import savings_data
@@ -83,7 +84,7 @@ with right:
         st.markdown(device_sentence(table or _parts.path_costs(path or ""), elsewhere=elsewhere))
     st.button("Predict afresh", on_click=_parts.forget_parts, args=(tokens, path), icon=":material/refresh:")
     st.markdown("Fewer multiply-adds are not always less time. Measure here, all models taking turns on this photo:")
-    _frame.latency_panel(specs, image_id)
+    _engines.measure_panel(specs, image_id)
     if tokens:
         _limits.pick_table(tokens)
 _along.take_along(specs, image_id, ("predict", "evaluate"))

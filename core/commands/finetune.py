@@ -8,10 +8,11 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from itertools import islice
 
+import timm
 from timm.optim import create_optimizer_v2
 from torch import nn
 
-from core.backbones.families import check_method
+from core.backbones.families import check_method, family_of_timm
 from core.cards import CompactCard, ModelCard, SelectorCard
 from core.checkpoints import Loaded, file_of, read_model
 from core.commands.joint import joint_start, makes_joint
@@ -70,6 +71,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def run_finetune(args: argparse.Namespace) -> tuple[dict, str]:
     """Train on, as the model asks for it: selectors for a dense one, one budget or any for a searched one, or both."""
+    if args.budget is None and timm.is_model(args.model):
+        check_method(family_of_timm(args.model).FAMILY, "tokens")  # before its weights are asked for
     model, card = read_model(args.model, download=True)
     if makes_joint(args, model, card):
         return run_tokens(args, *joint_start(args, model, card))
@@ -138,7 +141,9 @@ def run_one_budget(args: argparse.Namespace, model: SinglePathViT, card: ModelCa
     budget = parse_budget(args.budget, dense)
     chosen = derive(gates_of(model, geometry), budget)
     stored = sum(parameter.numel() for parameter in model.parameters())
-    made = CompactCard(chosen.mixers, chosen.ffn_hidden, budget, stored, prefix_passes=model.prefix_passes)
+    made = CompactCard(
+        chosen.mixers, chosen.ffn_hidden, budget, stored, model.prefix_passes, in_windows=model.in_windows
+    )
     step = BudgetStep(model, geometry, objective_of(args, card), only=chosen)
     session = _open_searched(args, card)
 
@@ -166,7 +171,8 @@ def run_any_budget(args: argparse.Namespace, searched: SinglePathViT, card: Mode
         raise InputError(f"--least is a budget up to that of the dense model; {args.least} is more.")
     shares = tuple(percent / 100 for percent in range(first, 101))
     derive(gates_of(searched, geometry), shares[0] * dense)  # refuses what cannot be reached
-    model = SinglePathViT(searched.backbone, searched.alpha, shares, prefix_passes=searched.prefix_passes)
+    semantics = {"prefix_passes": searched.prefix_passes, "in_windows": searched.in_windows}
+    model = SinglePathViT(searched.backbone, searched.alpha, shares, **semantics)
     model.paths.load_state_dict(searched.paths.state_dict())
     step = BudgetStep(model, geometry, objective_of(args, card), least=shares[0])
     session = _open_searched(args, card)

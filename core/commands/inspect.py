@@ -5,8 +5,10 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
+from core.backbones.families import methods_sentence
 from core.checkpoints import Loaded, load
 from core.commands.describe_published import describe_published
+from core.commands.engine import add_engine, in_engine
 from core.commands.loading import add_model, load_model_of, read_photo, setting_of, spec_of, tell_snapped
 from core.commands.over_folder import over_folder
 from core.commands.peers import evaluate_peer
@@ -37,6 +39,7 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     add_common(predict_)
     predict_.add_argument("photos", nargs="+", type=Path)
     add_model(predict_)
+    add_engine(predict_)
     predict_.set_defaults(run=run_predict)
 
     describe = commands.add_parser("describe", help="mixer and FFN width per block, MACs, parameters")
@@ -74,17 +77,22 @@ def run_models(args: argparse.Namespace) -> tuple[dict, str]:
 def run_predict(args: argparse.Namespace) -> tuple[dict, str]:
     """Top-5 of each photo."""
     loaded = load_model_of(args)
-    images, lines = [], []
+    other, images, lines = in_engine(args, loaded), [], []
     for path in args.photos:
         photo = read_photo(path)
         kept = None
-        if isinstance(loaded.model, SoftTokenViT):
+        if other is not None:
+            prediction, macs, kept = other.answer(photo)
+        elif isinstance(loaded.model, SoftTokenViT):
             trace = trace_tokens(loaded, photo)
             prediction, macs, kept = trace.prediction, trace.macs.total, list(trace.kept_counts)
         else:
             prediction, macs = predict(loaded, photo), macs_of(loaded).total
         (latency,) = measure_latency(
-            [loaded.model], to_tensor(photo, loaded.card).to(pick_device(args.device)), repeats=10
+            [other.run if other else loaded.model],
+            to_tensor(photo, loaded.card).to(pick_device(args.device)),
+            repeats=10,
+            engine=args.engine,
         )
         images.append(
             {
@@ -100,6 +108,7 @@ def run_predict(args: argparse.Namespace) -> tuple[dict, str]:
                     "device": latency.device,
                     "threads": latency.threads,
                     "batch": latency.batch,
+                    "engine": latency.engine,
                 },
             }
         )
@@ -108,7 +117,7 @@ def run_predict(args: argparse.Namespace) -> tuple[dict, str]:
         lines.append(
             f"{path}: {guesses}\n  {macs / 1e9:.4g} GMACs of {loaded.dense_macs / 1e9:.4g} dense{alive}; "
             f"{latency.median_ms:.1f} ms (IQR {latency.iqr_ms:.1f}) on {latency.device}, "
-            f"{latency.threads} threads, batch {latency.batch}"
+            f"{latency.threads} threads, batch {latency.batch}, {latency.engine}"
         )
     return {"model": args.model, "images": images}, "\n".join(lines)
 
@@ -122,8 +131,8 @@ def run_describe(args: argparse.Namespace) -> tuple[dict, str]:
     geometry = loaded.card.geometry
     result = description(loaded)
     rows = [
-        f"  block {i}: {m:8} FFN {f:5} of {geometry.ffn_hidden}"
-        for i, (m, f) in enumerate(zip(result["mixers"], result["ffn_hidden"], strict=True))
+        f"  block {i}: {m:8} FFN {f:5} of {full}"
+        for i, (m, f, full) in enumerate(zip(result["mixers"], result["ffn_hidden"], geometry.ffn_widths, strict=True))
     ]
     rows += [
         f"  selector before block {s['block']}: keeps {s['keep']:.3g} of the patches" for s in result["selectors"] or []
@@ -135,7 +144,8 @@ def run_describe(args: argparse.Namespace) -> tuple[dict, str]:
     dense = f"dense {loaded.dense_macs / 1e9:.4g}"
     if isinstance(geometry, LvvitGeometry) and geometry.aux_head:
         dense += f" ({(loaded.dense_macs - aux_macs(geometry)) / 1e9:.4g} without its auxiliary head)"
-    return result, "\n".join([head, f"  {cost}, {dense}; {params}", *rows])
+    methods = [f"  {methods_sentence(loaded.card.family)}"] if loaded.method == "dense" else []
+    return result, "\n".join([head, f"  {cost}, {dense}; {params}", *methods, *rows])
 
 
 def run_evaluate(args: argparse.Namespace) -> tuple[dict, str]:

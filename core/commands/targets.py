@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader
 
+from core.backbones.families import check_method
 from core.checkpoints import Loaded
 from core.commands.session import dense_model, dense_start
 from core.commands.shared import Progress, add_common, numbers, parse_budget, pick_device, say
@@ -84,6 +85,7 @@ def run_schedule(args: argparse.Namespace) -> tuple[dict, str]:
     if timed and args.data is None:
         raise InputError("A limit in ms is worked out on photos: give --data DIR with a train folder in it.")
     dense, folders = dense_start(args.model, args.data) if timed else (dense_model(args.model, weights=False), [])
+    check_method(dense.card.family, "tokens")
     found = read_targets(args, dense, folders)
     macs = schedule_macs(dense.card.geometry, found.blocks, found.keep).total
     told = {"model": args.model, "blocks": list(found.blocks), "keep": list(found.keep), "macs": macs}
