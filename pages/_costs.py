@@ -30,9 +30,9 @@ def whole_count(name: str) -> MacCount:
 
 
 def dense_block(name: str) -> int:
-    """Multiply-adds of one block of the dense model."""
+    """Multiply-adds of one block of the dense, flat model."""
     geometry = _shared.loaded(ModelSpec(name)).card.geometry
-    return block_count(geometry, "msa", geometry.ffn_hidden).total
+    return block_count(geometry, 0, "msa", geometry.ffn_hidden).total
 
 
 def macs_of(spec: ModelSpec, image_id: str) -> MacCount:
