@@ -1,29 +1,20 @@
-"""`models`, `predict`, `describe` and `evaluate`: what can be loaded, what it says, what it is, how good it is."""
+"""`models`, `predict` and `describe`: what can be loaded, what it says, what it is."""
 
 import argparse
-from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 
-from torch.utils.data import DataLoader
-
-from core.checkpoints import Loaded, load
+from core.checkpoints import load
 from core.commands.describe_published import describe_published
-from core.commands.loading import add_model, load_model_of, read_photo, setting_of, spec_of, tell_snapped
-from core.commands.shared import Progress, add_common, pick_device, say
+from core.commands.loading import add_model, load_model_of, read_photo, spec_of, tell_snapped
+from core.commands.shared import add_common, pick_device
+from core.commands.sweeping import add_sweep, check_sweep, evaluate_folder, predict_many
 from core.description import description
-from core.errors import InputError
-from core.evaluate import Runner, attention_runner, dense_runner, evaluate, random_runner, token_runner
-from core.images import eval_transform, to_tensor
+from core.images import to_tensor
 from core.latency import measure_latency
 from core.published import published
-from core.recorded import add_row
 from core.registry import list_models
-from core.results import Recorded
 from core.soft_tokens.model import SoftTokenViT
 from core.trace import macs_of, predict, trace_tokens
-from core.training.data import match_folders, photos, split_root
-from core.training.loop import make_accelerator
 
 
 def add_parsers(commands: argparse._SubParsersAction) -> None:
@@ -34,8 +25,9 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
 
     predict_ = commands.add_parser("predict", help="top-5, MACs, kept patches and latency for photos")
     add_common(predict_)
-    predict_.add_argument("photos", nargs="+", type=Path)
+    predict_.add_argument("photos", nargs="+", type=Path, help="photos, or folders of photos, also nested ones")
     add_model(predict_)
+    add_sweep(predict_)
     predict_.set_defaults(run=run_predict)
 
     describe = commands.add_parser("describe", help="mixer and FFN width per block, MACs, parameters")
@@ -47,8 +39,7 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     add_common(evaluate_)
     add_model(evaluate_)
     evaluate_.add_argument("--data", type=Path, required=True, help="ImageFolder root; its val folder if it has one")
-    evaluate_.add_argument("--batch", type=int, default=64, help="photos per step and process (default %(default)s)")
-    evaluate_.add_argument("--workers", type=int, default=2)
+    add_sweep(evaluate_)
     evaluate_.add_argument(
         "--method",
         choices=("own", "random", "attention"),
@@ -56,7 +47,7 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
         help="of models with selectors: keep as many patches as they do in each photo, but chosen so (default own)",
     )
     evaluate_.add_argument("--record", type=Path, help="also keep the result in this file, as the app reads it")
-    evaluate_.set_defaults(run=run_evaluate)
+    evaluate_.set_defaults(run=evaluate_folder)
 
 
 def run_models(args: argparse.Namespace) -> tuple[dict, str]:
@@ -70,6 +61,9 @@ def run_models(args: argparse.Namespace) -> tuple[dict, str]:
 
 def run_predict(args: argparse.Namespace) -> tuple[dict, str]:
     """Top-5 of each photo."""
+    check_sweep(args)
+    if args.out is not None or any(path.is_dir() for path in args.photos):
+        return predict_many(args)
     loaded = load_model_of(args)
     images, lines = [], []
     for path in args.photos:
@@ -130,56 +124,3 @@ def run_describe(args: argparse.Namespace) -> tuple[dict, str]:
     head = f"{args.model}: {loaded.card.family}, {grid}, {geometry.classes} classes"
     params = f"{result['params']:,} parameters"
     return result, "\n".join([head, f"  {cost}, dense {loaded.dense_macs / 1e9:.4g}; {params}", *rows])
-
-
-def run_evaluate(args: argparse.Namespace) -> tuple[dict, str]:
-    """Accuracy on a folder of photos."""
-    if args.batch < 1 or args.workers < 0:
-        raise InputError("--batch takes 1 or more, --workers 0 or more.")
-    accelerator = make_accelerator(pick_device(args.device))
-    loaded = load_model_of(args)
-    loaded.model.to(accelerator.device)
-    card = loaded.card
-    root = split_root(args.data, "val")
-    folders, left_out = match_folders(root, card.classes)
-    dataset = photos(root, folders, eval_transform(card.geometry.img_size, card.normalisation))
-    line = Progress()
-    loader = DataLoader(dataset, args.batch * accelerator.num_processes, num_workers=args.workers)
-    found = evaluate(
-        runner_of(loaded, args.method, args.seed),
-        accelerator.prepare(loader),
-        dense_macs=loaded.dense_macs,
-        patches=card.geometry.patches,
-        left_out=left_out,
-        gather=accelerator.gather_for_metrics,
-        on_batch=lambda done: line.show(f"{done} of {len(dataset)} photos"),
-    )
-    line.clear()
-    several = f"; {accelerator.num_processes} processes" if accelerator.num_processes > 1 else ""
-    say(f"{len(dataset)} photos of {len(dataset.classes)} classes; {left_out} of other classes are left out{several}.")
-    if args.record is not None and accelerator.is_main_process:
-        cost = (found.mean_macs, found.dense_macs, found.images)
-        add_row(args.record, Recorded(args.model, setting_of(args), found.top1, found.top5, *cost))
-    result = {"model": args.model, "data": str(args.data), **asdict(found)}
-    result = {key: value for key, value in result.items() if key not in ("correct", "mean_kept")}
-    text = (
-        f"{args.model} on {found.images} photos: top-1 {100 * found.top1:.2f} %, top-5 {100 * found.top5:.2f} %, "
-        f"{found.mean_macs / 1e9:.4g} GMACs ({100 * found.mean_macs / found.dense_macs:.1f} % of dense), "
-        f"{found.images_per_s:.0f} images/s"
-    )
-    return result, text
-
-
-def runner_of(loaded: Loaded, method: str = "own", seed: int = 0) -> Runner:
-    """How to evaluate a loaded model.
-
-    Raises:
-        InputError: If a model without selectors is to keep patches in another way.
-    """
-    if isinstance(loaded.model, SoftTokenViT):
-        model, geometry = loaded.model, loaded.card.geometry
-        rivals = {"random": partial(random_runner, seed=seed), "attention": attention_runner, "own": token_runner}
-        return rivals[method](model, geometry)
-    if method != "own":
-        raise InputError(f"{loaded.spec.name} has no token selectors, so --method {method} has nothing to choose.")
-    return dense_runner(loaded.model, macs_of(loaded).total)
