@@ -18,6 +18,7 @@ Where to start reading:
     core.macs, core.params             what it costs, in closed form
     core.latency, core.speed           what it takes, measured here; core.latency_table foretells it
     core.trace                         model + image -> TokenTrace; core.rivals: other choices at the same cost
+    core.peers                         merging, fusing and dropping tokens of the dense model, at the same cost
     core.removal, core.trace_file      masked against removed tokens; a trace as JSON
     core.training                      the loop and the recipes behind `python -m core`
 """

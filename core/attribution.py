@@ -142,7 +142,8 @@ def occlusion(model: nn.Module, images: Tensor, class_index: int, patch: int) ->
 def class_rollout(model: nn.Module, images: Tensor, name: str = "This model") -> tuple[Tensor, tuple[int, ...]]:
     """Rollout of the class token over the patches, (N,), and the blocks that are no attention and were passed over.
 
-    With two class tokens (a distilled model) the mean of both, as their answers are averaged too.
+    With two class tokens (a distilled model) the mean of both, as their answers are averaged too. An LV-ViT's answer
+    also looks at patches directly, through its auxiliary head; that way is not in a rollout.
 
     Raises:
         InputError: If no block is an attention.

@@ -1,14 +1,15 @@
 """Names and paths to models ready to run: the bundled ones, timm's, files that a person names."""
 
+import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
 import timm
 from torch import nn
 
-from core.backbones.families import family, family_of_timm
+from core.backbones.families import check_method, family, family_of_own, family_of_timm
 from core.cards import ModelCard
 from core.config import ModelSpec, Packaging
 from core.errors import InputError, not_here
@@ -26,7 +27,7 @@ from core.soft_tokens.decide import Decide, above, check_keep, own_decision, top
 from core.soft_tokens.model import SoftTokenViT
 from core.weights import load_weights, read_checkpoint
 
-PICKLES = (".pth", ".pt", ".bin")
+PICKLES = (".pth", ".pt", ".bin", ".tar")
 WEIGHTS = (".safetensors", *PICKLES)
 """How the names of weights files end."""
 
@@ -113,6 +114,8 @@ def read_model(
     if name in released_names():
         return load_released(name, fetch=download, weights=weights, on_bytes=on_bytes)
     path = file_of(name)
+    if path is None and family_of_own(name):
+        return _own(name, weights=weights)
     if path is None:
         return _load_timm(name, download=download, weights=weights)
     if path.suffix in PICKLES:
@@ -140,7 +143,7 @@ def empty_model(card: ModelCard) -> nn.Module:
 
 
 def file_of(name: str) -> Path | None:
-    """The file behind a name, or None for a name of timm's.
+    """The file behind a name, or None for a name of timm's or of a family that timm lacks.
 
     Raises:
         InputError: If the name looks like a file or a bundled model and is none.
@@ -156,7 +159,7 @@ def file_of(name: str) -> Path | None:
         raise unknown from error
     if path.suffix in WEIGHTS or path.is_file():
         return path
-    if name.startswith("bundled-") or "/" in name or not timm.is_model(name):
+    if name.startswith("bundled-") or "/" in name or not (timm.is_model(name) or family_of_own(name)):
         raise unknown
     return None
 
@@ -175,14 +178,28 @@ def _load_timm(name: str, *, download: bool, weights: bool) -> tuple[nn.Module, 
     return model, ModelCard(module.FAMILY, geometry, released_classes(geometry.classes), module.normalisation_of(model))
 
 
+def _own(name: str, *, weights: bool) -> tuple[nn.Module, ModelCard]:
+    """A model that has a name but no weights that could be fetched by it.
+
+    Raises:
+        InputError: If its weights are wanted; it says where they are to be had.
+    """
+    module = family_of_own(name)
+    if weights:
+        raise module.not_by_name(name)
+    model = module.from_timm(name)
+    geometry = module.geometry_of(model)
+    return model, ModelCard(module.FAMILY, geometry, released_classes(geometry.classes), module.normalisation_of(model))
+
+
 def finish(spec: ModelSpec, card: ModelCard, module: nn.Module) -> Loaded:
     """Apply the settings of `spec`, refuse those that the model does not have, and freeze.
 
     Args:
         spec: Name and settings.
         card: Of the module.
-        module: As `read_model` gives it. A single-path model's weights are copied, so that it serves again for another
-            budget (its batch norms then hold this one's statistics); any other becomes the result itself.
+        module: As `read_model` gives it. A single-path model serves again for another budget (its batch norms then hold
+            this one's statistics); any other becomes the result itself.
 
     Raises:
         InputError: If a setting does not fit the model.
@@ -192,6 +209,7 @@ def finish(spec: ModelSpec, card: ModelCard, module: nn.Module) -> Loaded:
     if spec.packaging not in get_args(Packaging):
         raise InputError(f"Packaging is {' or '.join(get_args(Packaging))}; not {spec.packaging}.")
     if spec.budget is not None and not isinstance(module, SinglePathViT):
+        check_method(card.family, "singlepath")
         raise InputError(f"{spec.name} has no gates, so it takes no budget.")
     gates, architecture = None, None if card.compact is None else compact_architecture(card)
     stored = sum(parameter.numel() for parameter in module.parameters())
@@ -207,6 +225,23 @@ def finish(spec: ModelSpec, card: ModelCard, module: nn.Module) -> Loaded:
     if card.compact is not None and card.compact.stored_params is not None:
         stored = card.compact.stored_params
     return Loaded(spec, card, module, gates, architecture, count_macs(card.geometry).total, stored)
+
+
+def redecided(loaded: Loaded, spec: ModelSpec) -> Loaded:
+    """A token-pruned model with another way to decide and fold, in the memory of the one that is there.
+
+    Args:
+        loaded: Of the same name; stays as it is.
+        spec: Keep ratios, threshold or packaging.
+
+    Raises:
+        InputError: If a setting does not fit the model.
+    """
+    if not isinstance(loaded.model, SoftTokenViT):
+        return finish(spec, loaded.card, loaded.model)  # refuses what it does not have
+    model = copy.copy(loaded.model)
+    _set_decision(model, spec, loaded.card)
+    return replace(loaded, spec=spec, model=model)
 
 
 def compact_architecture(card: ModelCard) -> Architecture:

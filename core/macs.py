@@ -8,11 +8,14 @@ package tokens and head. Left out: norms, softmax, biases, activations. The coun
 from collections.abc import Sequence
 
 from core.config import Geometry
+from core.lvvit_counts import LvvitGeometry, aux_macs, stem_macs
 from core.results import MacCount, Mixer, TokenTrace
 
 
 def embedding_macs(geometry: Geometry) -> int:
     """MACs of embedding the patches: one patch-sized convolution, or a stem of 3x3 convolutions of stride 2."""
+    if isinstance(geometry, LvvitGeometry):
+        return stem_macs(geometry)
     if not geometry.stem:
         return geometry.patches * geometry.patch**2 * 3 * geometry.width
     total, side, channels = 0, geometry.img_size, 3
@@ -50,9 +53,13 @@ def ffn_macs(tokens: int, dim: int, hidden: int) -> int:
     return 2 * tokens * dim * hidden
 
 
-def head_macs(geometry: Geometry) -> int:
-    """MACs of the classifier: D C; twice where a distillation token has a head of its own."""
-    return (2 if geometry.distilled else 1) * geometry.width * geometry.classes
+def head_macs(geometry: Geometry, alive: int | None = None) -> int:
+    """MACs of the classifier: D C; twice where a distillation token has a head of its own.
+
+    An LV-ViT classifies each of the patches `alive` at the end too (None: all).
+    """
+    classes = (2 if geometry.distilled else 1) * geometry.width * geometry.classes
+    return classes + (aux_macs(geometry, alive) if isinstance(geometry, LvvitGeometry) else 0)
 
 
 def selector_macs(tokens: int, dim: int, heads: int) -> int:
@@ -79,6 +86,7 @@ def count_macs(
     mixers: Sequence[Mixer] | None = None,
     ffn_hidden: Sequence[int] | None = None,
     selectors: Sequence[tuple[int, int]] = (),
+    alive: int | None = None,
 ) -> MacCount:
     """MACs of one image through a flat ViT, dense or pruned either way.
 
@@ -88,6 +96,7 @@ def count_macs(
         mixers: Per block; None: attention everywhere.
         ffn_hidden: Per block; None: the full width.
         selectors: For each selector, how many tokens it looked at, and how many of them were patches.
+        alive: Patches left at the end, which some heads look at; None: all.
     """
     depth = geometry.depth
     tokens = tokens or [geometry.patches + geometry.prefix_tokens] * depth
@@ -103,7 +112,7 @@ def count_macs(
             selector_macs(seen, geometry.width, geometry.heads) + package_macs(patches, geometry.width)
             for seen, patches in selectors
         ),
-        head=head_macs(geometry),
+        head=head_macs(geometry, alive),
     )
 
 

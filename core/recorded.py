@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from core.config import ModelSpec
 from core.errors import InputError
 from core.files import write_text
+from core.peers.plans import PEERS, Peer
 from core.registry import ASSETS
 from core.results import Recorded
 
@@ -66,6 +68,12 @@ def spec_of(row: Recorded) -> ModelSpec | None:
     except ValueError:
         pass
     return None
+
+
+def peer_of(row: Recorded) -> Peer | None:
+    """The other method, on dense weights, that a row is of; None for the model's own and for other choices by it."""
+    words = row.setting.split()
+    return next((peer for peer in PEERS if ("--method", peer) in pairwise(words)), None)
 
 
 def accuracy_at(rows: Sequence[Recorded], macs: float) -> float | None:

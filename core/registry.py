@@ -6,10 +6,12 @@ from pathlib import Path
 import timm
 from huggingface_hub import try_to_load_from_cache
 
-from core.backbones import deit
+from core.backbones import deit, lvvit
 from core.cards import ModelCard
 from core.config import Geometry
 from core.errors import InputError
+from core.lvvit_counts import LVVIT, aux_macs
+from core.macs import count_macs
 from core.params import count_params
 from core.published import DEIT, params_of
 from core.releases.fetch import cached_file
@@ -32,6 +34,9 @@ TIMM_NAMES = (
 )
 """What `models` lists of timm; any other deit_* or vit_* with standard blocks and a class token loads by name too."""
 
+LVVIT_TOP1 = {"lvvit_s": 0.833, "lvvit_m": 0.840}
+"""Of LV-ViT's released files for 224 pixels, as published."""
+
 
 @dataclass(frozen=True)
 class ModelEntry:
@@ -47,7 +52,8 @@ class ModelEntry:
     """Loads without a network."""
     note: str
     download_mb: float | None = None
-    """About how large the download is, counted from the parameters in single precision; None: nothing to download."""
+    """About how large the download is, counted from the parameters in single precision; None: nothing to download, or
+    nothing that comes by name."""
 
 
 def method_of(card: ModelCard) -> str:
@@ -61,7 +67,7 @@ def method_of(card: ModelCard) -> str:
 
 def list_models() -> tuple[ModelEntry, ...]:
     """What can be loaded by name, bundled models first."""
-    return (*_bundled(), *_timm(), *_released())
+    return (*_bundled(), *_timm(), *_released(), *_lvvit())
 
 
 def _bundled() -> list[ModelEntry]:
@@ -114,6 +120,18 @@ def _released() -> list[ModelEntry]:
         if not here:
             note += f"; downloads once, about {size:.0f} MB, needs a network"
         entries.append(ModelEntry(name, "released", found.family, "compact", here, note, None if here else size))
+    return entries
+
+
+def _lvvit() -> list[ModelEntry]:
+    entries = []
+    for name, top1 in LVVIT_TOP1.items():
+        macs, aux = count_macs(LVVIT[name]).total / 1e9, aux_macs(LVVIT[name]) / 1e9
+        note = (
+            f"Jiang et al., arXiv:2104.10858, ImageNet-1k, {top1:.1%} top-1 as published; {macs:.2f} GMACs, "
+            f"{macs - aux:.2f} without its auxiliary head; weights are given as a file, from {lvvit.RELEASE}"
+        )
+        entries.append(ModelEntry(name, "released", lvvit.FAMILY, "dense", False, note))
     return entries
 
 

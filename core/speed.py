@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from core.backbones import deit
+from core.backbones.families import family_of_geometry
 from core.config import Geometry
 from core.latency import interleaved
 from core.macs import count_macs
@@ -123,4 +123,5 @@ def _selectors_alone(
 
 def random_pair(geometry: Geometry, blocks: tuple[int, ...], device: torch.device) -> SoftTokenViT:
     """A model of this shape with random weights, for timing alone: what is measured does not depend on them."""
-    return SoftTokenViT(deit.build(geometry), blocks).eval().requires_grad_(False).to(device).fold()
+    backbone = family_of_geometry(geometry).build(geometry)
+    return SoftTokenViT(backbone, blocks).eval().requires_grad_(False).to(device).fold()

@@ -30,6 +30,8 @@ def measure_table(
 ) -> LatencyTable:
     """Time all blocks in a row, as a model runs them, at a range of token counts; and a selector before them.
 
+    What is neither counts as `rest`, at full length: an LV-ViT's head on every patch too, a hundredth of its work.
+
     Args:
         model: With at least one selector, in evaluation mode, on the device to measure.
         geometry: Of the dense model.

@@ -16,14 +16,18 @@ from pages import _frame, _pictures, _shared
 def take_along(specs: Mapping[str, ModelSpec], image_id: str, verbs: Sequence[str] = ("predict",)) -> None:
     """A panel at the end of a page.
 
-    A fragment, drawn anew when it is opened, so that the link knows what components have changed since.
+    A fragment, filled when it is opened, so that the link knows what components have changed since, and no page waits
+    for what nobody reads.
 
     Args:
         specs: The models that the page shows, by what it calls them.
         image_id: Of the picture that it shows.
         verbs: Commands that print the page's numbers.
     """
-    with st.expander("Take this view along", icon=":material/ios_share:", key="along", on_change="rerun"):
+    panel = st.expander("Take this view along", icon=":material/ios_share:", key="along", on_change="rerun")
+    if not panel.open:
+        return
+    with panel:
         try:
             models = {label: _shared.loaded(spec) for label, spec in specs.items()}
         except InputError as error:

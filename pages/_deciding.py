@@ -66,9 +66,10 @@ def pick_threshold() -> float:
 
 def prepare(place: Any, name: str, image_id: str) -> None:
     """Run the model at each of `KEEP_STEPS`, after all else is on the page; then the slider's picture moves live."""
+    traces = {}
     for done, ratio in enumerate(KEEP_STEPS):
         text = f"Preparing the slider: keep ratio {done + 1} of {len(KEEP_STEPS)}."
         place.progress(done / len(KEEP_STEPS), text)
-        _shared.token_trace(_shared.keep_spec(name, ratio), image_id)
-    _runs.prepared(name, image_id)
+        traces[ratio] = _shared.token_trace(_shared.keep_spec(name, ratio), image_id)
+    _runs.prepared(name, image_id, traces)
     st.rerun()

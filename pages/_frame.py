@@ -60,7 +60,7 @@ def clear_errors() -> Iterator[None]:
 def chart(figure: Any, key: str, alt: str, **more: Any) -> None:
     """A figure of viz across the column, readable in both themes; in the dark one Streamlit's own labels are."""
     if st.context.theme.type == "light":
-        light_ink(figure)
+        figure = light_ink(figure)
     st.plotly_chart(figure, key=key, alt=alt, config={"displayModeBar": False}, **more)
 
 

@@ -3,18 +3,24 @@
 from collections.abc import Sequence
 
 from core.config import ModelSpec
-from core.recorded import margin, spec_of
+from core.recorded import margin, peer_of, spec_of
 from core.results import Recorded
 from core.timings import LatencyTable, PathCosts
 from pages import _parts, _shared
 from viz.cost import device_text
+from viz.peers import PEER_NAMES
 from viz.savings import Point, Series
 
 
 def rows_of(name: str) -> list[Recorded]:
     """What was recorded of a model; not of another one that had its name."""
+    return [row for row in _all_rows(name) if _possible(row)]
+
+
+def _all_rows(name: str) -> list[Recorded]:
+    """The same with what was recorded beside the model of other methods."""
     dense = _shared.loaded(ModelSpec(name)).dense_macs
-    return [row for row in _shared.evaluations() if (row.model, row.dense_macs) == (name, dense) and _possible(row)]
+    return [row for row in _shared.evaluations() if (row.model, row.dense_macs) == (name, dense)]
 
 
 def _possible(row: Recorded) -> bool:
@@ -50,12 +56,39 @@ def recorded_series(
     if dense and (rows := [row for row in rows_of(dense) if not row.setting]):
         ms = _parts.predicted_keep(tokens, table, [()]) if tokens else None
         found.append(Series("Dense", [_point(row, ms and ms[0]) for row in rows], joined=False))
-    return found
+    return [*found, *_peer_series(dense, tokens)]
+
+
+def _peer_series(dense: str | None, tokens: str | None) -> list[Series]:
+    """Other methods on the dense weights, recorded beside either model; their latency is nowhere predicted."""
+    rows = [row for name in (tokens, dense) if name for row in _all_rows(name)]
+    by_peer = {title: [row for row in rows if peer_of(row) == peer] for peer, title in PEER_NAMES.items()}
+    return [
+        Series(title, [_peer_point(row) for row in found], joined=False) for title, found in by_peer.items() if found
+    ]
+
+
+def _peer_point(row: Recorded) -> Point:
+    setting = row.setting.partition("--method")[0].strip().removeprefix("--")
+    like = "the pruned model" if not setting else f"the pruned model at {setting}"
+    label = setting if setting.startswith("budget") else f"at the MACs of {like}"
+    return Point(row.mean_macs, None, row.top1, label)
+
+
+def peers_sentence(series: Sequence[Series]) -> str:
+    """What sets other methods' points apart, where there are some."""
+    names = [made.name for made in series if made.name in PEER_NAMES.values()]
+    if not names:
+        return ""
+    return (
+        f" {', '.join(names)}: the untouched dense weights, with nothing trained for the method; the weights of the "
+        "pruned models were trained further."
+    )
 
 
 def chance_sentence(names: Sequence[str]) -> str:
     """How the points of these models were recorded, and how far apart they must lie to mean something."""
-    rows = [row for name in names for row in rows_of(name)]
+    rows = [row for name in names for row in _all_rows(name) if _possible(row) or peer_of(row)]
     points = 100 * max(margin(row) for row in rows)
     return (
         f"Recorded by `python -m core evaluate` on {max(row.images for row in rows):,} validation photos, so each "

@@ -44,7 +44,8 @@ def pick_model(*methods: str) -> str:
 
     asked = st.query_params.get("model")
     if asked in known and not known[asked].available:
-        why_not = f"The weights of {asked} are not on this machine; download them under “Other models”."
+        how = "open their file" if known[asked].download_mb is None else "download them"
+        why_not = f"The weights of {asked} are not on this machine; {how} under “Other models”."
     _url.bring("model", names[0], sibling)  # the widget's own default is the first
     with st.container(horizontal=True, vertical_alignment="bottom"):
         chosen = st.selectbox("Model", names, key="model", bind="query-params")

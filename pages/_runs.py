@@ -1,7 +1,7 @@
 """Runs beyond the caches: all keep ratios at once, attributions with their wait, many photos, and forgetting."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import streamlit as st
 from PIL import ImageOps
@@ -18,16 +18,17 @@ THUMBNAIL = 240
 """Pixels of a side."""
 
 
-def prepared(name: str, image_id: str) -> None:
-    """The traces of all keep ratios are in the cache, which has room for a few such sets."""
-    st.session_state["prepared"] = [*st.session_state.get("prepared", ()), (name, image_id)][-5:]
+def prepared(name: str, image_id: str, traces: Mapping[float, TokenTrace]) -> None:
+    """Keep the traces of all keep ratios for this session; those of a few photos, as they are, copied by nobody."""
+    held = st.session_state.setdefault("prepared", {})
+    held[name, image_id] = traces
+    for oldest in list(held)[:-5]:
+        del held[oldest]
 
 
-def prepared_steps(name: str, image_id: str, ratios: Sequence[float]) -> dict[float, TokenTrace] | None:
-    """The traces of these keep ratios; None until somebody ran the model at all of them."""
-    if (name, image_id) not in st.session_state.get("prepared", ()):
-        return None
-    return {ratio: _shared.token_trace(_shared.keep_spec(name, ratio), image_id) for ratio in ratios}
+def prepared_steps(name: str, image_id: str) -> Mapping[float, TokenTrace] | None:
+    """The traces of all keep ratios; None until this session ran the model at all of them."""
+    return st.session_state.get("prepared", {}).get((name, image_id))
 
 
 def attributed(spec: ModelSpec, image_id: str, class_index: int, method: Method) -> Attribution:
@@ -61,6 +62,8 @@ def forget_photo() -> None:
         _shared.photo_url,
         _shared.token_trace,
         _shared.rival_trace,
+        _shared.peer_trace,
+        _shared.peer_latency,
         _shared.removal_of,
         _shared.prediction,
         _shared.measured,

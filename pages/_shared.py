@@ -19,6 +19,8 @@ from core.class_lists import with_classes
 from core.config import ModelSpec
 from core.downloads import Download
 from core.images import model_view, open_photo, to_tensor
+from core.peers import trace as peers
+from core.peers.plans import Plan
 from core.recorded import recorded_evaluations
 from core.results import Architecture, GateHistory, KernelReading, Prediction, Recorded, TokenTrace
 from core.single_path.blocks import read_block
@@ -98,6 +100,8 @@ def attribution_lock() -> threading.Lock:
 @st.cache_resource(max_entries=8, show_spinner="Loading the model …")
 def load_once(spec: ModelSpec) -> checkpoints.Loaded:
     """One object for all sessions: evaluation mode, read-only."""
+    if spec.keep is not None or spec.threshold is not None:
+        return checkpoints.redecided(load_once(ModelSpec(spec.name)), spec)
     if spec.budget is None:
         with inference_lock():
             return checkpoints.load(spec)
@@ -173,6 +177,22 @@ def rival_trace(spec: ModelSpec, image_id: str, rival: rivals.Rival) -> TokenTra
     model, ours = deciding(spec)[0], token_trace(spec, image_id)
     with inference_lock():
         return rivals.rival_trace(model, photo(image_id), ours, rival)
+
+
+@st.cache_data(max_entries=24, scope="session", show_spinner="Running the model …")
+def peer_trace(dense: str, image_id: str, plan: Plan) -> peers.PeerTrace:
+    """The photo under another method on a dense model."""
+    model = loaded(ModelSpec(dense))
+    with inference_lock():
+        return peers.trace_peer(model, photo(image_id), plan)
+
+
+@st.cache_data(max_entries=16, scope="session", show_spinner="Measuring; others wait meanwhile …")
+def peer_latency(spec: ModelSpec, dense: str, image_id: str, plans: tuple[Plan, ...], turn: int) -> tuple[Latency, ...]:
+    """Dense, pruned and each plan on the photo, taking turns; another `turn` measures again."""
+    (pruned, decide), model = deciding(spec), loaded(ModelSpec(dense))
+    with alone():
+        return peers.peer_latency(model, pruned, decide, photo(image_id), plans)
 
 
 @st.cache_data(max_entries=16, scope="session", show_spinner="Measuring; others wait meanwhile …")

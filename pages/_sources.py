@@ -13,7 +13,8 @@ SOURCES = {"Bundled": "bundled", "timm": "timm", "Released": "released", "Local 
 ABOUT = {
     "bundled": "Trained by our own commands and always here.",
     "timm": "Pretrained on ImageNet-1k, through timm from the Hugging Face hub.",
-    "released": "Pruned and fine-tuned by [He et al.](https://arxiv.org/abs/2111.11802), from their release on GitHub.",
+    "released": "Pruned and fine-tuned by [He et al.](https://arxiv.org/abs/2111.11802), from their release on GitHub; "
+    "and LV-ViT by [Jiang et al.](https://arxiv.org/abs/2104.10858), whose weights you open as a local file.",
 }
 TAKES = {
     "dense": "Dense: it can be compared with others. Both methods can prune it, by `python -m core search` (single "
@@ -62,7 +63,7 @@ def _sources(methods: tuple[str, ...], uses: dict[str, str], use: Callable[[str,
         st.markdown(f"{_note(entry)}  \n{TAKES[entry.method]}")
         if entry.available:
             _offer(entry, methods, uses, use)
-        else:
+        elif entry.download_mb is not None:
             show_download(entry)
 
 

@@ -1,4 +1,4 @@
-"""Two questions behind the Tokens page: do the selectors choose well, and do their tokens really leave?"""
+"""A question behind the Tokens page: do pruned tokens really leave?"""
 
 import streamlit as st
 
@@ -6,37 +6,7 @@ from core.config import ModelSpec
 from core.results import TokenTrace
 from pages import _shared
 from viz.cost import latency_text
-from viz.theme import macs_text, percent
-from viz.tokens import pruned_photo
-
-
-def rivals(spec: ModelSpec, image_id: str, trace: TokenTrace) -> None:
-    """The photo with as many patches chosen by others."""
-    st.markdown(
-        "The same photo, the same model, as many patches after each selector and so the same multiply-adds: only who "
-        "chooses differs. A selector that is worth its cost does better than chance."
-    )
-    view, last = _shared.view(ModelSpec(spec.name), image_id), len(trace.blocks)
-    found = {
-        "The selectors": trace,
-        "Class attention": _shared.rival_trace(spec, image_id, "attention"),
-        "Chance": _shared.rival_trace(spec, image_id, "random"),
-    }
-    with st.grid(3, min_column_width=220):
-        for name, each in found.items():
-            guess = each.prediction.top(1)[0]
-            text = f"{name}: {guess.label}, {percent(guess.prob)}"
-            with st.container():
-                st.image(pruned_photo(view, each, last), width="stretch", output_format="JPEG", alt=text)
-                st.markdown(
-                    f"**{name}:** {guess.label}, {percent(guess.prob)}; {each.kept_counts[-1]} patches at the end, "
-                    f"{macs_text(each.macs.total)}."
-                )
-    st.markdown(
-        "Class attention keeps what the class token attends to most in the next block (EViT, "
-        "[arXiv:2202.07800](https://arxiv.org/abs/2202.07800)). One photo proves little: `python -m core evaluate` "
-        "compares them on many."
-    )
+from viz.theme import macs_text
 
 
 def masked_or_removed(spec: ModelSpec, image_id: str, trace: TokenTrace) -> None:

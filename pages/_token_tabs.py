@@ -6,7 +6,7 @@ import streamlit as st
 
 from core.config import ModelSpec
 from core.results import TokenTrace
-from pages import _frame, _shared, _token_files, _token_proof
+from pages import _frame, _shared, _token_files, _token_proof, _token_rivals
 from viz.scores import head_importance, head_maps, keep_maps
 from viz.token_tables import package_table, patch_table
 from viz.tokens import package_photo, package_sentence
@@ -22,7 +22,7 @@ def show(spec: ModelSpec, image_id: str, trace: TokenTrace) -> None:
         "Scores": _scores,
         "Packages": _packages,
         "All patches": _patches,
-        "Other ways to choose": _token_proof.rivals,
+        "Other methods at the same MACs": _token_rivals.show,
         "Masked or removed?": _token_proof.masked_or_removed,
         "Downloads": _token_files.show,
     }

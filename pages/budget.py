@@ -4,7 +4,7 @@ import streamlit as st
 
 from core.config import ModelSpec
 from pages import _along, _costs, _frame, _limits, _parts, _pickers, _shared
-from pages._frontier import chance_sentence, device_sentence, recorded_series
+from pages._frontier import chance_sentence, device_sentence, peers_sentence, recorded_series
 from pages._mounted import mount
 from pages._savings import COMPONENT, path_method, tokens_method, told
 from viz.cost import macs_by_part, saving_sentence
@@ -54,7 +54,7 @@ mount(
     told,
 )
 st.markdown(
-    chance_sentence([name for name in names.values() if name])
+    chance_sentence([name for name in names.values() if name]) + peers_sentence(series)
     if series
     else "No evaluation has been recorded for these models yet."
 )

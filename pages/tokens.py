@@ -26,7 +26,7 @@ with _frame.clear_errors():
     trace = _shared.token_trace(spec, image_id)
     dense = _models.dense_of(name)
     said = _shared.prediction(ModelSpec(dense), image_id) if dense else None
-    steps = None if ratio is None else _runs.prepared_steps(name, image_id, _deciding.KEEP_STEPS)
+    steps = None if ratio is None else _runs.prepared_steps(name, image_id)
 
 st.header(saving_sentence(trace.macs.total, trace.dense_macs))
 left, right = st.columns(2, gap="medium")

@@ -7,6 +7,7 @@ import shlex
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from core.__main__ import main
 from core.checkpoints import load
@@ -49,9 +50,15 @@ def lines_of(said: dict) -> list[str]:
     return [f"{said['macs']}{kept}", *(f"{g['label']} {g['prob']}" for g in said["top5"])]
 
 
+def opened(at: AppTest) -> AppTest:
+    """The page with the panel open."""
+    at.session_state["along"] = True
+    return at.run()
+
+
 @pytest.mark.parametrize("query", [{}, {"method": "Keep ratio", "keep": "0.55"}])
 def test_tokens_page_is_reproduced_by_what_its_panel_prints(visit, capsys, query) -> None:  # noqa: F811
-    at = visit("tokens", pic="Flower", **query)
+    at = opened(visit("tokens", pic="Flower", **query))
     assert not at.exception
     _, commands, python = (block.value for block in at.code)
     dense, pruned = (found["images"][0] for found in run_all(commands, capsys))
@@ -64,7 +71,7 @@ def test_tokens_page_is_reproduced_by_what_its_panel_prints(visit, capsys, query
 
 
 def test_architecture_page_is_reproduced_by_what_its_panel_prints(visit, capsys) -> None:  # noqa: F811
-    at = visit("architecture", budget="70")
+    at = opened(visit("architecture", budget="70"))
     _, commands, python = (block.value for block in at.code)
     described, predicted = run_all(commands, capsys)
     assert macs_number(described["macs"]) in str(sent(at)["figures"])
@@ -75,7 +82,7 @@ def test_architecture_page_is_reproduced_by_what_its_panel_prints(visit, capsys)
 
 def test_budget_and_compare_pages_print_commands_that_run(visit, capsys) -> None:  # noqa: F811
     for name in ("budget", "compare"):
-        _, commands, python = (block.value for block in visit(name).code)
+        _, commands, python = (block.value for block in opened(visit(name)).code)
         predicting = "\n".join(line for line in commands.splitlines() if " predict " in line)
         images = [found["images"][0] for found in run_all(predicting, capsys)]
         assert len(images) > 1
@@ -84,7 +91,7 @@ def test_budget_and_compare_pages_print_commands_that_run(visit, capsys) -> None
 
 
 def test_the_link_reopens_the_view(visit) -> None:  # noqa: F811
-    at = visit("tokens", pic="Cat", method="Keep ratio", keep="0.55", stage="1")
+    at = opened(visit("tokens", pic="Cat", method="Keep ratio", keep="0.55", stage="1"))
     query = {key: values[0] for key, values in parse_qs(urlsplit(at.code[0].value).query).items()}
     assert query == {"pic": "Cat", "model": "bundled-tokens", "method": "Keep ratio", "keep": "0.55", "stage": "1"}
     again = visit("tokens", **query)
@@ -92,7 +99,7 @@ def test_the_link_reopens_the_view(visit) -> None:  # noqa: F811
 
 
 def test_a_link_made_with_an_upload_says_what_others_see(visit) -> None:  # noqa: F811
-    at = visit("tokens", pic="Your own")
+    at = opened(visit("tokens", pic="Your own"))
     assert "is not part of it" not in texts(at)
     at.file_uploader[0].upload("my photo.jpg", photo_bytes()).run()
     assert "Your picture is not part of it" in texts(at)

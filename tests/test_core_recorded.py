@@ -6,7 +6,7 @@ import pytest
 
 from core.config import ModelSpec
 from core.latency_limit import largest_within
-from core.recorded import accuracy_at, is_recorded, margin, spec_of
+from core.recorded import accuracy_at, is_recorded, margin, peer_of, spec_of
 from core.results import Recorded
 
 ROW = Recorded("m", "--budget 50%", 0.6, 0.9, 50e6, 100_000_000, 2400)
@@ -46,6 +46,22 @@ def test_a_setting_is_recorded_only_where_its_cost_is() -> None:
 )
 def test_a_rows_setting_becomes_a_spec_where_it_can(setting, spec) -> None:
     assert spec_of(replace(ROW, setting=setting)) == spec
+
+
+@pytest.mark.parametrize(
+    ("setting", "peer"),
+    [
+        ("--method tome", "tome"),
+        ("--keep 0.5,0.25 --method evit --dense mine.safetensors", "evit"),
+        ("--budget 50% --method random-dense", "random-dense"),
+        ("--method random", None),
+        ("--keep 0.5", None),
+        ("", None),
+    ],
+)
+def test_a_row_of_another_method_is_told_and_is_no_setting_of_the_model(setting, peer) -> None:
+    assert peer_of(replace(ROW, setting=setting)) == peer
+    assert peer is None or spec_of(replace(ROW, setting=setting)) is None
 
 
 def test_margin_is_that_of_a_share_of_n() -> None:

@@ -272,7 +272,11 @@ def test_search_derived_and_compact_forms_agree(seed, share) -> None:
 def test_compact_leaves_the_search_form_as_it_was() -> None:
     model = single_path_model()
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    compact(model, derive(gates_of(model, TINY), 0.4 * count_macs(TINY).total))
+    plain = compact(model, derive(gates_of(model, TINY), 0.4 * count_macs(TINY).total)).requires_grad_(False)
+    plain.blocks[0].register_forward_hook(lambda *_: pytest.fail("a hook on the compact form ran in the other one"))
+    with torch.no_grad():
+        model(images(2))
+    assert all(parameter.requires_grad for parameter in model.parameters())
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
 
 

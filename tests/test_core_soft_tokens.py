@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from timm.layers import LayerScale
 
 from core.backbones import deit
 from core.errors import InputError
@@ -19,6 +20,7 @@ from core.soft_tokens.decide import (
     top_k,
     top_share,
 )
+from core.soft_tokens.lean import lean_block
 from core.soft_tokens.masked import masked_forward
 from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.packed import packed_attention, plan_attention
@@ -240,3 +242,21 @@ def test_the_attentive_rival_keeps_what_the_class_token_attends_to_most_in_the_n
             attention += scores.softmax(0)[1:] / 2
         best = attention.argsort(descending=True)[: counts[image]]
         assert set(stage.kept[image].nonzero()[:, 0].tolist()) == set(best.tolist())
+
+
+@torch.no_grad()
+def test_the_lean_block_gives_what_timms_block_gives_and_leaves_its_input_alone() -> None:
+    scaled = backbone()
+    for block in scaled.blocks:
+        block.ls1 = block.ls2 = LayerScale(32, init_values=0.3)
+    for block in (*backbone().blocks, *scaled.blocks):
+        x = torch.randn(1, 9, 32)
+        before = x.clone()
+        torch.testing.assert_close(lean_block(block, x), block(x), atol=1e-6, rtol=1e-6)
+        assert torch.equal(x, before)
+
+
+def test_logits_without_a_record_are_those_with_one() -> None:
+    model, one = token_model((1, 3)), images(1)
+    with torch.inference_mode():
+        torch.testing.assert_close(model.run(one, record=False)[0], model.run(one)[0], atol=1e-5, rtol=0)

@@ -193,13 +193,43 @@ def test_only_the_open_tab_is_there(visit) -> None:
     assert len(at.get("plotly_chart")) == closed - 3
 
 
-@pytest.mark.parametrize("tab", ["Scores", "Packages", "All patches", "Other ways to choose", "Downloads"])
+@pytest.mark.parametrize("tab", ["Scores", "Packages", "All patches", "Other methods at the same MACs", "Downloads"])
 def test_tab_opens(visit, tab: str) -> None:
     at = visit("tokens", method="Keep ratio", keep="0.5")
     at.session_state["details"] = tab
     at.run()
     assert not at.exception
     assert not at.error
+
+
+def test_other_methods_stand_beside_ours_at_its_cost_and_are_timed_on_demand(visit) -> None:
+    at = visit("tokens", method="Keep ratio", keep="0.5")
+    at.session_state["details"] = "Other methods at the same MACs"
+    at.run()
+    assert not at.exception
+    table = at.dataframe[0].value
+    assert list(table["Method"]) == ["The selectors", "Class attention", "Chance", "ToMe", "EViT", "Random dropping"]
+    assert list(table["Weights"]) == ["pruned, trained"] * 3 + ["dense, untouched"] * 3
+    assert table["MACs, % of ours"].between(93, 107).all(), "4 x 4 patches, so a token is some percent"
+    assert table["Overlap with ours, %"][0] == 100
+    assert "ms median" not in texts(at)
+    at.button(key="peers").click().run()
+    assert not at.exception
+    measured = [text for text in texts(at).splitlines() if "ms median" in text]
+    assert [text.split(":")[0].strip("* ") for text in measured][-5:] == (
+        ["Dense", "The selectors", "ToMe", "EViT", "Random dropping"]
+    )
+    assert all("thread" in text and "batch 1" in text and "between the quartiles" in text for text in measured)
+
+
+def test_what_another_method_cannot_reach_is_said_in_its_place(visit) -> None:
+    at = visit("tokens", method="Keep ratio", keep="1.0")
+    at.session_state["details"] = "Other methods at the same MACs"
+    at.run()
+    assert not at.exception
+    assert [info.value.split(" costs")[0] for info in at.info] == (
+        ["Token merging (ToMe)", "Fusing inattentive tokens (EViT)", "Random dropping"]
+    )
 
 
 def test_removal_is_checked_on_demand(visit) -> None:
@@ -407,6 +437,31 @@ def test_recorded_evaluations_make_the_frontier(visit, assets, tmp_path, monkeyp
     assert [point["label"] for point in series["points"]] == ["budget 100%", "budget 50%"]
     assert "400 validation photos" in texts(at)
     assert "4.9 percentage points" in texts(at)  # 1.96 sqrt(0.25 / 400)
+
+
+def test_other_methods_are_points_of_their_own_on_the_frontier(visit, assets, tmp_path, monkeypatch) -> None:
+    shutil.copytree(assets, tmp_path, dirs_exist_ok=True)
+    file, dense = tmp_path / "evaluations.json", count_macs(GEOMETRY).total
+    rows = (
+        ("bundled-tokens", "--method tome", 0.5),
+        ("bundled-tokens", "--keep 0.5,0.3 --method tome", 0.4),
+        ("bundled-dense", "--budget 50% --method evit", 0.45),
+        ("bundled-tokens", "--method random", 0.3),  # other choices by the same model are no method of their own
+    )
+    for model, setting, top1 in rows:
+        add_row(file, Recorded(model, setting, top1, 0.9, top1 * dense, dense, 400))
+    for module in (checkpoints, registry):
+        monkeypatch.setattr(module, "ASSETS", tmp_path)
+    monkeypatch.setattr(recorded, "RECORDED", file)
+    at = visit("budget")
+    series = {made["name"]: made for made in sent(at)["series"]}
+    assert list(series) == ["ToMe", "EViT"]
+    assert [point["label"] for point in series["ToMe"]["points"]] == (
+        ["at the MACs of the pruned model", "at the MACs of the pruned model at keep 0.5,0.3"]
+    )
+    assert [point["label"] for point in series["EViT"]["points"]] == ["budget 50%"]
+    assert not any(made["joined"] for made in series.values())
+    assert "ToMe, EViT: the untouched dense weights" in texts(at)
 
 
 def test_unfit_search_shows_gates_and_no_prediction(visit, assets, tmp_path, monkeypatch) -> None:

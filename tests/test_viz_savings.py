@@ -3,6 +3,7 @@
 import pytest
 
 from viz.components import Figure, Slider
+from viz.peers import PEER_NAMES
 from viz.savings import LOOKS, MEASURING, SCRIPT, Point, Series, Track, cost_figures, savings_data
 
 SLIDER = Slider("Budget", 50, 50, ["50 %", "100 %"], [50, 100], "Budget, %")
@@ -65,6 +66,9 @@ def test_without_predictions_there_is_no_latency_axis() -> None:
 
 def test_methods_differ_by_symbol_not_by_colour_alone() -> None:
     assert len({symbol for _, symbol in LOOKS.values()}) == len(LOOKS)
+    assert len({colour for colour, _ in LOOKS.values()}) == len(LOOKS)
+    assert all(f"{symbol}:" in SCRIPT or f'"{symbol}"' in SCRIPT or symbol == "square" for _, symbol in LOOKS.values())
+    assert set(PEER_NAMES.values()) < set(LOOKS)
     assert "innerHTML" not in SCRIPT
 
 

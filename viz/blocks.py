@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from core.results import MacCount, TokenTrace
-from viz.theme import DENSE, PART_WORDS, PARTS, PRUNED, QUIET, fill, layout, selector_look
+from viz.theme import DENSE, PART_WORDS, PARTS, PRUNED, QUIET, drawn, fill, selector_look
 
 
 def tokens_per_block(trace: TokenTrace) -> go.Figure:
@@ -18,36 +18,54 @@ def tokens_per_block(trace: TokenTrace) -> go.Figure:
     prefix = [
         tokens - alive - int(has_package[:s].sum()) for tokens, alive, s in zip(trace.tokens, kept, passed, strict=True)
     ]
-    figure = go.Figure()
-    figure.add_bar(x=blocks, y=prefix, name="Class token", marker_color=DENSE, hovertemplate="%{y} class token")
+    traces: list[dict] = []
+    traces.append(
+        {
+            "type": "bar",
+            "x": blocks,
+            "y": prefix,
+            "name": "Class token",
+            "marker_color": DENSE,
+            "hovertemplate": "%{y} class token",
+        }
+    )
     after = [f"after selector {s}" if s else "before any selector" for s in passed]
-    figure.add_bar(
-        x=blocks,
-        y=kept,
-        name="Kept patches",
-        marker_color=PRUNED,
-        customdata=after,
-        hovertemplate="%{y} patches, %{customdata}",
+    traces.append(
+        {
+            "type": "bar",
+            "x": blocks,
+            "y": kept,
+            "name": "Kept patches",
+            "marker_color": PRUNED,
+            "customdata": after,
+            "hovertemplate": "%{y} patches, %{customdata}",
+        }
     )
     for index in range(len(trace.blocks)):
         inside = int((trace.package_weight[index] > 0).sum())
-        figure.add_bar(
-            x=blocks,
-            y=[int(has_package[index] and s > index) for s in passed],
-            name=f"Package {index + 1}",
-            marker=fill(selector_look(index)),
-            hovertemplate=f"%{{y}} package token of {inside} patches",
+        traces.append(
+            {
+                "type": "bar",
+                "x": blocks,
+                "y": [int(has_package[index] and s > index) for s in passed],
+                "name": f"Package {index + 1}",
+                "marker": fill(selector_look(index)),
+                "hovertemplate": f"%{{y}} package token of {inside} patches",
+            }
         )
     dense = patches + prefix[0]
-    figure.add_scatter(
-        x=blocks,
-        y=[dense] * len(blocks),
-        mode="lines",
-        line={"color": DENSE, "dash": "dash", "width": 2},
-        name=f"Dense: {dense} tokens",
-        hoverinfo="skip",
+    traces.append(
+        {
+            "type": "scatter",
+            "x": blocks,
+            "y": [dense] * len(blocks),
+            "mode": "lines",
+            "line": {"color": DENSE, "dash": "dash", "width": 2},
+            "name": f"Dense: {dense} tokens",
+            "hoverinfo": "skip",
+        }
     )
-    return _by_block(figure, trace, "Tokens")
+    return _by_block(traces, trace, "Tokens")
 
 
 def macs_per_block(trace: TokenTrace, counts: Sequence[MacCount]) -> go.Figure:
@@ -58,33 +76,39 @@ def macs_per_block(trace: TokenTrace, counts: Sequence[MacCount]) -> go.Figure:
         counts: Of each block, L of them, as `core.macs.macs_per_block` gives them.
     """
     blocks = [str(block + 1) for block in range(len(counts))]
-    figure = go.Figure()
+    traces: list[dict] = []
     for part in ("attention", "ffn", "selectors"):
-        figure.add_bar(
-            x=blocks,
-            y=[getattr(count, part) / 1e6 for count in counts],
-            name=PART_WORDS[part],
-            marker=fill(PARTS[part]),
-            hovertemplate="%{y:.3~g} M MACs",
+        traces.append(
+            {
+                "type": "bar",
+                "x": blocks,
+                "y": [getattr(count, part) / 1e6 for count in counts],
+                "name": PART_WORDS[part],
+                "marker": fill(PARTS[part]),
+                "hovertemplate": "%{y:.3~g} M MACs",
+            }
         )
     if trace.blocks and trace.blocks[0] > 0:  # nothing has left in the first block: it is a dense one
-        figure.add_scatter(
-            x=blocks,
-            y=[counts[0].total / 1e6] * len(blocks),
-            mode="lines",
-            line={"color": DENSE, "dash": "dash", "width": 2},
-            name="Dense block",
-            hoverinfo="skip",
+        traces.append(
+            {
+                "type": "scatter",
+                "x": blocks,
+                "y": [counts[0].total / 1e6] * len(blocks),
+                "mode": "lines",
+                "line": {"color": DENSE, "dash": "dash", "width": 2},
+                "name": "Dense block",
+                "hoverinfo": "skip",
+            }
         )
-    return _by_block(figure, trace, "M MACs")
+    return _by_block(traces, trace, "M MACs")
 
 
-def _by_block(figure: go.Figure, trace: TokenTrace, unit: str) -> go.Figure:
+def _by_block(traces: list[dict], trace: TokenTrace, unit: str) -> go.Figure:
     """Blocks across, and dotted where a selector stands before one."""
     line = {"color": QUIET, "width": 2, "dash": "dot"}
     common = {"type": "line", "xref": "x", "yref": "y domain", "y0": 0, "y1": 1, "line": line}
-    return layout(
-        figure,
+    return drawn(
+        traces,
         320,
         barmode="stack",
         hovermode="x unified",

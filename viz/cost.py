@@ -11,8 +11,8 @@ from viz.theme import (
     PART_WORDS,
     PARTS,
     QUIET,
+    drawn,
     fill,
-    layout,
     macs_text,
     percent,
 )
@@ -24,28 +24,36 @@ def macs_by_part(rows: Sequence[tuple[str, MacCount]]) -> go.Figure:
     Args:
         rows: What to call each model, and its count; the first stands on top.
     """
-    figure = go.Figure()
+    traces: list[dict] = []
     for part in (f.name for f in fields(MacCount)):
         values = [getattr(count, part) for _, count in rows]
         if any(values):
-            figure.add_bar(
-                y=list(range(len(rows))),
-                x=[value / 1e6 for value in values],
-                customdata=[name for name, _ in rows],
-                orientation="h",
-                width=0.5,
-                name=PART_WORDS[part],
-                marker=fill(PARTS[part]),
-                hovertemplate=f"{PART_WORDS[part]}: %{{x:.3~g}} M MACs<extra>%{{customdata}}</extra>",
+            traces.append(
+                {
+                    "type": "bar",
+                    "y": list(range(len(rows))),
+                    "x": [value / 1e6 for value in values],
+                    "customdata": [name for name, _ in rows],
+                    "orientation": "h",
+                    "width": 0.5,
+                    "name": PART_WORDS[part],
+                    "marker": fill(PARTS[part]),
+                    "hovertemplate": f"{PART_WORDS[part]}: %{{x:.3~g}} M MACs<extra>%{{customdata}}</extra>",
+                }
             )
-    for row, (name, count) in enumerate(rows):
-        text = f"{name}: <b>{macs_text(count.total)}</b>"
-        figure.add_annotation(
-            x=0, y=row - 0.28, text=text, showarrow=False, xanchor="left", yanchor="bottom", font={"size": 14}
-        )
-    layout(figure, 110 + 66 * len(rows), barmode="stack", legend_traceorder="normal")
-    figure.update_yaxes(range=[len(rows) - 0.6, -0.75], showticklabels=False, showgrid=False, zeroline=False)
-    return figure.update_xaxes(title_text="M MACs", gridcolor=QUIET, rangemode="tozero")
+    above = {"x": 0, "showarrow": False, "xanchor": "left", "yanchor": "bottom", "font": {"size": 14}}
+    return drawn(
+        traces,
+        110 + 66 * len(rows),
+        barmode="stack",
+        legend_traceorder="normal",
+        annotations=[
+            {**above, "y": row - 0.28, "text": f"{name}: <b>{macs_text(count.total)}</b>"}
+            for row, (name, count) in enumerate(rows)
+        ],
+        xaxis={"title": {"text": "M MACs"}, "gridcolor": QUIET, "rangemode": "tozero"},
+        yaxis={"range": [len(rows) - 0.6, -0.75], "showticklabels": False, "showgrid": False, "zeroline": False},
+    )
 
 
 def device_text(timed: Latency | PathCosts | LatencyTable) -> str:

@@ -4,7 +4,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from core.results import GateHistory, Gates, Mixer
-from viz.theme import FFN, MIXER_LOOKS, MIXER_WORDS, QUIET, layout
+from viz.theme import FFN, MIXER_LOOKS, MIXER_WORDS, QUIET, across, drawn
 
 GATES: tuple[Mixer, ...] = ("conv1x1", "conv3x3", "msa")
 """What each of the three gates of a block opens, in their order."""
@@ -45,21 +45,28 @@ def ffn_gates(logits: np.ndarray, kept: np.ndarray) -> go.Figure:
     """
     order = np.argsort(-logits, kind="stable")
     probability, open_ = _probability(logits[order]) * 100, kept[order]
-    figure = go.Figure()
+    traces: list[dict] = []
     for name, chosen, look in (
         (f"kept: {int(kept.sum())}", open_, {"color": FFN}),
         (f"closed: {int((~kept).sum())}", ~open_, {"color": "#BDBDBD"}),
     ):
-        figure.add_bar(
-            x=np.flatnonzero(chosen) + 1,
-            y=probability[chosen],
-            name=name,
-            marker=look | {"line": {"width": 0}},
-            hovertemplate="Hidden unit %{x} by rank: %{y:.1f} %<extra></extra>",
+        traces.append(
+            {
+                "type": "bar",
+                "x": np.flatnonzero(chosen) + 1,
+                "y": probability[chosen],
+                "name": name,
+                "marker": look | {"line": {"width": 0}},
+                "hovertemplate": "Hidden unit %{x} by rank: %{y:.1f} %<extra></extra>",
+            }
         )
-    layout(figure, 260, bargap=0)
-    figure.update_xaxes(title_text="FFN hidden units of the block, likeliest first", showgrid=False)
-    return figure.update_yaxes(title_text="Probability, %", range=[0, 100], gridcolor=QUIET)
+    return drawn(
+        traces,
+        260,
+        bargap=0,
+        xaxis={"title": {"text": "FFN hidden units of the block, likeliest first"}, "showgrid": False},
+        yaxis={"title": {"text": "Probability, %"}, "range": [0, 100], "gridcolor": QUIET},
+    )
 
 
 def gate_curves(history: GateHistory, block: int) -> go.Figure:
@@ -70,38 +77,51 @@ def gate_curves(history: GateHistory, block: int) -> go.Figure:
         block: From 0.
     """
     epochs = history.epochs
-    figure = go.Figure()
+    traces: list[dict] = []
     ffn = _probability(history.ffn_logits[:, block]) * 100  # (K, F)
     low, high = np.percentile(ffn, (25, 75), axis=1)
-    figure.add_scatter(
-        x=np.concatenate((epochs, epochs[::-1])),
-        y=np.concatenate((high, low[::-1])),
-        fill="toself",
-        fillcolor="rgba(0, 158, 115, 0.22)",
-        line={"width": 0},
-        hoverinfo="skip",
-        name="FFN gates, middle half",
+    traces.append(
+        {
+            "type": "scatter",
+            "x": np.concatenate((epochs, epochs[::-1])),
+            "y": np.concatenate((high, low[::-1])),
+            "fill": "toself",
+            "fillcolor": "rgba(0, 158, 115, 0.22)",
+            "line": {"width": 0},
+            "hoverinfo": "skip",
+            "name": "FFN gates, middle half",
+        }
     )
-    figure.add_scatter(
-        x=epochs,
-        y=ffn.mean(axis=1),
-        mode="lines",
-        name="FFN gates, mean",
-        line={"color": FFN, "width": 2, "dash": "dashdot"},
-        hovertemplate="FFN gates, mean: %{y:.1f} %<extra></extra>",
+    traces.append(
+        {
+            "type": "scatter",
+            "x": epochs,
+            "y": ffn.mean(axis=1),
+            "mode": "lines",
+            "name": "FFN gates, mean",
+            "line": {"color": FFN, "width": 2, "dash": "dashdot"},
+            "hovertemplate": "FFN gates, mean: %{y:.1f} %<extra></extra>",
+        }
     )
     for index, (kind, (dash, symbol)) in enumerate(zip(GATES, _LINES, strict=True)):
         name = f"Gate {index + 1}: {MIXER_WORDS[kind]}" + (" or more" if kind != "msa" else "")
-        figure.add_scatter(
-            x=epochs,
-            y=_probability(history.mixer_logits[:, block, index]) * 100,
-            mode="lines+markers",
-            name=name,
-            line={"color": MIXER_LOOKS[kind].colour, "width": 2, "dash": dash},
-            marker={"symbol": symbol, "size": 7, "maxdisplayed": 12},
-            hovertemplate=f"{name}: %{{y:.1f}} %<extra></extra>",
+        traces.append(
+            {
+                "type": "scatter",
+                "x": epochs,
+                "y": _probability(history.mixer_logits[:, block, index]) * 100,
+                "mode": "lines+markers",
+                "name": name,
+                "line": {"color": MIXER_LOOKS[kind].colour, "width": 2, "dash": dash},
+                "marker": {"symbol": symbol, "size": 7, "maxdisplayed": 12},
+                "hovertemplate": f"{name}: %{{y:.1f}} %<extra></extra>",
+            }
         )
-    layout(figure, 340, hovermode="x unified")
-    figure.add_hline(y=50, line={"color": QUIET, "dash": "dot"})
-    figure.update_xaxes(title_text="Epochs of the search", showgrid=False)
-    return figure.update_yaxes(title_text="Probability of being open, %", range=[0, 101], gridcolor=QUIET)
+    return drawn(
+        traces,
+        340,
+        hovermode="x unified",
+        shapes=[across(50, {"color": QUIET, "dash": "dot"})],
+        xaxis={"title": {"text": "Epochs of the search"}, "showgrid": False},
+        yaxis={"title": {"text": "Probability of being open, %"}, "range": [0, 101], "gridcolor": QUIET},
+    )

@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 
 from core.agreements import PhotoAgreement, agreement, ranks
 from core.results import Prediction
-from viz.theme import DENSE, PRUNED, layout, percent
+from viz.theme import DENSE, PRUNED, drawn, percent
 
 
 def top5_union(a: Prediction, b: Prediction) -> dict[str, int]:
@@ -47,31 +47,55 @@ def top5_pair(
         percent(float(b.probs[i])) + (f" · rank {rank_a[i]} → {rank_b[i]}" if moves and rank_a[i] != rank_b[i] else "")
         for i in shown
     ]
-    figure = go.Figure()
-    common = {"y": labels, "orientation": "h", "textposition": "outside", "cliponaxis": False}
+    traces: list[dict] = []
+    common = {
+        "y": labels,
+        "orientation": "h",
+        "textposition": "outside",
+        "cliponaxis": False,
+        "selected": {"marker": {"opacity": 1}},
+        "unselected": {"marker": {"opacity": 1}},
+    }
     hatch = {"shape": "/", "fgcolor": DENSE, "bgcolor": "rgba(0,0,0,0)", "size": 6, "solidity": 0.45}
-    figure.add_bar(
-        x=[float(a.probs[i]) for i in shown],
-        name=names[0],
-        text=[percent(float(a.probs[i])) for i in shown],
-        marker={"color": DENSE, "pattern": hatch, "line": {"color": DENSE, "width": 1}},
-        hovertemplate=f"{names[0]}: %{{x:.1%}}<extra>%{{y}}</extra>",
-        **common,
+    traces.append(
+        dict(
+            type="bar",
+            x=[float(a.probs[i]) for i in shown],
+            name=names[0],
+            text=[percent(float(a.probs[i])) for i in shown],
+            marker={"color": DENSE, "pattern": hatch, "line": {"color": DENSE, "width": 1}},
+            hovertemplate=f"{names[0]}: %{{x:.1%}}<extra>%{{y}}</extra>",
+            **common,
+        )
     )
-    figure.add_bar(
-        x=[float(b.probs[i]) for i in shown],
-        name=names[1],
-        text=text_b,
-        marker={"color": PRUNED},
-        hovertemplate=f"{names[1]}: %{{x:.1%}}<extra>%{{y}}</extra>",
-        **common,
+    traces.append(
+        dict(
+            type="bar",
+            x=[float(b.probs[i]) for i in shown],
+            name=names[1],
+            text=text_b,
+            marker={"color": PRUNED},
+            hovertemplate=f"{names[1]}: %{{x:.1%}}<extra>%{{y}}</extra>",
+            **common,
+        )
     )
-    figure.update_traces(selected={"marker": {"opacity": 1}}, unselected={"marker": {"opacity": 1}})
-    layout(figure, 60 + 46 * len(shown), barmode="group", bargap=0.28)
     ticks = [f"<b>▸ {label}</b>" if label == chosen else label for label in labels]
-    figure.update_yaxes(autorange="reversed", tickvals=labels, ticktext=ticks, ticksuffix="  ", showgrid=False)
     longest = max(float(probs[i]) for probs in (a.probs, b.probs) for i in shown)
-    return figure.update_xaxes(range=[0, longest * (1.6 if moves else 1.2)], showticklabels=False, showgrid=False)
+    most = longest * (1.6 if moves else 1.2)
+    return drawn(
+        traces,
+        60 + 46 * len(shown),
+        barmode="group",
+        bargap=0.28,
+        xaxis={"range": [0, most], "showticklabels": False, "showgrid": False},
+        yaxis={
+            "autorange": "reversed",
+            "tickvals": labels,
+            "ticktext": ticks,
+            "ticksuffix": "  ",
+            "showgrid": False,
+        },
+    )
 
 
 def agreement_sentence(a: Prediction, b: Prediction) -> str:

@@ -145,9 +145,21 @@ function svg(kind, parent, attributes, text) {
   return made;
 }
 
+// Corners of the symbols that are neither circles nor squares, around 0 with a reach of about 1.
+const CORNERS = {
+  triangle: [[0, -1.3], [1.2, 0.85], [-1.2, 0.85]],
+  wedge: [[0, 1.3], [1.2, -0.85], [-1.2, -0.85]],
+  cross: [[-1.2, -0.7], [-0.7, -1.2], [0, -0.5], [0.7, -1.2], [1.2, -0.7], [0.5, 0], [1.2, 0.7], [0.7, 1.2], [0, 0.5],
+    [-0.7, 1.2], [-1.2, 0.7], [-0.5, 0]],
+};
+
 function symbol(parent, [colour, shape], x, y, size, open) {
   const paint = { fill: open ? "none" : colour, stroke: colour, "stroke-width": open ? 3 : 1 };
   if (shape === "circle") return svg("circle", parent, { cx: x, cy: y, r: size, ...paint });
+  if (CORNERS[shape]) {
+    const points = CORNERS[shape].map(([across, down]) => `${x + across * size},${y + down * size}`).join(" ");
+    return svg("polygon", parent, { points, ...paint });
+  }
   const turn = shape === "diamond" ? `rotate(45 ${x} ${y})` : "";
   const half = size * 0.9;
   return svg("rect", parent,

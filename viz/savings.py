@@ -8,7 +8,14 @@ from viz.theme import DENSE, MARK, PRUNED, macs_number, percent
 
 SCRIPT, STYLE = (component_file("savings", kind) for kind in ("js", "css"))
 BODY = '<div class="savings root"></div>\n'
-LOOKS = {"Dense": (DENSE, "square"), "Tokens": (PRUNED, "circle"), "Single path": ("#B45309", "diamond")}
+LOOKS = {
+    "Dense": (DENSE, "square"),
+    "Tokens": (PRUNED, "circle"),
+    "Single path": ("#B45309", "diamond"),
+    "ToMe": ("#A3478A", "triangle"),
+    "EViT": ("#009E73", "wedge"),
+    "Random dropping": ("#7A7A00", "cross"),
+}
 """Colour and symbol of each method's points."""
 MEASURING = "being measured"
 MORE = 0.04

@@ -5,7 +5,7 @@ import plotly.graph_objects as go
 
 from core.results import TokenTrace
 from viz.panels import panels
-from viz.theme import fill, layout, selector_look
+from viz.theme import DENSE, across, drawn, fill, selector_look
 
 SCALE = "viridis"
 _MOST_COLUMNS = 4
@@ -60,18 +60,25 @@ def _maps(trace: TokenTrace, values: np.ndarray, names: list[str], meaning: str)
 def head_importance(trace: TokenTrace) -> go.Figure:
     """How much each head's opinion counts at each selector: its mean share over the patches that were there."""
     heads = [f"Head {h + 1}" for h in range(trace.importance.shape[-1])]
-    figure = go.Figure()
+    traces: list[dict] = []
     for stage in range(len(trace.blocks)):
-        figure.add_bar(
-            x=heads,
-            y=importance_shares(trace, stage + 1) * 100,
-            name=f"Selector {stage + 1}",
-            marker=fill(selector_look(stage)),
-            hovertemplate="%{y:.1f} % of the vote<extra>%{x}, selector " + str(stage + 1) + "</extra>",
+        traces.append(
+            {
+                "type": "bar",
+                "x": heads,
+                "y": importance_shares(trace, stage + 1) * 100,
+                "name": f"Selector {stage + 1}",
+                "marker": fill(selector_look(stage)),
+                "hovertemplate": "%{y:.1f} % of the vote<extra>%{x}, selector " + str(stage + 1) + "</extra>",
+            }
         )
-    figure.add_hline(y=100 / len(heads), line={"color": "#6B7280", "dash": "dash", "width": 2})
-    layout(figure, 300, barmode="group")
-    return figure.update_yaxes(title_text="Share of the vote, %", rangemode="tozero")
+    return drawn(
+        traces,
+        300,
+        barmode="group",
+        shapes=[across(100 / len(heads), {"color": DENSE, "dash": "dash", "width": 2})],
+        yaxis={"title": {"text": "Share of the vote, %"}, "rangemode": "tozero"},
+    )
 
 
 def importance_shares(trace: TokenTrace, stage: int) -> np.ndarray:

@@ -24,14 +24,26 @@ def pruned_photo(view: Image.Image, trace: TokenTrace, stage: int, side: int = 6
         stage: 0 to S.
         side: Pixels of the result's longer side, rounded down to whole patches.
     """
-    rows, cols = trace.grid
+    return faded_photo(view, trace.dropped[:stage], trace.grid, side)
+
+
+def faded_photo(view: Image.Image, dropped: np.ndarray, grid: tuple[int, int], side: int = 640) -> Image.Image:
+    """The same for patches that leave one after the other, whatever makes them leave.
+
+    Args:
+        view: What the model sees, square.
+        dropped: bool (S, N): the patch left at exactly this stage; the last one is happening now.
+        grid: Patch rows and columns.
+        side: Pixels of the result's longer side, rounded down to whole patches.
+    """
+    rows, cols = grid
     cell = side // max(rows, cols)
     photo = np.asarray(view.convert("RGB").resize((cols * cell, rows * cell), Image.Resampling.LANCZOS), np.float32)
-    for index in range(stage):
-        left = trace.dropped[index]  # bool (N,)
-        where = _on_grid(left, trace.grid, cell)
-        hatch = np.tile(_hatch(selector_look(index).hatch, cell, now=index == stage - 1), (rows, cols))[..., None]
-        photo = np.where(where, _packaged(photo, selector_look(index), hatch, now=index == stage - 1), photo)
+    for index, left in enumerate(dropped):
+        now = index == len(dropped) - 1
+        where = _on_grid(left, grid, cell)
+        hatch = np.tile(_hatch(selector_look(index).hatch, cell, now=now), (rows, cols))[..., None]
+        photo = np.where(where, _packaged(photo, selector_look(index), hatch, now=now), photo)
     return Image.fromarray(photo.round().astype(np.uint8))
 
 

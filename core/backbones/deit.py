@@ -156,7 +156,7 @@ def take_over(model: VisionTransformer, before: VisionTransformer, classes: Sequ
         state["pos_embed"], list(grid), num_prefix_tokens=model.num_prefix_tokens
     )
     for name, fresh in model.state_dict().items():
-        if name.startswith("head"):
+        if name.startswith(("head", "aux_head")):
             rows = [row if old is None else state[name][old] for row, old in zip(fresh, classes, strict=True)]
             state[name] = torch.stack(rows)
     model.load_state_dict(state)

@@ -2,17 +2,19 @@
 
 Every family is a module beside this one that offers `FAMILY`, `METHODS`, `NAMES` (for sentences), `GEOMETRY` (the
 config class), `geometry_from(raw)` (the same from JSON), `claims(timm_name)`, `build(geometry, drop_path=)`,
-`from_timm(name, pretrained=, ...)`, `geometry_of(model, timm_name)` and `normalisation_of(model)`.
+`from_timm(name, pretrained=, ...)`, `geometry_of(model, timm_name)` and `normalisation_of(model)`; one that timm lacks
+offers `OWN_NAMES`, and `not_by_name(name)` for where their weights are.
 """
 
 from types import ModuleType
 
 import timm
 
-from core.backbones import deit
+from core.backbones import deit, lvvit
+from core.config import Geometry
 from core.errors import InputError
 
-FAMILIES: dict[str, ModuleType] = {module.FAMILY: module for module in (deit,)}
+FAMILIES: dict[str, ModuleType] = {module.FAMILY: module for module in (deit, lvvit)}
 METHOD_NAMES = {"tokens": "Soft token pruning", "singlepath": "Single-path pruning"}
 
 
@@ -27,12 +29,24 @@ def family(name: str) -> ModuleType:
     return FAMILIES[name]
 
 
+def family_of_geometry(geometry: Geometry) -> ModuleType:
+    """The family whose models have geometries of this class."""
+    return next(module for module in FAMILIES.values() if module.GEOMETRY is type(geometry))
+
+
+def family_of_own(name: str) -> ModuleType | None:
+    """The family of a model that has a name but is none of timm's; None: there is no such name."""
+    return next((module for module in FAMILIES.values() if name in getattr(module, "OWN_NAMES", ())), None)
+
+
 def family_of_timm(name: str) -> ModuleType:
-    """The family that one of timm's names belongs to; what a name alone can tell, before anything is built.
+    """The family that one of timm's names (or one of ours) belongs to; what a name tells, before anything is built.
 
     Raises:
         InputError: If timm does not know the name, or no family takes it.
     """
+    if own := family_of_own(name):
+        return own
     if not timm.is_model(name):
         raise InputError(f"timm knows no model {name}; try deit_tiny_patch16_224.")
     for module in FAMILIES.values():

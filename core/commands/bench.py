@@ -7,17 +7,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from core.backbones.families import check_method
 from core.checkpoints import load
 from core.commands.shared import Progress, add_common, numbers, parse_budget, pick_device
 from core.config import ModelSpec
 from core.errors import InputError
 from core.latency import device_name, interleaved
 from core.latency_table import write_table
-from core.published import DEIT
 from core.soft_tokens.decide import top_share
 from core.soft_tokens.latency_schedule import schedule_ms
 from core.soft_tokens.model import SoftTokenViT
-from core.soft_tokens.schedules import FITTED
+from core.soft_tokens.schedules import FITTED, geometry_of
 from core.speed import compare_models, compare_tokens, random_pair, varied_top_share
 from core.table_bench import measure_table
 from core.timings import SpeedRow
@@ -90,11 +90,11 @@ def _text(row: SpeedRow) -> str:
 
 
 def _schedule_row(args: argparse.Namespace, name: str, batch: int, device: torch.device) -> SpeedRow:
-    """A DeiT of random weights that keeps what the fitted schedule says, each image of a batch another number."""
+    """A model of random weights that keeps what the fitted schedule says, each image of a batch another number."""
     if args.keep is not None or args.budget is not None:
         raise InputError(f"{name} is a schedule of its own; leave --keep and --budget away.")
     known = FITTED[name]
-    geometry = DEIT[known.model]
+    geometry = geometry_of(known)
     model = random_pair(geometry, known.blocks, device)
     images = torch.randn(batch, 3, geometry.img_size, geometry.img_size, device=device)
     decide = varied_top_share(known.keep, geometry.patches, batch)
@@ -167,7 +167,9 @@ def run_training(args: argparse.Namespace, batches: tuple[int, ...]) -> tuple[di
     accelerator = make_accelerator(pick_device(args.device), args.precision)
     rows, lines = [], []
     for name in args.model or ("bundled-dense",):
-        geometry = load(ModelSpec(name), weights=False).card.geometry
+        card = load(ModelSpec(name), weights=False).card
+        check_method(card.family, "singlepath")
+        geometry = card.geometry
         deriving = derive_ms(geometry)
         for batch in batches:
             found = compare_steps(geometry, accelerator, batch=batch)

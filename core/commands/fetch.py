@@ -18,7 +18,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> tuple[dict, str]:
     """Download and read the weights, so that what is kept is known to be whole."""
     entry = next((entry for entry in list_models() if entry.name == args.model), None)
-    if entry is not None and not entry.available:
+    if entry is not None and entry.download_mb:
         say(f"Downloading the weights of {args.model}, about {entry.download_mb:.0f} MB …")
     line = Progress()
     _, card = read_model(

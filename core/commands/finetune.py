@@ -11,6 +11,7 @@ from itertools import islice
 from timm.optim import create_optimizer_v2
 from torch import nn
 
+from core.backbones.families import check_method
 from core.cards import CompactCard, ModelCard, SelectorCard
 from core.checkpoints import file_of, read_model
 from core.commands.session import Session, add_loop, dense_start, objective_of, open_session
@@ -69,6 +70,7 @@ def run_finetune(args: argparse.Namespace) -> tuple[dict, str]:
     if isinstance(model, SinglePathViT):
         return (run_any_budget if args.budget is None else run_one_budget)(args, model, card)
     if args.budget is not None:
+        check_method(card.family, "singlepath")
         raise InputError(f"{args.model} has no gates, so it takes no --budget; give what `search` wrote.")
     return run_tokens(args)
 

@@ -1,20 +1,28 @@
-"""`models`, `predict` and `describe`: what can be loaded, what it says, what it is."""
+"""`models`, `predict`, `describe` and `evaluate`: what can be loaded, what it says, what it is, how good it is."""
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 
 from core.checkpoints import load
 from core.commands.describe_published import describe_published
-from core.commands.loading import add_model, load_model_of, read_photo, spec_of, tell_snapped
+from core.commands.loading import add_model, load_model_of, read_photo, setting_of, spec_of, tell_snapped
+from core.commands.peers import evaluate_peer
 from core.commands.shared import add_common, pick_device
 from core.commands.sweeping import add_sweep, check_sweep, evaluate_folder, predict_many
 from core.description import description
+from core.errors import InputError
 from core.images import to_tensor
 from core.latency import measure_latency
+from core.lvvit_counts import LvvitGeometry, aux_macs
+from core.peers.plans import PEERS
 from core.published import published
+from core.recorded import add_row
 from core.registry import list_models
+from core.results import Recorded
 from core.soft_tokens.model import SoftTokenViT
 from core.trace import macs_of, predict, trace_tokens
+from core.training.loop import make_accelerator
 
 
 def add_parsers(commands: argparse._SubParsersAction) -> None:
@@ -42,12 +50,14 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     add_sweep(evaluate_)
     evaluate_.add_argument(
         "--method",
-        choices=("own", "random", "attention"),
+        choices=("own", "random", "attention", *PEERS),
         default="own",
-        help="of models with selectors: keep as many patches as they do in each photo, but chosen so (default own)",
+        help="of models with selectors: keep as many patches as they do in each photo, but chosen so (default own); "
+        "tome, evit, random-dense: that method on the untouched dense weights, at the same mean MACs",
     )
+    evaluate_.add_argument("--dense", help="the dense model for tome, evit and random-dense (default: the model's own)")
     evaluate_.add_argument("--record", type=Path, help="also keep the result in this file, as the app reads it")
-    evaluate_.set_defaults(run=evaluate_folder)
+    evaluate_.set_defaults(run=run_evaluate)
 
 
 def run_models(args: argparse.Namespace) -> tuple[dict, str]:
@@ -123,4 +133,32 @@ def run_describe(args: argparse.Namespace) -> tuple[dict, str]:
     grid = f"{geometry.grid[0]} x {geometry.grid[1]} patches"
     head = f"{args.model}: {loaded.card.family}, {grid}, {geometry.classes} classes"
     params = f"{result['params']:,} parameters"
-    return result, "\n".join([head, f"  {cost}, dense {loaded.dense_macs / 1e9:.4g}; {params}", *rows])
+    dense = f"dense {loaded.dense_macs / 1e9:.4g}"
+    if isinstance(geometry, LvvitGeometry) and geometry.aux_head:
+        dense += f" ({(loaded.dense_macs - aux_macs(geometry)) / 1e9:.4g} without its auxiliary head)"
+    return result, "\n".join([head, f"  {cost}, {dense}; {params}", *rows])
+
+
+def run_evaluate(args: argparse.Namespace) -> tuple[dict, str]:
+    """Accuracy on a folder of photos."""
+    check_sweep(args)
+    if args.method not in PEERS:
+        if args.dense is not None:
+            raise InputError(f"--dense goes with --method {', '.join(PEERS)}.")
+        return evaluate_folder(args)
+    if args.out is not None:
+        raise InputError(f"--method {args.method} writes no line per photo; leave --out away.")
+    accelerator = make_accelerator(pick_device(args.device))
+    found, more, about = evaluate_peer(args, accelerator)
+    if args.record is not None and accelerator.is_main_process:
+        cost = (found.mean_macs, found.dense_macs, found.images)
+        add_row(args.record, Recorded(args.model, setting_of(args), found.top1, found.top5, *cost))
+    result = {"model": args.model, "data": str(args.data), **asdict(found)}
+    result = {key: value for key, value in result.items() if key not in ("correct", "mean_kept")} | more
+    text = (
+        f"{args.method} with the weights of {more['dense']} on {found.images} photos: "
+        f"top-1 {100 * found.top1:.2f} %, top-5 {100 * found.top5:.2f} %, "
+        f"{found.mean_macs / 1e9:.4g} GMACs ({100 * found.mean_macs / found.dense_macs:.1f} % of dense), "
+        f"{found.images_per_s:.0f} images/s"
+    )
+    return result, f"{text}\n{about}"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from core.backbones.families import check_method
 from core.checkpoints import Loaded, load
 from core.class_lists import read_classes, with_classes
 from core.commands.shared import Progress, numbers, parse_budget, pick_device, say
@@ -30,8 +31,9 @@ def spec_of(args: argparse.Namespace) -> ModelSpec:
     if args.keep is not None:
         spec = replace(spec, keep=numbers(args.keep, float, "--keep"))
     if args.budget is not None:
-        dense = load(ModelSpec(args.model), weights=False).dense_macs
-        spec = replace(spec, budget=parse_budget(args.budget, dense))
+        loaded = load(ModelSpec(args.model), weights=False)
+        check_method(loaded.card.family, "singlepath")
+        spec = replace(spec, budget=parse_budget(args.budget, loaded.dense_macs))
     return spec
 
 
@@ -39,7 +41,7 @@ def setting_of(args: argparse.Namespace) -> str:
     """The settings as they stand on the command line; empty for the model's own."""
     method = getattr(args, "method", "own")
     given = {"--budget": args.budget, "--keep": args.keep, "--threshold": args.threshold}
-    given["--method"] = None if method == "own" else method
+    given |= {"--method": None if method == "own" else method, "--dense": getattr(args, "dense", None)}
     return " ".join(f"{flag} {value}" for flag, value in given.items() if value is not None)
 
 
@@ -48,7 +50,7 @@ def load_model_of(args: argparse.Namespace) -> Loaded:
     spec = spec_of(args)
     named = getattr(args, "classes", None)
     classes = None if named is None else read_classes(named)
-    if any(entry.name == spec.name and not entry.available for entry in list_models()):
+    if any(entry.name == spec.name and entry.download_mb for entry in list_models()):
         say(f"Downloading the weights of {spec.name} …")
     line = Progress()
     loaded = load(

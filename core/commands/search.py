@@ -39,7 +39,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def run_search(args: argparse.Namespace) -> tuple[dict, str]:
     """Put gates into a dense model and learn which to close; it teaches its own pruned form unless told otherwise."""
-    dense, folders = dense_start(args.model, args.data)
+    dense, folders = dense_start(args.model, args.data, method="singlepath")
     geometry = dense.card.geometry
     budget = parse_budget(args.budget, dense.dense_macs)
     if not (0 < args.alpha < math.inf and 0 < args.gate_lr < math.inf):

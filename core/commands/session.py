@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
+from core.backbones.families import check_method, family_of_own
 from core.cards import ModelCard, TeacherCard
 from core.checkpoints import Loaded, load
 from core.commands.shared import Progress, duration, pick_device, say
@@ -210,13 +211,16 @@ def dense_model(name: str, *, weights: bool = True) -> Loaded:
     return loaded
 
 
-def dense_start(name: str, data: Path) -> tuple[Loaded, list[str]]:
+def dense_start(name: str, data: Path, method: str = "tokens") -> tuple[Loaded, list[str]]:
     """The dense model to start from, and the data's folders in the order of its classes.
 
     Raises:
-        InputError: If the model is pruned already.
+        InputError: If the model is pruned already, or `method` ("tokens" or "singlepath") cannot prune its family.
     """
+    if own := family_of_own(name):
+        check_method(own.FAMILY, method)  # before its weights are asked for
     loaded = dense_model(name)
+    check_method(loaded.card.family, method)
     folders, _ = match_folders(split_root(data, "train"), loaded.card.classes, least=2)
     return loaded, folders
 

@@ -15,11 +15,10 @@ from core.errors import InputError
 from core.evaluate import dense_runner, evaluate, token_runner
 from core.images import eval_transform
 from core.latency_table import read_table
-from core.published import DEIT
 from core.soft_tokens.decide import AttentionShare, check_keep
 from core.soft_tokens.latency_schedule import Stages, choose_schedule
 from core.soft_tokens.model import SoftTokenViT
-from core.soft_tokens.schedules import FITTED, RELEASED, fit_keep, schedule_macs
+from core.soft_tokens.schedules import FITTED, RELEASED, fit_keep, geometry_of, schedule_macs
 from core.speed import random_pair
 from core.table_bench import measure_table
 from core.timings import LatencyTable, Schedule
@@ -100,7 +99,7 @@ def _list_known() -> tuple[dict, str]:
     """All known schedules, counted here."""
     rows, lines = [], []
     for known in (*FITTED.values(), *RELEASED):
-        macs = schedule_macs(DEIT[known.model], known.blocks, known.keep).total
+        macs = schedule_macs(geometry_of(known), known.blocks, known.keep).total
         row = {**asdict(known), "macs": macs}
         rows.append({key: row[key] for key in ("name", "model", "blocks", "keep", "macs", "published_gmacs")})
         about = (

@@ -7,18 +7,20 @@ from pathlib import Path
 from timm.optim import create_optimizer_v2
 from torch import nn
 
-from core.backbones import deit
-from core.backbones.families import family_of_timm
+from core.backbones import deit, lvvit
+from core.backbones.families import family, family_of_timm
 from core.cards import ModelCard, TeacherCard, class_names
 from core.commands.session import add_loop, dense_model, objective_of, open_session
 from core.commands.shared import add_common, numbers
 from core.config import Geometry, Normalisation
 from core.errors import InputError
 from core.evaluate import dense_runner
+from core.lvvit_counts import LvvitGeometry
 from core.macs import count_macs
 from core.training import teachers
 from core.training.data import class_folders, read_class_list, split_root
 from core.training.dense import DenseStep
+from core.training.lvvit import LvvitStep, dense_step
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -26,7 +28,10 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     train = commands.add_parser("train", help="train a dense ViT on an ImageFolder")
     add_common(train)
     add_loop(train, epochs=24, lr_per_512=4.8e-3)
-    train.add_argument("--model", help="a deit_* or vit_* of timm; default: a small ViT of the size below")
+    train.add_argument(
+        "--model",
+        help="a deit_* or vit_* of timm, lvvit_s or lvvit_m; lvvit: one of the size below (default: a small ViT of it)",
+    )
     train.add_argument("--pretrained", action="store_true", help="start from timm's weights, with a new head")
     train.add_argument(
         "--as-teacher",
@@ -41,6 +46,12 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     train.add_argument("--img-size", type=int, help="pixels (default: those of --model or --start-from, else 64)")
     train.add_argument(
         "--stem", default="32,64,128", help="channels of the stride-2 convolutions (default %(default)s)"
+    )
+    train.add_argument(
+        "--patch", type=int, default=8, help="side of a patch of --model lvvit, pixels (default %(default)s)"
+    )
+    train.add_argument(
+        "--stem-channels", type=int, default=64, help="of the stem of --model lvvit (default %(default)s)"
     )
     train.add_argument("--width", type=int, default=128)
     train.add_argument("--depth", type=int, default=12)
@@ -65,10 +76,10 @@ def run_train(args: argparse.Namespace) -> tuple[dict, str]:
         raise InputError("--start-from says which model it is; leave --model away.")
     model, card = (_teacher if args.as_teacher else _student)(args, folders)
     macs = card.macs if isinstance(card, TeacherCard) else count_macs(card.geometry).total
-    step = DenseStep(model, objective_of(args, card))
+    step = dense_step(model, objective_of(args, card))
     session = open_session(args, card, folders, hold_out=False)
 
-    def after_epoch(step: DenseStep, epoch: int) -> dict:
+    def after_epoch(step: DenseStep | LvvitStep, epoch: int) -> dict:
         found = session.validate(dense_runner(step.model, macs))
         session.save(step.model, card, {"epochs": epoch, "val_top1": found.top1})
         return {"val_top1": found.top1, "val_top5": found.top5, "val_images": found.images}
@@ -81,7 +92,12 @@ def _student(args: argparse.Namespace, folders: list[str]) -> tuple[nn.Module, M
     """A ViT that can be pruned: one that is there, timm's of that name, or one of the size that the flags give."""
     if args.start_from is not None:
         return _continued(args, folders)
-    if args.model is not None:
+    if args.model == lvvit.FAMILY:
+        if args.pretrained:
+            raise lvvit.not_by_name(args.model)
+        module, geometry = lvvit, _own_lvvit(args, len(folders))
+        model, norm = lvvit.build(geometry, drop_path=args.drop_path), Normalisation()
+    elif args.model is not None:
         module = family_of_timm(args.model)
         size = {"classes": len(folders), "img_size": args.img_size}
         model = module.from_timm(args.model, pretrained=args.pretrained, **size)
@@ -100,9 +116,10 @@ def _continued(args: argparse.Namespace, folders: list[str]) -> tuple[nn.Module,
         before.card.geometry, classes=len(folders), img_size=args.img_size or before.card.geometry.img_size
     )
     place = {c.wnid or c.label: i for i, c in enumerate(before.card.classes)}
-    model = deit.build(geometry, drop_path=args.drop_path)
-    deit.take_over(model, before.model, [place.get(c.wnid or c.label) for c in classes])
-    return model, ModelCard(deit.FAMILY, geometry, classes, before.card.normalisation)
+    module = family(before.card.family)
+    model = module.build(geometry, drop_path=args.drop_path)
+    module.take_over(model, before.model, [place.get(c.wnid or c.label) for c in classes])
+    return model, ModelCard(module.FAMILY, geometry, classes, before.card.normalisation)
 
 
 def _teacher(args: argparse.Namespace, folders: list[str]) -> tuple[nn.Module, TeacherCard]:
@@ -123,5 +140,19 @@ def _own_geometry(args: argparse.Namespace, classes: int) -> Geometry:
     img_size = 64 if args.img_size is None else args.img_size
     try:
         return Geometry(img_size, 2 ** len(stem), args.width, args.depth, args.heads, 4 * args.width, classes, stem)
+    except (ValueError, ZeroDivisionError) as error:
+        raise InputError(f"That size of model is not possible: {error}.") from error
+
+
+def _own_lvvit(args: argparse.Namespace, classes: int) -> LvvitGeometry:
+    """The same for an LV-ViT: FFN ratio 3, a stem of its own.
+
+    Raises:
+        InputError: If no model has that size.
+    """
+    img_size = 64 if args.img_size is None else args.img_size
+    try:
+        shape = (img_size, args.patch, args.width, args.depth, args.heads, 3 * args.width, classes)
+        return LvvitGeometry(*shape, stem_channels=args.stem_channels)
     except (ValueError, ZeroDivisionError) as error:
         raise InputError(f"That size of model is not possible: {error}.") from error

@@ -10,6 +10,7 @@ from core.cards import CompactCard, ModelCard
 from core.errors import not_here
 from core.published import Published, params_of, published
 from core.releases.fetch import cached_file, download
+from core.releases.lvvit import is_lvvit, read_lvvit
 from core.releases.pickles import read_pickle
 from core.releases.plain import NORMALISATION, deit_geometry, released_classes
 from core.releases.single_path import is_single_path, read_single_path
@@ -32,6 +33,8 @@ def read_release(path: Path) -> tuple[nn.Module, ModelCard]:
         return read_single_path(state, path)
     if is_soft_tokens(state):
         return read_soft_tokens(state, path)
+    if is_lvvit(state):
+        return read_lvvit(state, path)
     geometry = deit_geometry(state, path)
     model = deit.build(geometry)
     load_weights(model, state, path)

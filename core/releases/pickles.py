@@ -12,9 +12,16 @@ from core.errors import InputError
 SETTINGS = (SimpleNamespace, "argparse.Namespace")
 """The flags that training scripts store beside the weights; read as plain values."""
 
+HOLDERS = ("model", "state_dict")
+"""Under which training scripts store the weights."""
+WRAPPED = "module."
+
 
 def read_pickle(path: Path) -> dict[str, Tensor]:
-    """The weights that torch.save wrote as `{"model": state_dict}` or as a bare state_dict, in single precision.
+    """The weights that torch.save wrote, in single precision.
+
+    As `{"model": state_dict}`, as `{"state_dict": ...}` (timm's training script), or as a bare state_dict; a `module.`
+    in front of all names, which training on many devices leaves there, is taken off.
 
     Raises:
         InputError: If the file is missing, damaged, would run code when opened, holds no weights, or holds NaN.
@@ -32,13 +39,17 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
         ) from error
     except Exception as error:  # on damaged files torch.load raises nearly anything
         raise InputError(f"{path} is damaged or no checkpoint; copy or save it again.") from error
-    state = raw.get("model", raw) if isinstance(raw, dict) else None
+    state = None
+    if isinstance(raw, dict):
+        state = next((raw[key] for key in HOLDERS if isinstance(raw.get(key), dict)), raw)
     if (
         not isinstance(state, dict)
         or not state
         or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items())
     ):
         raise InputError(f"{path} holds no state_dict; save the model's weights alone.")
+    if all(key.startswith(WRAPPED) for key in state):
+        state = {key.removeprefix(WRAPPED): value for key, value in state.items()}
     state = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
     bad = [key for key, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
     if bad:

@@ -1,4 +1,4 @@
-"""DeiT checkpoints that were trained with the code of Kong et al. (arXiv:2112.13890), with their token selectors.
+"""DeiT and LV-ViT checkpoints trained with the code of Kong et al. (arXiv:2112.13890), with their token selectors.
 
 There is no public one; people train them. Beside timm's keys a file has `score_predictor.{s}.` for selector s: `senet`
 weighs the heads, `in_conv.{h}` and `out_conv.{h}` score on the channels of head h. The release builds every head from
@@ -12,9 +12,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from core.backbones import deit
+from core.backbones import lvvit
+from core.backbones.families import family_of_geometry
 from core.cards import ModelCard, SelectorCard
 from core.errors import InputError
+from core.releases.lvvit import is_lvvit, lvvit_geometry
 from core.releases.plain import NORMALISATION, deit_geometry, released_classes
 from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.schedules import RELEASE_TARGETS
@@ -50,15 +52,17 @@ def read_soft_tokens(state: dict[str, Tensor], path: Path) -> tuple[SoftTokenViT
         path: For errors.
 
     Raises:
-        InputError: If selector weights are missing, too many or of other widths, or the rest is no DeiT.
+        InputError: If selector weights are missing, too many or of other widths, or the rest is no DeiT or LV-ViT.
     """
     left = dict(state)
     parts = _take_selectors(left, path)
-    geometry = deit_geometry(left, path, heads=len(parts[0]["norm.weight"]))
+    read = lvvit_geometry if is_lvvit(left) else deit_geometry
+    geometry = read(left, path, heads=len(parts[0]["norm.weight"]))
+    module = family_of_geometry(geometry)
     if len(parts) >= geometry.depth:
         raise InputError(f"{path} has {len(parts)} token selectors, more than fit between {geometry.depth} blocks.")
     blocks = tuple(number * geometry.depth // (len(parts) + 1) for number in range(1, len(parts) + 1))
-    model = SoftTokenViT(deit.build(geometry), blocks)
+    model = SoftTokenViT(module.build(geometry), blocks)
     weights = {f"backbone.{key}": value for key, value in left.items()}
     for block, part in zip(blocks, parts, strict=True):
         weights |= {f"selectors.{block}.{key}": value for key, value in part.items()}
@@ -66,10 +70,10 @@ def read_soft_tokens(state: dict[str, Tensor], path: Path) -> tuple[SoftTokenViT
     targets = RELEASE_TARGETS if len(parts) == 3 else tuple(RATE**number for number in range(1, len(parts) + 1))
     told = {"command": "trained with the code of Kong et al., arXiv:2112.13890"}
     return model, ModelCard(
-        deit.FAMILY,
+        module.FAMILY,
         geometry,
         released_classes(geometry.classes),
-        NORMALISATION,
+        lvvit.normalisation(geometry) if module is lvvit else NORMALISATION,
         selectors=SelectorCard(blocks, targets, trained=False),
         training=told,
     )

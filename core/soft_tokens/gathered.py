@@ -3,10 +3,12 @@
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
-from core.backbones import deit
+from core.backbones import deit, lvvit
+from core.backbones.lvvit import LVViT
 from core.config import Packaging
 from core.soft_tokens import one_image, packed
 from core.soft_tokens.decide import Decide
+from core.soft_tokens.lean import lean_block
 from core.soft_tokens.selector import Folded
 from core.soft_tokens.stages import Pruned, Stage, lay_out
 
@@ -28,19 +30,29 @@ def gathered_forward(
         images: (B, 3, H, W), normalised.
         decide: Turns scores into decisions.
         packaging: See `core.soft_tokens.package`.
-        record: Whether to lay out what each selector did on the photo's grid, which takes a little time.
+        record: Whether to lay out what each selector did on the photo's grid, and to run one image's blocks as
+            modules, which hooks see; both take a little time.
 
     Returns:
         Logits (B, C) and a record per selector, or none.
     """
     x = deit.embed(backbone, images)
-    first = min(selectors)
+    first, alone = min(selectors), len(images) == 1
     for block in backbone.blocks[:first]:
-        x = block(x)
-    run = _run_one if len(images) == 1 else _run_batch
-    x, done = run(backbone, selectors, x, first, decide, packaging)
-    patches = backbone.patch_embed.num_patches
-    return deit.classify(backbone, x), [lay_out(one, patches) for one in done] if record else []
+        x = lean_block(block, x) if alone and not record else block(x)
+    if alone:
+        form = one_image
+        tokens, done = _run_one(backbone, selectors, x, first, decide, packaging, record=record)
+    else:
+        form = packed
+        tokens, done = _run_batch(backbone, selectors, x, first, decide, packaging)
+    prefix, patches = backbone.num_prefix_tokens, backbone.patch_embed.num_patches
+    x = form.first_tokens(tokens, prefix)
+    if isinstance(backbone, LVViT):
+        logits = lvvit.classify(backbone, x, *form.patches_left(tokens, prefix))
+    else:
+        logits = deit.classify(backbone, x)
+    return logits, [lay_out(one, patches) for one in done] if record else []
 
 
 def _run_one(
@@ -50,16 +62,19 @@ def _run_one(
     first: int,
     decide: Decide,
     packaging: Packaging,
-) -> tuple[Tensor, list[Pruned]]:
-    """From block `first` on, for one image (1, T, D); what its prefix tokens became, and what each selector did."""
+    *,
+    record: bool,
+) -> tuple[one_image.Tokens, list[Pruned]]:
+    """From block `first` on, for one image (1, T, D); what is left of it, and what each selector did."""
     prefix, done = backbone.num_prefix_tokens, []
     tokens = one_image.begin(x, prefix)
     for index, block in enumerate(backbone.blocks[first:], first):
         if index in selectors:
             tokens, pruned = one_image.prune(tokens, prefix, selectors[index], decide, len(done), packaging, block)
             done.append(pruned)
-        tokens = one_image.Tokens(block(tokens.x), tokens.cell)
-    return tokens.x[:, :prefix], done
+        x = block(tokens.x) if record else lean_block(block, tokens.x)
+        tokens = one_image.Tokens(x, tokens.cell)
+    return tokens, done
 
 
 def _run_batch(
@@ -69,7 +84,7 @@ def _run_batch(
     first: int,
     decide: Decide,
     packaging: Packaging,
-) -> tuple[Tensor, list[Pruned]]:
+) -> tuple[packed.Packed, list[Pruned]]:
     """The same for several images (B, T, D)."""
     prefix, done = backbone.num_prefix_tokens, []
     patches = x.shape[1] - prefix
@@ -82,4 +97,4 @@ def _run_batch(
             plan = packed.plan_attention(tokens.counts, x.device)
             done.append(pruned)
         tokens = packed.Packed(packed.packed_block(block, tokens.x, plan), tokens.cell, tokens.counts)
-    return packed.first_tokens(tokens, prefix), done
+    return tokens, done

@@ -8,7 +8,8 @@ from timm.layers import Attention
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor
 
-from core.backbones import deit
+from core.backbones import deit, lvvit
+from core.backbones.lvvit import LVViT
 from core.config import Packaging
 from core.soft_tokens.package import package_token
 from core.soft_tokens.selector import Scores, Selector
@@ -72,8 +73,12 @@ def masked_forward(
             policy = torch.cat((policy[:, :first], alive, packages), dim=1)
             x = torch.cat((x, token.to(x.dtype)), dim=1)
         x = masked_block(block, x, policy) if stages else block(x)
-    normed = backbone.norm(x)
-    return backbone.forward_head(normed[:, :first]), normed[:, first : first + patches], stages
+    normed = backbone.norm(x)[:, : first + patches]
+    if isinstance(backbone, LVViT):
+        logits = lvvit.classify_masked(backbone, normed, alive.detach())
+    else:
+        logits = backbone.forward_head(normed[:, :first])
+    return logits, normed[:, first:], stages
 
 
 def slice_scores(scores: Scores, patches: int) -> Scores:

@@ -30,6 +30,17 @@ def begin(x: Tensor, prefix: int) -> Tokens:
     return Tokens(x, torch.arange(x.shape[1] - prefix, device=x.device))
 
 
+def first_tokens(tokens: Tokens, prefix: int) -> Tensor:
+    """The prefix tokens, (1, `prefix`, D)."""
+    return tokens.x[:, :prefix]
+
+
+def patches_left(tokens: Tokens, prefix: int) -> tuple[Tensor, tuple[int, ...]]:
+    """The patches that are still alive, (n, D), and how many they are."""
+    count = len(tokens.cell)
+    return tokens.x[0, prefix : prefix + count], (count,)
+
+
 def prune(
     tokens: Tokens, prefix: int, selector: Folded, decide: Decide, index: int, packaging: Packaging, block: Block
 ) -> tuple[Tokens, Pruned]:

@@ -52,6 +52,13 @@ def first_tokens(packed: Packed, prefix: int) -> Tensor:
     return packed.x[begins[:, None] + torch.arange(prefix, device=packed.x.device)]
 
 
+def patches_left(packed: Packed, prefix: int) -> tuple[Tensor, tuple[int, ...]]:
+    """The patches that are still alive, image after image, (m, D), and how many each image has, B of them."""
+    rows = (packed.cell >= 0).nonzero()[:, 0]
+    counts = torch.bincount(image_of(packed.counts, rows.device)[rows], minlength=len(packed.counts))
+    return packed.x[rows], tuple(counts.tolist())
+
+
 def prune(
     packed: Packed,
     patches: int,
@@ -153,8 +160,8 @@ def packed_block(block: Block, x: Tensor, plan: Plan) -> Tensor:
     """timm's pre-norm block at inference on a packed sequence (M, D)."""
     if plan.tokens is not None:
         return block(x.unflatten(0, (-1, plan.tokens))).flatten(0, 1)
-    x = x + block.ls1(packed_attention(block.attn, block.norm1(x), plan))
-    return x + block.ls2(block.mlp(block.norm2(x)))
+    x = block.ls1(packed_attention(block.attn, block.norm1(x), plan)).add_(x)
+    return block.ls2(block.mlp(block.norm2(x))).add_(x)
 
 
 def packed_attention(attn: Attention, x: Tensor, plan: Plan) -> Tensor:

@@ -9,7 +9,9 @@ from operator import mul
 
 from core.config import Geometry
 from core.errors import InputError
+from core.lvvit_counts import LVVIT
 from core.macs import count_macs
+from core.published import DEIT
 from core.results import MacCount
 from core.soft_tokens.decide import check_keep, keep_count
 
@@ -31,7 +33,7 @@ class KnownSchedule:
 
     name: str
     model: str
-    """timm's name of the dense model."""
+    """Name of the dense model: timm's, or that of LV-ViT's release."""
     blocks: tuple[int, ...]
     """A selector stands before each of these, counted from 0."""
     keep: tuple[float, ...]
@@ -45,6 +47,8 @@ def _fitted(name: str, keep: tuple[float, ...]) -> KnownSchedule:
     return KnownSchedule(name, f"{size}_patch16_224", FITTED_BLOCKS, keep, float(gmacs.removesuffix("g")))
 
 
+FITTED_LVVIT = KnownSchedule("lvvit_s_4.3g", "lvvit_s", (4, 8), (0.593, 0.352), 4.3)
+"""The same places in 16 blocks as 3 and 6 are in 12."""
 FITTED = {
     known.name: known
     for known in (
@@ -52,6 +56,7 @@ FITTED = {
         _fitted("deit_tiny_0.9g", (0.751, 0.564)),
         _fitted("deit_small_3.9g", (0.867, 0.752)),
         _fitted("deit_small_2.6g", (0.576, 0.332)),
+        FITTED_LVVIT,
     )
 }
 """Schedules that cost what was published; fitted by us.
@@ -66,6 +71,11 @@ RELEASED = tuple(
 """What the release trains for, to be shown beside ours."""
 HALVINGS = 50
 """Steps of the bisection: to the last bits of a share."""
+
+
+def geometry_of(known: KnownSchedule) -> Geometry:
+    """Of the dense model that a schedule is for."""
+    return DEIT.get(known.model) or LVVIT[known.model]
 
 
 def schedule_macs(geometry: Geometry, blocks: tuple[int, ...], keep: tuple[float, ...]) -> MacCount:
@@ -84,7 +94,8 @@ def schedule_macs(geometry: Geometry, blocks: tuple[int, ...], keep: tuple[float
     Source: Kong et al. 2022, arXiv:2112.13890, for where tokens leave; the count is that of `core.macs`.
     """
     tokens, selectors = schedule_tokens(geometry, blocks, keep)
-    return count_macs(geometry, tokens=tokens, selectors=selectors)
+    alive = keep_count(keep[-1], geometry.patches) if keep else None
+    return count_macs(geometry, tokens=tokens, selectors=selectors, alive=alive)
 
 
 def schedule_tokens(

@@ -88,8 +88,10 @@ def tokens_per_block(geometry: Geometry, blocks: tuple[int, ...], stages: list[S
 
 
 @lru_cache(maxsize=65536)
-def _cached_macs(geometry: Geometry, tokens: tuple[int, ...], selectors: tuple[tuple[int, int], ...]) -> MacCount:
-    return count_macs(geometry, tokens=tokens, selectors=selectors)
+def _cached_macs(
+    geometry: Geometry, tokens: tuple[int, ...], selectors: tuple[tuple[int, int], ...], alive: int
+) -> MacCount:
+    return count_macs(geometry, tokens=tokens, selectors=selectors, alive=alive)
 
 
 def image_macs(geometry: Geometry, blocks: tuple[int, ...], stages: list[Stage]) -> list[MacCount]:
@@ -97,7 +99,8 @@ def image_macs(geometry: Geometry, blocks: tuple[int, ...], stages: list[Stage])
     tokens = tokens_per_block(geometry, blocks, stages).tolist()
     seen = torch.stack([stage.seen for stage in stages], dim=1).tolist()
     patches = torch.stack([stage.patches for stage in stages], dim=1).tolist()
+    alive = stages[-1].kept.sum(dim=1).tolist()
     return [
-        _cached_macs(geometry, tuple(t), tuple(zip(s, p, strict=True)))
-        for t, s, p in zip(tokens, seen, patches, strict=True)
+        _cached_macs(geometry, tuple(t), tuple(zip(s, p, strict=True)), left)
+        for t, s, p, left in zip(tokens, seen, patches, alive, strict=True)
     ]

@@ -1,0 +1,98 @@
+"""`evaluate --method tome` and its like: other people's methods on the dense weights, at the cost of a pruned model."""
+
+import argparse
+
+from accelerate import Accelerator
+
+from core.checkpoints import Loaded
+from core.class_lists import read_classes, with_classes
+from core.commands.loading import load_model_of
+from core.commands.over_folder import over_folder
+from core.commands.shared import parse_budget, say
+from core.errors import InputError
+from core.evaluate import paired_difference, token_runner
+from core.peers.dense import check_dense, dense_of
+from core.peers.plans import PEER_WORDS, Plan, default_blocks, fit_plan
+from core.peers.run import peer_runner
+from core.results import Evaluation
+from core.soft_tokens.model import SoftTokenViT
+from core.soft_tokens.schedules import schedule_macs
+
+
+def evaluate_peer(args: argparse.Namespace, accelerator: Accelerator) -> tuple[Evaluation, dict, str]:
+    """Accuracy of a peer on a folder of photos: untouched dense weights, nothing trained.
+
+    Beside a model with selectors it costs what that costs on these photos on average, which runs over them first; with
+    `--budget`, what that says.
+
+    Args:
+        args: Of `evaluate`.
+        accelerator: Of this process.
+
+    Returns:
+        The finding, what to add to the JSON, and the sentences for a person.
+
+    Raises:
+        InputError: If the peer cannot take the model, or cannot reach the cost.
+    """
+    dense, plan, own = _prepare(args, accelerator)
+    found = over_folder(args, accelerator, dense, peer_runner(dense.model, plan, args.seed))
+    told = {
+        "method": plan.peer,
+        "dense": dense.spec.name,
+        "blocks": list(plan.blocks),
+        "amounts": list(plan.amounts),
+    }
+    text = f"{_named(plan)}, nothing trained for it: {_amounts(plan)}."
+    if own is not None:
+        gain, margin = paired_difference(own, found)
+        told["own"] = {"top1": own.top1, "mean_macs": own.mean_macs, "gain": gain, "interval": margin}
+        text += (
+            f"\n{args.model} itself: top-1 {100 * own.top1:.2f} %, {own.mean_macs / 1e9:.4g} GMACs; "
+            f"{100 * gain:+.2f} ± {100 * margin:.2f} points on the same photos (95 %), with weights trained further."
+        )
+    return found, told, text
+
+
+def _prepare(args: argparse.Namespace, accelerator: Accelerator) -> tuple[Loaded, Plan, Evaluation | None]:
+    """The dense model, the plan, and where its cost is that of a model with selectors, what that one reaches."""
+    pruned = load_model_of(argparse.Namespace(**{**vars(args), "budget": None, "classes": None}))
+    classes = None if args.classes is None else read_classes(args.classes)
+    geometry, plan, own = pruned.card.geometry, None, None
+    macs = None if args.budget is None else parse_budget(args.budget, pruned.dense_macs)
+    if isinstance(pruned.model, SoftTokenViT):
+        dense, blocks = dense_of(args.model, pruned.card, args.dense), pruned.model.blocks
+        if macs is None and pruned.spec.keep is not None and pruned.card.compact is None:
+            macs = schedule_macs(geometry, blocks, pruned.spec.keep).total
+    elif pruned.method == "dense":
+        if args.dense is not None:
+            raise InputError(f"{args.model} is dense itself; leave --dense away.")
+        if macs is None:
+            raise InputError(f"{args.model} has no token selectors, so --method {args.method} needs --budget.")
+        check_dense(args.model, pruned)
+        dense, blocks = pruned, default_blocks(geometry.depth)
+    else:
+        raise InputError(f"{args.model} has no token selectors, so --method {args.method} has nothing to be like.")
+    if macs is not None:
+        plan = fit_plan(args.method, geometry, blocks, macs)
+    if args.budget is None:
+        pruned.model.to(accelerator.device)
+        pruned = pruned if classes is None else with_classes(pruned, classes)
+        say(f"First {args.model} itself.")
+        own = over_folder(args, accelerator, pruned, token_runner(pruned.model, geometry))
+    plan = plan or fit_plan(args.method, geometry, blocks, own.mean_macs)
+    dense.model.to(accelerator.device)
+    return dense if classes is None else with_classes(dense, classes), plan, own
+
+
+def _named(plan: Plan) -> str:
+    words = PEER_WORDS[plan.peer]
+    return words[0].upper() + words[1:]
+
+
+def _amounts(plan: Plan) -> str:
+    """What the plan does, in words; blocks count from 0, as everywhere on the command line."""
+    amounts = ", ".join(map(str, plan.amounts))
+    if plan.peer == "tome":
+        return f"{amounts} tokens merged away in blocks 0 to {plan.blocks[-1]}"
+    return f"{amounts} tokens kept in blocks {', '.join(map(str, plan.blocks))}"

@@ -1,0 +1,38 @@
+"""A batch under a plan, whichever peer it is of."""
+
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor
+
+from core.evaluate import Runner, dense_runner
+from core.peers.dropping import dropping_forward
+from core.peers.grouping import Grouping
+from core.peers.inattentive import inattentive_forward
+from core.peers.merging import merging_forward
+from core.peers.plans import Plan
+
+
+def run_plan(
+    model: VisionTransformer, plan: Plan, images: Tensor, generator: torch.Generator, *, record: bool = True
+) -> tuple[Tensor, Grouping | None]:
+    """Logits (B, C), and which token each patch is in at the end; None unless `record`.
+
+    Args:
+        model: Dense, in evaluation mode; only read.
+        plan: For a model of this geometry.
+        images: (B, 3, H, W), normalised.
+        generator: Of the random choice; the other peers do not touch it.
+        record: False: the logits alone, a little sooner.
+    """
+    if plan.peer == "tome":
+        return merging_forward(model, images, plan.amounts, record=record)
+    keep = dict(zip(plan.blocks, plan.amounts, strict=True))
+    if plan.peer == "evit":
+        return inattentive_forward(model, images, keep, record=record)
+    return dropping_forward(model, images, keep, generator, record=record)
+
+
+def peer_runner(model: VisionTransformer, plan: Plan, seed: int = 0) -> Runner:
+    """How to evaluate a peer on a folder of photos: all photos cost the same."""
+    generator = torch.Generator().manual_seed(seed)
+    return dense_runner(lambda images: run_plan(model, plan, images, generator, record=False)[0], plan.macs.total)
