@@ -1,6 +1,7 @@
 # make app    set up and open the app         (make app PORT=9000: that port; otherwise 8501 or the next that is free)
 # make test   set up and run every test       (make test ARGS="-k package": some of them)
 # make bench-app   time each control of each page and the first paint, and write assets/app-speed.md (minutes)
+# make bench  measure pruned beside dense in every engine, and write assets/benchmarks.json and its table (an hour)
 # make lint   set up and check the style
 #
 # The set-up makes .venv and fills it from requirements.txt. It runs once, and again when requirements.txt changes;
@@ -17,7 +18,7 @@ export OMP_WAIT_POLICY := PASSIVE
 export GOMP_SPINCOUNT := 10000
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: app test bench-app lint
+.PHONY: app test bench bench-app lint
 
 app: $(READY)
 	@$(VENV_PYTHON) -m streamlit run app.py $(if $(PORT),--server.port=$(PORT))
@@ -26,6 +27,9 @@ app: $(READY)
 test: $(READY)
 	@$(VENV_PYTHON) tests/find_chromium.py --install || true
 	@$(VENV_PYTHON) -m pytest $(ARGS)
+
+bench: $(READY)
+	@$(VENV_PYTHON) -m core bench --record --engine all $(ARGS)
 
 bench-app: $(READY)
 	@$(VENV_PYTHON) tests/find_chromium.py --install || true

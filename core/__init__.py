@@ -17,6 +17,7 @@ Where to start reading:
     core.single_path                   gates, mixer, search form, budget -> Architecture (arXiv:2111.11802)
     core.macs, core.params             what it costs, in closed form
     core.latency, core.speed           what it takes, measured here; core.latency_table foretells it
+    core.engines, core.benchmarks      onnxruntime and torch.compile; what `make bench` records
     core.trace                         model + image -> TokenTrace; core.rivals: other choices at the same cost
     core.peers                         merging, fusing and dropping tokens of the dense model, at the same cost
     core.removal, core.trace_file      masked against removed tokens; a trace as JSON

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import torch
 from PIL import Image
 from timm.layers import Attention
+from timm.models.swin_transformer import SwinTransformer
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
@@ -111,10 +112,10 @@ def integrated_gradients(
             n_steps=steps,
             internal_batch_size=TOGETHER,
             return_convergence_delta=True,
-        )  # (1, N, D)
+        )  # (1, N, D), of a Swin (1, h, w, D)
     with torch.no_grad():
         ends = model(torch.cat((images, torch.zeros_like(images))))[:, class_index]
-    return parts.detach()[0].sum(dim=-1), float(ends[0] - ends[1]), float(delta)
+    return parts.detach()[0].sum(dim=-1).flatten(), float(ends[0] - ends[1]), float(delta)
 
 
 @torch.no_grad()
@@ -149,6 +150,8 @@ def class_rollout(model: nn.Module, images: Tensor, name: str = "This model") ->
         InputError: If no block is an attention.
     """
     backbone = backbone_of(model)
+    if isinstance(backbone, SwinTransformer):
+        raise InputError(f"{name} is a Swin, which has no class token to roll out; choose another attribution.")
     attends = [isinstance(block.attn, Attention) for block in backbone.blocks]
     if not any(attends):
         raise InputError(f"No block of {name} is an attention any more, so there is nothing to roll out.")

@@ -42,6 +42,8 @@ class SinglePathCard:
 
     prefix_passes: bool = False
     """Where a block is a convolution, its prefix tokens get their normalised input (released files), not nothing."""
+    in_windows: bool = False
+    """Convolutions of a Swin stay inside its shifted windows (released search files); else they see the whole map."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ class CompactCard:
     """As in `SinglePathCard`."""
     skip_passes: bool = False
     """A block whose mixer is gone adds its normalised input (released fine-tuned files), not nothing."""
+    in_windows: bool = False
+    """As in `SinglePathCard`."""
     fit_to_predict: bool = True
     """False for what was derived from a search that has not got far enough."""
 

@@ -129,16 +129,16 @@ def read_model(
 def empty_model(card: ModelCard) -> nn.Module:
     """The module that a card describes, with fresh weights."""
     backbone = family(card.family).build(card.geometry)
-    if card.selectors is not None:
-        return SoftTokenViT(backbone, card.selectors.blocks)
-    if card.single_path is not None:
-        single = card.single_path
-        return SinglePathViT(backbone, single.alpha, single.budgets, prefix_passes=single.prefix_passes)
     if card.compact is not None:
         made = card.compact
-        return carve(
-            backbone, made.mixers, made.ffn_hidden, prefix_passes=made.prefix_passes, skip_passes=made.skip_passes
-        )
+        passes = {"prefix_passes": made.prefix_passes, "skip_passes": made.skip_passes}
+        carve(backbone, made.mixers, made.ffn_hidden, in_windows=made.in_windows, **passes)
+    if card.selectors is not None:
+        return SoftTokenViT(backbone, card.selectors.blocks, heads=card.geometry.heads)
+    if card.single_path is not None:
+        single = card.single_path
+        semantics = {"prefix_passes": single.prefix_passes, "in_windows": single.in_windows}
+        return SinglePathViT(backbone, single.alpha, single.budgets, **semantics)
     return backbone
 
 
@@ -208,10 +208,9 @@ def finish(spec: ModelSpec, card: ModelCard, module: nn.Module) -> Loaded:
         raise InputError(f"{spec.name} has no token selectors, so it takes no keep ratio and no threshold.")
     if spec.packaging not in get_args(Packaging):
         raise InputError(f"Packaging is {' or '.join(get_args(Packaging))}; not {spec.packaging}.")
-    if spec.budget is not None and not isinstance(module, SinglePathViT):
-        check_method(card.family, "singlepath")
-        raise InputError(f"{spec.name} has no gates, so it takes no budget.")
     gates, architecture = None, None if card.compact is None else compact_architecture(card)
+    if spec.budget is not None and not isinstance(module, SinglePathViT):
+        _check_only_budget(spec, card, architecture)
     stored = sum(parameter.numel() for parameter in module.parameters())
     if isinstance(module, SoftTokenViT):
         _set_decision(module, spec, card)
@@ -225,6 +224,23 @@ def finish(spec: ModelSpec, card: ModelCard, module: nn.Module) -> Loaded:
     if card.compact is not None and card.compact.stored_params is not None:
         stored = card.compact.stored_params
     return Loaded(spec, card, module, gates, architecture, count_macs(card.geometry).total, stored)
+
+
+def _check_only_budget(spec: ModelSpec, card: ModelCard, architecture: Architecture | None) -> None:
+    """A joint model was made for one budget: that, and any above, is met.
+
+    Raises:
+        InputError: If the budget is below it, or the model is no joint one.
+    """
+    if method_of(card) != "joint":
+        check_method(card.family, "singlepath")
+        raise InputError(f"{spec.name} has no gates, so it takes no budget.")
+    if spec.budget < architecture.macs * (1 - 1e-9):
+        made = architecture.asked_macs or architecture.macs
+        raise InputError(
+            f"{spec.name} was made for one budget, {made / 1e9:.4g} GMACs ({100 * made / architecture.dense_macs:.3g}% "
+            "of dense); ask for that or more, or lower its keep ratios."
+        )
 
 
 def redecided(loaded: Loaded, spec: ModelSpec) -> Loaded:
@@ -250,7 +266,7 @@ def compact_architecture(card: ModelCard) -> Architecture:
     return Architecture(
         mixers=made.mixers,
         ffn_hidden=made.ffn_hidden,
-        ffn_full=tuple(max(geometry.ffn_hidden, hidden) for hidden in made.ffn_hidden),
+        ffn_full=tuple(max(both) for both in zip(geometry.ffn_widths, made.ffn_hidden, strict=True)),
         macs=count_macs(geometry, mixers=made.mixers, ffn_hidden=made.ffn_hidden).total,
         dense_macs=count_macs(geometry).total,
         asked_macs=made.asked_macs,

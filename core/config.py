@@ -54,6 +54,11 @@ class Geometry:
         """N."""
         return self.grid[0] * self.grid[1]
 
+    @property
+    def ffn_widths(self) -> tuple[int, ...]:
+        """F of each unpruned block, L of them."""
+        return (self.ffn_hidden,) * self.depth
+
 
 @dataclass(frozen=True)
 class Normalisation:

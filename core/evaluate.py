@@ -33,7 +33,7 @@ def token_runner(model: SoftTokenViT, geometry: Geometry, decide: Decide | None 
 
     def run(images: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         logits, stages = model.run(images, decide)
-        macs = [count.total for count in image_macs(geometry, model.blocks, stages)]
+        macs = [count.total for count in image_macs(geometry, model.blocks, stages, model.layers)]
         counts = torch.stack([stage.kept.sum(dim=1) for stage in stages], dim=1)
         return logits, torch.tensor(macs, dtype=torch.float64, device=images.device), counts
 

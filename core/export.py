@@ -18,6 +18,7 @@ from core.cards import CompactCard, ModelCard
 from core.checkpoints import Loaded, load
 from core.config import ModelSpec, plain
 from core.errors import InputError
+from core.registry import method_of
 from core.trace import macs_of
 from core.weights import save_checkpoint
 
@@ -35,7 +36,7 @@ class Exported:
 
     path: Path
     form: str
-    """"dense", "tokens" (with its selectors) or "compact" (what single-path pruning left)."""
+    """"dense", "tokens" (with its selectors), "compact" (what single-path pruning left) or "joint" (both)."""
     dtype: str
     """Of the stored weights: "float32" or "float16"."""
     bytes: int
@@ -79,7 +80,7 @@ def export_model(
             found = tuple(
                 Exported(
                     path=folder / name,
-                    form="compact" if card.compact is not None else loaded.method,
+                    form=method_of(card),
                     dtype="float16" if half and name.endswith(OURS) else "float32",
                     bytes=sum(file.stat().st_size for file in stage.iterdir() if file.name.startswith(name)),
                     largest_difference=difference,
@@ -157,6 +158,7 @@ def exported_card(loaded: Loaded) -> ModelCard:
         asked_macs=made.asked_macs,
         stored_params=loaded.stored_params,
         prefix_passes=card.single_path.prefix_passes,
+        in_windows=card.single_path.in_windows,
         fit_to_predict=card.single_path.fit_to_predict,
     )
     return replace(card, single_path=None, compact=compact)
@@ -200,21 +202,34 @@ def write_onnx(path: Path, model: nn.Module, card: ModelCard) -> None:
     """
     size = card.geometry.img_size
     example = torch.zeros(2, 3, size, size)  # two photos: the exporter may take a batch of one for a constant
+    program = draw_onnx(model, (example,), ["images"], ({0: "batch"},))
+    program.model.metadata_props.update(onnx_metadata(card))
+    program.save(path)
+
+
+def draw_onnx(model: nn.Module, inputs: tuple[Tensor, ...], names: Sequence[str], dynamic: object = None) -> object:
+    """The model's graph as torch's ONNX program, with the output "logits".
+
+    Args:
+        model: In evaluation mode, on the CPU.
+        inputs: Examples.
+        names: Of the inputs.
+        dynamic: torch's `dynamic_shapes`; None: the shapes of the examples and no others.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what the exporter's packages deprecate differs by Python
         program = torch.onnx.export(
             model,
-            (example,),
+            inputs,
             dynamo=True,
-            input_names=["images"],
+            input_names=list(names),
             output_names=["logits"],
-            dynamic_shapes=({0: "batch"},),
+            dynamic_shapes=dynamic,
             verbose=False,
         )
     for node in program.model.graph.all_nodes():
         node.metadata_props.clear()  # stack traces, with the folders of the machine that exports
-    program.model.metadata_props.update(onnx_metadata(card))
-    program.save(path)
+    return program
 
 
 def onnx_metadata(card: ModelCard) -> dict[str, str]:

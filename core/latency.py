@@ -8,12 +8,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.timings import Latency
+from core.timings import ENGINES, Latency
 
 
 @torch.inference_mode()
 def measure_latency(
-    models: Sequence[Callable[[Tensor], object]], images: Tensor, *, repeats: int = 20, warmup: int = 3
+    models: Sequence[Callable[[Tensor], object]],
+    images: Tensor,
+    *,
+    repeats: int = 20,
+    warmup: int = 3,
+    engine: str | Sequence[str] = "eager",
 ) -> tuple[Latency, ...]:
     """Time each model on the same images, taking turns, so that a slow moment of the machine hits all alike.
 
@@ -22,12 +27,14 @@ def measure_latency(
         images: (B, 3, H, W), normalised.
         repeats: Timed passes of each model; at least 4, so that quartiles mean something.
         warmup: Passes of each model that are not timed.
+        engine: What runs them, one for all or one for each, of `core.timings.ENGINES`.
 
     Returns:
         One finding per model.
     """
     if repeats < 4:
         raise ValueError(f"{repeats} repeats give no quartiles; 4 is the least")
+    engines = [engine] * len(models) if isinstance(engine, str) else engine
     times = interleaved([partial(model, images) for model in models], repeats, images.device, warmup)
     first, median, third = np.percentile(times, (25, 50, 75), axis=0)
     return tuple(
@@ -39,8 +46,9 @@ def measure_latency(
             len(images),
             str(images.dtype).removeprefix("torch."),
             repeats,
+            ENGINES[name],
         )
-        for i in range(len(models))
+        for i, name in enumerate(engines)
     )
 
 

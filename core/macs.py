@@ -6,10 +6,12 @@ package tokens and head. Left out: norms, softmax, biases, activations. The coun
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import singledispatch
 
 from core.config import Geometry
 from core.lvvit_counts import LvvitGeometry, aux_macs, stem_macs
-from core.results import MacCount, Mixer, TokenTrace
+from core.results import DENSE_LAYERS, MIXERS, Layers, MacCount, Mixer, TokenTrace
 
 
 def embedding_macs(geometry: Geometry) -> int:
@@ -39,13 +41,14 @@ def convolution_macs(patches: int, dim: int, heads: int, kernel: int) -> int:
     return (kernel**2 + 1) * patches * dim * head_dim
 
 
-def mixer_macs(mixer: Mixer, geometry: Geometry, tokens: int) -> int:
-    """MACs of one mixer; convolutions see the patches only, whatever `tokens` is."""
+def mixer_macs(mixer: Mixer, geometry: Geometry, tokens: int, patches: int | None = None) -> int:
+    """MACs of one mixer; convolutions see the `patches` only (None: all N), whatever `tokens` is."""
     if mixer == "msa":
         return attention_macs(tokens, geometry.width)
     if mixer == "skip":
         return 0
-    return convolution_macs(geometry.patches, geometry.width, geometry.heads, 3 if mixer == "conv3x3" else 1)
+    seen = geometry.patches if patches is None else patches
+    return convolution_macs(seen, geometry.width, geometry.heads, 3 if mixer == "conv3x3" else 1)
 
 
 def ffn_macs(tokens: int, dim: int, hidden: int) -> int:
@@ -79,6 +82,25 @@ def package_macs(patches: int, dim: int) -> int:
     return patches * dim
 
 
+@dataclass(frozen=True)
+class BlockPrices:
+    """What one block can be made of, in MACs of one image."""
+
+    mixers: dict[Mixer, int]
+    """Of each mixer."""
+    unit: int
+    """Of one FFN hidden unit."""
+
+
+@singledispatch
+def block_prices(geometry: Geometry) -> tuple[BlockPrices, ...]:
+    """What each block can be made of, all tokens in it, L of them; other families than flat ones register their own."""
+    tokens = geometry.patches + geometry.prefix_tokens
+    mixers = {mixer: mixer_macs(mixer, geometry, tokens) for mixer in MIXERS}
+    return (BlockPrices(mixers, ffn_macs(tokens, geometry.width, 1)),) * geometry.depth
+
+
+@singledispatch
 def count_macs(
     geometry: Geometry,
     *,
@@ -86,9 +108,10 @@ def count_macs(
     mixers: Sequence[Mixer] | None = None,
     ffn_hidden: Sequence[int] | None = None,
     selectors: Sequence[tuple[int, int]] = (),
+    patches: Sequence[int] | None = None,
     alive: int | None = None,
 ) -> MacCount:
-    """MACs of one image through a flat ViT, dense or pruned either way.
+    """MACs of one image through a flat ViT, dense or pruned either way or both; others register their own.
 
     Args:
         geometry: The dense model.
@@ -96,31 +119,40 @@ def count_macs(
         mixers: Per block; None: attention everywhere.
         ffn_hidden: Per block; None: the full width.
         selectors: For each selector, how many tokens it looked at, and how many of them were patches.
+        patches: Patches among the tokens of each block, which convolutions are over; None: all N in every block.
         alive: Patches left at the end, which some heads look at; None: all.
     """
     depth = geometry.depth
     tokens = tokens or [geometry.patches + geometry.prefix_tokens] * depth
     mixers = mixers or ["msa"] * depth
     ffn_hidden = ffn_hidden or [geometry.ffn_hidden] * depth
-    per_mixer = [mixer_macs(m, geometry, t) for m, t in zip(mixers, tokens, strict=True)]
+    patches = patches or [geometry.patches] * depth
+    per_mixer = [mixer_macs(m, geometry, t, n) for m, t, n in zip(mixers, tokens, patches, strict=True)]
     return MacCount(
         embedding=embedding_macs(geometry),
         attention=sum(c for c, m in zip(per_mixer, mixers, strict=True) if m == "msa"),
         convolution=sum(c for c, m in zip(per_mixer, mixers, strict=True) if m != "msa"),
         ffn=sum(ffn_macs(t, geometry.width, f) for t, f in zip(tokens, ffn_hidden, strict=True)),
         selectors=sum(
-            selector_macs(seen, geometry.width, geometry.heads) + package_macs(patches, geometry.width)
-            for seen, patches in selectors
+            selector_macs(seen, geometry.width, geometry.heads) + package_macs(some, geometry.width)
+            for seen, some in selectors
         ),
         head=head_macs(geometry, alive),
     )
 
 
-def macs_per_block(geometry: Geometry, trace: TokenTrace) -> tuple[MacCount, ...]:
+def macs_per_block(geometry: Geometry, trace: TokenTrace, layers: Layers = DENSE_LAYERS) -> tuple[MacCount, ...]:
     """MACs of each block of one token-pruned image, L of them; a selector counts to the block that it stands before.
 
     With the embedding and the head, which belong to no block, they sum up to `trace.macs`.
+
+    Args:
+        geometry: The dense model.
+        trace: Of the image.
+        layers: What the blocks are.
     """
+    mixers = layers.mixers or ("msa",) * geometry.depth
+    ffn_hidden = layers.ffn_hidden or (geometry.ffn_hidden,) * geometry.depth
     alive = (geometry.patches, *trace.kept_counts)  # before each selector, and at the end
     counts = []
     for block, tokens in enumerate(trace.tokens):
@@ -129,12 +161,14 @@ def macs_per_block(geometry: Geometry, trace: TokenTrace) -> tuple[MacCount, ...
             seen = trace.tokens[block - 1] - geometry.prefix_tokens  # patches and packages of the block before
             selecting = selector_macs(seen, geometry.width, geometry.heads)
             selecting += package_macs(alive[trace.blocks.index(block)], geometry.width)
+        patches = alive[sum(at <= block for at in trace.blocks)]
+        mixing = mixer_macs(mixers[block], geometry, tokens, patches)
         counts.append(
             MacCount(
                 embedding=0,
-                attention=attention_macs(tokens, geometry.width),
-                convolution=0,
-                ffn=ffn_macs(tokens, geometry.width, geometry.ffn_hidden),
+                attention=mixing if mixers[block] == "msa" else 0,
+                convolution=0 if mixers[block] == "msa" else mixing,
+                ffn=ffn_macs(tokens, geometry.width, ffn_hidden[block]),
                 selectors=selecting,
                 head=0,
             )

@@ -7,6 +7,7 @@ and biases count; running statistics are no parameters. The norm before a mixer 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import singledispatch
 
 from core.config import Geometry
 from core.results import Mixer
@@ -86,6 +87,7 @@ def stem_params(geometry: Geometry) -> int:
     return total + (linear_params(last, geometry.width) if last != geometry.width else 0)
 
 
+@singledispatch
 def count_params(
     geometry: Geometry, *, mixers: Sequence[Mixer] | None = None, ffn_hidden: Sequence[int] | None = None
 ) -> ParamCount:
@@ -106,6 +108,7 @@ def count_params(
     return sum(blocks, ParamCount(rest, rest))
 
 
+@count_params.register
 def count_swin_params(
     geometry: SwinGeometry, *, mixers: Sequence[Mixer] | None = None, ffn_hidden: Sequence[int] | None = None
 ) -> ParamCount:

@@ -9,14 +9,15 @@ from functools import partial
 
 import numpy as np
 import torch
-from timm.models.vision_transformer import VisionTransformer
+from timm.models.swin_transformer import SwinTransformer
 from torch import nn
 
 from core.config import Geometry
 from core.latency import device_name, interleaved
 from core.results import MIXERS, Architecture, Mixer
 from core.single_path.compact import carve
-from core.timings import PathCosts
+from core.single_path.views import Backbone
+from core.timings import PathCosts, StagedCosts
 
 QUARTERS = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Shares of the dense FFN width that are measured."""
@@ -27,7 +28,7 @@ PATIENCE_MS = 900.0
 
 
 @torch.inference_mode()
-def measure_path(backbone: VisionTransformer, geometry: Geometry, *, batch: int = 1) -> PathCosts:
+def measure_path(backbone: Backbone, geometry: Geometry, *, batch: int = 1) -> PathCosts | StagedCosts:
     """Time every mixer, the FFN at five widths, and the rest; about a second for a small model.
 
     Args:
@@ -37,27 +38,40 @@ def measure_path(backbone: VisionTransformer, geometry: Geometry, *, batch: int 
     """
     device = next(backbone.parameters()).device
     images = torch.randn(batch, 3, geometry.img_size, geometry.img_size, device=device)
-    widths = sorted({round(share * geometry.ffn_hidden) for share in QUARTERS})
-    kinds: list[tuple[Mixer, int]] = [*((mixer, 0) for mixer in MIXERS), *(("msa", width) for width in widths[1:])]
+    depths = [len(stage.blocks) for stage in _stages(backbone)]
+    ends = np.cumsum(depths)
+    widths = [sorted({round(share * geometry.ffn_widths[end - 1]) for share in QUARTERS}) for end in ends]
+    kinds: list[tuple[int, Mixer, int]] = []
+    for stage in range(len(depths)):
+        kinds += [(stage, mixer, 0) for mixer in MIXERS]
+        kinds += [(stage, "msa", width) for width in widths[stage][1:]]
     works = [partial(_uniform(backbone, *kind), images) for kind in kinds]
     works.append(partial(_without_blocks(backbone), images))
     round_ms = float(interleaved(works, 1, device, warmup=1).sum())
     repeats = int(np.clip(PATIENCE_MS / round_ms, *REPEATS))
     *whole, rest = np.median(interleaved(works, repeats, device, warmup=0), axis=0).tolist()
     of_kind = dict(zip(kinds, whole, strict=True))
-    empty = of_kind["msa", 0]
-    return PathCosts(
-        device=device_name(device),
-        threads=torch.get_num_threads(),
-        batch=batch,
-        mixer_ms={mixer: _per_block(of_kind[mixer, 0] - rest, geometry) for mixer in MIXERS},
-        ffn_hidden=tuple(widths),
-        ffn_ms=(0.0, *(_per_block(of_kind["msa", width] - empty, geometry) for width in widths[1:])),
-        rest_ms=rest,
-    )
+
+    def costs(stage: int) -> PathCosts:
+        def per_block(kind: tuple[Mixer, int], without: float) -> float:
+            return max(0.0, (of_kind[stage, *kind] - without) / depths[stage])  # noise below 0 counts as 0
+
+        empty = of_kind[stage, "msa", 0]
+        return PathCosts(
+            device=device_name(device),
+            threads=torch.get_num_threads(),
+            batch=batch,
+            mixer_ms={mixer: per_block((mixer, 0), rest) for mixer in MIXERS},
+            ffn_hidden=tuple(widths[stage]),
+            ffn_ms=(0.0, *(per_block(("msa", width), empty) for width in widths[stage][1:])),
+            rest_ms=rest,
+        )
+
+    stages = tuple(costs(stage) for stage in range(len(depths)))
+    return stages[0] if len(stages) == 1 else StagedCosts(stages, tuple(depths))
 
 
-def path_ms(costs: PathCosts, architecture: Architecture) -> float:
+def path_ms(costs: PathCosts | StagedCosts, architecture: Architecture) -> float:
     """Milliseconds of one pass: the rest, and for each block its mixer and its FFN.
 
     Args:
@@ -67,29 +81,43 @@ def path_ms(costs: PathCosts, architecture: Architecture) -> float:
     return costs.rest_ms + sum(block_ms(costs, architecture))
 
 
-def block_ms(costs: PathCosts, architecture: Architecture) -> list[float]:
+def block_ms(costs: PathCosts | StagedCosts, architecture: Architecture) -> list[float]:
     """Milliseconds of each block, L of them."""
-    ffn = np.interp(architecture.ffn_hidden, costs.ffn_hidden, costs.ffn_ms)  # (L,)
-    return [costs.mixer_ms[mixer] + float(ms) for mixer, ms in zip(architecture.mixers, ffn, strict=True)]
+    made = zip(architecture.mixers, architecture.ffn_hidden, strict=True)
+    if isinstance(costs, StagedCosts):
+        each = [stage for stage, depth in zip(costs.stages, costs.depths, strict=True) for _ in range(depth)]
+    else:
+        each = [costs] * len(architecture.mixers)
+    return [
+        cost.mixer_ms[mixer] + float(np.interp(hidden, cost.ffn_hidden, cost.ffn_ms))
+        for cost, (mixer, hidden) in zip(each, made, strict=True)
+    ]
 
 
-def _uniform(backbone: VisionTransformer, mixer: Mixer, hidden: int) -> VisionTransformer:
-    """A network whose blocks are all alike; shares the weights of `backbone` that it keeps."""
-    depth = len(backbone.blocks)
-    return carve(_sharing(backbone), [mixer] * depth, [hidden] * depth).eval()
+def _stages(backbone: Backbone) -> list[nn.Module]:
+    """What holds the blocks: the layers of a Swin, or a flat network itself."""
+    return list(backbone.layers) if isinstance(backbone, SwinTransformer) else [backbone]
 
 
-def _without_blocks(backbone: VisionTransformer) -> VisionTransformer:
+def _uniform(backbone: Backbone, stage: int, mixer: Mixer, hidden: int) -> Backbone:
+    """A network with the blocks of one stage alone, all alike; shares the weights of `backbone` that it keeps."""
     plain = _sharing(backbone)
-    plain.blocks = nn.Sequential()
+    depths = [len(one.blocks) for one in _stages(plain)]
+    chosen = [(mixer, hidden) if at == stage else ("skip", 0) for at, depth in enumerate(depths) for _ in range(depth)]
+    carve(plain, *zip(*chosen, strict=True))
+    for at, one in enumerate(_stages(plain)):
+        if at != stage:
+            one.blocks = nn.Sequential()
     return plain.eval()
 
 
-def _sharing(backbone: VisionTransformer) -> VisionTransformer:
+def _without_blocks(backbone: Backbone) -> Backbone:
+    plain = _sharing(backbone)
+    for one in _stages(plain):
+        one.blocks = nn.Sequential()
+    return plain.eval()
+
+
+def _sharing(backbone: Backbone) -> Backbone:
     """A copy of the modules with the very same weights: replacing a layer in it leaves `backbone` alone."""
     return copy.deepcopy(backbone, {id(weight): weight for weight in backbone.parameters()})
-
-
-def _per_block(difference: float, geometry: Geometry) -> float:
-    """A difference of two whole networks, per block; noise below 0 counts as 0."""
-    return max(0.0, difference / geometry.depth)

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Literal
 
 from core.config import Geometry
-from core.macs import count_macs, ffn_macs, mixer_macs
-from core.params import ParamCount, count_params, count_swin_params
+from core.macs import block_prices, count_macs
+from core.params import ParamCount, count_params
 from core.results import Architecture, Mixer
-from core.swin_counts import SWIN, SwinGeometry, block_shapes, count_swin_macs, swin_mixer_macs
+from core.swin_counts import SWIN, SwinGeometry
 
 FILE = Path(__file__).resolve().parent.parent / "assets" / "published.json"
 DEIT = {
@@ -63,35 +63,19 @@ def published() -> dict[str, Published]:
 def architecture_of(found: Published) -> Architecture:
     """What became of each block, and the multiply-adds in closed form; `asked_macs` is None, since it is exceeded."""
     geometry, choice = found.geometry, {"mixers": found.mixers, "ffn_hidden": found.ffn_hidden}
-    if isinstance(geometry, SwinGeometry):
-        full = tuple(shape.ffn_hidden for shape in block_shapes(geometry))
-        macs, dense = count_swin_macs(geometry, **choice), count_swin_macs(geometry)
-    else:
-        full = (geometry.ffn_hidden,) * geometry.depth
-        macs, dense = count_macs(geometry, **choice), count_macs(geometry)
-    return Architecture(**choice, ffn_full=full, macs=macs.total, dense_macs=dense.total)
+    macs, dense = count_macs(geometry, **choice), count_macs(geometry)
+    return Architecture(**choice, ffn_full=geometry.ffn_widths, macs=macs.total, dense_macs=dense.total)
 
 
 def block_macs(found: Published) -> tuple[int, ...]:
     """Multiply-adds of each block, mixer and FFN together, L of them; Swin's patch merging is in none."""
-    geometry, blocks = found.geometry, list(zip(found.mixers, found.ffn_hidden, strict=True))
-    if isinstance(geometry, SwinGeometry):
-        return tuple(
-            swin_mixer_macs(mixer, shape, geometry.window) + ffn_macs(shape.patches, shape.width, hidden)
-            for shape, (mixer, hidden) in zip(block_shapes(geometry), blocks, strict=True)
-        )
-    tokens = geometry.patches + geometry.prefix_tokens
-    return tuple(
-        mixer_macs(mixer, geometry, tokens) + ffn_macs(tokens, geometry.width, hidden) for mixer, hidden in blocks
-    )
+    blocks = zip(block_prices(found.geometry), found.mixers, found.ffn_hidden, strict=True)
+    return tuple(prices.mixers[mixer] + hidden * prices.unit for prices, mixer, hidden in blocks)
 
 
 def params_of(found: Published) -> ParamCount:
     """Parameters in closed form, stored and compact."""
-    geometry, choice = found.geometry, {"mixers": found.mixers, "ffn_hidden": found.ffn_hidden}
-    if isinstance(geometry, SwinGeometry):
-        return count_swin_params(geometry, **choice)
-    return count_params(geometry, **choice)
+    return count_params(found.geometry, mixers=found.mixers, ffn_hidden=found.ffn_hidden)
 
 
 def _published(name: str, row: dict) -> Published:

@@ -6,7 +6,8 @@ from pathlib import Path
 import timm
 from huggingface_hub import try_to_load_from_cache
 
-from core.backbones import deit, lvvit
+from core.backbones import lvvit
+from core.backbones.families import FAMILIES, family_of_timm, methods_sentence
 from core.cards import ModelCard
 from core.config import Geometry
 from core.errors import InputError
@@ -16,6 +17,7 @@ from core.params import count_params
 from core.published import DEIT, params_of
 from core.releases.fetch import cached_file
 from core.releases.files import DISTILLED, released_names
+from core.swin_counts import SWIN, SwinGeometry
 from core.weights import read_card
 
 BYTES = 4
@@ -31,8 +33,11 @@ TIMM_NAMES = (
     "vit_tiny_patch16_224.augreg_in21k_ft_in1k",
     "vit_small_patch16_224.augreg_in21k_ft_in1k",
     "vit_base_patch16_224.augreg2_in21k_ft_in1k",
+    "swin_tiny_patch4_window7_224.ms_in1k",
+    "swin_small_patch4_window7_224.ms_in1k",
+    "swin_base_patch4_window7_224.ms_in1k",
 )
-"""What `models` lists of timm; any other deit_* or vit_* with standard blocks and a class token loads by name too."""
+"""What `models` lists of timm; any other that a family of `core.backbones.families` takes loads by name too."""
 
 LVVIT_TOP1 = {"lvvit_s": 0.833, "lvvit_m": 0.840}
 """Of LV-ViT's released files for 224 pixels, as published."""
@@ -47,7 +52,8 @@ class ModelEntry:
     """"bundled", "timm", "released", or "file" for a weights file that a person named."""
     family: str
     method: str
-    """"dense", "tokens", "singlepath" (with gates) or "compact" (what single-path pruning left)."""
+    """"dense", "tokens", "singlepath" (with gates), "compact" (what single-path pruning left) or "joint" (that with
+    token selectors in it)."""
     available: bool
     """Loads without a network."""
     note: str
@@ -56,10 +62,14 @@ class ModelEntry:
     nothing that comes by name."""
 
 
+SELECTING = ("tokens", "joint")
+"""Methods of models with token selectors."""
+
+
 def method_of(card: ModelCard) -> str:
     """Which pruning a card's model carries; see `ModelEntry.method`."""
     if card.selectors is not None:
-        return "tokens"
+        return "tokens" if card.compact is None else "joint"
     if card.single_path is not None:
         return "singlepath"
     return "dense" if card.compact is None else "compact"
@@ -67,7 +77,16 @@ def method_of(card: ModelCard) -> str:
 
 def list_models() -> tuple[ModelEntry, ...]:
     """What can be loaded by name, bundled models first."""
-    return (*_bundled(), *_timm(), *_released(), *_lvvit())
+    return tuple(map(_with_methods, (*_bundled(), *_timm(), *_released(), *_lvvit())))
+
+
+def _with_methods(entry: ModelEntry) -> ModelEntry:
+    """The same, its note saying which methods can prune it, if it is dense."""
+    if entry.method != "dense" or entry.family not in FAMILIES:
+        return entry
+    said = methods_sentence(entry.family).removesuffix(".")
+    note, later, rest = entry.note.partition("; downloads once")
+    return replace(entry, note=f"{note}; {said[0].lower()}{said[1:]}{later}{rest}")
 
 
 def _bundled() -> list[ModelEntry]:
@@ -95,16 +114,19 @@ def _timm() -> list[ModelEntry]:
     entries = []
     for name in TIMM_NAMES:
         here = cached_weights(name)
-        size = count_params(timm_geometry(name)).stored * BYTES / 1e6
+        module, geometry = family_of_timm(name), timm_geometry(name)
+        size = count_params(geometry).stored * BYTES / 1e6
         note = "ImageNet-1k, 1000 classes"
         if not here:
             note += f"; downloads once from the hub, about {size:.0f} MB, needs a network"
-        entries.append(ModelEntry(name, "timm", deit.FAMILY, "dense", here, note, None if here else size))
+        entries.append(ModelEntry(name, "timm", module.FAMILY, "dense", here, note, None if here else size))
     return entries
 
 
-def timm_geometry(name: str) -> Geometry:
-    """Of one of `TIMM_NAMES`: all of them have the shapes of the DeiT of their size."""
+def timm_geometry(name: str) -> Geometry | SwinGeometry:
+    """Of one of `TIMM_NAMES`: the Swins by name, all others have the shapes of the DeiT of their size."""
+    if name.partition(".")[0] in SWIN:
+        return SWIN[name.partition(".")[0]]
     size = name.split("_")[1]
     plain = DEIT[f"deit_{size}_patch16_224"]
     return replace(plain, prefix_tokens=2, distilled=True) if "_distilled_" in name else plain
@@ -141,7 +163,7 @@ def entry_of_file(path: str, card: ModelCard) -> ModelEntry:
     note = (
         f"{geometry.classes:,} classes, {geometry.grid[0]} x {geometry.grid[1]} patches of {geometry.img_size} pixels"
     )
-    return ModelEntry(path, "file", card.family, method_of(card), True, note)
+    return _with_methods(ModelEntry(path, "file", card.family, method_of(card), True, note))
 
 
 def cached_weights(name: str) -> bool:

@@ -19,7 +19,7 @@ from core.timings import Latency
 
 @dataclass(frozen=True)
 class Removal:
-    """One image through the dense model, with its tokens masked, and with its tokens removed."""
+    """One image through the model without its selectors, with its tokens masked, and with its tokens removed."""
 
     logit_gap: float
     """Largest difference of a logit, masked against removed."""
@@ -30,6 +30,7 @@ class Removal:
     masked_tokens: tuple[int, ...]
     """The same when they are masked: all patches, and one package more behind each selector."""
     dense_macs: int
+    """Without selectors; of a model that single-path pruning has changed too, those of what it left."""
     masked_macs: int
     removed_macs: int
     dense: Latency
@@ -64,6 +65,7 @@ def compare_removal(loaded: Loaded, images: Tensor, decide: Decide, repeats: int
     all_tokens = geometry.patches + geometry.prefix_tokens
     masked_tokens = [all_tokens + sum(at <= block for at in model.blocks) for block in range(geometry.depth)]
     seen = [(geometry.patches + stage, geometry.patches) for stage in range(len(model.blocks))]
+    layers = {"mixers": model.layers.mixers, "ffn_hidden": model.layers.ffn_hidden}
     works = [model.backbone, mask, partial(remove, record=False)]
     dense, masking, removing = measure_latency(works, images, repeats=repeats)
     return Removal(
@@ -71,9 +73,9 @@ def compare_removal(loaded: Loaded, images: Tensor, decide: Decide, repeats: int
         same_decisions=all(bool((a.kept == b.kept).all()) for a, b in zip(stages, masked_stages, strict=True)),
         removed_tokens=tuple(tokens_per_block(geometry, model.blocks, stages)[0].tolist()),
         masked_tokens=tuple(masked_tokens),
-        dense_macs=loaded.dense_macs,
-        masked_macs=count_macs(geometry, tokens=masked_tokens, selectors=seen).total,
-        removed_macs=image_macs(geometry, model.blocks, stages)[0].total,
+        dense_macs=count_macs(geometry, **layers).total,
+        masked_macs=count_macs(geometry, tokens=masked_tokens, selectors=seen, **layers).total,
+        removed_macs=image_macs(geometry, model.blocks, stages, model.layers)[0].total,
         dense=dense,
         masked=masking,
         removed=removing,

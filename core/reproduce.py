@@ -38,7 +38,7 @@ def python_lines(models: Sequence[Loaded], photo: str, classes: Sequence[str | N
         classes: Per model the file with its class names, or None where it goes by its own.
     """
     files = classes or [None] * len(models)
-    methods = {"trace_tokens" if loaded.method == "tokens" else "macs_of, predict" for loaded in models}
+    methods = {"trace_tokens" if loaded.card.selectors is not None else "macs_of, predict" for loaded in models}
     naming = any(file is not None for file in files)
     lines = ["from pathlib import Path", "", "from core.checkpoints import load"]
     lines += ["from core.class_lists import read_classes, with_classes"] if naming else []
@@ -51,7 +51,7 @@ def python_lines(models: Sequence[Loaded], photo: str, classes: Sequence[str | N
             "",
             f"model = {call if file is None else f'with_classes({call}, read_classes(Path({_quoted(file)})))'}",
         ]
-        if loaded.method == "tokens":
+        if loaded.card.selectors is not None:
             lines += ["trace = trace_tokens(model, photo)", "answer, macs = trace.prediction, trace.macs.total"]
             lines += ["print(macs, trace.kept_counts)"]
         else:

@@ -1,5 +1,6 @@
 """Findings that come out: frozen dataclasses of NumPy arrays and plain values, checked on creation, free of tensors."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -36,6 +37,19 @@ class MacCount:
     def total(self) -> int:
         """All parts together."""
         return self.embedding + self.attention + self.convolution + self.ffn + self.selectors + self.head
+
+
+@dataclass(frozen=True)
+class Layers:
+    """What stands in each block of a flat ViT; None: as in the dense model."""
+
+    mixers: tuple[Mixer, ...] | None = None
+    """Per block, L of them."""
+    ffn_hidden: tuple[int, ...] | None = None
+    """Hidden units per block."""
+
+
+DENSE_LAYERS = Layers()
 
 
 @dataclass(frozen=True)
@@ -181,13 +195,14 @@ class Gates:
     geometry: Geometry
     mixer_logits: np.ndarray
     """float (L, 3): theta of 1x1, 3x3 and MSA."""
-    ffn_logits: np.ndarray
-    """float (L, F)."""
+    ffn_logits: Sequence[np.ndarray]
+    """L of them, float (F,); blocks may differ in F."""
 
     def __post_init__(self) -> None:
-        depth, hidden = self.geometry.depth, self.geometry.ffn_hidden
-        if self.mixer_logits.shape != (depth, 3) or self.ffn_logits.shape != (depth, hidden):
-            raise ValueError(f"gates {self.mixer_logits.shape}, {self.ffn_logits.shape} for {depth} blocks of {hidden}")
+        depth, widths = self.geometry.depth, self.geometry.ffn_widths
+        shapes = [logits.shape for logits in self.ffn_logits]
+        if self.mixer_logits.shape != (depth, 3) or shapes != [(width,) for width in widths]:
+            raise ValueError(f"gates {self.mixer_logits.shape}, {shapes} for {depth} blocks of {widths}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,19 +214,20 @@ class GateHistory:
     """float (K,): epochs passed, rising."""
     mixer_logits: np.ndarray
     """float (K, L, 3): theta of 1x1, 3x3 and MSA."""
-    ffn_logits: np.ndarray
-    """float (K, L, F)."""
+    ffn_logits: Sequence[np.ndarray]
+    """Per block, L of them, float (K, F); blocks may differ in F."""
 
     def __post_init__(self) -> None:
-        depth, hidden, moments = self.geometry.depth, self.geometry.ffn_hidden, len(self.epochs)
-        if self.mixer_logits.shape != (moments, depth, 3) or self.ffn_logits.shape != (moments, depth, hidden):
-            raise ValueError(f"gates {self.mixer_logits.shape}, {self.ffn_logits.shape} at {moments} moments")
+        depth, widths, moments = self.geometry.depth, self.geometry.ffn_widths, len(self.epochs)
+        shapes = [logits.shape for logits in self.ffn_logits]
+        if self.mixer_logits.shape != (moments, depth, 3) or shapes != [(moments, width) for width in widths]:
+            raise ValueError(f"gates {self.mixer_logits.shape}, {shapes} at {moments} moments")
         if (np.diff(self.epochs) <= 0).any():
             raise ValueError("moments out of order")
 
     def at(self, moment: int) -> Gates:
         """The gates of one moment, counted from 0."""
-        return Gates(self.geometry, self.mixer_logits[moment], self.ffn_logits[moment])
+        return Gates(self.geometry, self.mixer_logits[moment], tuple(logits[moment] for logits in self.ffn_logits))
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,7 @@
 """Speed of a pruned model beside its dense one, in one interleaved run, as efficiency = speed-up / MAC ratio."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -8,18 +9,20 @@ from torch import Tensor, nn
 
 from core.backbones.families import family_of_geometry
 from core.config import Geometry
+from core.engines import prepare
 from core.latency import interleaved
 from core.macs import count_macs
 from core.soft_tokens.context import OneImage, context_of
 from core.soft_tokens.decide import Decide, keep_count, top_share
+from core.soft_tokens.fixed import FixedKeepViT, SelectorsAlone
 from core.soft_tokens.model import SoftTokenViT
+from core.soft_tokens.schedules import schedule_macs
 from core.soft_tokens.selector import Scores, selector_scores
 from core.soft_tokens.stages import Stage, image_macs
-from core.timings import SpeedRow
+from core.timings import EAGER, ENGINES, SpeedRow
 
 SPREAD = 0.15
 """Standard deviation of the kept counts between the images of a batch, as a share of the mean, where they are drawn."""
-EAGER = "torch eager"
 
 
 def varied_top_share(keep: Sequence[float], patches: int, batch: int, seed: int = 0) -> Decide:
@@ -48,40 +51,94 @@ def varied_top_share(keep: Sequence[float], patches: int, batch: int, seed: int 
 
 
 def compare_tokens(
-    model: SoftTokenViT, geometry: Geometry, images: Tensor, decide: Decide | None, name: str, repeats: int
+    model: SoftTokenViT,
+    geometry: Geometry,
+    images: Tensor,
+    decide: Decide | None,
+    name: str,
+    repeats: int,
+    dense: nn.Module | None = None,
 ) -> SpeedRow:
     """Dense against token-pruned on the same images, and what the selectors alone take.
 
     Args:
-        model: In evaluation mode, on the images' device; its backbone is the dense model.
+        model: In evaluation mode, on the images' device.
         geometry: Of the dense model.
         images: (B, 3, H, W), normalised.
         decide: None: the model's own decision.
         name: For the report.
         repeats: Timed passes of each.
+        dense: The dense model; None: the model's backbone, which single-path pruning has not changed.
     """
+    whole = model.backbone if dense is None else dense
     with torch.inference_mode():
         _, stages = model.run(images, decide)
         selectors = _selectors_alone(model, stages, geometry, images)
 
-    macs = [count.total for count in image_macs(geometry, model.blocks, stages)]
-    works = (lambda: model.backbone(images), lambda: model.run(images, decide, record=False), selectors)
+    macs = [count.total for count in image_macs(geometry, model.blocks, stages, model.layers)]
+    works = (lambda: whole(images), lambda: model.run(images, decide, record=False), selectors)
     times = interleaved(works, repeats, images.device)
     kept = np.array([stage.kept.sum(dim=1).tolist() for stage in stages])
     counts = tuple((int(row.min()), int(row.max())) for row in kept)
     return _row(name, images, times, float(np.mean(macs)) / count_macs(geometry).total, counts)
 
 
+def compare_fixed(
+    model: SoftTokenViT,
+    geometry: Geometry,
+    keep: Sequence[float],
+    images: Tensor,
+    name: str,
+    repeats: int,
+    engine: str,
+    dense: nn.Module | None = None,
+) -> SpeedRow:
+    """Dense against token-pruned at fixed keep ratios, both in the same engine, and the selectors alone in it.
+
+    Args:
+        model: In evaluation mode, on the images' device.
+        geometry: Of the dense model.
+        keep: Per selector, the share of the original patches alive after it.
+        images: (B, 3, H, W), normalised.
+        name: For the report.
+        repeats: Timed passes of each.
+        engine: One of `core.engines.ENGINES`.
+        dense: The dense model; None: the model's backbone.
+    """
+    fixed = FixedKeepViT(model, keep)
+    alone = SelectorsAlone(fixed)
+    tokens = alone.inputs(len(images), geometry.width, images.device)
+    works = [
+        partial(prepare(module, engine, *inputs), *inputs)
+        for module, inputs in ((dense or model.backbone, (images,)), (fixed, (images,)), (alone, tokens))
+        if len(inputs)
+    ]
+    times = interleaved(works, repeats, images.device)
+    share = schedule_macs(geometry, model.blocks, tuple(keep), model.layers).total / count_macs(geometry).total
+    return _row(name, images, times, share, tuple((count, count) for count in fixed.counts.values()), engine)
+
+
 def compare_models(
-    dense: nn.Module, pruned: nn.Module, images: Tensor, mac_ratio: float, name: str, repeats: int
+    dense: nn.Module,
+    pruned: nn.Module,
+    images: Tensor,
+    mac_ratio: float,
+    name: str,
+    repeats: int,
+    engine: str = EAGER,
 ) -> SpeedRow:
     """Dense against a model whose cost is the same for every image; `mac_ratio` is pruned over dense MACs."""
-    times = interleaved((lambda: dense(images), lambda: pruned(images)), repeats, images.device)
-    return _row(name, images, times, mac_ratio, None)
+    works = [partial(prepare(module, engine, images), images) for module in (dense, pruned)]
+    return _row(name, images, interleaved(works, repeats, images.device), mac_ratio, None, engine)
 
 
 def _row(
-    name: str, images: Tensor, times: np.ndarray, mac_share: float, kept: tuple[tuple[int, int], ...] | None
+    name: str,
+    images: Tensor,
+    times: np.ndarray,
+    mac_share: float,
+    kept: tuple[tuple[int, int], ...] | None,
+    engine: str = EAGER,
 ) -> SpeedRow:
     """From times (repeats, 2 or 3), milliseconds: dense, pruned, selectors alone."""
     dense, pruned = times[:, 0], times[:, 1]
@@ -89,7 +146,7 @@ def _row(
     quarter = [float(np.subtract(*np.percentile(column, (75, 25)))) for column in (dense, pruned)]
     return SpeedRow(
         model=name,
-        engine=EAGER,
+        engine=ENGINES[engine],
         batch=len(images),
         dense_ms=float(np.median(dense)),
         dense_iqr_ms=quarter[0],

@@ -8,8 +8,8 @@ arXiv:2103.14030; of the convolutional mixers: He et al. 2021, arXiv:2111.11802.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from core.macs import convolution_macs, ffn_macs
-from core.results import MacCount, Mixer
+from core.macs import BlockPrices, block_prices, convolution_macs, count_macs, ffn_macs
+from core.results import MIXERS, MacCount, Mixer
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,14 @@ class SwinGeometry:
     """Hidden units of an unpruned FFN, in widths of its stage."""
     classes: int = 1000
     """C."""
+    timm: str | None = None
+    """timm's name for it; None: timm's SwinTransformer with the numbers above."""
 
     def __post_init__(self) -> None:
         stages = len(self.depths)
+        sizes = (self.width, *self.depths, *self.heads, self.img_size, self.patch, self.window, self.classes)
+        if not all(isinstance(size, int) and size > 0 for size in (*sizes, self.ffn_ratio)):
+            raise ValueError(f"sizes must be whole numbers above 0: {self}")
         if len(self.heads) != stages:
             raise ValueError(f"{stages} stages of blocks, {len(self.heads)} of heads")
         if self.img_size % (self.patch * self.window * 2 ** (stages - 1)):
@@ -51,6 +56,16 @@ class SwinGeometry:
     def depth(self) -> int:
         """L."""
         return sum(self.depths)
+
+    @property
+    def patches(self) -> int:
+        """N of the first stage."""
+        return self.grid[0] * self.grid[1]
+
+    @property
+    def ffn_widths(self) -> tuple[int, ...]:
+        """F of each unpruned block, L of them."""
+        return tuple(shape.ffn_hidden for shape in block_shapes(self))
 
 
 SWIN = {
@@ -125,6 +140,19 @@ def swin_mixer_macs(mixer: Mixer, shape: BlockShape, window: int) -> int:
     return convolution_macs(shape.patches, shape.width, shape.heads, 3 if mixer == "conv3x3" else 1)
 
 
+@block_prices.register
+def swin_block_prices(geometry: SwinGeometry) -> tuple[BlockPrices, ...]:
+    """What each block can be made of, L of them; blocks of one stage alike."""
+    return tuple(
+        BlockPrices(
+            {mixer: swin_mixer_macs(mixer, shape, geometry.window) for mixer in MIXERS},
+            ffn_macs(shape.patches, shape.width, 1),
+        )
+        for shape in block_shapes(geometry)
+    )
+
+
+@count_macs.register
 def count_swin_macs(
     geometry: SwinGeometry, *, mixers: Sequence[Mixer] | None = None, ffn_hidden: Sequence[int] | None = None
 ) -> MacCount:

@@ -4,6 +4,10 @@ import math
 from dataclasses import dataclass
 from itertools import pairwise
 
+EAGER, ONNXRUNTIME, COMPILE = "eager", "onnxruntime", "compile"
+ENGINES = {EAGER: "torch eager", ONNXRUNTIME: "onnxruntime", COMPILE: "torch.compile"}
+"""What can run a model, as the command line names it and as results do; see `core.engines`."""
+
 
 @dataclass(frozen=True)
 class Latency:
@@ -17,6 +21,8 @@ class Latency:
     batch: int
     dtype: str
     repeats: int
+    engine: str = ENGINES[EAGER]
+    """What ran it."""
 
 
 @dataclass(frozen=True)
@@ -135,3 +141,33 @@ class PathCosts:
             raise ValueError(f"FFN widths must rise: {self.ffn_hidden}")
         if not all(0 <= time < math.inf for time in (*self.mixer_ms.values(), *self.ffn_ms, self.rest_ms)):
             raise ValueError("times must be numbers of 0 or more")
+
+
+@dataclass(frozen=True)
+class StagedCosts:
+    """The same where blocks differ from stage to stage, as in Swin."""
+
+    stages: tuple[PathCosts, ...]
+    """Of each stage; all measured in one run, `rest_ms` of each is that of the whole model."""
+    depths: tuple[int, ...]
+    """Blocks of each stage."""
+
+    @property
+    def device(self) -> str:
+        """Where it was measured."""
+        return self.stages[0].device
+
+    @property
+    def threads(self) -> int:
+        """At work."""
+        return self.stages[0].threads
+
+    @property
+    def batch(self) -> int:
+        """Images per pass."""
+        return self.stages[0].batch
+
+    @property
+    def rest_ms(self) -> float:
+        """Everything but the blocks."""
+        return self.stages[0].rest_ms

@@ -16,7 +16,7 @@ from core.soft_tokens.stages import image_macs, tokens_per_block
 @torch.inference_mode()
 def predict(loaded: Loaded, image: Image.Image) -> Prediction:
     """What the model says about the photo."""
-    return _prediction(loaded, loaded.model(_input(loaded, image)))
+    return prediction_of(loaded, loaded.model(_input(loaded, image)))
 
 
 @torch.inference_mode()
@@ -45,8 +45,8 @@ def trace_tokens(loaded: Loaded, image: Image.Image, decide: Decide | None = Non
         per_head=torch.stack([stage.per_head[0] for stage in stages]).cpu().double().numpy(),
         importance=torch.stack([stage.importance[0] for stage in stages]).cpu().double().numpy(),
         tokens=tuple(tokens_per_block(geometry, model.blocks, stages)[0].tolist()),
-        prediction=_prediction(loaded, logits),
-        macs=image_macs(geometry, model.blocks, stages)[0],
+        prediction=prediction_of(loaded, logits),
+        macs=image_macs(geometry, model.blocks, stages, model.layers)[0],
         dense_macs=loaded.dense_macs,
     )
 
@@ -72,8 +72,8 @@ def _input(loaded: Loaded, image: Image.Image) -> torch.Tensor:
     return to_tensor(image, loaded.card).to(next(loaded.model.parameters()).device)
 
 
-def _prediction(loaded: Loaded, logits: torch.Tensor) -> Prediction:
-    """Softmax of the first image's logits.
+def prediction_of(loaded: Loaded, logits: torch.Tensor) -> Prediction:
+    """What logits (B, C) say of the first image: their softmax.
 
     Raises:
         InputError: If the logits are no numbers.

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from core.config import ModelSpec
+from core.registry import SELECTING
 from core.results import Prediction
 from pages import _models, _shared, _url
 from pages._compare_url import SETTINGS, Setting, Side, read_side, write_side
@@ -55,7 +56,7 @@ def _fill(key: str, side: Side) -> None:
 def _setting(letter: str, name: str, method: str) -> Side:
     """The controls that a model of this method has: three ways to decide, a budget, or none."""
     key = letter.lower()
-    if method == "tokens":
+    if method in SELECTING:
         st.session_state[f"{key}_how"] = st.session_state.get(f"{key}_how") or next(iter(HOW))
         how = st.segmented_control(f"Who decides in {letter}", list(HOW), key=f"{key}_how", required=True)
         setting = HOW.get(how)
@@ -90,7 +91,7 @@ def spec_of(side: Side) -> ModelSpec:
 
 def selects_tokens(spec: ModelSpec) -> bool:
     """Whether it leaves patches out, photo by photo."""
-    return _shared.loaded(ModelSpec(spec.name)).method == "tokens"
+    return _shared.loaded(ModelSpec(spec.name)).method in SELECTING
 
 
 def answer(spec: ModelSpec, image_id: str) -> Prediction:

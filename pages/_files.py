@@ -18,8 +18,8 @@ from pages import _models
 def choose_file() -> ModelEntry | None:
     """The weights file that was opened last in this session; until there is one, how to open one."""
     st.markdown(
-        "A `.safetensors` file that `python -m core` wrote, or a `.pth` file: plain DeiT or LV-ViT weights, or either "
-        "paper's release format. Read as numbers; code in it never runs."
+        "A `.safetensors` file that `python -m core` wrote, or a `.pth` file: plain DeiT, Swin or LV-ViT weights, or "
+        "either paper's release format. Read as numbers; code in it never runs."
     )
     wrong = st.container()  # above the form, where a phone shows it without scrolling
     with st.form("weights file", border=False):

@@ -7,20 +7,14 @@ from core.recorded import margin, peer_of, spec_of
 from core.results import Recorded
 from core.timings import LatencyTable, PathCosts
 from pages import _parts, _shared
+from pages._peer_rows import all_rows, peer_series
 from viz.cost import device_text
-from viz.peers import PEER_NAMES
 from viz.savings import Point, Series
 
 
 def rows_of(name: str) -> list[Recorded]:
     """What was recorded of a model; not of another one that had its name."""
-    return [row for row in _all_rows(name) if _possible(row)]
-
-
-def _all_rows(name: str) -> list[Recorded]:
-    """The same with what was recorded beside the model of other methods."""
-    dense = _shared.loaded(ModelSpec(name)).dense_macs
-    return [row for row in _shared.evaluations() if (row.model, row.dense_macs) == (name, dense)]
+    return [row for row in all_rows(name) if _possible(row)]
 
 
 def _possible(row: Recorded) -> bool:
@@ -31,11 +25,19 @@ def _possible(row: Recorded) -> bool:
     if spec.keep is not None:
         selectors = _shared.loaded(ModelSpec(row.model)).card.selectors
         return selectors is not None and len(spec.keep) == len(selectors.blocks)
-    return spec.budget is None or spec.budget >= _shared.reachable(row.model)[0]
+    if spec.budget is None:
+        return True
+    return _shared.loaded(ModelSpec(row.model)).gates is not None and spec.budget >= _shared.reachable(row.model)[0]
 
 
 def recorded_series(
-    dense: str | None, tokens: str | None, path: str | None, table: LatencyTable | None, *, elsewhere: bool
+    dense: str | None,
+    tokens: str | None,
+    path: str | None,
+    joint: str | None,
+    table: LatencyTable | None,
+    *,
+    elsewhere: bool,
 ) -> list[Series]:
     """The page's models, in the order of their methods.
 
@@ -43,6 +45,7 @@ def recorded_series(
         dense: The dense model.
         tokens: The model with selectors.
         path: The single-path model.
+        joint: The single-path model with selectors, of which no latency is foretold.
         table: Latency by tokens on the device to predict for.
         elsewhere: That is another device, of which nothing is known for single-path models.
     """
@@ -53,42 +56,17 @@ def recorded_series(
     if path and (rows := [row for row in rows_of(path) if row.setting]):
         times = [None if elsewhere else _parts.path_time(path, spec_of(row).budget) for row in rows]
         found.append(Series("Single path", [_point(row, ms) for row, ms in zip(rows, times, strict=True)]))
+    if joint and (rows := [row for row in rows_of(joint) if row.setting]):
+        found.append(Series("Joint", [_point(row, None) for row in rows]))
     if dense and (rows := [row for row in rows_of(dense) if not row.setting]):
         ms = _parts.predicted_keep(tokens, table, [()]) if tokens else None
         found.append(Series("Dense", [_point(row, ms and ms[0]) for row in rows], joined=False))
-    return [*found, *_peer_series(dense, tokens)]
-
-
-def _peer_series(dense: str | None, tokens: str | None) -> list[Series]:
-    """Other methods on the dense weights, recorded beside either model; their latency is nowhere predicted."""
-    rows = [row for name in (tokens, dense) if name for row in _all_rows(name)]
-    by_peer = {title: [row for row in rows if peer_of(row) == peer] for peer, title in PEER_NAMES.items()}
-    return [
-        Series(title, [_peer_point(row) for row in found], joined=False) for title, found in by_peer.items() if found
-    ]
-
-
-def _peer_point(row: Recorded) -> Point:
-    setting = row.setting.partition("--method")[0].strip().removeprefix("--")
-    like = "the pruned model" if not setting else f"the pruned model at {setting}"
-    label = setting if setting.startswith("budget") else f"at the MACs of {like}"
-    return Point(row.mean_macs, None, row.top1, label)
-
-
-def peers_sentence(series: Sequence[Series]) -> str:
-    """What sets other methods' points apart, where there are some."""
-    names = [made.name for made in series if made.name in PEER_NAMES.values()]
-    if not names:
-        return ""
-    return (
-        f" {', '.join(names)}: the untouched dense weights, with nothing trained for the method; the weights of the "
-        "pruned models were trained further."
-    )
+    return [*found, *peer_series(dense, tokens)]
 
 
 def chance_sentence(names: Sequence[str]) -> str:
     """How the points of these models were recorded, and how far apart they must lie to mean something."""
-    rows = [row for name in names for row in _all_rows(name) if _possible(row) or peer_of(row)]
+    rows = [row for name in names for row in all_rows(name) if _possible(row) or peer_of(row)]
     points = 100 * max(margin(row) for row in rows)
     return (
         f"Recorded by `python -m core evaluate` on {max(row.images for row in rows):,} validation photos, so each "

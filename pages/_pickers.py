@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from core.backbones.families import FAMILIES, METHOD_NAMES, check_method
 from core.checkpoints import WEIGHTS
 from core.errors import InputError
 from pages import _shared, _url
@@ -16,6 +17,7 @@ KINDS = {
     "tokens": "model with token selectors",
     "singlepath": "single-path model",
     "compact": "model that single-path pruning made",
+    "joint": "single-path model with token selectors",
 }
 
 
@@ -26,7 +28,7 @@ def pick_model(*methods: str) -> str:
         methods: See `core.registry.ModelEntry.method`; the first one's models are named where there is none.
     """
     why_not = _open_linked()
-    entries = [entry for entry in _shared.models() if entry.method in methods and entry.available]
+    entries = [entry for method in methods for entry in _shared.models() if entry.method == method and entry.available]
     if not entries:
         st.info(
             f"There is no {KINDS[methods[0]]} on this machine yet; train one, or put the bundled weights into assets/.",
@@ -43,6 +45,8 @@ def pick_model(*methods: str) -> str:
         return next((e.name for e in entries if asked in known and e.source == known[asked].source), None)
 
     asked = st.query_params.get("model")
+    if asked in known and methods[0] in METHOD_NAMES and known[asked].family in FAMILIES:
+        why_not = why_not or _refusal(known[asked].family, methods[0])
     if asked in known and not known[asked].available:
         how = "open their file" if known[asked].download_mb is None else "download them"
         why_not = f"The weights of {asked} are not on this machine; {how} under “Other models”."
@@ -53,6 +57,15 @@ def pick_model(*methods: str) -> str:
     if why_not:
         st.warning(f"{why_not} Until then you see {names[0]}.", icon=":material/link_off:")
     return chosen if chosen in names else names[0]
+
+
+def _refusal(family: str, method: str) -> str | None:
+    """Why a method cannot take a family, or None."""
+    try:
+        check_method(family, method)
+    except InputError as error:
+        return str(error)
+    return None
 
 
 def _open_linked() -> str | None:

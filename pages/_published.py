@@ -1,12 +1,15 @@
 """Published architectures, to stand beside a derived one: no weights are needed, the counts are closed forms."""
 
 import json
+from pathlib import Path
 
 import streamlit as st
 
+from core.checkpoints import Loaded
+from core.config import ModelSpec
 from core.description import published_description
 from core.published import Published, architecture_of, block_macs, params_of, published
-from pages import _url
+from pages import _costs, _shared, _url
 from viz.architecture import architecture_sentence, mixers_sentence
 from viz.scrubber import Beside
 from viz.theme import macs_number, percent
@@ -14,9 +17,10 @@ from viz.theme import macs_number, percent
 PAPER = "https://arxiv.org/abs/2111.11802"
 
 
-def pick_published() -> Published | None:
-    """One of them, picked by name, in the URL as `published`; None: no comparison."""
-    names = list(published())
+def pick_published() -> Published | Loaded | None:
+    """One of them, or a compact model that is here, picked by name, in the URL as `published`; None: no comparison."""
+    here = [entry.name for entry in _shared.models() if entry.method == "compact" and entry.available]
+    names = [*published(), *(name for name in here if name not in published())]
     first = _url.bring("published", None, _url.one_of(names))
     name = st.selectbox(
         "Compare with a published architecture",
@@ -27,21 +31,29 @@ def pick_published() -> Published | None:
         placeholder="None: show all budgets",
         help="Their names for them: size, weight of the cost in the search (l), budget (t32 is 3.2 G).",
     )
-    return published().get(name)
+    return None if name is None else published().get(name) or _shared.loaded(ModelSpec(name))
 
 
-def beside(found: Published | None) -> Beside | None:
+def beside(found: Published | Loaded | None) -> Beside | None:
     """What the scrubber draws in place of its diagram."""
     if found is None:
         return None
+    if isinstance(found, Loaded):
+        name, made = found.spec.name, found.architecture
+        note = f"This file: {macs_number(made.macs)} MACs, {percent(made.macs / made.dense_macs)} of dense"
+        return Beside(Path(name).name, made, _costs.block_macs(name, [made])[0], note)
     architecture = architecture_of(found)
     share = percent(architecture.macs / architecture.dense_macs)
     note = f"Published: {macs_number(architecture.macs)} MACs, {share} of dense"
     return Beside(f"{found.name}, as published", architecture, block_macs(found), note)
 
 
-def show_published(found: Published) -> None:
+def show_published(found: Published | Loaded) -> None:
     """Its figures, and a download."""
+    if isinstance(found, Loaded):
+        st.markdown(f"### {Path(found.spec.name).name}")
+        st.markdown(f"**{architecture_sentence(found.architecture)}.** {mixers_sentence(found.architecture)}")
+        return
     architecture, params = architecture_of(found), params_of(found)
     distilled = "not published" if found.top1_distilled is None else f"{100 * found.top1_distilled:.1f} %"
     of_dense, over = architecture.macs / architecture.dense_macs, architecture.macs / found.asked_macs - 1

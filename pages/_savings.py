@@ -37,15 +37,19 @@ class Method:
     """Predicted for each; None where there is no prediction."""
 
 
-def tokens_method(name: str, table: LatencyTable | None, missing: str = MEASURING) -> Method:
+def tokens_method(
+    name: str, table: LatencyTable | None, missing: str = MEASURING, *, key: str = "keep", track: str = "Tokens"
+) -> Method:
     """Keep ratios of a model with selectors; `keep` in the URL.
 
     Args:
         name: The model.
         table: Of the device to predict for.
         missing: What is said in place of a prediction.
+        key: In the URL.
+        track: What the page calls the method.
     """
-    value = _url.held("keep", USUAL_KEEP, _nearest(KEEPS))
+    value = _url.held(key, USUAL_KEEP, _nearest(KEEPS))
     specs = [_shared.keep_spec(name, keep) for keep in KEEPS]
     macs = _shared.keep_macs(name, KEEPS)
     predicted = _parts.predicted_keep(name, table, [(), *(spec.keep for spec in specs)])
@@ -54,9 +58,9 @@ def tokens_method(name: str, table: LatencyTable | None, missing: str = MEASURIN
     labels = [percent(keep) for keep in KEEPS]
     figures = cost_figures(macs, _dense_macs(name), ms, dense_ms, missing, _accuracies(rows, macs))
     slider = Slider("Keep ratio of each selector", KEEPS[0], 0.05, labels, KEEPS, "Keep ratio, %")
-    track = Track("keep", "Tokens", slider, figures, _points(labels, macs, ms, rows))
+    made = Track(key, track, slider, figures, _points(labels, macs, ms, rows))
     at = KEEPS.index(value)
-    return Method(name, track, value, specs[at], f"Tokens, keep {labels[at]}", KEEPS, ms and tuple(ms))
+    return Method(name, made, value, specs[at], f"{track}, keep {labels[at]}", KEEPS, ms and tuple(ms))
 
 
 def path_method(name: str, *, elsewhere: bool, missing: str = MEASURING) -> Method:

@@ -18,6 +18,8 @@ from core.cards import ModelCard
 from core.class_lists import with_classes
 from core.config import ModelSpec
 from core.downloads import Download
+from core.engines import Runner
+from core.errors import InputError
 from core.images import model_view, open_photo, to_tensor
 from core.peers import trace as peers
 from core.peers.plans import Plan
@@ -27,7 +29,7 @@ from core.single_path.blocks import read_block
 from core.single_path.derive import budget_range, derive
 from core.single_path.history import history_file, read_history
 from core.soft_tokens.schedules import schedule_macs
-from core.timings import Latency, LatencyTable, PathCosts
+from core.timings import EAGER, Latency, LatencyTable, PathCosts
 from viz import player
 from viz.thumbnails import thumbnail_style
 
@@ -219,11 +221,35 @@ def attributed_once(spec: ModelSpec, image_id: str, class_index: int, method: Me
 
 
 @st.cache_data(max_entries=16, scope="session", show_spinner="Measuring; others wait meanwhile …")
-def measured(specs: tuple[ModelSpec, ...], image_id: str, turn: int) -> tuple[Latency, ...]:
-    """Latency of each model on the photo, taking turns; another `turn` measures again."""
+def measured(specs: tuple[ModelSpec, ...], image_id: str, turn: int, engine: str = EAGER) -> tuple[Latency, ...]:
+    """Latency of each model on the photo, taking turns; another `turn` measures again.
+
+    In eager torch, and behind those, for another engine, in that: what is in `prepared`.
+    """
     models_ = [loaded(spec) for spec in specs]
+    works, engines = [m.model for m in models_], [EAGER] * len(specs)
+    if engine != EAGER:
+        works, engines = [*works, *(prepared()[spec, engine] for spec in specs)], engines + [engine] * len(specs)
     with alone():
-        return latency.measure_latency([m.model for m in models_], to_tensor(photo(image_id), models_[0].card))
+        return latency.measure_latency(works, to_tensor(photo(image_id), models_[0].card), engine=engines)
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def prepared() -> dict[tuple[ModelSpec, str], Runner | InputError]:
+    """Models in other engines, for one photo at a time, or why that cannot be; see `pages._engines`."""
+    return {}
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def preparing() -> dict[tuple[ModelSpec, str], Thread]:
+    """What is made ready right now, by what thread."""
+    return {}
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def engine_lock() -> threading.Lock:
+    """One model is made ready at a time; nobody else waits for it."""
+    return threading.Lock()
 
 
 @st.cache_resource(max_entries=1, show_spinner=False)
@@ -298,4 +324,7 @@ def over_search(name: str, budget: float) -> tuple[Architecture, ...]:
 def keep_macs(name: str, ratios: tuple[float, ...]) -> list[int]:
     """Multiply-adds of any photo at each of these keep ratios of every selector."""
     found = loaded(ModelSpec(name))
-    return [schedule_macs(found.card.geometry, found.model.blocks, keep_spec(name, r).keep).total for r in ratios]
+    return [
+        schedule_macs(found.card.geometry, found.model.blocks, keep_spec(name, r).keep, found.model.layers).total
+        for r in ratios
+    ]

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import streamlit as st
 
+from core.backbones.families import FAMILIES
 from core.registry import ModelEntry
 from pages import _shared, _url
 from pages._downloads import show_download
@@ -17,13 +18,20 @@ ABOUT = {
     "and LV-ViT by [Jiang et al.](https://arxiv.org/abs/2104.10858), whose weights you open as a local file.",
 }
 TAKES = {
-    "dense": "Dense: it can be compared with others. Both methods can prune it, by `python -m core search` (single "
-    "path) or `finetune` (soft tokens).",
+    "dense": "Dense: it can be compared with others.",
     "tokens": "Carries soft token pruning: keep ratios, no budget.",
     "singlepath": "Carries single-path pruning: a budget, no keep ratios.",
-    "compact": "Made by single-path pruning and fixed: no budget, no keep ratios; it can be compared with others.",
+    "compact": "Made by single-path pruning and fixed: no budget, no keep ratios; it can be compared with others, and "
+    "stands beside a budget on Architecture.",
+    "joint": "Carries both: token selectors in what single-path pruning left at one budget; keep ratios, no other "
+    "budget.",
 }
-WHERE = {"tokens": ("pages/tokens.py", "Tokens"), "singlepath": ("pages/architecture.py", "Architecture")}
+PRUNED_BY = {"tokens": "finetune", "singlepath": "search"}
+WHERE = {
+    "tokens": ("pages/tokens.py", "Tokens"),
+    "joint": ("pages/tokens.py", "Tokens"),
+    "singlepath": ("pages/architecture.py", "Architecture"),
+}
 COMPARE = ("pages/compare.py", "Compare")
 ANY = tuple(TAKES)
 
@@ -60,7 +68,7 @@ def _sources(methods: tuple[str, ...], uses: dict[str, str], use: Callable[[str,
         name = st.selectbox("Model of this source", list(entries), key=f"of {source}")
         entry = entries.get(name, next(iter(entries.values())))
     if entry is not None:
-        st.markdown(f"{_note(entry)}  \n{TAKES[entry.method]}")
+        st.markdown(f"{_note(entry)}  \n{TAKES[entry.method]} {_command(entry)}")
         if entry.available:
             _offer(entry, methods, uses, use)
         elif entry.download_mb is not None:
@@ -73,6 +81,14 @@ def _note(entry: ModelEntry) -> str:
     if entry.download_mb is None:
         return f"{note}. **On this machine.**" if entry.available else f"{note}."
     return f"{note}. **Not on this machine**: a download of about {entry.download_mb:.0f} MB, once; needs a network."
+
+
+def _command(entry: ModelEntry) -> str:
+    """How a dense model comes to be pruned, by each method that can; what its note says of them stands before it."""
+    if entry.method != "dense" or entry.family not in FAMILIES:
+        return ""
+    ways = [PRUNED_BY[method] for method in FAMILIES[entry.family].METHODS]
+    return f"By `python -m core {'` or `python -m core '.join(ways)}`."
 
 
 def _offer(entry: ModelEntry, methods: tuple[str, ...], uses: dict[str, str], use: Callable[[str, str], None]) -> None:

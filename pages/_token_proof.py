@@ -23,9 +23,11 @@ def masked_or_removed(spec: ModelSpec, image_id: str, trace: TokenTrace) -> None
         st.markdown(f"Tokens in each block, removed: {', '.join(map(str, trace.tokens))}.")
         return
     found = _shared.removal_of(spec, image_id, turns[key])
+    joint = _shared.loaded(ModelSpec(spec.name)).method == "joint"
+    whole = "Single path" if joint else "Dense"
     st.dataframe(
         {
-            "Way": ["Dense, no selectors", "Pruned tokens masked", "Pruned tokens removed"],
+            "Way": [f"{whole}, no selectors", "Pruned tokens masked", "Pruned tokens removed"],
             "Tokens in each block": [
                 ", ".join(map(str, tokens))
                 for tokens in ((trace.tokens[0],) * len(trace.tokens), found.masked_tokens, found.removed_tokens)
@@ -40,12 +42,13 @@ def masked_or_removed(spec: ModelSpec, image_id: str, trace: TokenTrace) -> None
     st.markdown(
         f"{'Masked and removed agree' if agree else 'Masked and removed differ'}: the largest difference of a logit "
         f"is {found.logit_gap:.1e}, {'with the same' if found.same_decisions else 'with different'} decisions at "
-        f"every selector.  \n**Dense:** {latency_text(found.dense)}.  \n**Masked:** {latency_text(found.masked)}.  \n"
+        f"every selector.  \n**{whole}:** {latency_text(found.dense)}.  \n**Masked:** {latency_text(found.masked)}.  \n"
         f"**Removed:** {latency_text(found.removed)}."
     )
     if found.removed.median_ms >= found.dense.median_ms:
         st.warning(
-            "Slower than dense here, although it computes less: on a model this small the selectors and the moving of "
-            "tokens cost more than the blocks save. More patches, a larger model or a larger batch change that.",
+            f"Slower than {'without selectors' if joint else 'dense'} here, although it computes less: on a model this "
+            "small the selectors and the moving of tokens cost more than the blocks save. More patches, a larger model "
+            "or a larger batch change that.",
             icon=":material/timer:",
         )

@@ -6,7 +6,7 @@ import streamlit as st
 
 from core.config import ModelSpec
 from core.errors import InputError
-from core.peers.dense import check_dense
+from core.peers.dense import check_dense, check_family
 from core.peers.plans import PEERS, Plan, fit_plan
 from core.peers.trace import PeerTrace
 from core.results import TokenTrace
@@ -26,6 +26,8 @@ def show(spec: ModelSpec, image_id: str, trace: TokenTrace) -> None:
         "chooses differs. A selector that is worth its cost does better than chance."
     )
     others = {"Class attention": "attention", "Chance": "random"}
+    if "msa" not in _shared.deciding(spec)[0].model.layers.mixers:  # no block attends any more
+        del others["Class attention"]
     chosen = {"The selectors": trace} | {
         name: _shared.rival_trace(spec, image_id, rival) for name, rival in others.items()
     }
@@ -49,13 +51,12 @@ def show(spec: ModelSpec, image_id: str, trace: TokenTrace) -> None:
 
 def _peers(spec: ModelSpec, image_id: str, trace: TokenTrace, ways: list[Way]) -> None:
     """Pictures of the peers, the table of all, and times on demand."""
-    name = _models.dense_of(spec.name)
-    if name is None:
-        st.info("The dense model is not on this machine.", icon=":material/info:")
-        return
-    plans = []
+    card, name, plans = _shared.loaded(ModelSpec(spec.name)).card, _models.dense_of(spec.name), []
     try:
-        check_dense(spec.name, _shared.loaded(ModelSpec(name)), _shared.loaded(ModelSpec(spec.name)).card)
+        check_family(spec.name, card)
+        if name is None:
+            raise InputError("The dense model that this one was made of is not on this machine.")
+        check_dense(spec.name, _shared.loaded(ModelSpec(name)), card)
     except InputError as error:
         st.info(str(error), icon=":material/info:")
         return

@@ -7,7 +7,20 @@ import streamlit as st
 
 from core.config import ModelSpec
 from core.description import description
-from pages import _along, _block, _classes, _frame, _models, _parts, _pickers, _published, _scrubber, _search, _shared
+from pages import (
+    _along,
+    _block,
+    _classes,
+    _fixed,
+    _frame,
+    _models,
+    _parts,
+    _pickers,
+    _published,
+    _scrubber,
+    _search,
+    _shared,
+)
 from viz.architecture import mixers_sentence
 from viz.predictions import agreement_sentence, top5_pair
 from viz.theme import MIXER_WORDS, macs_number, percent
@@ -19,9 +32,14 @@ left, middle, right = st.columns([3, 2, 2], gap="medium")
 with left:
     image_id = _pickers.pick_picture()
 with middle:
-    name = _pickers.pick_model("singlepath")
+    name = _pickers.pick_model("singlepath", "joint")
 with right:
     published = _published.pick_published()
+if _shared.loaded(ModelSpec(name)).method == "joint":
+    if published is not None:
+        _published.show_published(published)
+    _fixed.show_fixed(name, image_id)
+    st.stop()
 to_measure = _parts.missing(name)
 with _frame.clear_errors():
     choice = _scrubber.scrub_budget(name, beside=_published.beside(published))

@@ -3,24 +3,26 @@
 import streamlit as st
 
 from core.config import ModelSpec
-from pages import _along, _costs, _frame, _limits, _parts, _pickers, _shared
-from pages._frontier import chance_sentence, device_sentence, peers_sentence, recorded_series
+from pages import _along, _costs, _engines, _frame, _limits, _parts, _pickers, _shared
+from pages._frontier import chance_sentence, device_sentence, recorded_series
+from pages._joint import joint_method, joint_sentence
 from pages._mounted import mount
+from pages._peer_rows import peers_sentence
 from pages._savings import COMPONENT, path_method, tokens_method, told
 from viz.cost import macs_by_part, saving_sentence
 from viz.savings import savings_data
 from viz.theme import macs_text
 
-_frame.guard("pages/budget.py", "pic", "keep", "budget")
+_frame.guard("pages/budget.py", "pic", "keep", "budget", "joint")
 
 st.title("What do I save, and what does it cost me?")
 names = {
     method: next(
         (e.name for e in _shared.models() if e.method == method and e.available and e.source == "bundled"), None
     )
-    for method in ("dense", "tokens", "singlepath")
+    for method in ("dense", "tokens", "singlepath", "joint")
 }
-dense, tokens, path = names.values()
+dense, tokens, path, joint = names.values()
 given = _limits.given_table()
 elsewhere = given is not None
 to_measure = _parts.missing(path, tokens)
@@ -32,6 +34,8 @@ with _frame.clear_errors():
     if path:
         missing = {"missing": f"not in the table of {given.device}"} if elsewhere else {}
         methods.append(path_method(path, elsewhere=elsewhere, **missing))
+    if joint:
+        methods.append(joint_method(joint))
 left, right = st.columns([2, 1], gap="medium")
 with left:
     image_id = _pickers.pick_picture()
@@ -44,7 +48,7 @@ if not methods:
     st.stop()
 
 _limits.say_limit(methods, limit)
-series = recorded_series(dense, tokens, path, table, elsewhere=elsewhere)
+series = recorded_series(dense, tokens, path, joint, table, elsewhere=elsewhere)
 data = savings_data([method.track for method in methods], series, limit)
 mount(
     COMPONENT,
@@ -53,6 +57,8 @@ mount(
     {method.track.key: method.value for method in methods},
     told,
 )
+if joint:
+    st.markdown(joint_sentence(joint))
 st.markdown(
     chance_sentence([name for name in names.values() if name]) + peers_sentence(series)
     if series
@@ -78,7 +84,7 @@ with right:
         st.markdown(device_sentence(table or _parts.path_costs(path or ""), elsewhere=elsewhere))
     st.button("Predict afresh", on_click=_parts.forget_parts, args=(tokens, path), icon=":material/refresh:")
     st.markdown("Fewer multiply-adds are not always less time. Measure here, all models taking turns on this photo:")
-    _frame.latency_panel(specs, image_id)
+    _engines.measure_panel(specs, image_id)
     if tokens:
         _limits.pick_table(tokens)
 _along.take_along(specs, image_id, ("predict", "evaluate"))

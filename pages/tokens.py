@@ -3,6 +3,7 @@
 import streamlit as st
 
 from core.config import ModelSpec
+from core.registry import SELECTING
 from pages import _along, _classes, _costs, _deciding, _frame, _models, _pickers, _player, _runs, _shared, _token_tabs
 from viz.blocks import macs_per_block, tokens_per_block
 from viz.cost import saving_sentence
@@ -16,7 +17,7 @@ left, right = st.columns([3, 2], gap="medium")
 with left:
     image_id = _pickers.pick_picture()
 with right:
-    name = _pickers.pick_model("tokens")
+    name = _pickers.pick_model(*SELECTING)
 with left:
     mode = _deciding.pick_mode()
 with right:
@@ -65,7 +66,9 @@ with right:
     st.markdown("### Multiply-adds of each block")
     counts = _costs.macs_per_block(spec, image_id)
     least, most = (macs_text(pick(count.total for count in counts)) for pick in (min, max))
-    _frame.chart(macs_per_block(trace, counts), "macs_per_block", f"Blocks of {least} to {most}")
+    _frame.chart(
+        macs_per_block(trace, counts, _costs.dense_block(name)), "macs_per_block", f"Blocks of {least} to {most}"
+    )
 st.markdown(
     "MACs are multiply-adds; papers write FLOPs for the same count. A selector counts to the block that it stands "
     "before; with the patch embedding and the head, the blocks sum up to this photo's MACs."

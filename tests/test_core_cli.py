@@ -59,7 +59,7 @@ def test_predict_gives_the_documented_object(model, flags, kept, work, capsys) -
     assert row["patches"] == 16
     assert sum(guess["prob"] for guess in row["top5"]) == pytest.approx(1, abs=1e-6)  # three classes in all
     assert (row["macs"] < row["dense_macs"]) is (model != "dense")
-    assert set(row["latency_ms"]) == {"median", "iqr", "device", "threads", "batch"}
+    assert set(row["latency_ms"]) == {"median", "iqr", "device", "threads", "batch", "engine"}
 
 
 def test_describe_gives_the_documented_object_within_the_budget(work, capsys) -> None:

@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from core.__main__ import main
-from core.cards import SelectorCard, SinglePathCard
+from core.cards import ModelCard, SelectorCard, SinglePathCard, class_names
 from core.peers.dense import FALLBACK, dense_of
 from core.peers.plans import PEERS, fit_plan
 from core.peers.run import peer_runner
 from core.recorded import read_rows
 from core.weights import read_card, save_checkpoint
+from tests import lvvit
 from tests.tiny import CARD, TINY, backbone, draw_folder, images, single_path_model, token_model
 
 
@@ -28,6 +29,8 @@ def work(tmp_path_factory) -> Path:
     save_checkpoint(root / "orphan.safetensors", token_model(), replace(CARD, selectors=selectors))
     single = replace(CARD, single_path=SinglePathCard(0.01, True))
     save_checkpoint(root / "single.safetensors", single_path_model(), single)
+    lv = ModelCard("lvvit", lvvit.TINY, class_names(list("abcde")), CARD.normalisation, selectors=selectors)
+    save_checkpoint(root / "lvvit.safetensors", lvvit.token_model(), lv)
     named = replace(CARD, classes=CARD.classes[::-1])
     save_checkpoint(root / "reversed.safetensors", backbone(), named)
     draw_folder(root / "data", per_class=4)
@@ -95,6 +98,7 @@ def test_without_a_word_of_its_origin_a_model_is_held_against_the_bundled_one_on
         (["dense", "--method", "tome"], "needs --budget"),
         (["dense", "--method", "tome", "--budget", "50%", "--dense", "{work}/dense.safetensors"], "leave --dense away"),
         (["single", "--method", "tome"], "nothing to be like"),
+        (["lvvit", "--method", "tome"], "is of the family lvvit"),
         (["orphan", "--method", "tome"], "as --dense"),
         (["orphan", "--method", "tome", "--dense", "{work}/tokens.safetensors"], "no dense model"),
         (["orphan", "--method", "tome", "--dense", "{work}/reversed.safetensors"], "not the shape and classes"),

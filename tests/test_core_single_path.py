@@ -22,6 +22,7 @@ from core.single_path.derive import budget_range, derive, gates_of, settled
 from core.single_path.gates import is_open, nest, sample_open, stop_below
 from core.single_path.model import SinglePathViT, gated_mixer
 from core.single_path.search import expected_macs
+from core.single_path.views import FlatView
 from core.weights import save_checkpoint
 from tests.tiny import CARD, TINY, backbone, images, single_path_model
 
@@ -121,7 +122,7 @@ def test_the_gated_mixer_is_the_open_candidate_alone(open_gates) -> None:
     model = single_path_model()
     block, path, x = model.backbone.blocks[0], model.paths[0], torch.randn(2, 17, 32)
     g = (torch.arange(3) < open_gates).float()
-    got = gated_mixer(block, path, x, g, model.alpha, (4, 4))
+    got = gated_mixer(block, path, x, g, model.alpha, FlatView((4, 4)))
     kernels = mix.read_kernels(block.attn, mix.head_mixing(path.head_logits, model.alpha))
     maps = mix.to_map(x[:, 1:], (4, 4))
     expected = [
@@ -153,7 +154,7 @@ def test_gates_learn_what_the_whole_formula_says_whatever_was_drawn(draw) -> Non
         shift = torch.ones_like(x)  # a loss that is not flat where everything is closed
         return shift + g[2] * block.attn(x) + g[1] * (1 - g[2]) * wide + g[0] * (1 - g[1]) * narrow
 
-    fast = gradient(lambda g: torch.ones_like(x) + gated_mixer(block, path, x, g, model.alpha, (4, 4)))
+    fast = gradient(lambda g: torch.ones_like(x) + gated_mixer(block, path, x, g, model.alpha, FlatView((4, 4))))
     torch.testing.assert_close(fast, gradient(whole), atol=1e-3, rtol=1e-4)
 
 

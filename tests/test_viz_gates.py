@@ -39,7 +39,7 @@ def test_ffn_gates_stand_by_rank_and_kept_ones_apart() -> None:
 def test_curves_follow_the_block_over_the_epochs() -> None:
     mixer = np.zeros((2, 2, 3))
     mixer[1, 1, 2] = LOGIT_75
-    ffn = np.zeros((2, 2, 4))
+    ffn = np.zeros((2, 2, 4))  # block, moment, unit
     ffn[1, 1] = [0, 0, LOGIT_75, LOGIT_75]
     history = GateHistory(GEOMETRY, np.array([0.0, 1.5]), mixer, ffn)
     figure = gate_curves(history, 1)

@@ -179,10 +179,14 @@ def test_player_photo_is_a_small_jpeg() -> None:
 
 def test_macs_per_block_name_each_part_in_millions(trace) -> None:
     counts = [MacCount(0, 2_000_000, 0, 3_000_000, 0, 0), MacCount(0, 1_000_000, 0, 1_000_000, 500_000, 0)]
-    by_name = {bar.name: tuple(bar.y) for bar in macs_per_block(trace, counts).data}
+    by_name = {bar.name: tuple(bar.y) for bar in macs_per_block(trace, counts, 6_000_000).data}
     assert by_name["Attention"] == (2.0, 1.0)
     assert by_name["Selectors"] == (0.0, 0.5)
-    assert by_name["Dense block"] == (5.0, 5.0)
+    assert by_name["Dense block"] == (6.0, 6.0)
+    assert "Convolution" not in by_name
+    mixed = [*counts[:1], MacCount(0, 0, 700_000, 1_000_000, 0, 0)]
+    by_name = {bar.name: tuple(bar.y) for bar in macs_per_block(trace, mixed, 6_000_000).data}
+    assert by_name["Convolution"] == (0.0, 0.7)
 
 
 def test_package_photo_is_brightest_where_the_weight_is(photo, trace) -> None:

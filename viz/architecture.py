@@ -1,7 +1,9 @@
 """Single-path pruning in words: what a budget leaves of the blocks."""
 
+from collections.abc import Sequence
+
 from core.results import Architecture, Mixer
-from viz.theme import MIXER_WORDS, percent
+from viz.theme import MIXER_WORDS, macs_text, percent
 
 
 def architecture_sentence(architecture: Architecture) -> str:
@@ -21,3 +23,24 @@ def mixers_sentence(architecture: Architecture) -> str:
     counts = [(architecture.mixers.count(mixer), said) for mixer, said in words.items()]
     said = [f"{count} {text}" for count, text in counts if count]
     return f"Of the attention layers, {', '.join(said)}." if said else "Every block still has its attention."
+
+
+def block_table(
+    architecture: Architecture, block_macs: Sequence[int], selectors: Sequence[int] = ()
+) -> dict[str, list[object]]:
+    """A fixed network block by block, as columns: number (from 1), selector, mixer, FFN share (0 to 100), MACs.
+
+    Args:
+        architecture: Of the network.
+        block_macs: Of each block with all tokens in it, L of them.
+        selectors: One stands before each of these blocks, counted from 0.
+    """
+    widths = zip(architecture.ffn_hidden, architecture.ffn_full, strict=True)
+    numbers = range(len(architecture.mixers))
+    return {
+        "Block": [block + 1 for block in numbers],
+        "Selector before it": [f"selector {selectors.index(b) + 1}" if b in selectors else "" for b in numbers],
+        "Mixer": [MIXER_WORDS[mixer] for mixer in architecture.mixers],
+        "FFN left, %": [100 * left / full for left, full in widths],
+        "MACs, all tokens": [macs_text(macs) for macs in block_macs],
+    }

@@ -68,38 +68,39 @@ def tokens_per_block(trace: TokenTrace) -> go.Figure:
     return _by_block(traces, trace, "Tokens")
 
 
-def macs_per_block(trace: TokenTrace, counts: Sequence[MacCount]) -> go.Figure:
+def macs_per_block(trace: TokenTrace, counts: Sequence[MacCount], dense: int) -> go.Figure:
     """Multiply-adds of each block, stacked by part; dashed: a block of the dense model.
 
     Args:
         trace: Of one photo.
         counts: Of each block, L of them, as `core.macs.macs_per_block` gives them.
+        dense: Multiply-adds of a block of the dense model.
     """
     blocks = [str(block + 1) for block in range(len(counts))]
-    traces: list[dict] = []
-    for part in ("attention", "ffn", "selectors"):
-        traces.append(
-            {
-                "type": "bar",
-                "x": blocks,
-                "y": [getattr(count, part) / 1e6 for count in counts],
-                "name": PART_WORDS[part],
-                "marker": fill(PARTS[part]),
-                "hovertemplate": "%{y:.3~g} M MACs",
-            }
-        )
-    if trace.blocks and trace.blocks[0] > 0:  # nothing has left in the first block: it is a dense one
-        traces.append(
-            {
-                "type": "scatter",
-                "x": blocks,
-                "y": [counts[0].total / 1e6] * len(blocks),
-                "mode": "lines",
-                "line": {"color": DENSE, "dash": "dash", "width": 2},
-                "name": "Dense block",
-                "hoverinfo": "skip",
-            }
-        )
+    parts = ("attention", "convolution", "ffn", "selectors")
+    traces: list[dict] = [
+        {
+            "type": "bar",
+            "x": blocks,
+            "y": [getattr(count, part) / 1e6 for count in counts],
+            "name": PART_WORDS[part],
+            "marker": fill(PARTS[part]),
+            "hovertemplate": "%{y:.3~g} M MACs",
+        }
+        for part in parts
+        if part != "convolution" or any(count.convolution for count in counts)
+    ]
+    traces.append(
+        {
+            "type": "scatter",
+            "x": blocks,
+            "y": [dense / 1e6] * len(blocks),
+            "mode": "lines",
+            "line": {"color": DENSE, "dash": "dash", "width": 2},
+            "name": "Dense block",
+            "hoverinfo": "skip",
+        }
+    )
     return _by_block(traces, trace, "M MACs")
 
 

@@ -65,8 +65,16 @@ def latency_text(latency: Latency) -> str:
     """Median and spread with all that one must know to repeat it."""
     return (
         f"{latency.median_ms:.1f} ms median, {latency.iqr_ms:.1f} ms between the quartiles, on {device_text(latency)}, "
-        f"{latency.dtype}, {latency.repeats} runs"
+        f"{latency.dtype}, {latency.engine}, {latency.repeats} runs"
     )
+
+
+def engine_text(latency: Latency, eager: Latency) -> str:
+    """Whether an engine is worth it: the same model in it and in torch's eager mode, measured in turns."""
+    ratio = eager.median_ms / latency.median_ms
+    if ratio >= 1:
+        return f"{ratio:.2f} times as fast as in {eager.engine}, {eager.median_ms:.1f} ms"
+    return f"slower than in {eager.engine}, {eager.median_ms:.1f} ms"
 
 
 def saving_sentence(macs: int, dense_macs: int) -> str:

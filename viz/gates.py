@@ -78,7 +78,7 @@ def gate_curves(history: GateHistory, block: int) -> go.Figure:
     """
     epochs = history.epochs
     traces: list[dict] = []
-    ffn = _probability(history.ffn_logits[:, block]) * 100  # (K, F)
+    ffn = _probability(history.ffn_logits[block]) * 100  # (K, F)
     low, high = np.percentile(ffn, (25, 75), axis=1)
     traces.append(
         {

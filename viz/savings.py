@@ -12,6 +12,7 @@ LOOKS = {
     "Dense": (DENSE, "square"),
     "Tokens": (PRUNED, "circle"),
     "Single path": ("#B45309", "diamond"),
+    "Joint": ("#7C3AED", "house"),
     "ToMe": ("#A3478A", "triangle"),
     "EViT": ("#009E73", "wedge"),
     "Random dropping": ("#7A7A00", "cross"),

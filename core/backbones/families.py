@@ -3,18 +3,19 @@
 Every family is a module beside this one that offers `FAMILY`, `METHODS`, `NAMES` (for sentences), `GEOMETRY` (the
 config class), `geometry_from(raw)` (the same from JSON), `claims(timm_name)`, `build(geometry, drop_path=)`,
 `from_timm(name, pretrained=, ...)`, `geometry_of(model, timm_name)` and `normalisation_of(model)`; one that timm lacks
-offers `OWN_NAMES`, and `not_by_name(name)` for where their weights are.
+offers `OWN_NAMES`, and `not_by_name(name)` for where their weights are; one that a method cannot take may say why as
+`WHY_NOT`.
 """
 
 from types import ModuleType
 
 import timm
 
-from core.backbones import deit, lvvit
+from core.backbones import deit, lvvit, swin
 from core.config import Geometry
 from core.errors import InputError
 
-FAMILIES: dict[str, ModuleType] = {module.FAMILY: module for module in (deit, lvvit)}
+FAMILIES: dict[str, ModuleType] = {module.FAMILY: module for module in (deit, lvvit, swin)}
 METHOD_NAMES = {"tokens": "Soft token pruning", "singlepath": "Single-path pruning"}
 
 
@@ -59,6 +60,17 @@ def names(method: str | None = None) -> str:
     """The families, as a sentence goes on; those that `method` ("tokens" or "singlepath") can prune, or all."""
     found = [module.NAMES for module in FAMILIES.values() if method is None or method in module.METHODS]
     return " or ".join(filter(None, (", ".join(found[:-1]), found[-1])))
+
+
+def methods_sentence(name: str) -> str:
+    """Which of the two methods can prune a family, and why not the other; a family may say why as `WHY_NOT`."""
+    module = family(name)
+    can = [said for method, said in METHOD_NAMES.items() if method in module.METHODS]
+    cannot = [method for method in METHOD_NAMES if method not in module.METHODS]
+    if not cannot:
+        return "Both methods can prune it."
+    why = getattr(module, "WHY_NOT", f"it takes {names(cannot[0])}")
+    return f"{can[0]} can prune it; {METHOD_NAMES[cannot[0]].lower()} cannot: {why}."
 
 
 def check_method(name: str, method: str) -> None:

@@ -1,27 +1,30 @@
 """`bench`: what things cost on this machine, measured in turns within one run."""
 
 import argparse
-from dataclasses import asdict, replace
+from dataclasses import asdict
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from core.backbones.families import check_method
+from core.bench_record import JSON, add_rows, check_record, conditions, read_record
+from core.benchmarks import Case, cases, matching, measure
 from core.checkpoints import load
-from core.commands.shared import Progress, add_common, numbers, parse_budget, pick_device
+from core.commands.shared import Progress, add_common, numbers, parse_budget, pick_device, say
 from core.config import ModelSpec
+from core.engines import check_engine
 from core.errors import InputError
 from core.latency import device_name, interleaved
 from core.latency_table import write_table
+from core.published import published
 from core.soft_tokens.decide import top_share
 from core.soft_tokens.latency_schedule import schedule_ms
-from core.soft_tokens.model import SoftTokenViT
-from core.soft_tokens.schedules import FITTED, geometry_of
-from core.speed import compare_models, compare_tokens, random_pair, varied_top_share
+from core.soft_tokens.schedules import FITTED
+from core.speed import random_pair
 from core.table_bench import measure_table
-from core.timings import SpeedRow
-from core.trace import macs_of
+from core.timings import EAGER, ENGINES, SpeedRow
 from core.training.cost import compare_steps, derive_ms
 from core.training.loop import make_accelerator
 
@@ -33,12 +36,25 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     bench.add_argument(
         "--model",
         action="append",
-        help=f"a pruned model, or a schedule with random weights: {', '.join(FITTED)}; may be repeated "
-        "(default: deit_small_2.6g and deit_tiny_0.9g)",
+        help=f"a pruned model, a published architecture, or a schedule with random weights: {', '.join(FITTED)}; may "
+        "be repeated (default: deit_small_2.6g and deit_tiny_0.9g)",
     )
     bench.add_argument("--budget", help="for single-path models: GMACs, or a share of dense such as 60%%")
     bench.add_argument("--keep", help="for models with selectors: share alive after each, such as 0.7,0.5,0.3")
     bench.add_argument("--batch", default="1,16", help="photos per pass (default %(default)s)")
+    bench.add_argument(
+        "--engine",
+        default=EAGER,
+        help=f"{', '.join(ENGINES)}, several with commas, or all; dense runs in the same (default %(default)s)",
+    )
+    bench.add_argument(
+        "--record",
+        type=Path,
+        nargs="?",
+        const=JSON,
+        help="measure all that the repository keeps a record of, or those of --model, into this file (default: "
+        "assets/benchmarks.json) and a table beside it",
+    )
     bench.add_argument("--repeats", type=int, default=20, help="timed passes of each (default %(default)s)")
     bench.add_argument(
         "--table", type=Path, help="measure block latency against token count instead, for --model, and write this CSV"
@@ -57,28 +73,88 @@ def run_bench(args: argparse.Namespace) -> tuple[dict, str]:
     batches = numbers(args.batch, int, "--batch")
     if min(batches) < 1 or args.repeats < 4:
         raise InputError("--batch takes numbers of 1 or more, --repeats 4 or more.")
-    if args.training and args.table is not None:
-        raise InputError("--training and --table are two measurements; ask for one.")
+    if sum((args.training, args.table is not None, args.record is not None)) > 1:
+        raise InputError("--training, --table and --record are three measurements; ask for one.")
+    if args.engine != EAGER and (args.training or args.table is not None):
+        raise InputError("--training and --table measure torch's eager mode; leave --engine away.")
     if args.training:
         return run_training(args, batches)
     if args.table is not None:
         return run_table(args, batches[0])
-    device, rows, line = pick_device(args.device), [], Progress()
+    engines, device = engines_of(args.engine, pick_device(args.device)), pick_device(args.device)
+    if args.record is not None:
+        return run_record(args, batches, engines, device)
+    here = {"device": device_name(device), "threads": torch.get_num_threads()}
+    rows, line = [], Progress()
     for name in args.model or ("deit_small_2.6g", "deit_tiny_0.9g"):
-        for batch in batches:
-            line.show(f"{name}, batch {batch} …")
-            rows.append((_schedule_row if name in FITTED else _model_row)(args, name, batch, device))
+        case = _case_of(args, name)
+        for batch, engine in product(batches, engines):
+            line.show(f"{name}, batch {batch}, {ENGINES[engine]} …")
+            rows.append(measure(case, batch, engine, device, args.repeats))
             line.clear()
-    told = {"device": device_name(device), "threads": torch.get_num_threads(), "rows": [asdict(row) for row in rows]}
-    head = f"{told['device']}, {told['threads']} threads, {rows[0].engine}, float32, {args.repeats} rounds"
-    return told, "\n".join([head, *(_text(row) for row in rows)])
+    head = f"{here['device']}, {here['threads']} threads, float32, {args.repeats} rounds"
+    return {**here, "rows": [asdict(row) for row in rows]}, "\n".join([head, *(_text(row) for row in rows)])
+
+
+def run_record(
+    args: argparse.Namespace, batches: tuple[int, ...], engines: tuple[str, ...], device: torch.device
+) -> tuple[dict, str]:
+    """All of `core.benchmarks.cases`, or those of --model, into the record; each row is kept as soon as it is there.
+
+    JSON: the record, see `core.bench_record`.
+    """
+    if args.budget is not None or args.keep is not None:
+        raise InputError("--record measures its models at settings of their own; leave --keep and --budget away.")
+    check_record(args.record)
+    listed, line = cases(), Progress()
+    work = list(product(matching(listed, args.model), batches, engines))
+    say(f"{len(work)} rows of {args.repeats} rounds; about a minute each, and as much again to compile.")
+    here, refused = conditions(device_name(device)), []
+    for done, (case, batch, engine) in enumerate(work):
+        line.show(f"{done} of {len(work)}: {case}, batch {batch}, {ENGINES[engine]} …")
+        try:
+            row = measure(case, batch, engine, device, args.repeats)
+        except InputError as error:  # one engine less is no reason to lose the others
+            refused.append(f"Left out: {case}, batch {batch}, {ENGINES[engine]}: {error}")
+            continue
+        finally:
+            line.clear()
+        add_rows(args.record, here, [row], [str(known) for known in listed])
+        say(_text(row).strip())
+    if len(refused) == len(work):
+        raise InputError(refused[0])
+    record = read_record(args.record)
+    return record, "\n".join([*refused, f"{len(record['rows'])} rows are in {args.record}, and as a table beside it."])
+
+
+def engines_of(text: str, device: torch.device) -> tuple[str, ...]:
+    """Engines from "onnxruntime", "eager,compile" or "all".
+
+    Raises:
+        InputError: If one is none, or does not run on this device.
+    """
+    return tuple(check_engine(name, device) for name in (ENGINES if text == "all" else text.split(",")))
+
+
+def _case_of(args: argparse.Namespace, name: str) -> Case:
+    """The model of the flags with its settings.
+
+    Raises:
+        InputError: If it has settings of its own.
+    """
+    if (name in FITTED or name in published()) and (args.keep is not None or args.budget is not None):
+        raise InputError(f"{name} has settings of its own; leave --keep and --budget away.")
+    keep = None if args.keep is None else numbers(args.keep, float, "--keep")
+    if args.budget is None:
+        return Case(name, keep)
+    return Case(name, keep, parse_budget(args.budget, load(ModelSpec(name), weights=False).dense_macs))
 
 
 def _text(row: SpeedRow) -> str:
     said = (
-        f"  {row.model}, batch {row.batch}: dense {row.dense_ms:.1f} ms (IQR {row.dense_iqr_ms:.1f}), pruned "
-        f"{row.pruned_ms:.1f} ms (IQR {row.pruned_iqr_ms:.1f}); speed-up {row.speedup:.2f} of {row.mac_ratio:.2f} by "
-        f"MACs, efficiency {row.efficiency:.2f}"
+        f"  {row.model}, {row.engine}, batch {row.batch}: dense {row.dense_ms:.1f} ms (IQR {row.dense_iqr_ms:.1f}), "
+        f"pruned {row.pruned_ms:.1f} ms (IQR {row.pruned_iqr_ms:.1f}); speed-up {row.speedup:.2f} of "
+        f"{row.mac_ratio:.2f} by MACs, efficiency {row.efficiency:.2f}"
     )
     if row.speedup < 1:
         said += "; slower than dense here"
@@ -87,39 +163,6 @@ def _text(row: SpeedRow) -> str:
             f"{low}" if low == high else f"{low} to {high}" for low, high in row.kept
         )
     return said
-
-
-def _schedule_row(args: argparse.Namespace, name: str, batch: int, device: torch.device) -> SpeedRow:
-    """A model of random weights that keeps what the fitted schedule says, each image of a batch another number."""
-    if args.keep is not None or args.budget is not None:
-        raise InputError(f"{name} is a schedule of its own; leave --keep and --budget away.")
-    known = FITTED[name]
-    geometry = geometry_of(known)
-    model = random_pair(geometry, known.blocks, device)
-    images = torch.randn(batch, 3, geometry.img_size, geometry.img_size, device=device)
-    decide = varied_top_share(known.keep, geometry.patches, batch)
-    return compare_tokens(model, geometry, images, decide, name, args.repeats)
-
-
-def _model_row(args: argparse.Namespace, name: str, batch: int, device: torch.device) -> SpeedRow:
-    """A model that can be loaded, on noise; its own decisions unless --keep says otherwise.
-
-    Raises:
-        InputError: If the model is dense.
-    """
-    spec = ModelSpec(name, keep=None if args.keep is None else numbers(args.keep, float, "--keep"))
-    if args.budget is not None:
-        spec = replace(spec, budget=parse_budget(args.budget, load(ModelSpec(name), weights=False).dense_macs))
-    loaded = load(spec, weights=False)
-    geometry = loaded.card.geometry
-    images = torch.randn(batch, 3, geometry.img_size, geometry.img_size, device=device)
-    model = loaded.model.to(device)
-    if isinstance(model, SoftTokenViT):
-        return compare_tokens(model, geometry, images, None, name, args.repeats)
-    if loaded.architecture is None:
-        raise InputError(f"{name} is dense; name a pruned model, which is measured beside its dense form.")
-    dense = random_pair(geometry, (1,), device).backbone
-    return compare_models(dense, model, images, macs_of(loaded).total / loaded.dense_macs, name, args.repeats)
 
 
 def run_table(args: argparse.Namespace, batch: int) -> tuple[dict, str]:
@@ -131,7 +174,9 @@ def run_table(args: argparse.Namespace, batch: int) -> tuple[dict, str]:
     if len(names) > 1:
         raise InputError("--table measures one --model.")
     device, line = pick_device(args.device), Progress()
-    geometry = load(ModelSpec(names[0]), weights=False).card.geometry
+    card = load(ModelSpec(names[0]), weights=False).card
+    check_method(card.family, "tokens")
+    geometry = card.geometry
     check = (max(1, geometry.depth // 4), geometry.depth // 2), (0.6, 0.3)
     model = random_pair(geometry, check[0], device)
     table = measure_table(

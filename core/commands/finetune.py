@@ -1,4 +1,4 @@
-"""`finetune`: what follows: selectors in a dense model, or a searched model trained on, for one budget or for any."""
+"""`finetune`: what follows: selectors in a dense or a single-path model, or a searched model trained on for budgets."""
 
 import argparse
 import copy
@@ -8,12 +8,14 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from itertools import islice
 
+import timm
 from timm.optim import create_optimizer_v2
 from torch import nn
 
-from core.backbones.families import check_method
+from core.backbones.families import check_method, family_of_timm
 from core.cards import CompactCard, ModelCard, SelectorCard
-from core.checkpoints import file_of, read_model
+from core.checkpoints import Loaded, file_of, read_model
+from core.commands.joint import joint_start, makes_joint
 from core.commands.session import Session, add_loop, dense_start, objective_of, open_session
 from core.commands.shared import add_common, parse_budget, say
 from core.commands.targets import add_targets, read_targets
@@ -36,6 +38,7 @@ WITHIN = 0.02
 """A selector meets its target when its kept share on the validation photos, unseen in training, is this close."""
 CALIBRATION_BATCHES = 4
 """Batches of 128 held-out photos on which batch norms are calibrated; a few hundred photos are enough."""
+DEFAULT_TARGETS = "0.617,0.369,0.137"
 RANDOM_DRAWS = 5
 """Draws of random dropping that the verdict is taken against."""
 REPORTED = (1.0, 0.75, 0.6, 0.45)
@@ -45,18 +48,20 @@ REPORTED = (1.0, 0.75, 0.6, 0.45)
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the command."""
     tune = commands.add_parser(
-        "finetune", help="train on: a dense model with token selectors, or a searched model for one budget or for any"
+        "finetune", help="train on: a model with token selectors in it, or a searched model for one budget or for any"
     )
     add_common(tune)
     add_loop(tune, epochs=30, lr_per_512=5e-4, mixup=0.0, cutmix=0.0)
-    tune.add_argument("--model", required=True, help="a dense or a searched model: a name or a weights file")
+    tune.add_argument("--model", required=True, help="a dense, searched or compact model: a name or a weights file")
     tune.add_argument(
-        "--budget", help="for a searched model: derive and train this budget alone, GMACs or a share such as 60%%"
+        "--budget",
+        help="for a searched model: derive and train this budget alone, GMACs or a share such as 60%%; with --targets "
+        "too, put token selectors into what it derives (a joint model)",
     )
     tune.add_argument(
         "--least", default="30%", help="for a searched model without --budget: the smallest (default %(default)s)"
     )
-    add_targets(tune, "0.617,0.369,0.137")
+    add_targets(tune, None, "0.617,0.369,0.137 for a dense model, else none")
     tune.add_argument("--backbone-lr", type=float, help="beside selectors (default: a hundredth of --lr)")
     tune.add_argument(
         "--wait-epochs", type=float, default=2.0, help="the backbone stands still that long (default %(default)s)"
@@ -65,23 +70,34 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def run_finetune(args: argparse.Namespace) -> tuple[dict, str]:
-    """Train on, as the model asks for it: selectors for a dense one, one budget or any for a searched one."""
+    """Train on, as the model asks for it: selectors for a dense one, one budget or any for a searched one, or both."""
+    if args.budget is None and timm.is_model(args.model):
+        check_method(family_of_timm(args.model).FAMILY, "tokens")  # before its weights are asked for
     model, card = read_model(args.model, download=True)
+    if makes_joint(args, model, card):
+        return run_tokens(args, *joint_start(args, model, card))
     if isinstance(model, SinglePathViT):
         return (run_any_budget if args.budget is None else run_one_budget)(args, model, card)
     if args.budget is not None:
         check_method(card.family, "singlepath")
         raise InputError(f"{args.model} has no gates, so it takes no --budget; give what `search` wrote.")
-    return run_tokens(args)
+    args.targets = args.targets or DEFAULT_TARGETS
+    return run_tokens(args, *dense_start(args.model, args.data))
 
 
-def run_tokens(args: argparse.Namespace) -> tuple[dict, str]:
-    """Put selectors into a dense model and train both."""
-    dense, folders = dense_start(args.model, args.data)
+def run_tokens(args: argparse.Namespace, dense: Loaded, folders: list[str]) -> tuple[dict, str]:
+    """Put selectors into a model and train both.
+
+    Args:
+        args: Parsed flags.
+        dense: The model as it starts and as it teaches: dense, or what single-path pruning left of that.
+        folders: Of the data, in the order of its classes.
+    """
     aim = read_targets(args, dense, folders)
     blocks, targets = aim.blocks, aim.keep
     say(f"Selectors before blocks {', '.join(map(str, blocks))}, to keep {', '.join(f'{t:.3f}' for t in targets)}")
-    model = SoftTokenViT(copy.deepcopy(dense.model).requires_grad_(True), blocks)
+    heads = dense.card.geometry.heads
+    model = SoftTokenViT(copy.deepcopy(dense.model).requires_grad_(True), blocks, heads=heads)
     other = None if args.teacher is None and args.distill is None else objective_of(args, dense.card, dense.model)
     step = TokenStep(model, dense.model, TokenSettings(targets), other)
     session = open_session(args, dense.card, folders, hold_out=True)
@@ -125,7 +141,9 @@ def run_one_budget(args: argparse.Namespace, model: SinglePathViT, card: ModelCa
     budget = parse_budget(args.budget, dense)
     chosen = derive(gates_of(model, geometry), budget)
     stored = sum(parameter.numel() for parameter in model.parameters())
-    made = CompactCard(chosen.mixers, chosen.ffn_hidden, budget, stored, prefix_passes=model.prefix_passes)
+    made = CompactCard(
+        chosen.mixers, chosen.ffn_hidden, budget, stored, model.prefix_passes, in_windows=model.in_windows
+    )
     step = BudgetStep(model, geometry, objective_of(args, card), only=chosen)
     session = _open_searched(args, card)
 
@@ -153,7 +171,8 @@ def run_any_budget(args: argparse.Namespace, searched: SinglePathViT, card: Mode
         raise InputError(f"--least is a budget up to that of the dense model; {args.least} is more.")
     shares = tuple(percent / 100 for percent in range(first, 101))
     derive(gates_of(searched, geometry), shares[0] * dense)  # refuses what cannot be reached
-    model = SinglePathViT(searched.backbone, searched.alpha, shares, prefix_passes=searched.prefix_passes)
+    semantics = {"prefix_passes": searched.prefix_passes, "in_windows": searched.in_windows}
+    model = SinglePathViT(searched.backbone, searched.alpha, shares, **semantics)
     model.paths.load_state_dict(searched.paths.state_dict())
     step = BudgetStep(model, geometry, objective_of(args, card), least=shares[0])
     session = _open_searched(args, card)

@@ -4,8 +4,10 @@ import argparse
 from dataclasses import asdict
 from pathlib import Path
 
+from core.backbones.families import methods_sentence
 from core.checkpoints import load
 from core.commands.describe_published import describe_published
+from core.commands.engine import add_engine, in_engine
 from core.commands.loading import add_model, load_model_of, read_photo, setting_of, spec_of, tell_snapped
 from core.commands.peers import evaluate_peer
 from core.commands.shared import add_common, pick_device
@@ -21,6 +23,7 @@ from core.recorded import add_row
 from core.registry import list_models
 from core.results import Recorded
 from core.soft_tokens.model import SoftTokenViT
+from core.timings import EAGER
 from core.trace import macs_of, predict, trace_tokens
 from core.training.loop import make_accelerator
 
@@ -36,6 +39,7 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     predict_.add_argument("photos", nargs="+", type=Path, help="photos, or folders of photos, also nested ones")
     add_model(predict_)
     add_sweep(predict_)
+    add_engine(predict_)
     predict_.set_defaults(run=run_predict)
 
     describe = commands.add_parser("describe", help="mixer and FFN width per block, MACs, parameters")
@@ -73,19 +77,26 @@ def run_predict(args: argparse.Namespace) -> tuple[dict, str]:
     """Top-5 of each photo."""
     check_sweep(args)
     if args.out is not None or any(path.is_dir() for path in args.photos):
+        if args.engine != EAGER:
+            raise InputError(f"--engine {args.engine} takes one photo at a time; leave it away for folders and --out.")
         return predict_many(args)
     loaded = load_model_of(args)
-    images, lines = [], []
+    other, images, lines = in_engine(args, loaded), [], []
     for path in args.photos:
         photo = read_photo(path)
         kept = None
-        if isinstance(loaded.model, SoftTokenViT):
+        if other is not None:
+            prediction, macs, kept = other.answer(photo)
+        elif isinstance(loaded.model, SoftTokenViT):
             trace = trace_tokens(loaded, photo)
             prediction, macs, kept = trace.prediction, trace.macs.total, list(trace.kept_counts)
         else:
             prediction, macs = predict(loaded, photo), macs_of(loaded).total
         (latency,) = measure_latency(
-            [loaded.model], to_tensor(photo, loaded.card).to(pick_device(args.device)), repeats=10
+            [other.run if other else loaded.model],
+            to_tensor(photo, loaded.card).to(pick_device(args.device)),
+            repeats=10,
+            engine=args.engine,
         )
         images.append(
             {
@@ -101,6 +112,7 @@ def run_predict(args: argparse.Namespace) -> tuple[dict, str]:
                     "device": latency.device,
                     "threads": latency.threads,
                     "batch": latency.batch,
+                    "engine": latency.engine,
                 },
             }
         )
@@ -109,7 +121,7 @@ def run_predict(args: argparse.Namespace) -> tuple[dict, str]:
         lines.append(
             f"{path}: {guesses}\n  {macs / 1e9:.4g} GMACs of {loaded.dense_macs / 1e9:.4g} dense{alive}; "
             f"{latency.median_ms:.1f} ms (IQR {latency.iqr_ms:.1f}) on {latency.device}, "
-            f"{latency.threads} threads, batch {latency.batch}"
+            f"{latency.threads} threads, batch {latency.batch}, {latency.engine}"
         )
     return {"model": args.model, "images": images}, "\n".join(lines)
 
@@ -120,23 +132,24 @@ def run_describe(args: argparse.Namespace) -> tuple[dict, str]:
         return describe_published(args)
     loaded = load(spec_of(args), weights=False)
     tell_snapped(loaded)
-    geometry, selectors = loaded.card.geometry, loaded.card.selectors
+    geometry = loaded.card.geometry
     result = description(loaded)
     rows = [
-        f"  block {i}: {m:8} FFN {f:5} of {geometry.ffn_hidden}"
-        for i, (m, f) in enumerate(zip(result["mixers"], result["ffn_hidden"], strict=True))
+        f"  block {i}: {m:8} FFN {f:5} of {full}"
+        for i, (m, f, full) in enumerate(zip(result["mixers"], result["ffn_hidden"], geometry.ffn_widths, strict=True))
     ]
     rows += [
         f"  selector before block {s['block']}: keeps {s['keep']:.3g} of the patches" for s in result["selectors"] or []
     ]
-    cost = "MACs depend on the photo" if selectors else f"{result['macs'] / 1e9:.4g} GMACs"
+    cost = "MACs depend on the photo" if result["macs"] is None else f"{result['macs'] / 1e9:.4g} GMACs"
     grid = f"{geometry.grid[0]} x {geometry.grid[1]} patches"
     head = f"{args.model}: {loaded.card.family}, {grid}, {geometry.classes} classes"
     params = f"{result['params']:,} parameters"
     dense = f"dense {loaded.dense_macs / 1e9:.4g}"
     if isinstance(geometry, LvvitGeometry) and geometry.aux_head:
         dense += f" ({(loaded.dense_macs - aux_macs(geometry)) / 1e9:.4g} without its auxiliary head)"
-    return result, "\n".join([head, f"  {cost}, {dense}; {params}", *rows])
+    methods = [f"  {methods_sentence(loaded.card.family)}"] if loaded.method == "dense" else []
+    return result, "\n".join([head, f"  {cost}, {dense}; {params}", *methods, *rows])
 
 
 def run_evaluate(args: argparse.Namespace) -> tuple[dict, str]:

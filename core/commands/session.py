@@ -6,12 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import timm
 import torch
 from accelerate import Accelerator
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from core.backbones.families import check_method, family_of_own
+from core.backbones.families import check_method, family_of_own, family_of_timm
 from core.cards import ModelCard, TeacherCard
 from core.checkpoints import Loaded, load
 from core.commands.shared import Progress, duration, pick_device, say
@@ -217,8 +218,8 @@ def dense_start(name: str, data: Path, method: str = "tokens") -> tuple[Loaded, 
     Raises:
         InputError: If the model is pruned already, or `method` ("tokens" or "singlepath") cannot prune its family.
     """
-    if own := family_of_own(name):
-        check_method(own.FAMILY, method)  # before its weights are asked for
+    if timm.is_model(name) or family_of_own(name):
+        check_method(family_of_timm(name).FAMILY, method)  # before its weights are asked for
     loaded = dense_model(name)
     check_method(loaded.card.family, method)
     folders, _ = match_folders(split_root(data, "train"), loaded.card.classes, least=2)

@@ -23,6 +23,7 @@ from core.result_file import ResultFile
 from core.results import Recorded
 from core.soft_tokens.model import SoftTokenViT
 from core.sweep import NamedRunner, Pace, Tally, Task, from_first, sweep, unnamed, weights_fingerprint
+from core.timings import EAGER
 from core.trace import macs_of
 from core.training.data import load_photo, match_folders, photos, split_root
 from core.training.loop import make_accelerator
@@ -58,7 +59,12 @@ def predict_many(args: argparse.Namespace) -> tuple[dict, str]:
     rows: list[dict] = []
     keep = rows.extend if args.out is None and first_process() else None
     tally, pace = _sweep(args, loaded, listing, args.photos, accelerator, read_photo, graded=False, on_rows=keep)
-    latency = {"device": device_name(accelerator.device), "threads": torch.get_num_threads(), "batch": pace.batch}
+    latency = {
+        "device": device_name(accelerator.device),
+        "threads": torch.get_num_threads(),
+        "batch": pace.batch,
+        "engine": EAGER,
+    }
     first, median, third = np.percentile(pace.passes_ms or [0.0], (25, 50, 75))
     fixed = {
         "dense_macs": loaded.dense_macs,

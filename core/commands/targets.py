@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader
 
+from core.backbones.families import check_method
 from core.checkpoints import Loaded
 from core.commands.session import dense_model, dense_start
 from core.commands.shared import Progress, add_common, numbers, parse_budget, pick_device, say
@@ -17,6 +18,7 @@ from core.images import eval_transform
 from core.latency_table import read_table
 from core.soft_tokens.decide import AttentionShare, check_keep
 from core.soft_tokens.latency_schedule import Stages, choose_schedule
+from core.soft_tokens.mixers import spread
 from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.schedules import FITTED, RELEASED, fit_keep, geometry_of, schedule_macs
 from core.speed import random_pair
@@ -24,6 +26,7 @@ from core.table_bench import measure_table
 from core.timings import LatencyTable, Schedule
 from core.training.data import held_out, photos, split_root
 
+USUAL_SELECTORS = "3,6,9"
 BATCH = 128
 BATCHES = 4
 """Of held-out photos on which a schedule's accuracy is judged."""
@@ -39,16 +42,19 @@ class Targets:
     """How it was chosen, for a latency limit."""
 
 
-def add_targets(parser: argparse.ArgumentParser, default: str) -> None:
-    """Add the flags that say what to train for."""
+def add_targets(parser: argparse.ArgumentParser, default: str | None, told: str = "%(default)s") -> None:
+    """Add the flags that say what to train for; `told`: how the help names the default."""
     parser.add_argument(
-        "--selectors", default="3,6,9", help="blocks before which they stand, from 0 (default %(default)s)"
+        "--selectors",
+        "--blocks",
+        help="blocks before which they stand, from 0 (default 3,6,9; in a single-path model spread behind its last 3x3 "
+        "convolution)",
     )
     parser.add_argument(
         "--targets",
         default=default,
         help="share of the patches alive after each selector, or MACs for the photo (2.6G, 60%%), or milliseconds "
-        "(12ms: chooses the selectors' places too) (default %(default)s)",
+        f"(12ms: chooses the selectors' places too) (default {told})",
     )
     parser.add_argument("--table", type=Path, help="latency table for a target in ms (default: measured here)")
 
@@ -79,6 +85,7 @@ def run_schedule(args: argparse.Namespace) -> tuple[dict, str]:
     if timed and args.data is None:
         raise InputError("A limit in ms is worked out on photos: give --data DIR with a train folder in it.")
     dense, folders = dense_start(args.model, args.data) if timed else (dense_model(args.model, weights=False), [])
+    check_method(dense.card.family, "tokens")
     found = read_targets(args, dense, folders)
     macs = schedule_macs(dense.card.geometry, found.blocks, found.keep).total
     told = {"model": args.model, "blocks": list(found.blocks), "keep": list(found.keep), "macs": macs}
@@ -117,17 +124,33 @@ def _list_known() -> tuple[dict, str]:
 def read_targets(args: argparse.Namespace, dense: Loaded, folders: list[str]) -> Targets:
     """The targets that the flags ask for; a latency limit is worked out on photos held out of the training split.
 
+    Args:
+        args: With `targets`, and `selectors`, which is filled in where nothing was given.
+        dense: The model that gets the selectors; it may be a compact one.
+        folders: Of the data, for a latency limit.
+
     Raises:
         InputError: If they cannot be read or reached.
     """
     text, geometry = args.targets.strip(), dense.card.geometry
+    compact, timed, macs = dense.card.compact, text.endswith("ms"), text.endswith(("G", "%"))
+    if compact is not None and timed:
+        raise InputError(
+            "Latency tables know dense blocks alone, so a single-path model takes no --targets in ms; give shares of "
+            "the patches, or MACs."
+        )
+    if args.selectors is None and compact is not None:
+        count = len(USUAL_SELECTORS.split(",")) if macs else len(text.split(","))
+        args.selectors = ",".join(map(str, spread(compact.mixers, count)))
+    args.selectors = args.selectors or USUAL_SELECTORS
     blocks = numbers(args.selectors, int, "--selectors")
-    if text.endswith("ms"):
+    if timed:
         (limit,) = numbers(text.removesuffix("ms"), float, "--targets")
         return _for_latency(args, limit, dense, folders)
-    SoftTokenViT(dense.model, blocks)  # refuses places that are none
-    if text.endswith(("G", "%")):
-        return Targets(blocks, fit_keep(geometry, blocks, parse_budget(text.removesuffix("G"), dense.dense_macs)))
+    layers = SoftTokenViT(dense.model, blocks, heads=geometry.heads).layers  # refuses places that are none
+    if macs:
+        asked = parse_budget(text.removesuffix("G"), dense.dense_macs)
+        return Targets(blocks, fit_keep(geometry, blocks, asked, layers))
     return Targets(blocks, check_keep(numbers(text, float, "--targets"), len(blocks), flag="--targets"))
 
 

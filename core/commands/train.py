@@ -30,7 +30,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     add_loop(train, epochs=24, lr_per_512=4.8e-3)
     train.add_argument(
         "--model",
-        help="a deit_* or vit_* of timm, lvvit_s or lvvit_m; lvvit: one of the size below (default: a small ViT of it)",
+        help="a deit_*, vit_* or swin_* of timm, lvvit_s or lvvit_m; lvvit: one of the size below (default: a small "
+        "ViT of it)",
     )
     train.add_argument("--pretrained", action="store_true", help="start from timm's weights, with a new head")
     train.add_argument(

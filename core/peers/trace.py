@@ -81,7 +81,7 @@ def overlap(ours: np.ndarray, theirs: np.ndarray) -> float:
 
 
 def peer_latency(
-    dense: Loaded, pruned: Loaded, decide: Decide, image: Image.Image, plans: tuple[Plan, ...], repeats: int = 20
+    dense: Loaded, pruned: Loaded, decide: Decide, image: Image.Image, plans: tuple[Plan, ...], repeats: int = 10
 ) -> tuple[Latency, ...]:
     """Time the dense model, the pruned one and each plan on the photo, taking turns; in that order.
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from torch import nn
 
 from core.backbones import deit
+from core.backbones.families import family
 from core.cards import CompactCard, ModelCard
 from core.errors import not_here
 from core.published import Published, params_of, published
@@ -15,6 +16,7 @@ from core.releases.pickles import read_pickle
 from core.releases.plain import NORMALISATION, deit_geometry, released_classes
 from core.releases.single_path import is_single_path, read_single_path
 from core.releases.soft_tokens import is_soft_tokens, read_soft_tokens
+from core.releases.swin import is_swin, read_swin
 from core.single_path.compact import carve
 from core.weights import load_weights
 
@@ -29,6 +31,8 @@ def read_release(path: Path) -> tuple[nn.Module, ModelCard]:
         InputError: If the file is missing, damaged, would run code, or holds nothing that is known here.
     """
     state = read_pickle(path)
+    if is_swin(state):
+        return read_swin(state, path)
     if is_single_path(state):
         return read_single_path(state, path)
     if is_soft_tokens(state):
@@ -46,7 +50,6 @@ def released_names() -> dict[str, tuple[Published, str]]:
     return {
         found.name + end: (found, file)
         for found in published().values()
-        if found.family == "deit"
         for end, file in zip(("", DISTILLED), found.release_files, strict=False)
     }
 
@@ -78,6 +81,7 @@ def load_released(
     if weights:
         raise not_here(name)
     geometry = found.geometry
-    made = CompactCard(found.mixers, found.ffn_hidden, None, params_of(found).stored, True, True)
-    model = carve(deit.build(geometry), found.mixers, found.ffn_hidden, prefix_passes=True, skip_passes=True)
-    return model, ModelCard(deit.FAMILY, geometry, released_classes(geometry.classes), NORMALISATION, compact=made)
+    passes = {"prefix_passes": found.family == deit.FAMILY, "skip_passes": True}
+    made = CompactCard(found.mixers, found.ffn_hidden, None, params_of(found).stored, **passes)
+    model = carve(family(found.family).build(geometry), found.mixers, found.ffn_hidden, **passes)
+    return model, ModelCard(found.family, geometry, released_classes(geometry.classes), NORMALISATION, compact=made)

@@ -1,6 +1,7 @@
 """Checkpoints that torch.save wrote, read without running code."""
 
 import pickle
+from collections import OrderedDict
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,6 +12,8 @@ from core.errors import InputError
 
 SETTINGS = (SimpleNamespace, "argparse.Namespace")
 """The flags that training scripts store beside the weights; read as plain values."""
+CONFIG = (OrderedDict, "yacs.config.CfgNode")
+"""The same of Swin's training scripts."""
 
 HOLDERS = ("model", "state_dict")
 """Under which training scripts store the weights."""
@@ -29,7 +32,7 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise InputError(f"There is no file {path}; `python -m core models` lists what can be loaded.")
     try:
-        with torch.serialization.safe_globals([SETTINGS]):
+        with torch.serialization.safe_globals([SETTINGS, CONFIG]):
             raw = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if not path.read_bytes()[:2].startswith((b"PK", b"\x80")):

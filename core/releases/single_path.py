@@ -5,6 +5,7 @@ convolution, its class token gets its own normalised input added, not nothing. A
 normalised input in a fine-tuned or optimised file, and nothing in a searched one.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -44,10 +45,8 @@ def read_single_path(state: dict[str, Tensor], path: Path) -> tuple[nn.Module, M
         path: For errors.
 
     Raises:
-        InputError: If the file is of another family, or weights are missing or of other shapes.
+        InputError: If weights are missing or of other shapes.
     """
-    if any(key.startswith("layers.") for key in state):
-        raise InputError(f"{path} holds a pruned Swin; pruned DeiT files can be read.")
     try:
         searched = any(key.endswith(".attn.kernel_thresholds") for key in state)
         return (_read_searched if searched else _read_finetuned)(state, path)
@@ -65,7 +64,7 @@ def _read_searched(state: dict[str, Tensor], path: Path) -> tuple[nn.Module, Mod
             weights[f"backbone.{key}"] = value
     for at in range(geometry.depth):
         block, mine = _block(state, at), f"paths.{at}."
-        weights |= {f"backbone.blocks.{at}.{key}": value for key, value in _plain_keys(block).items()}
+        weights |= {f"backbone.blocks.{at}.{key}": value for key, value in plain_keys(block).items()}
         weights |= {
             mine + key.removeprefix("attn."): value for key, value in block.items() if key.startswith("attn.bn_")
         }
@@ -80,20 +79,20 @@ def _read_searched(state: dict[str, Tensor], path: Path) -> tuple[nn.Module, Mod
 def _read_finetuned(state: dict[str, Tensor], path: Path) -> tuple[nn.Module, ModelCard]:
     depth = 1 + max(int(key.split(".")[1]) for key in state if key.startswith("blocks."))
     blocks = [_block(state, at) for at in range(depth)]
-    mixers = tuple(_mixer(block) for block in blocks)
+    mixers = tuple(mixer_of(block) for block in blocks)
     hidden = tuple(len(block["mlp.fc1.weight"]) for block in blocks)
     full = max(FFN_RATIO * state["patch_embed.proj.weight"].shape[0], *hidden)
-    geometry = deit_geometry(state, path, heads=_heads(blocks), ffn_hidden=full)
+    geometry = deit_geometry(state, path, heads=heads_of(blocks), ffn_hidden=full)
     model = deit.build(geometry)
     original = [(block.attn, GatedPath(block)) for block in model.blocks]
     carve(model, mixers, hidden, prefix_passes=True, skip_passes=True)
     weights = {key: value for key, value in state.items() if not key.startswith("blocks.")}
     for at, (block, kind) in enumerate(zip(blocks, mixers, strict=True)):
         if kind in ("conv3x3", "conv1x1"):
-            _fill(model.blocks[at].attn, block, kind, *original[at])
+            fill(model.blocks[at].attn, block, kind, *original[at], alpha=ALPHA, offsets=row_major)
         own = model.blocks[at].state_dict()
         read_already = {key: own[key] for key in own if key.startswith(("attn.reduce.", "attn.expand."))}
-        weights |= {f"blocks.{at}.{key}": value for key, value in {**_plain_keys(block, kind), **read_already}.items()}
+        weights |= {f"blocks.{at}.{key}": value for key, value in {**plain_keys(block, kind), **read_already}.items()}
     load_weights(model, weights, path)
     stored = sum(value.numel() for key, value in state.items() if not key.endswith(NO_PARAMETERS))
     return model, _card(geometry, state, compact=CompactCard(mixers, hidden, None, stored, True, True))
@@ -110,7 +109,7 @@ def _block(state: dict[str, Tensor], at: int) -> dict[str, Tensor]:
     return {key.removeprefix(start): value for key, value in state.items() if key.startswith(start)}
 
 
-def _mixer(block: dict[str, Tensor]) -> Mixer:
+def mixer_of(block: dict[str, Tensor]) -> Mixer:
     """What the block's keys say that it became."""
     if "attn.qk.weight" in block:
         return "msa"
@@ -125,30 +124,53 @@ def _mixer(block: dict[str, Tensor]) -> Mixer:
     return "skip"
 
 
-def _heads(blocks: list[dict[str, Tensor]]) -> int | None:
-    """H, where a convolution tells it; None: nothing does."""
+def heads_of(blocks: list[dict[str, Tensor]]) -> int | None:
+    """H, where a convolution or a table of relative positions tells it; None: nothing does."""
     for block in blocks:
         if "attn.head_probs" in block:
             return len(block["attn.head_probs"])
+        if "attn.relative_position_bias_table" in block:
+            return block["attn.relative_position_bias_table"].shape[1]
         if "attn.bconv.0.weight" in block:
             d, dim = block["attn.bconv.0.weight"].shape[:2]
             return dim // d
     return None
 
 
-def _plain_keys(block: dict[str, Tensor], kind: Mixer = "msa") -> dict[str, Tensor]:
-    """Norms, FFN and attention of one block under timm's names."""
+def plain_keys(block: dict[str, Tensor], kind: Mixer = "msa") -> dict[str, Tensor]:
+    """Norms, FFN and attention of one block, of either family, under timm's names."""
     found = {key: value for key, value in block.items() if key.startswith(("norm1.", "norm2.", "mlp.fc"))}
     if kind == "msa":
-        found |= {key: value for key, value in block.items() if key.startswith("attn.proj.")}
+        found |= {
+            key: value for key, value in block.items() if key.startswith(("attn.proj.", "attn.relative_position_bias"))
+        }
         for part in ("weight", "bias"):
             found[f"attn.qkv.{part}"] = torch.cat((block[f"attn.qk.{part}"], block[f"attn.v.{part}"]))
     return found
 
 
 @torch.no_grad()
-def _fill(conv: nn.Module, block: dict[str, Tensor], kind: Mixer, attn: nn.Module, path: GatedPath) -> None:
-    """The convolution of one block: stored as such in an optimised file, read out of the heads in the others."""
+def fill(
+    conv: nn.Module,
+    block: dict[str, Tensor],
+    kind: Mixer,
+    attn: nn.Module,
+    path: GatedPath,
+    *,
+    alpha: float,
+    offsets: Callable[[Tensor], Tensor],
+) -> None:
+    """The convolution of one block: stored as such in an optimised file, read out of the heads in the others.
+
+    Args:
+        conv: To be filled.
+        block: Weights under the release's names.
+        kind: A convolution.
+        attn: timm's attention that stood there; its weights are overwritten.
+        path: Of that block, likewise.
+        alpha: Temperature of the head mixing.
+        offsets: Head mixing logits (H, 9) from the release's order of offsets to ours.
+    """
     if "attn.bconv.0.weight" in block:
         norm = nn.BatchNorm2d(len(block["attn.bconv.0.weight"]))
         norm.load_state_dict({key.rsplit(".", 1)[1]: v for key, v in block.items() if key.startswith("attn.bconv.1.")})
@@ -160,10 +182,10 @@ def _fill(conv: nn.Module, block: dict[str, Tensor], kind: Mixer, attn: nn.Modul
     weight, bias = torch.cat((unused, block["attn.v.weight"])), torch.cat((unused[:, 0], block["attn.v.bias"]))
     attn.qkv.load_state_dict({"weight": weight, "bias": bias})
     attn.proj.load_state_dict({"weight": block["attn.proj.weight"], "bias": block["attn.proj.bias"]})
-    path.head_logits.copy_(row_major(block["attn.head_probs"]))
+    path.head_logits.copy_(offsets(block["attn.head_probs"]))
     norm, name = (path.bn_3x3, "attn.bn_3x3.") if kind == "conv3x3" else (path.bn_1x1, "attn.bn_1x1.")
     norm.load_state_dict({key.removeprefix(name): value for key, value in block.items() if key.startswith(name)})
-    fill_conv(conv, attn, path, kind, ALPHA)
+    fill_conv(conv, attn, path, kind, alpha)
 
 
 def row_major(head_logits: Tensor) -> Tensor:

@@ -3,10 +3,11 @@
 import torch
 
 from core.config import Geometry
-from core.macs import ffn_macs, mixer_macs
+from core.macs import block_prices
 from core.results import KernelReading, MacCount, Mixer
 from core.single_path.mixer import head_mixing, read_kernels
 from core.single_path.model import SinglePathViT
+from core.single_path.views import blocks_of
 
 
 @torch.inference_mode()
@@ -15,7 +16,7 @@ def read_block(model: SinglePathViT, block: int) -> KernelReading:
 
     Source: He et al. 2021, arXiv:2111.11802, weight sharing between MSA and convolution.
     """
-    attn = model.backbone.blocks[block].attn
+    attn = blocks_of(model.backbone)[block].attn
     share = head_mixing(model.paths[block].head_logits, model.alpha)  # (H, 9)
     kernels = read_kernels(attn, share)
     norm = kernels.weight.flatten(1).norm(dim=1)  # (9,)
@@ -27,9 +28,9 @@ def read_block(model: SinglePathViT, block: int) -> KernelReading:
     )
 
 
-def block_count(geometry: Geometry, mixer: Mixer, hidden: int) -> MacCount:
-    """MACs of one block with this mixer and `hidden` FFN units, all tokens in it."""
-    tokens = geometry.patches + geometry.prefix_tokens
-    cost = mixer_macs(mixer, geometry, tokens)
+def block_count(geometry: Geometry, block: int, mixer: Mixer, hidden: int) -> MacCount:
+    """MACs of `block` (from 0) with this mixer and `hidden` FFN units, all tokens in it."""
+    prices = block_prices(geometry)[block]
+    cost = prices.mixers[mixer]
     attention = cost if mixer == "msa" else 0
-    return MacCount(0, attention, cost - attention, ffn_macs(tokens, geometry.width, hidden), 0, 0)
+    return MacCount(0, attention, cost - attention, hidden * prices.unit, 0, 0)

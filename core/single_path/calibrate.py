@@ -44,9 +44,8 @@ def calibrate(model: SinglePathViT, geometry: Geometry, batches: Iterable[Tensor
             norm.train()
         for images in batches:
             model(images, gating)
-        model.calibrated[index] = torch.stack([torch.stack((n.running_mean, n.running_var)) for n in norms]).unflatten(
-            0, (-1, 2)
-        )
+        for stored, norm in zip(model.calibrated[index].flatten(0, 1), norms, strict=True):  # (2, d), the widest d
+            stored[:, : norm.num_features] = torch.stack((norm.running_mean, norm.running_var))
     for norm, (mean, var, momentum) in zip(norms, own, strict=True):
         norm.running_mean.copy_(mean)
         norm.running_var.copy_(var)
@@ -59,5 +58,5 @@ def use_budget(model: SinglePathViT, index: int) -> None:
     """Put the stored statistics of `model.budgets[index]` into the batch norms, in place."""
     for path, stored in zip(model.paths, model.calibrated[index], strict=True):
         for norm, (mean, var) in zip(norms_of(path), stored, strict=True):
-            norm.running_mean.copy_(mean)
-            norm.running_var.copy_(var)
+            norm.running_mean.copy_(mean[: norm.num_features])
+            norm.running_var.copy_(var[: norm.num_features])

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 
 import torch
-from timm.layers import Attention
-from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -12,20 +10,23 @@ from core.results import Architecture, Mixer
 from core.single_path import mixer as mix
 from core.single_path.derive import BY_OPEN_GATES
 from core.single_path.model import Gating, Path, SinglePathViT
+from core.single_path.views import Backbone, blocks_of, head_dim, views_of
 
 
 class ConvMixer(nn.Module):
-    """A convolution into a bottleneck, ReLU, and a 1x1 convolution out, over the patches."""
+    """A convolution into a bottleneck, ReLU, and a 1x1 convolution out, over the patches (of Swin: of a window)."""
 
     def __init__(self, reduce: nn.Conv2d, expand: nn.Conv2d, grid: tuple[int, int], *, passes: bool = False) -> None:
-        """Take the two convolutions and the patch grid; `passes`: prefix tokens get their input back, not nothing."""
+        """Take the two convolutions and their grid; `passes`: prefix tokens get their input back, not nothing."""
         super().__init__()
         self.reduce = reduce
         self.expand = expand
         self.grid = grid
         self.passes = passes
 
-    def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
+    def forward(
+        self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False, mask: Tensor | None = None
+    ) -> Tensor:
         """Tokens (B, T, D) in and out; the arguments after `x` are there to stand in for timm's attention."""
         prefix = x.shape[1] - self.grid[0] * self.grid[1]
         maps = self.expand(functional.relu(self.reduce(mix.to_map(x[:, prefix:], self.grid))))
@@ -40,19 +41,22 @@ class NoMixer(nn.Module):
         super().__init__()
         self.passes = passes
 
-    def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
+    def forward(
+        self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False, mask: Tensor | None = None
+    ) -> Tensor:
         """Like `x`, or zeros like it."""
         return x if self.passes else torch.zeros_like(x)
 
 
 def carve(
-    plain: VisionTransformer,
+    plain: Backbone,
     mixers: Sequence[Mixer],
     ffn_hidden: Sequence[int],
     *,
     prefix_passes: bool = False,
     skip_passes: bool = False,
-) -> VisionTransformer:
+    in_windows: bool = False,
+) -> Backbone:
     """Give a dense model the layers of a compact one, in place; the new layers' weights are still to be filled.
 
     Args:
@@ -61,26 +65,30 @@ def carve(
         ffn_hidden: Hidden units per block; of a narrowed FFN the first ones stay.
         prefix_passes: See `core.cards.CompactCard`.
         skip_passes: See there.
+        in_windows: See there.
     """
-    grid = plain.patch_embed.grid_size
-    for block, kind, hidden in zip(plain.blocks, mixers, ffn_hidden, strict=True):
+    views = views_of(plain, passes=prefix_passes, in_windows=in_windows)
+    for block, view, kind, hidden in zip(blocks_of(plain), views, mixers, ffn_hidden, strict=True):
         attn = block.attn
+        if kind != "msa":
+            view.unwindow(block)
         if kind == "skip":
             block.attn = NoMixer(passes=skip_passes)
         elif kind != "msa":
             side = 3 if kind == "conv3x3" else 1
             dim, bias = attn.qkv.in_features, attn.proj.bias is not None
-            reduce = nn.Conv2d(dim, attn.head_dim, side, padding=side // 2, device=attn.qkv.weight.device)
-            expand = nn.Conv2d(attn.head_dim, dim, 1, bias=bias, device=attn.qkv.weight.device)
-            block.attn = ConvMixer(reduce, expand, grid, passes=prefix_passes)
+            d, device = head_dim(attn), attn.qkv.weight.device
+            reduce = nn.Conv2d(dim, d, side, padding=side // 2, device=device)
+            expand = nn.Conv2d(d, dim, 1, bias=bias, device=device)
+            block.attn = ConvMixer(reduce, expand, view.grid, passes=view.passes)
         if hidden != block.mlp.fc1.out_features:
             narrow_ffn(block, torch.arange(block.mlp.fc1.out_features) < hidden)
     return plain
 
 
 @torch.no_grad()
-def compact(model: SinglePathViT, architecture: Architecture) -> VisionTransformer:
-    """A plain timm ViT with this architecture, in evaluation mode; `model` stays as it is.
+def compact(model: SinglePathViT, architecture: Architecture) -> Backbone:
+    """A plain timm ViT or Swin with this architecture, in evaluation mode; `model` stays as it is.
 
     Weights that stay whole are the model's own memory, not copies of it, so that a slider's next step costs little:
     train neither of the two while both are in use.
@@ -95,12 +103,12 @@ def compact(model: SinglePathViT, architecture: Architecture) -> VisionTransform
     if architecture.ffn_kept is None:
         raise ValueError("this architecture gives the number of hidden units, not which")
     plain = _twin(model.backbone).eval()
-    for block, kept in zip(plain.blocks, architecture.ffn_kept, strict=True):
+    blocks, sources = blocks_of(plain), blocks_of(model.backbone)
+    for block, kept in zip(blocks, architecture.ffn_kept, strict=True):
         narrow_ffn(block, torch.from_numpy(kept))
-    carve(plain, architecture.mixers, architecture.ffn_hidden, prefix_passes=model.prefix_passes)
-    for block, source, path, kind in zip(
-        plain.blocks, model.backbone.blocks, model.paths, architecture.mixers, strict=True
-    ):
+    semantics = {"prefix_passes": model.prefix_passes, "in_windows": model.in_windows}
+    carve(plain, architecture.mixers, architecture.ffn_hidden, **semantics)
+    for block, source, path, kind in zip(blocks, sources, model.paths, architecture.mixers, strict=True):
         if kind in ("conv3x3", "conv1x1"):
             fill_conv(block.attn, source.attn, path, kind, model.alpha)
     return plain.eval()
@@ -122,7 +130,7 @@ def _twin(module: nn.Module) -> nn.Module:
     return twin
 
 
-def fill_conv(conv: ConvMixer, attn: Attention, path: Path, kind: Mixer, alpha: float) -> None:
+def fill_conv(conv: ConvMixer, attn: nn.Module, path: Path, kind: Mixer, alpha: float) -> None:
     """Read one block's convolution out of its attention, with the batch norm folded in, in place."""
     kernels = mix.read_kernels(attn, mix.head_mixing(path.head_logits, alpha))
     _, d, dim = kernels.weight.shape
@@ -148,7 +156,7 @@ def fold_norm(conv: nn.Conv2d, weight: Tensor, bias: Tensor, norm: nn.BatchNorm2
     conv.bias.copy_((bias - norm.running_mean) * scale + norm.bias)
 
 
-def narrow_ffn(block: Block, kept: Tensor) -> None:
+def narrow_ffn(block: nn.Module, kept: Tensor) -> None:
     """Remove the hidden units that are not kept, bool (F,), in place."""
     fc1, fc2 = block.mlp.fc1, block.mlp.fc2
     kept = kept.to(fc1.weight.device)

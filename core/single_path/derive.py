@@ -4,7 +4,7 @@ import numpy as np
 
 from core.config import Geometry
 from core.errors import InputError
-from core.macs import count_macs, ffn_macs, mixer_macs
+from core.macs import block_prices, count_macs
 from core.results import Architecture, Gates, Mixer
 from core.single_path.model import SinglePathViT
 
@@ -17,7 +17,7 @@ def gates_of(model: SinglePathViT, geometry: Geometry) -> Gates:
     return Gates(
         geometry,
         np.stack([path.mixer_logits.detach().cpu().numpy() for path in model.paths]).astype(np.float64),
-        np.stack([path.ffn_logits.detach().cpu().numpy() for path in model.paths]).astype(np.float64),
+        tuple(path.ffn_logits.detach().cpu().numpy().astype(np.float64) for path in model.paths),
     )
 
 
@@ -31,17 +31,16 @@ def closing_order(gates: Gates) -> tuple[np.ndarray, np.ndarray]:
     then the earlier block.
 
     Returns:
-        Gate numbers in closing order, (3 L + L F,), and the MACs that each saves, in that order. Gate 3 l + i is mixer
-        gate 2 - i of block l (MSA first); gate 3 L + l F + f is hidden unit f of block l.
+        Gate numbers in closing order, (3 L + sum of F,), and the MACs that each saves, in that order. Gate 3 l + i is
+        mixer gate 2 - i of block l (MSA first); from 3 L on come the hidden units, block by block.
     """
-    geometry = gates.geometry
-    tokens = geometry.patches + geometry.prefix_tokens
-    ladder = np.array([mixer_macs(mixer, geometry, tokens) for mixer in BY_OPEN_GATES])
-    steps = np.diff(ladder)[::-1]  # MSA to 3x3, 3x3 to 1x1, 1x1 to nothing
+    prices = block_prices(gates.geometry)
+    ladder = np.array([[price.mixers[mixer] for mixer in BY_OPEN_GATES] for price in prices])  # (L, 4)
+    steps = np.diff(ladder)[:, ::-1]  # MSA to 3x3, 3x3 to 1x1, 1x1 to nothing
     rank = np.minimum.accumulate(gates.mixer_logits, axis=1)[:, ::-1]
-    score = np.concatenate((rank.ravel(), gates.ffn_logits.ravel()))
-    unit = ffn_macs(tokens, geometry.width, 1)
-    cost = np.concatenate((np.tile(steps, geometry.depth), np.full(gates.ffn_logits.size, unit)))
+    score = np.concatenate((rank.ravel(), *gates.ffn_logits))
+    units = np.repeat([price.unit for price in prices], gates.geometry.ffn_widths)
+    cost = np.concatenate((steps.ravel(), units))
     order = np.argsort(score, kind="stable")
     return order, cost[order]
 
@@ -80,16 +79,16 @@ def derive(gates: Gates, budget: float) -> Architecture:
     closed[order[:closed_count]] = True
     depth = geometry.depth
     open_gates = 3 - closed[: 3 * depth].reshape(depth, 3).sum(axis=1)
-    kept = ~closed[3 * depth :].reshape(depth, -1)
+    kept = tuple(np.split(~closed[3 * depth :], np.cumsum(geometry.ffn_widths)[:-1]))
     return Architecture(
         mixers=tuple(BY_OPEN_GATES[n] for n in open_gates),
-        ffn_hidden=tuple(int(n) for n in kept.sum(axis=1)),
-        ffn_full=(geometry.ffn_hidden,) * depth,
+        ffn_hidden=tuple(int(units.sum()) for units in kept),
+        ffn_full=geometry.ffn_widths,
         macs=int(left[closed_count]),
         dense_macs=dense,
         asked_macs=float(budget),
         step_macs=int(saved[closed_count - 1]) if closed_count else None,
-        ffn_kept=tuple(kept),
+        ffn_kept=kept,
     )
 
 
@@ -97,14 +96,14 @@ def settled(gates: Gates) -> Architecture:
     """The architecture of the gates' own decisions, open above probability 0.5."""
     geometry = gates.geometry
     open_gates = np.cumprod(gates.mixer_logits > 0, axis=1).sum(axis=1)
-    kept = gates.ffn_logits > 0
+    kept = tuple(logits > 0 for logits in gates.ffn_logits)
     mixers = tuple(BY_OPEN_GATES[n] for n in open_gates)
-    widths = tuple(int(n) for n in kept.sum(axis=1))
+    widths = tuple(int(units.sum()) for units in kept)
     return Architecture(
         mixers=mixers,
         ffn_hidden=widths,
-        ffn_full=(geometry.ffn_hidden,) * geometry.depth,
+        ffn_full=geometry.ffn_widths,
         macs=count_macs(geometry, mixers=mixers, ffn_hidden=widths).total,
         dense_macs=count_macs(geometry).total,
-        ffn_kept=tuple(kept),
+        ffn_kept=kept,
     )

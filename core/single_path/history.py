@@ -30,11 +30,12 @@ def add_snapshot(path: Path, epoch: float, gates: Gates) -> None:
     rows = {
         "epochs": np.array([epoch], np.float64),
         "mixer_logits": gates.mixer_logits[None].astype(np.float16),
-        "ffn_logits": gates.ffn_logits[None].astype(np.float16),
+        "ffn_logits": np.concatenate(gates.ffn_logits)[None].astype(np.float16),  # (1, sum of F)
     }
     if path.exists():
         before = load_file(str(path))
         earlier = before["epochs"] < epoch
+        before["ffn_logits"] = _in_a_row(before["ffn_logits"])
         rows = {key: np.concatenate((before[key][earlier], rows[key])) for key in rows}
     temporary = path.with_name(path.name + ".tmp")
     save_file(rows, str(temporary))
@@ -51,11 +52,17 @@ def read_history(path: Path, geometry: Geometry) -> GateHistory | None:
         return None
     try:
         rows = load_file(str(path))
+        units = _in_a_row(rows["ffn_logits"]).astype(np.float64)  # (K, sum of F)
         return GateHistory(
             geometry,
             rows["epochs"],
             rows["mixer_logits"].astype(np.float64),
-            rows["ffn_logits"].astype(np.float64),
+            tuple(np.split(units, np.cumsum(geometry.ffn_widths)[:-1], axis=1)),
         )
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise InputError(f"{path} is no history of this model's gates; copy it again, or remove it.") from error
+
+
+def _in_a_row(ffn_logits: np.ndarray) -> np.ndarray:
+    """FFN logits (K, sum of F), the blocks one after the other; older files have them as (K, L, F)."""
+    return ffn_logits.reshape(len(ffn_logits), -1)

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import torch
-from timm.layers import Attention
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -29,16 +28,17 @@ def head_mixing(logits: Tensor, alpha: float) -> Tensor:
     return (logits / alpha).softmax(dim=0)
 
 
-def read_kernels(attn: Attention, p: Tensor) -> Kernels:
+def read_kernels(attn: nn.Module, p: Tensor) -> Kernels:
     """K_k = sum_h p_hk W_h, beta_k = sum_h p_hk b_h, V_k = sum_h p_hk U_h.
 
     Args:
-        attn: timm's attention; its value rows and projection columns are used as they are.
+        attn: timm's attention of any family; its value rows and projection columns are used as they are.
         p: Head mixing, (H, 9), columns summing to 1.
 
     Source: He et al. 2021, arXiv:2111.11802, weight sharing between MSA and convolution.
     """
-    heads, d, dim = attn.num_heads, attn.head_dim, attn.qkv.in_features
+    heads, dim = attn.num_heads, attn.qkv.in_features
+    d = attn.qkv.out_features // (3 * heads)
     value = attn.qkv.weight[2 * heads * d :].reshape(heads, d, dim)
     bias = attn.qkv.bias[2 * heads * d :] if attn.qkv.bias is not None else value.new_zeros(heads * d)
     project = attn.proj.weight.reshape(dim, heads, d)

@@ -1,28 +1,26 @@
-"""The search form: a ViT whose blocks hold all candidates in one path, chosen by gates."""
+"""The search form: a ViT or Swin whose blocks hold all candidates in one path, chosen by gates."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional
 
-from core.backbones import deit
 from core.single_path import mixer as mix
 from core.single_path.gates import START_LOGIT, is_open, nest, sample_open, stop_below
+from core.single_path.views import Backbone, View, blocks_of, head_dim, views_of, walk
 
 
 class Path(nn.Module):
     """What a block needs beside timm's own weights to be any of its candidates."""
 
-    def __init__(self, block: Block) -> None:
+    def __init__(self, block: nn.Module) -> None:
         """Uniform head mixing, so that a convolution starts from the mean of the heads; all gates likely open."""
         super().__init__()
-        attn = block.attn
-        self.head_logits = nn.Parameter(torch.zeros(attn.num_heads, mix.OFFSETS))
-        self.bn_3x3 = nn.BatchNorm2d(attn.head_dim)
-        self.bn_1x1 = nn.BatchNorm2d(attn.head_dim)
+        self.head_logits = nn.Parameter(torch.zeros(block.attn.num_heads, mix.OFFSETS))
+        self.bn_3x3 = nn.BatchNorm2d(head_dim(block.attn))
+        self.bn_1x1 = nn.BatchNorm2d(head_dim(block.attn))
         self.mixer_logits = nn.Parameter(torch.full((3,), START_LOGIT))
         self.ffn_logits = nn.Parameter(torch.full((block.mlp.fc1.out_features,), START_LOGIT))
 
@@ -42,29 +40,33 @@ class SinglePathViT(nn.Module):
 
     def __init__(
         self,
-        backbone: VisionTransformer,
+        backbone: Backbone,
         alpha: float = 0.01,
         budgets: Sequence[float] = (),
         *,
         prefix_passes: bool = False,
+        in_windows: bool = False,
     ) -> None:
         """Put gates into a backbone.
 
         Args:
-            backbone: The ViT; shared, not copied.
-            alpha: Temperature of the head mixing; 0.01 in the release of arXiv:2111.11802 for DeiT.
+            backbone: The ViT or Swin; shared, not copied.
+            alpha: Temperature of the head mixing; see `core.single_path.search.ALPHA`.
             budgets: Shares of the dense MACs for which batch norm statistics are stored, rising; none: only those
                 of the search.
             prefix_passes: See `core.cards.SinglePathCard`.
+            in_windows: See there.
         """
         super().__init__()
         self.backbone = backbone
         self.alpha = alpha
         self.budgets = tuple(budgets)
         self.prefix_passes = prefix_passes
-        self.paths = nn.ModuleList(Path(block) for block in backbone.blocks)
+        self.in_windows = in_windows
+        self.views = views_of(backbone, passes=prefix_passes, in_windows=in_windows)
+        self.paths = nn.ModuleList(Path(block) for block in blocks_of(backbone))
         if self.budgets:
-            d = backbone.blocks[0].attn.head_dim
+            d = max(path.bn_3x3.num_features for path in self.paths)
             stored = torch.zeros(len(self.budgets), len(self.paths), 2, 2, d)  # 3x3 and 1x1; mean and variance
             self.register_buffer("calibrated", stored)
 
@@ -72,14 +74,14 @@ class SinglePathViT(nn.Module):
         """Images (B, 3, H, W) to logits (B, C); `gating` replaces the gates' own state."""
         if gating is None:
             gating = self.draw() if self.training else self.settled()
-        x = deit.embed(self.backbone, images)
-        for block, path, g, units in zip(self.backbone.blocks, self.paths, gating.mixer, gating.ffn, strict=True):
-            mixed = gated_mixer(
-                block, path, block.norm1(x), g, self.alpha, self.backbone.patch_embed.grid_size, self.prefix_passes
-            )
-            x = x + block.drop_path1(block.ls1(mixed))
-            x = x + block.drop_path2(block.ls2(gated_ffn(block, block.norm2(x), units)))
-        return deit.classify(self.backbone, x)
+
+        def step(index: int, block: nn.Module, x: Tensor) -> Tensor:
+            view, path = self.views[index], self.paths[index]
+            mixed = gated_mixer(block, path, block.norm1(x), gating.mixer[index], self.alpha, view)
+            x = x + view.mixed(block, mixed)
+            return x + view.fed(block, gated_ffn(block, block.norm2(x), gating.ffn[index]))
+
+        return walk(self.backbone, images, step)
 
     def draw(self) -> Gating:
         """One random draw of all gates, with gradients."""
@@ -96,8 +98,8 @@ class SinglePathViT(nn.Module):
         )
 
 
-def gated_ffn(block: Block, x: Tensor, units: Tensor) -> Tensor:
-    """timm's FFN with a gate (F,) on each hidden unit, for normalised tokens (B, T, D).
+def gated_ffn(block: nn.Module, x: Tensor, units: Tensor) -> Tensor:
+    """timm's FFN with a gate (F,) on each hidden unit, for normalised tokens (B, T, D) or maps (B, h, w, D).
 
     The gate of unit f on column f of the second weight, (D, F), is the same as on the unit itself, (B, T, F), and
     cheaper.
@@ -106,16 +108,8 @@ def gated_ffn(block: Block, x: Tensor, units: Tensor) -> Tensor:
     return block.mlp.drop2(functional.linear(hidden, block.mlp.fc2.weight * units, block.mlp.fc2.bias))
 
 
-def gated_mixer(
-    block: Block,
-    path: Path,
-    x: Tensor,
-    g: Tensor,
-    alpha: float,
-    grid: tuple[int, int],
-    prefix_passes: bool = False,
-) -> Tensor:
-    """g_3 msa(x) + g_2 (1 - g_3) conv3x3(x) + g_1 (1 - g_2) conv1x1(x), for normalised tokens (B, T, D).
+def gated_mixer(block: nn.Module, path: Path, x: Tensor, g: Tensor, alpha: float, view: View) -> Tensor:
+    """g_3 msa(x) + g_2 (1 - g_3) conv3x3(x) + g_1 (1 - g_2) conv1x1(x), for normalised tokens or maps, as `view` says.
 
     At evaluation only the open candidate runs. In search a closed one runs too, without its backward pass, as the gates
     learn from what it would have given; the 1x1 does not where the attention is open, since nothing then learns from
@@ -129,21 +123,19 @@ def gated_mixer(
     total = torch.zeros_like(x)
     if msa_open or learning:
         with learns_if(msa_open):
-            full = block.attn(x)
+            full = view.attend(block, x)
         total = total + g3 * full
     if not learning and (msa_open or not any_open):
         return total
-    prefix = x.shape[1] - grid[0] * grid[1]
-    first = x[:, :prefix] if prefix_passes else torch.zeros_like(x[:, :prefix])
-    maps = mix.to_map(x[:, prefix:], grid)
+    maps = view.maps(x)
     kernels = mix.read_kernels(block.attn, mix.head_mixing(path.head_logits, alpha))
     if wide_open or learning:
         with learns_if(wide_open and not msa_open):
-            wide = mix.to_tokens(mix.conv3x3(maps, kernels, path.bn_3x3, block.attn.proj.bias), first)
+            wide = view.back(mix.conv3x3(maps, kernels, path.bn_3x3, block.attn.proj.bias), x)
         total = total + g2 * (1 - g3) * wide
     if not msa_open and (learning or not wide_open):
         with learns_if(any_open and not wide_open):
-            narrow = mix.to_tokens(mix.conv1x1(maps, kernels, path.bn_1x1, block.attn.proj.bias), first)
+            narrow = view.back(mix.conv1x1(maps, kernels, path.bn_1x1, block.attn.proj.bias), x)
         total = total + g1 * (1 - g2) * narrow
     return total
 

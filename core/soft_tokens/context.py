@@ -34,6 +34,26 @@ class OneImage:
         return context
 
 
+@dataclass(frozen=True)
+class Equal:
+    """B images of T tokens each, M = B T; each image's prefix tokens come first and enter no average."""
+
+    tokens: int
+    """T."""
+    prefix: int
+
+    def average(self, shared: Tensor) -> Tensor:
+        """See `Context`."""
+        return shared.unflatten(1, (-1, self.tokens))[:, :, self.prefix :].mean(dim=2)
+
+    def spread(self, context: Tensor) -> Tensor:
+        """See `Context`."""
+        heads, images, channels = context.shape
+        if images == 1:
+            return context
+        return context[:, :, None].expand(heads, images, self.tokens, channels).flatten(1, 2)
+
+
 @dataclass(frozen=True, eq=False)
 class Ragged:
     """Tokens of several images, image after image; as a matrix product, which is faster than any gathering."""

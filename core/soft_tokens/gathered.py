@@ -9,6 +9,7 @@ from core.config import Packaging
 from core.soft_tokens import one_image, packed
 from core.soft_tokens.decide import Decide
 from core.soft_tokens.lean import lean_block
+from core.soft_tokens.mixers import left_block, mixer_of, nearest_attention
 from core.soft_tokens.selector import Folded
 from core.soft_tokens.stages import Pruned, Stage, lay_out
 
@@ -70,9 +71,12 @@ def _run_one(
     tokens = one_image.begin(x, prefix)
     for index, block in enumerate(backbone.blocks[first:], first):
         if index in selectors:
-            tokens, pruned = one_image.prune(tokens, prefix, selectors[index], decide, len(done), packaging, block)
+            looking = nearest_attention(backbone, index)
+            tokens, pruned = one_image.prune(tokens, prefix, selectors[index], decide, len(done), packaging, looking)
             done.append(pruned)
-        x = block(tokens.x) if record else lean_block(block, tokens.x)
+        patches = slice(prefix, prefix + len(tokens.cell))
+        lean = not record and mixer_of(block) == "msa"
+        x = lean_block(block, tokens.x) if lean else left_block(block, tokens.x, patches)
         tokens = one_image.Tokens(x, tokens.cell)
     return tokens, done
 
@@ -91,10 +95,11 @@ def _run_batch(
     tokens = packed.pack(x, prefix)
     for index, block in enumerate(backbone.blocks[first:], first):
         if index in selectors:
+            looking = nearest_attention(backbone, index)
             tokens, pruned = packed.prune(
-                tokens, patches, prefix, selectors[index], decide, len(done), packaging, block
+                tokens, patches, prefix, selectors[index], decide, len(done), packaging, looking
             )
             plan = packed.plan_attention(tokens.counts, x.device)
             done.append(pruned)
-        tokens = packed.Packed(packed.packed_block(block, tokens.x, plan), tokens.cell, tokens.counts)
+        tokens = packed.Packed(packed.packed_block(block, tokens, plan), tokens.cell, tokens.counts)
     return tokens, done

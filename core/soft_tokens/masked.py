@@ -11,6 +11,8 @@ from torch import Tensor
 from core.backbones import deit, lvvit
 from core.backbones.lvvit import LVViT
 from core.config import Packaging
+from core.single_path.compact import ConvMixer, NoMixer
+from core.soft_tokens.mixers import mix_patches
 from core.soft_tokens.package import package_token
 from core.soft_tokens.selector import Scores, Selector
 from core.soft_tokens.stages import Stage
@@ -72,7 +74,7 @@ def masked_forward(
             packages = torch.cat((policy[:, first + patches :], exists[:, None].float()), dim=1)
             policy = torch.cat((policy[:, :first], alive, packages), dim=1)
             x = torch.cat((x, token.to(x.dtype)), dim=1)
-        x = masked_block(block, x, policy) if stages else block(x)
+        x = masked_block(block, x, policy, slice(first, first + patches)) if stages else block(x)
     normed = backbone.norm(x)[:, : first + patches]
     if isinstance(backbone, LVViT):
         logits = lvvit.classify_masked(backbone, normed, alive.detach())
@@ -86,9 +88,19 @@ def slice_scores(scores: Scores, patches: int) -> Scores:
     return scores.map(lambda score: score[:, :patches])
 
 
-def masked_block(block: Block, x: Tensor, policy: Tensor) -> Tensor:
-    """timm's pre-norm block with `policy_attention` in place of its attention."""
-    x = x + block.drop_path1(block.ls1(policy_attention(block.attn, block.norm1(x), policy)))
+def masked_block(block: Block, x: Tensor, policy: Tensor, patches: slice) -> Tensor:
+    """timm's pre-norm block with `policy_attention` in place of its attention.
+
+    A 1x1 convolution and a missing mixer need no policy, since no token sees another there.
+    """
+    normed = block.norm1(x)
+    if isinstance(block.attn, ConvMixer):
+        mixed = mix_patches(block.attn, normed, patches)
+    elif isinstance(block.attn, NoMixer):
+        mixed = block.attn(normed)
+    else:
+        mixed = policy_attention(block.attn, normed, policy)
+    x = x + block.drop_path1(block.ls1(mixed))
     return x + block.drop_path2(block.ls2(block.mlp(block.norm2(x))))
 
 

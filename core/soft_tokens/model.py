@@ -9,6 +9,7 @@ from core.config import Packaging
 from core.errors import InputError
 from core.soft_tokens.decide import Decide, own_decision
 from core.soft_tokens.gathered import gathered_forward
+from core.soft_tokens.mixers import check_places, layers_of
 from core.soft_tokens.selector import LEAST_HEAD, Folded, Selector
 from core.soft_tokens.stages import Stage
 
@@ -23,30 +24,29 @@ class SoftTokenViT(nn.Module):
         *,
         decide: Decide = own_decision,
         packaging: Packaging = "weighted_mean",
+        heads: int | None = None,
     ) -> None:
         """Put fresh selectors into a backbone.
 
         Args:
-            backbone: The ViT; shared, not copied.
-            blocks: A selector stands before each of these, rising.
+            backbone: The ViT, dense or compact (see `core.soft_tokens.mixers`); shared, not copied.
+            blocks: A selector stands before each of these, rising, none before a 3x3 convolution.
             decide: How scores become decisions at inference.
             packaging: See `core.soft_tokens.package`.
+            heads: H of the selectors; None: of the first block, which is an attention then.
 
         Raises:
-            InputError: If the blocks do not rise or lie outside the backbone, or its heads are too narrow.
+            InputError: If the blocks do not rise, lie outside the backbone or before its last 3x3 convolution, or its
+                heads are too narrow.
         """
         super().__init__()
-        depth = len(backbone.blocks)
-        if not blocks or list(blocks) != sorted(set(blocks)) or blocks[0] < 1 or blocks[-1] >= depth:
-            raise InputError(
-                f"Selectors stand before blocks 1 to {depth - 1} (counting from 0), rising; not {list(blocks)}."
-            )
-        if backbone.embed_dim // backbone.blocks[0].attn.num_heads < LEAST_HEAD:
+        self.layers = layers_of(backbone)
+        check_places(blocks, self.layers.mixers)
+        heads = backbone.blocks[0].attn.num_heads if heads is None else heads
+        if backbone.embed_dim // heads < LEAST_HEAD:
             raise InputError(f"Selectors need heads of {LEAST_HEAD} channels or more; this model's are narrower.")
         self.backbone = backbone
-        self.selectors = nn.ModuleDict(
-            {str(b): Selector(backbone.embed_dim, backbone.blocks[0].attn.num_heads) for b in blocks}
-        )
+        self.selectors = nn.ModuleDict({str(b): Selector(backbone.embed_dim, heads) for b in blocks})
         self.decide = decide
         self.packaging = packaging
         self.folded: dict[int, Folded] | None = None

@@ -6,10 +6,10 @@ import torch
 from timm.models.vision_transformer import Block
 from torch import Tensor
 
-from core.backbones import deit
 from core.config import Packaging
 from core.soft_tokens.context import OneImage
 from core.soft_tokens.decide import Decide
+from core.soft_tokens.mixers import class_look
 from core.soft_tokens.package import package_weights
 from core.soft_tokens.selector import Folded, selector_scores
 from core.soft_tokens.stages import Pruned
@@ -42,16 +42,21 @@ def patches_left(tokens: Tokens, prefix: int) -> tuple[Tensor, tuple[int, ...]]:
 
 
 def prune(
-    tokens: Tokens, prefix: int, selector: Folded, decide: Decide, index: int, packaging: Packaging, block: Block
+    tokens: Tokens,
+    prefix: int,
+    selector: Folded,
+    decide: Decide,
+    index: int,
+    packaging: Packaging,
+    looking: Block | None,
 ) -> tuple[Tokens, Pruned]:
-    """One selector's work before `block`: score, decide, fold what leaves into a package."""
+    """One selector's work: score, decide, fold what leaves into a package; `looking`: see `mixers.class_look`."""
     x = tokens.x[0]  # (T, D)
     total, end = len(x), prefix + len(tokens.cell)
     scores = selector_scores(selector, x, OneImage(total, prefix)).map(lambda score: score[prefix:end])
     shown = scores.map(lambda score: score[None])
     if getattr(decide, "looks", False):
-        looked = deit.class_attention(block.attn, block.norm1(tokens.x), prefix=0)[:, prefix:end]
-        shown = replace(shown, attention=looked)
+        shown = replace(shown, attention=class_look(looking, tokens.x)[None, prefix:end])
     alive = torch.ones(1, len(tokens.cell), dtype=torch.bool, device=x.device)
     kept = decide(index, shown, alive)
     stay = kept[0].nonzero()[:, 0]

@@ -13,10 +13,10 @@ from timm.models.vision_transformer import Block
 from torch import Tensor
 from torch.nn import functional
 
-from core.backbones import deit
 from core.config import Packaging
 from core.soft_tokens.context import context_of, image_of
 from core.soft_tokens.decide import Decide
+from core.soft_tokens.mixers import class_look, left_block, mixer_of
 from core.soft_tokens.package import package_weights
 from core.soft_tokens.selector import Folded, selector_scores
 from core.soft_tokens.stages import Pruned, on_grid
@@ -67,9 +67,9 @@ def prune(
     decide: Decide,
     index: int,
     packaging: Packaging,
-    block: Block,
+    looking: Block | None,
 ) -> tuple[Packed, Pruned]:
-    """One selector's work before `block`: score, decide, fold what leaves into packages."""
+    """One selector's work: score, decide, fold what leaves into packages; `looking`: see `mixers.class_look`."""
     batch = len(packed.counts)
     rows = (packed.cell >= 0).nonzero()[:, 0]  # of the patches
     cell = packed.cell[rows]
@@ -77,8 +77,7 @@ def prune(
     scores = everything.map(lambda score: score[rows])
     shown = scores
     if getattr(decide, "looks", False):
-        parts = block.norm1(packed.x).split(packed.counts)
-        looked = torch.cat([deit.class_attention(block.attn, part[None], prefix=0)[0] for part in parts])
+        looked = torch.cat([class_look(looking, part[None]) for part in packed.x.split(packed.counts)])
         shown = replace(scores, attention=looked[rows])
     shown = shown.map(lambda score: on_grid(score, cell, batch, patches))
     keep_prob = on_grid(scores.keep_prob, cell, batch, patches, 0.0)
@@ -156,8 +155,11 @@ def _group(counts: Tensor, begins: Tensor) -> tuple[Tensor, Tensor | None, Tenso
     return rows, real[:, None, None, :], rows.flatten()[places], places
 
 
-def packed_block(block: Block, x: Tensor, plan: Plan) -> Tensor:
-    """timm's pre-norm block at inference on a packed sequence (M, D)."""
+def packed_block(block: Block, packed: Packed, plan: Plan) -> Tensor:
+    """timm's pre-norm block at inference on a packed sequence; (M, D)."""
+    x = packed.x
+    if mixer_of(block) != "msa":
+        return left_block(block, x, (packed.cell >= 0).nonzero()[:, 0])
     if plan.tokens is not None:
         return block(x.unflatten(0, (-1, plan.tokens))).flatten(0, 1)
     x = block.ls1(packed_attention(block.attn, block.norm1(x), plan)).add_(x)

@@ -12,7 +12,7 @@ from core.errors import InputError
 from core.lvvit_counts import LVVIT
 from core.macs import count_macs
 from core.published import DEIT
-from core.results import MacCount
+from core.results import DENSE_LAYERS, Layers, MacCount
 from core.soft_tokens.decide import check_keep, keep_count
 
 RELEASE_BLOCKS = (3, 6, 9)
@@ -78,7 +78,9 @@ def geometry_of(known: KnownSchedule) -> Geometry:
     return DEIT.get(known.model) or LVVIT[known.model]
 
 
-def schedule_macs(geometry: Geometry, blocks: tuple[int, ...], keep: tuple[float, ...]) -> MacCount:
+def schedule_macs(
+    geometry: Geometry, blocks: tuple[int, ...], keep: tuple[float, ...], layers: Layers = DENSE_LAYERS
+) -> MacCount:
     """MACs of one image that keeps exactly ceil(share x N) patches at each stage, selectors and packages included.
 
     A stage that drops something leaves one package token behind, which all later blocks and selectors see.
@@ -87,6 +89,7 @@ def schedule_macs(geometry: Geometry, blocks: tuple[int, ...], keep: tuple[float
         geometry: The dense model.
         blocks: Before which the selectors stand, rising, counted from 0.
         keep: For each selector the share of the N original patches still alive after it, in (0, 1], never rising.
+        layers: What the blocks are, where single-path pruning has changed them.
 
     Raises:
         InputError: If the shares are not one per selector, not in (0, 1], or rise.
@@ -94,8 +97,18 @@ def schedule_macs(geometry: Geometry, blocks: tuple[int, ...], keep: tuple[float
     Source: Kong et al. 2022, arXiv:2112.13890, for where tokens leave; the count is that of `core.macs`.
     """
     tokens, selectors = schedule_tokens(geometry, blocks, keep)
-    alive = keep_count(keep[-1], geometry.patches) if keep else None
-    return count_macs(geometry, tokens=tokens, selectors=selectors, alive=alive)
+    patches = [geometry.patches] * geometry.depth
+    for block, share in zip(blocks, keep, strict=True):
+        patches[block:] = [keep_count(share, geometry.patches)] * (geometry.depth - block)
+    return count_macs(
+        geometry,
+        tokens=tokens,
+        patches=patches,
+        alive=patches[-1],
+        selectors=selectors,
+        mixers=layers.mixers,
+        ffn_hidden=layers.ffn_hidden,
+    )
 
 
 def schedule_tokens(
@@ -116,7 +129,9 @@ def schedule_tokens(
     return tokens, selectors
 
 
-def fit_keep(geometry: Geometry, blocks: tuple[int, ...], macs: float) -> tuple[float, ...]:
+def fit_keep(
+    geometry: Geometry, blocks: tuple[int, ...], macs: float, layers: Layers = DENSE_LAYERS
+) -> tuple[float, ...]:
     """The schedule r, r^2, r^3, ... whose count is nearest to `macs` and not above it.
 
     Every selector keeps the share r of the patches that reach it. The count never falls as r rises, so r is found by
@@ -126,6 +141,7 @@ def fit_keep(geometry: Geometry, blocks: tuple[int, ...], macs: float) -> tuple[
         geometry: The dense model.
         blocks: Before which the selectors stand, rising, counted from 0.
         macs: MACs of one image (not G), selectors and packages included.
+        layers: See `schedule_macs`.
 
     Returns:
         One share per selector, in (0, 1], never rising.
@@ -135,7 +151,7 @@ def fit_keep(geometry: Geometry, blocks: tuple[int, ...], macs: float) -> tuple[
     """
 
     def count(rate: float) -> int:
-        return schedule_macs(geometry, blocks, _powers(rate, len(blocks))).total
+        return schedule_macs(geometry, blocks, _powers(rate, len(blocks)), layers).total
 
     low, high = 1 / geometry.patches, 1.0
     least, most = count(low), count(high)

@@ -48,7 +48,8 @@ class Scores:
     @cached_property
     def keep_logit(self) -> Tensor:
         """(B, N): sum_h w_h log t_h / sum_h w_h."""
-        return (self.share * functional.logsigmoid(self.margins)).sum(dim=-1)
+        log_prob = -functional.softplus(-self.margins)  # log sigmoid, in the form that other engines compute exactly
+        return (self.share * log_prob).sum(dim=-1)
 
     @cached_property
     def margin(self) -> Tensor:
@@ -159,8 +160,7 @@ def selector_scores(weights: Folded, x: Tensor, context: Context) -> Scores:
         x: Tokens, (M, D).
         context: Which of them share an average.
     """
-    normed = functional.group_norm(x, weights.heads, eps=1e-5)  # a layer norm over each head's channels, twice as fast
-    split = normed.unflatten(1, (weights.heads, -1)).transpose(0, 1)  # (H, M, d)
+    split = _head_norm(x, weights.heads).transpose(0, 1)  # (H, M, d)
     local, shared = _gelu(torch.baddbmm(weights.embed_bias, split, weights.embed)).chunk(2, dim=-1)  # (H, M, d/2) each
     images = torch.baddbmm(weights.reduce_bias, context.average(shared), weights.shared)  # (H, B, d/2)
     hidden = _gelu(torch.baddbmm(context.spread(images), local, weights.local))
@@ -168,6 +168,17 @@ def selector_scores(weights: Folded, x: Tensor, context: Context) -> Scores:
     margins = torch.baddbmm(weights.score_bias, hidden, weights.score)[..., 0].t()  # (M, H)
     importance = weights.importance(x.unflatten(1, (weights.heads, -1)).mean(dim=-1))  # (M, H)
     return Scores(margins.float(), importance.float())
+
+
+def _head_norm(x: Tensor, heads: int) -> Tensor:
+    """A layer norm over each head's channels, (M, D) to (M, H, d).
+
+    As a group norm, which takes eager torch half as long; as what it is where a graph is drawn for another engine,
+    since engines know layer norms.
+    """
+    if torch.compiler.is_compiling():
+        return functional.layer_norm(x.unflatten(1, (heads, -1)), (x.shape[1] // heads,), eps=1e-5)
+    return functional.group_norm(x, heads, eps=1e-5).unflatten(1, (heads, -1))
 
 
 def _gelu(x: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from core.config import Geometry
 from core.macs import count_macs
-from core.results import MacCount
+from core.results import DENSE_LAYERS, Layers, MacCount
 from core.soft_tokens.selector import Scores
 
 
@@ -87,20 +87,42 @@ def tokens_per_block(geometry: Geometry, blocks: tuple[int, ...], stages: list[S
     return tokens
 
 
+def patches_per_block(geometry: Geometry, blocks: tuple[int, ...], stages: list[Stage]) -> Tensor:
+    """Patches of each image that are tokens of their own in each block, int (B, L)."""
+    patches = torch.full((len(stages[0].kept), geometry.depth), geometry.patches, dtype=torch.long)
+    for block, stage in zip(blocks, stages, strict=True):
+        patches[:, block:] = stage.kept.sum(1).cpu()[:, None]
+    return patches
+
+
 @lru_cache(maxsize=65536)
 def _cached_macs(
-    geometry: Geometry, tokens: tuple[int, ...], selectors: tuple[tuple[int, int], ...], alive: int
+    geometry: Geometry,
+    tokens: tuple[int, ...],
+    patches: tuple[int, ...],
+    selectors: tuple[tuple[int, int], ...],
+    layers: Layers,
 ) -> MacCount:
-    return count_macs(geometry, tokens=tokens, selectors=selectors, alive=alive)
+    return count_macs(
+        geometry,
+        tokens=tokens,
+        patches=patches,
+        alive=patches[-1],
+        selectors=selectors,
+        mixers=layers.mixers,
+        ffn_hidden=layers.ffn_hidden,
+    )
 
 
-def image_macs(geometry: Geometry, blocks: tuple[int, ...], stages: list[Stage]) -> list[MacCount]:
-    """MACs of each image of the batch: of what that image kept, not of an average."""
+def image_macs(
+    geometry: Geometry, blocks: tuple[int, ...], stages: list[Stage], layers: Layers = DENSE_LAYERS
+) -> list[MacCount]:
+    """MACs of each image of the batch: of what that image kept, not of an average; `layers` says what blocks are."""
     tokens = tokens_per_block(geometry, blocks, stages).tolist()
+    left = patches_per_block(geometry, blocks, stages).tolist()
     seen = torch.stack([stage.seen for stage in stages], dim=1).tolist()
     patches = torch.stack([stage.patches for stage in stages], dim=1).tolist()
-    alive = stages[-1].kept.sum(dim=1).tolist()
     return [
-        _cached_macs(geometry, tuple(t), tuple(zip(s, p, strict=True)), left)
-        for t, s, p, left in zip(tokens, seen, patches, alive, strict=True)
+        _cached_macs(geometry, tuple(t), tuple(n), tuple(zip(s, p, strict=True)), layers)
+        for t, n, s, p in zip(tokens, left, seen, patches, strict=True)
     ]

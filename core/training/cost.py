@@ -7,18 +7,17 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from accelerate import Accelerator
-from timm.models.vision_transformer import VisionTransformer
 from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 
-from core.backbones import deit
+from core.backbones.families import family_of_geometry
 from core.config import Geometry
 from core.latency import device_name
 from core.macs import count_macs
 from core.results import Gates
 from core.single_path.derive import derive
 from core.single_path.model import SinglePathViT
-from core.single_path.search import cost_weight
+from core.single_path.search import ALPHA, cost_weight
 from core.timings import StepCost
 from core.training.dense import DenseStep
 from core.training.objectives import Objective
@@ -37,7 +36,7 @@ def compare_steps(geometry: Geometry, accelerator: Accelerator, *, batch: int, r
         batch: Photos per step.
         repeats: Timed steps of each.
     """
-    model = deit.build(geometry).train()
+    model = family_of_geometry(geometry).build(geometry).train()
     teacher = copy.deepcopy(model)
     dense_macs = count_macs(geometry).total
     dense, search = _dense(copy.deepcopy(model)), _search(copy.deepcopy(model), geometry, dense_macs)
@@ -67,9 +66,8 @@ def compare_steps(geometry: Geometry, accelerator: Accelerator, *, batch: int, r
 def derive_ms(geometry: Geometry, repeats: int = 20) -> float:
     """Median time to derive an architecture of `BUDGET` from random gates, milliseconds."""
     rng = np.random.default_rng(0)
-    gates = Gates(
-        geometry, rng.normal(size=(geometry.depth, 3)), rng.normal(size=(geometry.depth, geometry.ffn_hidden))
-    )
+    units = tuple(rng.normal(size=width) for width in geometry.ffn_widths)
+    gates = Gates(geometry, rng.normal(size=(geometry.depth, 3)), units)
     budget = BUDGET * count_macs(geometry).total
     times = []
     for _ in range(repeats):
@@ -79,14 +77,14 @@ def derive_ms(geometry: Geometry, repeats: int = 20) -> float:
     return float(np.median(times))
 
 
-def _dense(model: VisionTransformer) -> tuple[nn.Module, torch.optim.Optimizer]:
+def _dense(model: nn.Module) -> tuple[nn.Module, torch.optim.Optimizer]:
     return DenseStep(model), create_optimizer_v2(model, opt="adamw", lr=1e-4, weight_decay=0.05)
 
 
 def _search(
-    model: VisionTransformer, geometry: Geometry, dense_macs: int, objective: Objective | None = None
+    model: nn.Module, geometry: Geometry, dense_macs: int, objective: Objective | None = None
 ) -> tuple[nn.Module, torch.optim.Optimizer]:
-    gated = SinglePathViT(model)
+    gated = SinglePathViT(model, ALPHA[family_of_geometry(geometry).FAMILY])
     step = SearchStep(
         gated, geometry, budget=BUDGET * dense_macs, weight=cost_weight(geometry), objective=objective or Objective()
     )

@@ -17,9 +17,11 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from core.backbones import deit
+from core.errors import InputError
 from core.soft_tokens.decide import keep_count, own_decision, top_share
 from core.soft_tokens.losses import ratio_loss, straight_through, token_distillation
 from core.soft_tokens.masked import masked_forward
+from core.soft_tokens.mixers import mixer_of
 from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.selector import Scores, shift_margin
 from core.soft_tokens.stages import Stage
@@ -41,27 +43,51 @@ class TokenSettings:
 
 
 class DenseTeacher(nn.Module):
-    """A dense ViT that also tells where its class token looks."""
+    """A ViT without selectors, dense or compact, that also tells where its class token looks."""
 
     def __init__(self, model: VisionTransformer, blocks: tuple[int, ...]) -> None:
-        """Args: `model` is used as it is; a selector stands before each of `blocks`."""
+        """Args: `model` is used as it is; a selector stands before each of `blocks`.
+
+        Raises:
+            InputError: If a selector has no attention behind it to learn from.
+        """
         super().__init__()
         self.model = model
-        self.blocks = blocks
+        self.behind = [_attentions_behind(model, at) for at in blocks]
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Logits (B, C), normalised patch tokens (B, N, D), and per selector the attention to come, (B, N).
 
-        The attention of the class token on each patch, mean over heads and over all blocks behind the selector's.
+        The attention of the class token on each patch, mean over heads and over all blocks behind the selector's that
+        still are attentions.
         """
         prefix = self.model.num_prefix_tokens
-        x, attention = deit.embed(self.model, images), []
-        for block in self.model.blocks:
-            attention.append(deit.class_attention(block.attn, block.norm1(x), prefix))
+        x, attention = deit.embed(self.model, images), {}
+        for index, block in enumerate(self.model.blocks):
+            if mixer_of(block) == "msa":
+                attention[index] = deit.class_attention(block.attn, block.norm1(x), prefix)
             x = block(x)
         x = self.model.norm(x)
-        behind = [torch.stack(attention[min(at + 1, len(attention) - 1) :]).mean(dim=0) for at in self.blocks]
+        behind = [torch.stack([attention[index] for index in some]).mean(dim=0) for some in self.behind]
         return self.model.forward_head(x), x[:, prefix:], behind
+
+
+def _attentions_behind(model: VisionTransformer, at: int) -> list[int]:
+    """The blocks whose class attention a selector before block `at` learns from; that block's own if it is the last.
+
+    Raises:
+        InputError: If none of them is an attention any more.
+    """
+    having = [i for i, block in enumerate(model.blocks) if mixer_of(block) == "msa"]
+    found = [i for i in having if i > at] or [i for i in having if i == at]
+    if not found:
+        raise InputError(
+            f"No block from {at} on is an attention any more, so a selector before it has nothing to learn its ranking "
+            f"from; put the last of --selectors at {having[-1]} or before."
+            if having
+            else "No block of this model is an attention any more, so selectors have nothing to learn from."
+        )
+    return found
 
 
 class TokenStep(nn.Module):

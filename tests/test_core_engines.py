@@ -1,0 +1,218 @@
+"""Engines give the logits of eager torch, for every kind of model that they take, and say what they cannot take."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from PIL import Image
+
+from core import bench_record, benchmarks
+from core.__main__ import main
+from core.backbones import deit, lvvit
+from core.cards import CompactCard, SelectorCard
+from core.engines import check_engine, graph_of, prepare
+from core.errors import InputError
+from core.lvvit_counts import LVVIT
+from core.single_path.compact import carve
+from core.soft_tokens.decide import top_share
+from core.soft_tokens.fixed import FixedKeepViT, SelectorsAlone
+from core.soft_tokens.model import SoftTokenViT
+from core.timings import SpeedRow
+from core.weights import save_checkpoint
+from tests.joint import MIXED, joint_model
+from tests.tiny import CARD, TINY, images, token_model
+
+SMALL = replace(TINY, depth=2, stem=())
+KEEP = (0.7, 0.5, 0.3)
+
+
+def small(blocks: tuple[int, ...] = (), mixers: tuple[str, ...] = ()):
+    """Two blocks: enough for an attention, a convolution, and a selector between them."""
+    torch.manual_seed(0)
+    backbone = deit.build(SMALL).eval()
+    if mixers:
+        carve(backbone, mixers, (24, 40))
+    return backbone
+
+
+def pruned():
+    return SoftTokenViT(small(), (1,)).eval()
+
+
+@pytest.mark.parametrize("packaging", ["weighted_mean", "weighted_sum"])
+@pytest.mark.parametrize("keep", [KEEP, (1.0, 0.5, 0.5), (1.0, 1.0, 1.0)])
+@pytest.mark.parametrize("batch", [1, 3])
+@torch.inference_mode()
+def test_the_fixed_graph_says_what_really_removing_tokens_says(batch, keep, packaging) -> None:
+    model = token_model()
+    model.packaging = packaging
+    expected = model.run(images(batch), top_share(keep, TINY.patches))[0]
+    torch.testing.assert_close(FixedKeepViT(model, keep)(images(batch)), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("passes", [False, True])
+@torch.inference_mode()
+def test_the_fixed_graph_of_a_joint_model_has_its_convolutions_over_the_patches_that_are_left(passes) -> None:
+    model, _ = joint_model(*MIXED, passes=passes)
+    keep = tuple(0.6**stage for stage in range(1, len(model.blocks) + 1))
+    expected = model.run(images(3), top_share(keep, TINY.patches))[0]
+    torch.testing.assert_close(FixedKeepViT(model, keep)(images(3)), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@torch.inference_mode()
+def test_the_fixed_graph_of_an_lvvit_looks_at_the_patches_that_are_left(batch) -> None:
+    torch.manual_seed(0)
+    geometry = replace(LVVIT["lvvit_s"], img_size=64, depth=3, width=32, heads=2, ffn_hidden=64, classes=5)
+    model = SoftTokenViT(lvvit.build(geometry).eval(), (1, 2)).eval()
+    photos, keep = torch.randn(batch, 3, 64, 64), (0.5, 0.25)
+    expected = model.run(photos, top_share(keep, geometry.patches))[0]
+    torch.testing.assert_close(FixedKeepViT(model, keep)(photos), expected, atol=1e-5, rtol=0)
+
+
+@torch.inference_mode()
+def test_selectors_alone_leave_as_many_tokens_as_the_stages_do() -> None:
+    alone = SelectorsAlone(FixedKeepViT(token_model(), KEEP))
+    tokens = alone.inputs(2, TINY.width, torch.device("cpu"))
+    # 16 patches; 12, 8 and 5 stay; a class token; behind stage s come s packages
+    assert [x.shape[1] for x in tokens] == [17, 1 + 12 + 1, 1 + 8 + 2]
+    assert alone(*tokens).shape[1] == (1 + 12 + 1) + (1 + 8 + 2) + (1 + 5 + 3)
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "compile"])
+@pytest.mark.parametrize("kind", ["dense", "compact", "tokens"])
+def test_an_engine_gives_the_logits_of_eager_torch(kind, engine) -> None:
+    batch = 2 if engine == "onnxruntime" else 1
+    made = {"dense": small, "compact": lambda: small(mixers=("conv3x3", "msa")), "tokens": pruned}[kind]()
+    x = images(batch)
+    with torch.inference_mode():
+        expected = made.run(x, top_share((0.5,), TINY.patches))[0] if kind == "tokens" else made(x)
+    run = prepare(graph_of(made, (0.5,) if kind == "tokens" else None, kind), engine, x)
+    other = images(batch, seed=1)
+    torch.testing.assert_close(run(x), expected, atol=1e-4, rtol=0)
+    assert (run(other) - run(x)).abs().max() > 1e-3, "the photos are a constant of the graph"
+
+
+def test_a_model_that_decides_photo_by_photo_is_refused() -> None:
+    with pytest.raises(InputError, match=r"decides photo by photo .* give --keep with 3 shares"):
+        graph_of(token_model(), None, "tokens")
+
+
+def test_an_unknown_engine_and_one_on_another_device_are_refused() -> None:
+    with pytest.raises(InputError, match="no engine tensorrt; choose eager, onnxruntime, compile"):
+        check_engine("tensorrt", torch.device("cpu"))
+    with pytest.raises(InputError, match="runs on the CPU"):
+        check_engine("onnxruntime", torch.device("cuda"))
+
+
+def test_without_a_compiler_there_is_one_sentence(monkeypatch) -> None:
+    def no_compiler(*_: object, **__: object) -> None:
+        raise RuntimeError("No working C++ compiler found in g++.\nA long story follows.")
+
+    monkeypatch.setattr(torch, "compile", no_compiler)
+    with pytest.raises(InputError, match=r"does not work here \(No working C\+\+ compiler found in g\+\+\)") as error:
+        prepare(small(), "compile", images(1))
+    assert "\n" not in str(error.value)
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """A model with selectors, a compact one, a photo."""
+    root = tmp_path_factory.mktemp("engines")
+    card = replace(CARD, geometry=SMALL)
+    save_checkpoint(root / "tokens.safetensors", pruned(), replace(card, selectors=SelectorCard((1,), (0.5,), True)))
+    mixers, hidden = ("conv3x3", "msa"), (24, 40)
+    made = CompactCard(mixers, hidden, None, None)
+    save_checkpoint(root / "compact.safetensors", small(mixers=mixers), replace(card, compact=made))
+    Image.new("RGB", (40, 30), "teal").save(root / "photo.png")
+    return root
+
+
+def run(*arguments) -> int:
+    return main([str(argument) for argument in arguments])
+
+
+def test_predict_says_the_same_in_onnxruntime_and_names_it(work, capsys) -> None:
+    told = []
+    for engine in ("eager", "onnxruntime"):
+        flags = ["--model", work / "tokens.safetensors", "--keep", "0.5", "--engine", engine, "--json"]
+        assert run("predict", work / "photo.png", *flags) == 0
+        told.append(json.loads(capsys.readouterr().out)["images"][0])
+    eager, other = told
+    assert [guess["label"] for guess in other["top5"]] == [guess["label"] for guess in eager["top5"]]
+    for ours, theirs in zip(other["top5"], eager["top5"], strict=True):
+        assert ours["prob"] == pytest.approx(theirs["prob"], abs=1e-4)
+    assert (other["macs"], other["kept"]) == (eager["macs"], [8])
+    assert (eager["latency_ms"]["engine"], other["latency_ms"]["engine"]) == ("torch eager", "onnxruntime")
+
+
+def test_bench_measures_dense_and_pruned_in_the_engine_that_it_names(work, capsys) -> None:
+    flags = ["--engine", "onnxruntime", "--batch", "2", "--repeats", "4", "--json"]
+    assert run("bench", "--model", work / "tokens.safetensors", "--keep", "0.5", *flags) == 0
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    assert row["engine"] == "onnxruntime"
+    assert row["kept"] == [[8, 8]]
+    assert row["efficiency"] == pytest.approx(row["speedup"] / row["mac_ratio"])
+    assert 0 < row["selector_share"] < 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["bench", "--engine", "toaster"], "no engine toaster; choose eager, onnxruntime, compile"),
+        (["bench", "--model", "{work}/tokens.safetensors", "--engine", "onnxruntime"], "give --keep with 1 shares"),
+        (["bench", "--engine", "onnxruntime", "--batch", "0"], "--batch takes numbers of 1 or more"),
+        (["bench", "--engine", "onnxruntime", "--training"], "leave --engine away"),
+        (["bench", "--model", "deit_bs_l006_t100", "--keep", "0.5"], "settings of its own"),
+        (["bench", "--record", "{work}/table.csv"], "ends in .json"),
+        (["bench", "--record", "{work}/r.json", "--model", "toaster"], "is not in the benchmark; it has deit_"),
+        (["bench", "--record", "{work}/r.json", "--keep", "0.5"], "leave --keep and --budget away"),
+        (["predict", "{work}/photo.png", "--model", "{work}/tokens.safetensors", "--engine", "x"], "no engine x"),
+        (
+            ["predict", "{work}/photo.png", "--model", "{work}/tokens.safetensors", "--engine", "compile"],
+            "decides photo by photo",
+        ),
+    ],
+)
+def test_what_an_engine_or_a_record_cannot_take_gets_one_line(flags, sentence, work, capsys) -> None:
+    assert run(*(str(flag).format(work=work) for flag in flags)) == 2
+    said = capsys.readouterr().err.strip().splitlines()
+    assert sentence in said[-1]
+
+
+ROW = SpeedRow("a", "torch eager", 1, 10.0, 1.0, 5.0, 0.5, 2.0, 2.5, 0.8, 0.02, ((8, 8), (3, 5)))
+
+
+def test_the_record_keeps_one_row_per_model_engine_and_batch_and_forgets_other_machines(tmp_path) -> None:
+    path, here = tmp_path / "benchmarks.json", bench_record.conditions("cpu")
+    bench_record.add_rows(path, here, [replace(ROW, model="b"), ROW], ["a", "b"])
+    bench_record.add_rows(path, here, [replace(ROW, efficiency=0.9), replace(ROW, engine="onnxruntime")], ["a", "b"])
+    rows = bench_record.read_record(path)["rows"]
+    assert [(row["model"], row["engine"], row["efficiency"]) for row in rows] == [
+        ("a", "torch eager", 0.9),
+        ("a", "onnxruntime", 0.8),
+        ("b", "torch eager", 0.8),
+    ]
+    table = (tmp_path / "benchmarks-table.md").read_text()
+    assert "| `a` | onnxruntime | 1 | 10.0 ms (1.0) | 5.0 ms (0.5) | 2.00 | 2.50 | 0.80 | 2.0 % | 8, 3-5 |" in table
+    bench_record.add_rows(path, {**here, "threads": here["threads"] + 1}, [ROW], ["a", "b"])
+    assert len(bench_record.read_record(path)["rows"]) == 1
+
+
+def test_the_record_is_written_by_one_command(work, monkeypatch, capsys) -> None:
+    known = (benchmarks.Case(str(work / "compact.safetensors"), label="small"),)
+    monkeypatch.setattr("core.commands.bench.cases", lambda: known)
+    path = work / "record.json"
+    assert run("bench", "--record", path, "--batch", "1", "--repeats", "4", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told == json.loads(path.read_text())
+    assert {"device", "threads", "machine", "versions", "rows"} == set(told)
+    (row,) = told["rows"]
+    assert (row["model"], row["engine"]) == ("small", "torch eager")
+    assert {"date", "load_average", "dense_ms", "pruned_ms", "speedup", "mac_ratio", "efficiency"} <= set(row)
+
+
+def test_the_record_covers_every_schedule_architecture_and_bundled_model() -> None:
+    names = {case.model for case in benchmarks.cases()}
+    assert {"deit_small_2.6g", "deit_tiny_0.9g", "deit_bs_l006_t100", "bundled-tokens", "bundled-singlepath"} <= names

@@ -1,0 +1,51 @@
+"""The budget page measures in another engine: made ready beside the page, named beside the milliseconds."""
+
+from core.errors import InputError
+from pages import _engines, _shared
+from tests import test_pages
+from tests.test_pages import texts
+
+assets, visit = test_pages.assets, test_pages.visit
+
+
+def measure_in(at, engine: str):
+    """Choose the engine, press the button, and wait for what is made ready."""
+    at.button_group(key="engine").set_value(engine).run()
+    next(button for button in at.button if button.label.startswith("Measure in")).click().run()
+    for thread in set(_shared.preparing().values()):
+        thread.join()
+    return at.run()
+
+
+def test_the_engine_stands_beside_the_milliseconds_and_beside_eager_torch(visit, monkeypatch) -> None:
+    asked = []
+    monkeypatch.setattr(_engines, "ready", lambda loaded, engine: asked.append((loaded.spec, engine)) or loaded.model)
+    at = measure_in(visit("budget"), "onnxruntime")
+    assert not at.exception
+    assert len(asked) == 3
+    assert {engine for _, engine in asked} == {"onnxruntime"}
+    for said in ("**Dense:**", "ms median", "onnxruntime", "threads", "batch 1", "in torch eager"):
+        assert said in texts(at)
+    next(button for button in at.button if button.label.startswith("Measure in")).click().run()
+    assert len(asked) == 3, "what is ready was made anew"
+
+
+def test_an_engine_that_cannot_be_had_gets_its_one_sentence(visit, monkeypatch) -> None:
+    def refuse(loaded, engine):
+        raise InputError("torch.compile does not work here (no compiler); install a C++ compiler (g++).")
+
+    monkeypatch.setattr(_engines, "ready", refuse)
+    at = measure_in(visit("budget"), "compile")
+    assert not at.exception
+    assert [error.value for error in at.error] == [
+        "torch.compile does not work here (no compiler); install a C++ compiler (g++)."
+    ]
+
+
+def test_a_thread_that_dies_leaves_a_sentence_and_no_wait(visit, monkeypatch) -> None:
+    def fail(loaded, engine):
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr(_engines, "ready", fail)
+    at = measure_in(visit("budget"), "onnxruntime")
+    assert "cannot be made ready in onnxruntime (boom)" in at.error[0].value

@@ -1,0 +1,86 @@
+"""A joint model on every page, under AppTest: beside models of each method, as a file assets/bundled-joint would be."""
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import pytest
+
+from core import recorded
+from core.cards import CompactCard, SelectorCard
+from core.macs import count_macs
+from core.recorded import add_row
+from core.results import Recorded
+from pages import _shared
+from tests import test_pages
+from tests.test_pages import CARD, GEOMETRY, player_of, save, texts, track
+from viz.theme import MIXER_WORDS
+
+visit = test_pages.visit
+MIXERS, HIDDEN = ("conv3x3", "msa", "conv1x1", "msa"), (48, 20, 10, 30)
+MACS = count_macs(GEOMETRY, mixers=MIXERS, ffn_hidden=HIDDEN).total
+
+
+@pytest.fixture(scope="module")
+def assets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Samples, one model of each method and a joint one, with two recorded evaluations of that."""
+    folder = tmp_path_factory.mktemp("assets")
+    shutil.copytree(test_pages.ROOT / "assets" / "samples", folder / "samples")
+    selectors = SelectorCard((1, 2), (0.7, 0.5), True)
+    save(folder, "bundled-dense", CARD)
+    save(folder, "bundled-tokens", dataclasses.replace(CARD, selectors=selectors))
+    joint = dataclasses.replace(CARD, selectors=selectors, compact=CompactCard(MIXERS, HIDDEN, 1.01 * MACS))
+    save(folder, "bundled-joint", joint)
+    dense = count_macs(GEOMETRY).total
+    for keep, share, top1 in ((0.9, 1.3, 0.6), (0.2, 0.2, 0.5)):
+        row = Recorded("bundled-joint", f"--keep {keep},{keep**2:.4f}", top1, 0.9, share * MACS, dense, 1200)
+        add_row(folder / "evaluations.json", row)
+    return folder
+
+
+def test_tokens_page_plays_a_joint_model_and_counts_its_convolution(visit) -> None:
+    at = visit("tokens", model="bundled-joint", method="Keep ratio", keep="0.5")
+    assert not at.exception
+    assert at.selectbox(key="model").value == "bundled-joint"
+    player_of(at)
+    assert "of the multiply-adds saved" in texts(at)
+
+
+def test_tokens_page_starts_with_the_model_that_has_selectors_alone(visit) -> None:
+    assert visit("tokens").selectbox(key="model").value == "bundled-tokens"
+
+
+def test_architecture_page_shows_the_fixed_network_of_a_joint_model(visit) -> None:
+    at = visit("architecture", model="bundled-joint")
+    assert not at.exception
+    assert "2 of 4 blocks keep their attention" in texts(at)
+    assert "This network is fixed" in texts(at)
+    table = at.dataframe[0].value
+    assert list(table["Mixer"]) == [MIXER_WORDS[mixer] for mixer in MIXERS]
+    assert list(table["Selector before it"]) == ["", "selector 1", "selector 2", ""]
+
+
+def test_budget_page_has_keep_ratios_on_the_joint_model_beside_the_others(visit, assets, monkeypatch) -> None:
+    monkeypatch.setattr(recorded, "RECORDED", assets / "evaluations.json")
+    at = visit("budget", joint="0.9")
+    assert not at.exception
+    joint = track(at, "Joint")
+    assert joint["Predicted latency"] == ("unknown", "not predicted: measure it")
+    assert joint["Top-1 accuracy"][0].endswith("%")
+    assert joint["MACs"][0] in texts(at)
+    assert "both methods on one model" in texts(at)
+    assert "Joint, keep 90 %" in texts(at)
+
+
+def test_compare_takes_a_joint_model_with_keep_ratio_or_threshold(visit) -> None:
+    for setting, control, value in (("keep=0.35", "b_keep", 0.35), ("threshold=0.2", "b_threshold", 0.2)):
+        at = visit("compare", a="bundled-tokens", b=f"bundled-joint~{setting}")
+        assert not at.exception
+        assert at.slider(key=control).value == value
+
+
+def test_a_joint_model_is_the_sum_of_its_parts_on_the_budget_page(visit) -> None:
+    visit("budget", joint="1.0")
+    (whole,) = _shared.keep_macs("bundled-joint", (1.0,))
+    selectors = whole - MACS
+    assert 0 < selectors < 0.2 * MACS

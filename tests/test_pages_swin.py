@@ -1,0 +1,53 @@
+"""Pages with a Swin: the architecture page opens it, the tokens page says why it cannot; under AppTest."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from core.cards import SinglePathCard
+from core.weights import save_checkpoint
+from tests.test_core_swin_files import MIXED, random_state, write
+from tests.test_pages import assets, sent, texts, visit  # noqa: F401
+from tests.tiny_swin import SWIN_CARD, swin_path_model
+
+
+@pytest.fixture
+def searched(tmp_path) -> str:
+    """A searched Swin of ours."""
+    path = tmp_path / "mine.safetensors"
+    card = dataclasses.replace(SWIN_CARD, single_path=SinglePathCard(100.0, fit_to_predict=True))
+    save_checkpoint(path, swin_path_model(), card, half=False)
+    return str(path)
+
+
+def test_the_architecture_page_shows_every_block_of_a_searched_swin(visit, searched) -> None:  # noqa: F811
+    at = visit("architecture", model=searched, budget="60", block="5")
+    assert not at.exception
+    assert not at.error
+    assert at.selectbox(key="model").value == searched
+    assert "Block 6" in texts(at)
+    assert len(sent(at)["mixers"][0]) == 6
+
+
+def test_the_architecture_page_opens_released_swins(visit, tmp_path) -> None:  # noqa: F811
+    torch.manual_seed(0)
+    path = write(tmp_path / "searched.pth", random_state(MIXED, "searched"))
+    at = visit("architecture", model=path)
+    assert not at.exception
+    assert at.selectbox(key="model").value == path
+
+
+def test_the_tokens_page_says_that_a_swin_is_not_for_it(visit, searched) -> None:  # noqa: F811
+    at = visit("tokens", model=searched)
+    assert not at.exception
+    said = " ".join(warning.value for warning in at.warning)
+    assert "Soft token pruning cannot take swin models; it takes a deit_*" in said
+
+
+def test_a_fine_tuned_swin_stands_beside_a_budget(visit, tmp_path) -> None:  # noqa: F811
+    path = write(tmp_path / "finetuned.pth", random_state(MIXED, "finetuned"))
+    at = visit("architecture", model=path, published=path)
+    assert not at.exception
+    assert at.selectbox(key="published").value == path
+    assert "1 of 4 blocks keep their attention" in texts(at)

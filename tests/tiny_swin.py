@@ -1,0 +1,37 @@
+"""A Swin small enough to test everything on: three stages, windows of 2 x 2, heads of 8 and of 4 channels."""
+
+import torch
+
+from core.backbones import swin
+from core.cards import ModelCard
+from core.config import Normalisation
+from core.single_path.model import SinglePathViT
+from core.swin_counts import SwinGeometry
+from tests.tiny import CLASSES
+
+SWIN = SwinGeometry(16, (2, 2, 2), (2, 4, 16), img_size=32, patch=4, window=2, ffn_ratio=2, classes=3)
+SWIN_CARD = ModelCard(swin.FAMILY, SWIN, CLASSES, Normalisation())
+
+
+def swin_path_model(seed: int = 0, geometry: SwinGeometry = SWIN, *, in_windows: bool = False) -> SinglePathViT:
+    """Gates, head mixing, batch norms and relative positions that are all different from their start."""
+    torch.manual_seed(seed)
+    model = SinglePathViT(swin.build(geometry).eval(), 100.0, in_windows=in_windows).eval()
+    with torch.no_grad():
+        for block in swin.blocks_of(model.backbone):
+            block.attn.relative_position_bias_table.normal_()
+        for path in model.paths:
+            path.mixer_logits.copy_(torch.randn(3) * 2)
+            path.ffn_logits.copy_(torch.randn_like(path.ffn_logits))
+            path.head_logits.copy_(torch.randn_like(path.head_logits) * 100)
+            for norm in (path.bn_3x3, path.bn_1x1):
+                norm.running_mean.normal_()
+                norm.running_var.uniform_(0.5, 2.0)
+                norm.weight.normal_()
+                norm.bias.normal_()
+    return model
+
+
+def images(count: int, seed: int = 0, size: int = 32) -> torch.Tensor:
+    """Normalised noise, (count, 3, size, size)."""
+    return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(seed))
