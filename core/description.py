@@ -33,6 +33,14 @@ def description(loaded: Loaded) -> dict:
     }
 
 
+def told_grids(loaded: Loaded) -> dict:
+    """What a photo's JSON says besides where the grid changes: rows and columns of the one that each selector sees."""
+    geometry, selectors = loaded.card.geometry, loaded.card.selectors
+    if selectors is None or not pools(geometry):
+        return {}
+    return {"grids": [list(geometry.block_grids[block]) for block in selectors.blocks]}
+
+
 def _selector(geometry: Geometry, block: int, keep: float) -> dict:
     """Place and share; and the grid of whose patches it is a share, where that changes from block to block."""
     told = {"block": block, "keep": keep}
