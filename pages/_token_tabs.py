@@ -69,8 +69,8 @@ def _patches(spec: ModelSpec, image_id: str, trace: TokenTrace) -> None:
     scores = {f"Score at selector {s + 1}": THOUSANDTHS for s in range(len(trace.blocks))}
     st.markdown("Rows and columns count from 1 at the top left; an empty score means that the patch had left before.")
     if trace.grids:
-        at = {trace.grid_at(s): s for s in range(1, len(trace.blocks) + 1)}
-        grid = st.segmented_control("Grid", list(at), default=list(at)[-1], format_func=_grid_name, required=True)
+        at = {_grid_name(trace.grid_at(s)): s for s in range(1, len(trace.blocks) + 1)}  # its last selector
+        grid = st.segmented_control("Grid", list(at), default=list(at)[-1], key="patches_of", required=True)
         st.dataframe(
             patch_table(trace, at[grid]),
             hide_index=True,

@@ -1,17 +1,23 @@
 """Soft token pruning on a PiT: removing equals masking, frozen patches reach the pooling, one package accumulates."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 
 from core.backbones import pit
+from core.cards import SelectorCard
+from core.checkpoints import finish
+from core.config import ModelSpec
 from core.errors import InputError
+from core.removal import compare_removal
 from core.soft_tokens.accumulate import Carried, accumulated
 from core.soft_tokens.decide import AttentionShare, above, own_decision, top_share
 from core.soft_tokens.masked import masked_forward
 from core.soft_tokens.model import SoftTokenViT
 from tests.tiny import images
-from tests.tiny_pit import BLOCKS, TINY_PIT, pit_backbone, pit_token_model
+from tests.tiny_pit import BLOCKS, PIT_CARD, TINY_PIT, pit_backbone, pit_token_model
 
 PATCHES = (49, 16, 16, 4)
 DECISIONS = {"own": own_decision, "top": top_share((0.7, 0.5, 0.2, 0.5), PATCHES), "above": above(0.45)}
@@ -190,3 +196,13 @@ def test_each_selector_sees_the_grid_of_its_stage() -> None:
     assert [s.norm.weight.numel() for s in model.selectors.values()] == [16, 32, 32, 64]
     assert pit.geometry_of(model.backbone) == TINY_PIT
     assert model.blocks == BLOCKS
+
+
+def test_masked_and_removed_agree_where_they_are_compared_and_masking_saves_nothing() -> None:
+    spec, decide = ModelSpec("tiny"), DECISIONS["top"]
+    card = replace(PIT_CARD, selectors=SelectorCard(BLOCKS, (0.7, 0.5, 0.2, 0.5), False))
+    found = compare_removal(finish(spec, card, pit_token_model()), images(1), decide, repeats=4)
+    assert found.same_decisions
+    assert found.logit_gap < 1e-4
+    assert found.masked_tokens == (50, 51, 18, 18, 18, 18, 6, 6)
+    assert found.removed_macs < found.dense_macs < found.masked_macs
