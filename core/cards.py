@@ -89,6 +89,10 @@ class ModelCard:
     def __post_init__(self) -> None:
         if not isinstance(self.geometry, family(self.family).GEOMETRY):
             raise ValueError(f"a {type(self.geometry).__name__} for the family {self.family}")
+        carried = {"tokens": self.selectors, "singlepath": self.single_path or self.compact}
+        for method, part in carried.items():
+            if part is not None and method not in family(self.family).METHODS:
+                raise ValueError(f"{method} in the family {self.family}")
         if len(self.classes) != self.geometry.classes:
             raise ValueError(f"{len(self.classes)} names for {self.geometry.classes} classes")
         if self.compact is not None and len(self.compact.mixers) != self.geometry.depth:

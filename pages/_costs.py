@@ -32,7 +32,7 @@ def whole_count(name: str) -> MacCount:
 def dense_block(name: str) -> int:
     """Multiply-adds of one block of the dense model."""
     geometry = _shared.loaded(ModelSpec(name)).card.geometry
-    return block_count(geometry, "msa", geometry.ffn_hidden).total
+    return block_count(geometry, 0, "msa", geometry.ffn_widths[0]).total
 
 
 def macs_of(spec: ModelSpec, image_id: str) -> MacCount:

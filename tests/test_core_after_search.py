@@ -128,7 +128,7 @@ def test_a_compact_model_reloads_equal(share, tmp_path) -> None:
         (["search", "--model", "dense", "--gate-lr", "inf"], "numbers above 0"),
         (["search", "--model", "dense", "--lr", "inf"], "a positive rate"),
         (["search", "--model", "dense", "--batch", "128"], "60 training photos make no batch of 128"),
-        (["search", "--model", "swin_tiny_patch4_window7_224"], "cannot be pruned here"),
+        (["search", "--model", "swinv2_tiny_window8_256"], "cannot be pruned here"),
         (["search", "--model", "nan"], "no numbers"),
         (["search", "--model", "dense", "--teacher", "resnet18.a1_in1k"], "could not be downloaded"),
     ],

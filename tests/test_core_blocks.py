@@ -25,10 +25,10 @@ def test_reading_is_the_kernel_that_the_compact_form_runs() -> None:
 
 
 def test_block_counts_by_part() -> None:
-    dense = block_count(TINY, "msa", 64)  # 17 tokens of width 32
+    dense = block_count(TINY, 0, "msa", 64)  # 17 tokens of width 32
     assert dense.attention == 4 * 17 * 32**2 + 2 * 17**2 * 32
     assert dense.ffn == 2 * 17 * 32 * 64
     assert dense.total == dense.attention + dense.ffn
-    narrow = block_count(TINY, "conv3x3", 0)  # 16 patches, bottleneck of 16
+    narrow = block_count(TINY, 0, "conv3x3", 0)  # 16 patches, bottleneck of 16
     assert (narrow.attention, narrow.convolution, narrow.ffn) == (0, 10 * 16 * 32 * 16, 0)
-    assert block_count(TINY, "skip", 0).total == 0
+    assert block_count(TINY, 0, "skip", 0).total == 0
