@@ -1,7 +1,9 @@
 """Accuracy, MACs and throughput of a model on a folder of photos; the same numbers on one process or many."""
 
+import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from core.config import Geometry
 from core.results import Evaluation
-from core.soft_tokens.decide import AttentionLike, Decide, random_like
+from core.soft_tokens.decide import AttentionLike, Decide, known_beforehand, random_like
 from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.stages import image_macs
 
@@ -48,6 +50,30 @@ def random_runner(model: SoftTokenViT, geometry: Geometry, seed: int) -> Runner:
         return token_runner(model, geometry, rival)(images)
 
     return run
+
+
+def repeatable_random_runner(
+    model: SoftTokenViT, geometry: Geometry, seed: int
+) -> Callable[[Tensor, Sequence[str]], tuple[Tensor, Tensor, Tensor | None]]:
+    """The same rival, told the photos' paths: a photo's draw follows from the seed, its folder and its name alone.
+
+    So it does not matter in which batch, or on which of several processes, a photo is seen.
+    """
+
+    def run(images: Tensor, paths: Sequence[str]) -> tuple[Tensor, Tensor, Tensor | None]:
+        _, stages = model.run(images)
+        order = torch.stack([_random_order(path, geometry.patches, seed) for path in paths]).to(images.device)  # (B, N)
+        kept = [order < stage.kept.sum(dim=1, keepdim=True) for stage in stages]  # one order for all: subsets nest
+        return token_runner(model, geometry, known_beforehand(kept))(images)
+
+    return run
+
+
+def _random_order(path: str, patches: int, seed: int) -> Tensor:
+    """A permutation of the patches, int (N,), drawn for one photo."""
+    name = "/".join(Path(path).parts[-2:])
+    drawn = hashlib.sha256(f"{seed} {name}".encode(errors="surrogateescape")).digest()
+    return torch.randperm(patches, generator=torch.Generator().manual_seed(int.from_bytes(drawn[:7], "big")))
 
 
 def attention_runner(model: SoftTokenViT, geometry: Geometry) -> Runner:

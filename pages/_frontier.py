@@ -25,9 +25,8 @@ def _possible(row: Recorded) -> bool:
     if spec.keep is not None:
         selectors = _shared.loaded(ModelSpec(row.model)).card.selectors
         return selectors is not None and len(spec.keep) == len(selectors.blocks)
-    if spec.budget is None:
-        return True
-    return _shared.loaded(ModelSpec(row.model)).gates is not None and spec.budget >= _shared.reachable(row.model)[0]
+    gated = _shared.loaded(ModelSpec(row.model)).gates is not None
+    return spec.budget is None or (gated and spec.budget >= _shared.reachable(row.model)[0])
 
 
 def recorded_series(

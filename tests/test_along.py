@@ -7,14 +7,13 @@ import shlex
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from core.__main__ import main
 from core.checkpoints import load
 from core.config import ModelSpec
 from core.reproduce import command_line, python_lines
 from core.weights import save_checkpoint
-from tests.test_pages import ROOT, assets, photo_bytes, sent, sentence_of, texts, visit  # noqa: F401
+from tests.test_pages import ROOT, assets, opened, photo_bytes, sent, sentence_of, texts, visit  # noqa: F401
 from tests.tiny import CARD, backbone
 from viz.theme import macs_number
 
@@ -48,12 +47,6 @@ def lines_of(said: dict) -> list[str]:
     """What the lines of Python print for a photo of which `predict` said this."""
     kept = "" if said["kept"] is None else f" {tuple(said['kept'])}"
     return [f"{said['macs']}{kept}", *(f"{g['label']} {g['prob']}" for g in said["top5"])]
-
-
-def opened(at: AppTest) -> AppTest:
-    """The page with the panel open."""
-    at.session_state["along"] = True
-    return at.run()
 
 
 @pytest.mark.parametrize("query", [{}, {"method": "Keep ratio", "keep": "0.55"}])

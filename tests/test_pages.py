@@ -93,6 +93,12 @@ def visit(assets: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
         thread.join()
 
 
+def opened(at: AppTest) -> AppTest:
+    """The page with the panel to take along open."""
+    at.session_state["along"] = True
+    return at.run()
+
+
 def texts(at: AppTest) -> str:
     """All that the page says in headings, paragraphs and messages."""
     kinds = (at.title, at.header, at.subheader, at.markdown, at.info, at.warning, at.error, at.success)

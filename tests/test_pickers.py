@@ -15,7 +15,7 @@ from core import checkpoints, downloads, registry
 from core.cards import SelectorCard
 from core.weights import save_checkpoint
 from pages import _downloads
-from tests.test_pages import CARD, ROOT, assets, save, texts, visit  # noqa: F401
+from tests.test_pages import CARD, ROOT, assets, opened, save, texts, visit  # noqa: F401
 
 TOKENS = dataclasses.replace(CARD, selectors=SelectorCard((1, 2), (0.7, 0.5), True))
 NAME = "deit_tiny_patch16_224.fb_in1k"
@@ -67,7 +67,7 @@ def test_class_names_of_ones_own_are_counted_and_used(visit, weights) -> None:  
     at = open_file(visit("tokens"), weights, b"u\nv\nw\nx\ny\nz")
     button(at, "Use it here").click().run()
     assert "u, v, w, x, y, z." in texts(at)
-    assert "--classes names.txt" in at.code[1].value
+    assert "--classes names.txt" in opened(at).code[1].value
 
 
 @pytest.mark.parametrize(

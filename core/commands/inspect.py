@@ -2,20 +2,18 @@
 
 import argparse
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 
 from core.backbones.families import methods_sentence
-from core.checkpoints import Loaded, load
+from core.checkpoints import load
 from core.commands.describe_published import describe_published
 from core.commands.engine import add_engine, in_engine
 from core.commands.loading import add_model, load_model_of, read_photo, setting_of, spec_of, tell_snapped
-from core.commands.over_folder import over_folder
 from core.commands.peers import evaluate_peer
 from core.commands.shared import add_common, pick_device
+from core.commands.sweeping import add_sweep, check_sweep, evaluate_folder, predict_many
 from core.description import description
 from core.errors import InputError
-from core.evaluate import Runner, attention_runner, dense_runner, random_runner, token_runner
 from core.images import to_tensor
 from core.latency import measure_latency
 from core.lvvit_counts import LvvitGeometry, aux_macs
@@ -25,6 +23,7 @@ from core.recorded import add_row
 from core.registry import list_models
 from core.results import Recorded
 from core.soft_tokens.model import SoftTokenViT
+from core.timings import EAGER
 from core.trace import macs_of, predict, trace_tokens
 from core.training.loop import make_accelerator
 
@@ -37,8 +36,9 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
 
     predict_ = commands.add_parser("predict", help="top-5, MACs, kept patches and latency for photos")
     add_common(predict_)
-    predict_.add_argument("photos", nargs="+", type=Path)
+    predict_.add_argument("photos", nargs="+", type=Path, help="photos, or folders of photos, also nested ones")
     add_model(predict_)
+    add_sweep(predict_)
     add_engine(predict_)
     predict_.set_defaults(run=run_predict)
 
@@ -51,8 +51,7 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     add_common(evaluate_)
     add_model(evaluate_)
     evaluate_.add_argument("--data", type=Path, required=True, help="ImageFolder root; its val folder if it has one")
-    evaluate_.add_argument("--batch", type=int, default=64, help="photos per step and process (default %(default)s)")
-    evaluate_.add_argument("--workers", type=int, default=2)
+    add_sweep(evaluate_)
     evaluate_.add_argument(
         "--method",
         choices=("own", "random", "attention", *PEERS),
@@ -76,6 +75,11 @@ def run_models(args: argparse.Namespace) -> tuple[dict, str]:
 
 def run_predict(args: argparse.Namespace) -> tuple[dict, str]:
     """Top-5 of each photo."""
+    check_sweep(args)
+    if args.out is not None or any(path.is_dir() for path in args.photos):
+        if args.engine != EAGER:
+            raise InputError(f"--engine {args.engine} takes one photo at a time; leave it away for folders and --out.")
+        return predict_many(args)
     loaded = load_model_of(args)
     other, images, lines = in_engine(args, loaded), [], []
     for path in args.photos:
@@ -150,42 +154,24 @@ def run_describe(args: argparse.Namespace) -> tuple[dict, str]:
 
 def run_evaluate(args: argparse.Namespace) -> tuple[dict, str]:
     """Accuracy on a folder of photos."""
-    if args.batch < 1 or args.workers < 0:
-        raise InputError("--batch takes 1 or more, --workers 0 or more.")
-    accelerator = make_accelerator(pick_device(args.device))
-    subject, more, about = args.model, {}, ""
-    if args.method in PEERS:
-        found, more, about = evaluate_peer(args, accelerator)
-        subject = f"{args.method} with the weights of {more['dense']}"
-    else:
+    check_sweep(args)
+    if args.method not in PEERS:
         if args.dense is not None:
             raise InputError(f"--dense goes with --method {', '.join(PEERS)}.")
-        loaded = load_model_of(args)
-        loaded.model.to(accelerator.device)
-        found = over_folder(args, accelerator, loaded, runner_of(loaded, args.method, args.seed))
+        return evaluate_folder(args)
+    if args.out is not None:
+        raise InputError(f"--method {args.method} writes no line per photo; leave --out away.")
+    accelerator = make_accelerator(pick_device(args.device))
+    found, more, about = evaluate_peer(args, accelerator)
     if args.record is not None and accelerator.is_main_process:
         cost = (found.mean_macs, found.dense_macs, found.images)
         add_row(args.record, Recorded(args.model, setting_of(args), found.top1, found.top5, *cost))
     result = {"model": args.model, "data": str(args.data), **asdict(found)}
     result = {key: value for key, value in result.items() if key not in ("correct", "mean_kept")} | more
     text = (
-        f"{subject} on {found.images} photos: top-1 {100 * found.top1:.2f} %, top-5 {100 * found.top5:.2f} %, "
+        f"{args.method} with the weights of {more['dense']} on {found.images} photos: "
+        f"top-1 {100 * found.top1:.2f} %, top-5 {100 * found.top5:.2f} %, "
         f"{found.mean_macs / 1e9:.4g} GMACs ({100 * found.mean_macs / found.dense_macs:.1f} % of dense), "
         f"{found.images_per_s:.0f} images/s"
     )
-    return result, text + ("\n" + about if about else "")
-
-
-def runner_of(loaded: Loaded, method: str = "own", seed: int = 0) -> Runner:
-    """How to evaluate a loaded model.
-
-    Raises:
-        InputError: If a model without selectors is to keep patches in another way.
-    """
-    if isinstance(loaded.model, SoftTokenViT):
-        model, geometry = loaded.model, loaded.card.geometry
-        rivals = {"random": partial(random_runner, seed=seed), "attention": attention_runner, "own": token_runner}
-        return rivals[method](model, geometry)
-    if method != "own":
-        raise InputError(f"{loaded.spec.name} has no token selectors, so --method {method} has nothing to choose.")
-    return dense_runner(loaded.model, macs_of(loaded).total)
+    return result, f"{text}\n{about}"

@@ -39,10 +39,9 @@ def spec_of(args: argparse.Namespace) -> ModelSpec:
 
 def setting_of(args: argparse.Namespace) -> str:
     """The settings as they stand on the command line; empty for the model's own."""
-    given = {"--budget": args.budget, "--keep": args.keep, "--threshold": args.threshold, "--method": args.method}
-    given["--dense"] = args.dense
-    if args.method == "own":
-        given.pop("--method")
+    method = getattr(args, "method", "own")
+    given = {"--budget": args.budget, "--keep": args.keep, "--threshold": args.threshold}
+    given |= {"--method": None if method == "own" else method, "--dense": getattr(args, "dense", None)}
     return " ".join(f"{flag} {value}" for flag, value in given.items() if value is not None)
 
 

@@ -1,0 +1,243 @@
+"""`evaluate`, and `predict` on folders: flags, the file of results, several processes, what is said of it."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from PIL import Image
+
+from core.checkpoints import Loaded
+from core.commands.loading import load_model_of, read_photo, setting_of
+from core.commands.shared import Progress, first_process, pick_device, say
+from core.errors import InputError
+from core.evaluate import attention_runner, dense_runner, repeatable_random_runner, token_runner
+from core.images import eval_transform
+from core.latency import device_name
+from core.photo_list import PhotoList, labelled, list_photos
+from core.photo_loader import Photos
+from core.recorded import add_row
+from core.result_file import ResultFile
+from core.results import Recorded
+from core.soft_tokens.model import SoftTokenViT
+from core.sweep import NamedRunner, Pace, Tally, Task, from_first, sweep, unnamed, weights_fingerprint
+from core.timings import EAGER
+from core.trace import macs_of
+from core.training.data import load_photo, match_folders, photos, split_root
+from core.training.loop import make_accelerator
+
+
+def add_sweep(parser: argparse.ArgumentParser) -> None:
+    """The flags of a run over many photos."""
+    parser.add_argument("--batch", type=int, default=64, help="photos per step and process (default %(default)s)")
+    parser.add_argument("--workers", type=int, default=2, help="loader processes per process (default %(default)s)")
+    parser.add_argument("--out", type=Path, help="write a JSON line per photo into this file, as the run goes")
+    parser.add_argument("--resume", action="store_true", help="go on with the file of --out, where there is one")
+
+
+def check_sweep(args: argparse.Namespace) -> None:
+    """Refuse what cannot be meant.
+
+    Raises:
+        InputError: If a number is too small, or there is nothing to resume.
+    """
+    if args.batch < 1 or args.workers < 0:
+        raise InputError("--batch takes 1 or more, --workers 0 or more.")
+    if args.resume and args.out is None:
+        raise InputError("--resume goes on with a file of results; name it with --out.")
+
+
+def predict_many(args: argparse.Namespace) -> tuple[dict, str]:
+    """Top-5 of the photos of folders, in batches; those that cannot be read are counted."""
+    listing = list_photos(args.photos)
+    if len(args.photos) == 1 and args.photos[0].is_file():
+        read_photo(args.photos[0])  # the only photo: if it cannot be read, that is said and nothing else
+    accelerator = make_accelerator(pick_device(args.device))
+    loaded = load_model_of(args)
+    rows: list[dict] = []
+    keep = rows.extend if args.out is None and first_process() else None
+    tally, pace = _sweep(args, loaded, listing, args.photos, accelerator, read_photo, graded=False, on_rows=keep)
+    latency = {
+        "device": device_name(accelerator.device),
+        "threads": torch.get_num_threads(),
+        "batch": pace.batch,
+        "engine": EAGER,
+    }
+    first, median, third = np.percentile(pace.passes_ms or [0.0], (25, 50, 75))
+    fixed = {
+        "dense_macs": loaded.dense_macs,
+        "patches": loaded.card.geometry.patches,
+        "latency_ms": {"median": float(median), "iqr": float(third - first), **latency},
+    }
+    order = ("file", "top5", "macs", "dense_macs", "patches", "kept", "latency_ms")
+    images = [{key: (row | fixed)[key] for key in order} for row in rows if "error" not in row]
+    result = {"model": args.model, "images": images, "unreadable": [row for row in rows if "error" in row]}
+    if args.out is not None:
+        result["unreadable"] = tally.unreadable
+    lines = [_line(row) for row in rows]
+    lines.append(f"{tally.images} photos{_unreadable(tally)}{_pace(pace)}")
+    return _with_pace(result, args, tally, pace), "\n".join(lines)
+
+
+def evaluate_folder(args: argparse.Namespace) -> tuple[dict, str]:
+    """Accuracy on a folder of photos."""
+    check_sweep(args)
+    accelerator = make_accelerator(pick_device(args.device))
+    loaded = load_model_of(args)
+    root = split_root(args.data, "val")
+    folders, left_out = match_folders(root, loaded.card.classes)
+    found = photos(root, folders, None)
+    listing, classes = labelled(found), len(found.classes)
+    del found  # before loader processes copy it
+    tally, pace = _sweep(args, loaded, listing, [root], accelerator, load_photo, graded=True)
+    several = f"; {accelerator.num_processes} processes" if accelerator.num_processes > 1 else ""
+    say(f"{len(listing)} photos of {classes} classes; {left_out} of other classes are left out{several}.")
+    if not tally.images:
+        raise InputError(f"None of the {len(listing)} photos under {root} can be read; mend or replace them.")
+    top1, top5, macs = (total / tally.images for total in (tally.first, tally.five, tally.macs))
+    if args.record is not None and accelerator.is_main_process:
+        add_row(args.record, Recorded(args.model, setting_of(args), top1, top5, macs, loaded.dense_macs, tally.images))
+    result = {
+        "model": args.model,
+        "data": str(args.data),
+        "images": tally.images,
+        "left_out": left_out,
+        "top1": top1,
+        "top5": top5,
+        "mean_macs": macs,
+        "dense_macs": loaded.dense_macs,
+    }
+    text = (
+        f"{args.model} on {tally.images} photos{_unreadable(tally)}: "
+        f"top-1 {100 * top1:.2f} %, top-5 {100 * top5:.2f} %, "
+        f"{macs / 1e9:.4g} GMACs ({100 * macs / loaded.dense_macs:.1f} % of dense){_pace(pace)}"
+    )
+    return _with_pace(result | {"unreadable": tally.unreadable}, args, tally, pace), text
+
+
+def _sweep(
+    args: argparse.Namespace,
+    loaded: Loaded,
+    listing: PhotoList,
+    roots: list[Path],
+    accelerator: Accelerator,
+    read: Callable[[Path], Image.Image],
+    *,
+    graded: bool,
+    on_rows: Callable[[list[dict]], None] | None = None,
+) -> tuple[Tally, Pace]:
+    """Run over the list, with the file of results if one is asked for."""
+    world = accelerator.num_processes
+    loaded.model.to(accelerator.device)
+    run = runner_of(loaded, getattr(args, "method", "own"), args.seed)
+    file, done, tally = _open(args, loaded, listing, roots, world)
+    before = int(done.sum())
+    if args.out is not None:
+        say(f"{len(listing)} photos; {before} of them are in {args.out} already.")
+    line = Progress()
+
+    def show(rows: list[dict]) -> None:
+        if on_rows is not None:
+            on_rows(rows)
+        if first_process():
+            line.show(f"{tally.images + tally.unreadable} of {len(listing)} photos")
+
+    strict = graded and args.out is None
+    task = Task(run, loaded.card.classes, accelerator.device, graded=graded, strict=strict)
+    dataset = Photos(listing, read, eval_transform(loaded.card.geometry.img_size, loaded.card.normalisation))
+    numbers = {"batch": args.batch, "workers": args.workers, "rank": accelerator.process_index, "world": world}
+    try:
+        return sweep(task, listing, dataset, **numbers, file=file, resume_from=(done, tally), on_rows=show)
+    except KeyboardInterrupt:
+        if args.out is not None:
+            say(f"\n{tally.images + tally.unreadable} photos are in {args.out}; the same command and --resume goes on.")
+        raise
+    finally:
+        line.clear()
+        if file is not None:
+            file.close()
+
+
+def _open(
+    args: argparse.Namespace, loaded: Loaded, listing: PhotoList, roots: list[Path], world: int
+) -> tuple[ResultFile | None, np.ndarray, Tally]:
+    """The file of results, for the first process alone; what is in it, for all of them.
+
+    Raises:
+        InputError: In all processes, if it cannot be gone on with, or they see other photos.
+    """
+    file, tally, done = None, Tally(), np.zeros(len(listing), dtype=bool)
+    if first_process() and args.out is not None:
+        try:
+            file = ResultFile(args.out, _header(args, loaded, listing, roots), resume=args.resume)
+            done = file.done(listing, tally.add)
+        except InputError as error:
+            tally = str(error)
+    done, tally, same = from_first((done, tally, listing.fingerprint()), world)
+    if isinstance(tally, str):
+        raise InputError(tally)
+    if same != listing.fingerprint():
+        raise InputError("The processes see different photos; give all of them the same folder.")
+    return file, done, tally
+
+
+def _header(args: argparse.Namespace, loaded: Loaded, listing: PhotoList, roots: list[Path]) -> dict:
+    """The first line of a file of results: all that its lines depend on."""
+    seed = f" --seed {args.seed}" if getattr(args, "method", "own") == "random" else ""
+    return {
+        "prunescope": 1,
+        "command": args.command,
+        "model": args.model,
+        "weights": weights_fingerprint(loaded.model, loaded.card),
+        "setting": setting_of(args) + seed,
+        "data": [str(root.resolve()) for root in roots],
+        "photos": len(listing),
+        "listing": listing.fingerprint(),
+    }
+
+
+def runner_of(loaded: Loaded, method: str = "own", seed: int = 0) -> NamedRunner:
+    """How to run a loaded model over many photos.
+
+    Raises:
+        InputError: If a model without selectors is to keep patches in another way.
+    """
+    if isinstance(loaded.model, SoftTokenViT):
+        model, geometry = loaded.model, loaded.card.geometry
+        if method == "random":
+            return repeatable_random_runner(model, geometry, seed)
+        return unnamed({"attention": attention_runner, "own": token_runner}[method](model, geometry))
+    if method != "own":
+        raise InputError(f"{loaded.spec.name} has no token selectors, so --method {method} has nothing to choose.")
+    return unnamed(dense_runner(loaded.model, macs_of(loaded).total))
+
+
+def _with_pace(result: dict, args: argparse.Namespace, tally: Tally, pace: Pace) -> dict:
+    """The object with what ran and where its lines are."""
+    found = result | {"images_per_s": pace.images_per_s, "waiting_share": pace.waiting_share}
+    if args.out is not None:
+        found |= {"out": str(args.out), "photos": tally.images + tally.unreadable}
+    return found
+
+
+def _line(row: dict) -> str:
+    """One photo as a person reads it."""
+    if "error" in row:
+        return f"{row['file']}: not read; {row['error']}"
+    guesses = ", ".join(f"{g['label']} {100 * g['prob']:.1f} %" for g in row["top5"])
+    alive = "" if row["kept"] is None else f"; patches kept {', '.join(map(str, row['kept']))}"
+    return f"{row['file']}: {guesses}\n  {row['macs'] / 1e9:.4g} GMACs{alive}"
+
+
+def _unreadable(tally: Tally) -> str:
+    """How many photos could not be read, if any."""
+    return f" ({tally.unreadable} more cannot be read)" if tally.unreadable else ""
+
+
+def _pace(pace: Pace) -> str:
+    """How fast it went, if anything did."""
+    if not pace.photos:
+        return "; all of them were done already"
+    return f"; {pace.images_per_s:.0f} images/s, {100 * pace.waiting_share:.0f} % of the time waiting for photos"
