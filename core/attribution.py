@@ -12,6 +12,7 @@ from collections.abc import Callable
 import torch
 from PIL import Image
 from timm.layers import Attention
+from timm.models.pit import PoolingVisionTransformer
 from timm.models.swin_transformer import SwinTransformer
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
@@ -112,10 +113,12 @@ def integrated_gradients(
             n_steps=steps,
             internal_batch_size=TOGETHER,
             return_convergence_delta=True,
-        )  # (1, N, D), of a Swin (1, h, w, D)
+        )  # (1, N, D), of a Swin (1, h, w, D), of a PiT (1, D, h, w)
     with torch.no_grad():
         ends = model(torch.cat((images, torch.zeros_like(images))))[:, class_index]
-    return parts.detach()[0].sum(dim=-1).flatten(), float(ends[0] - ends[1]), float(delta)
+    found = parts.detach()[0]
+    values = found.sum(dim=0 if isinstance(backbone_of(model), PoolingVisionTransformer) else -1).flatten()
+    return values, float(ends[0] - ends[1]), float(delta)
 
 
 @torch.no_grad()
@@ -130,6 +133,8 @@ def occlusion(model: nn.Module, images: Tensor, class_index: int, patch: int) ->
 
     Source: Zeiler and Fergus 2014, arXiv:1311.2901; captum's Occlusion.
     """
+    if isinstance(backbone_of(model), PoolingVisionTransformer):  # its patches overlap
+        return cell_occlusion(model, images, class_index, backbone_of(model).patch_embed.grid_size)
     from captum.attr import Occlusion
 
     window = (images.shape[1], patch, patch)
@@ -140,6 +145,20 @@ def occlusion(model: nn.Module, images: Tensor, class_index: int, patch: int) ->
 
 
 @torch.no_grad()
+def cell_occlusion(model: nn.Module, images: Tensor, class_index: int, grid: tuple[int, int]) -> Tensor:
+    """The same where patches overlap: the photo in rows and columns of equal cells, one covered at a time, (N,)."""
+    from captum.attr import FeatureAblation
+
+    rows, cols = grid
+    down, right = (torch.arange(size, device=images.device) for size in images.shape[-2:])
+    cells = (down * rows // len(down))[:, None] * cols + right * cols // len(right)  # (H, W), from 0 to N - 1
+    found = FeatureAblation(model).attribute(
+        images, baselines=0, target=class_index, feature_mask=cells[None, None], perturbations_per_eval=TOGETHER
+    )  # (1, 3, H, W), the same value all over a cell
+    return found.new_zeros(rows * cols).index_copy_(0, cells.flatten(), found[0, 0].flatten())
+
+
+@torch.no_grad()
 def class_rollout(model: nn.Module, images: Tensor, name: str = "This model") -> tuple[Tensor, tuple[int, ...]]:
     """Rollout of the class token over the patches, (N,), and the blocks that are no attention and were passed over.
 
@@ -147,9 +166,11 @@ def class_rollout(model: nn.Module, images: Tensor, name: str = "This model") ->
     also looks at patches directly, through its auxiliary head; that way is not in a rollout.
 
     Raises:
-        InputError: If no block is an attention.
+        InputError: If no block is an attention, or the grid changes from block to block.
     """
     backbone = backbone_of(model)
+    if isinstance(backbone, PoolingVisionTransformer):
+        raise InputError(f"{name} pools its patches, and a rollout ends there; choose gradients or occlusion.")
     if isinstance(backbone, SwinTransformer):
         raise InputError(f"{name} is a Swin, which has no class token to roll out; choose another attribution.")
     attends = [isinstance(block.attn, Attention) for block in backbone.blocks]

@@ -1,7 +1,7 @@
 """Names and paths to models ready to run: the bundled ones, timm's, files that a person names."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
@@ -298,12 +298,12 @@ def _choose(module: SinglePathViT, gates: Gates, spec: ModelSpec) -> Architectur
 
 def _set_decision(module: SoftTokenViT, spec: ModelSpec, card: ModelCard) -> None:
     """How this model decides and folds."""
-    module.decide = decision(spec, len(module.blocks), card.geometry.patches)
+    module.decide = decision(spec, len(module.blocks), module.patches)
     module.packaging = spec.packaging
 
 
-def decision(spec: ModelSpec, stages: int, patches: int) -> Decide:
-    """How a model of `stages` selectors on `patches` patches decides: by keep ratio, by threshold, or by itself.
+def decision(spec: ModelSpec, stages: int, patches: Sequence[int]) -> Decide:
+    """How a model of `stages` selectors, each on so many `patches`, decides: by keep ratio, by threshold, or by itself.
 
     Raises:
         InputError: If `spec` has both, or one that is not possible.
@@ -313,5 +313,5 @@ def decision(spec: ModelSpec, stages: int, patches: int) -> Decide:
     if spec.threshold is not None and not 0 <= spec.threshold < 1:
         raise InputError(f"A threshold lies between 0 and 1; {spec.threshold} does not.")
     if spec.keep is not None:
-        return top_share(check_keep(spec.keep, stages), patches)
+        return top_share(check_keep(spec.keep, stages, patches=patches), patches)
     return own_decision if spec.threshold is None else above(spec.threshold)

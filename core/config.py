@@ -55,6 +55,11 @@ class Geometry:
         return self.grid[0] * self.grid[1]
 
     @property
+    def block_grids(self) -> tuple[tuple[int, int], ...]:
+        """Patch rows and columns that each block works on, L of them."""
+        return (self.grid,) * self.depth
+
+    @property
     def ffn_widths(self) -> tuple[int, ...]:
         """F of each unpruned block, L of them."""
         return (self.ffn_hidden,) * self.depth

@@ -1,6 +1,8 @@
 """What a model is made of, as one dictionary that JSON can hold: `describe --json`, and the app's download."""
 
 from core.checkpoints import Loaded
+from core.config import Geometry
+from core.grids import pools
 from core.published import Published, architecture_of, params_of
 from core.soft_tokens.schedules import schedule_macs
 from core.trace import macs_of
@@ -27,8 +29,22 @@ def description(loaded: Loaded) -> dict:
         "params": sum(parameter.numel() for parameter in loaded.model.parameters()),
         "params_stored": loaded.stored_params,
         "asked_macs": loaded.spec.budget or (architecture and architecture.asked_macs),
-        "selectors": selectors and [{"block": b, "keep": k} for b, k in zip(selectors.blocks, keep, strict=True)],
+        "selectors": selectors and [_selector(geometry, b, k) for b, k in zip(selectors.blocks, keep, strict=True)],
     }
+
+
+def told_grids(loaded: Loaded) -> dict:
+    """What a photo's JSON says besides where the grid changes: rows and columns of the one that each selector sees."""
+    geometry, selectors = loaded.card.geometry, loaded.card.selectors
+    if selectors is None or not pools(geometry):
+        return {}
+    return {"grids": [list(geometry.block_grids[block]) for block in selectors.blocks]}
+
+
+def _selector(geometry: Geometry, block: int, keep: float) -> dict:
+    """Place and share; and the grid of whose patches it is a share, where that changes from block to block."""
+    told = {"block": block, "keep": keep}
+    return told | {"grid": list(geometry.block_grids[block])} if pools(geometry) else told
 
 
 def published_description(found: Published) -> dict:

@@ -62,8 +62,14 @@ def repeatable_random_runner(
 
     def run(images: Tensor, paths: Sequence[str]) -> tuple[Tensor, Tensor, Tensor | None]:
         _, stages = model.run(images)
-        order = torch.stack([_random_order(path, geometry.patches, seed) for path in paths]).to(images.device)  # (B, N)
-        kept = [order < stage.kept.sum(dim=1, keepdim=True) for stage in stages]  # one order for all: subsets nest
+        order = {  # (B, N), one for all selectors of a grid: subsets nest
+            count: torch.stack([_random_order(path, count, seed) for path in paths]).to(images.device)
+            for count in set(model.patches)
+        }
+        kept = [
+            order[count] < stage.kept.sum(dim=1, keepdim=True)
+            for count, stage in zip(model.patches, stages, strict=True)
+        ]
         return token_runner(model, geometry, known_beforehand(kept))(images)
 
     return run
@@ -92,7 +98,7 @@ def evaluate(
     loader: DataLoader,
     *,
     dense_macs: int,
-    patches: int,
+    patches: int | Sequence[int],
     left_out: int = 0,
     gather: Callable[[tuple[Tensor, ...]], tuple[Tensor, ...]] = lambda parts: parts,
     on_batch: Callable[[int], None] | None = None,
@@ -103,7 +109,7 @@ def evaluate(
         run: What to evaluate; see `Runner`.
         loader: Batches of images and labels, in folder order; already on the right device.
         dense_macs: Of the dense model, for the report.
-        patches: N.
+        patches: N of the grid that each selector sees; one number where it is the same for all.
         left_out: Photos of unknown classes, for the report.
         gather: Joins per-image tensors over processes (accelerate's gather_for_metrics).
         on_batch: Called with the number of photos done.
@@ -137,7 +143,7 @@ def evaluate(
         dense_macs=dense_macs,
         images_per_s=len(hit) / seconds,
         correct=tuple(hit[:, 0].tolist()),
-        mean_kept=tuple((torch.cat(kept).mean(dim=0) / patches).tolist()) if kept else None,
+        mean_kept=tuple((torch.cat(kept).mean(dim=0) / torch.tensor(patches)).tolist()) if kept else None,
     )
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from core.config import Geometry
 from core.errors import InputError
 from core.files import write_text
+from core.grids import pools
 from core.timings import LatencyTable
 
 COLUMNS = ("part", "tokens", "ms", "width", "heads", "ffn_hidden", "device", "threads", "batch")
@@ -101,12 +102,26 @@ def read_table(path: Path) -> LatencyTable:
         ) from error
 
 
+def check_one_grid(geometry: Geometry) -> None:
+    """Refuse a model whose blocks differ in width and grid: a table holds one kind of block.
+
+    Raises:
+        InputError: If it is one.
+    """
+    if pools(geometry):
+        raise InputError(
+            "A latency table holds blocks of one width, and this model's change from stage to stage; give keep ratios "
+            "or MACs instead of milliseconds, and measure the model itself with `bench`."
+        )
+
+
 def check_table(table: LatencyTable, geometry: Geometry) -> None:
     """Refuse a table that cannot be read off for this model.
 
     Raises:
         InputError: If it is of another shape, ends too early, starts too late, or has a gap.
     """
+    check_one_grid(geometry)
     shape, own = (table.width, table.heads, table.ffn_hidden), (geometry.width, geometry.heads, geometry.ffn_hidden)
     if shape != own:
         raise InputError(

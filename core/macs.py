@@ -141,6 +141,7 @@ def count_macs(
     )
 
 
+@singledispatch
 def macs_per_block(geometry: Geometry, trace: TokenTrace, layers: Layers = DENSE_LAYERS) -> tuple[MacCount, ...]:
     """MACs of each block of one token-pruned image, L of them; a selector counts to the block that it stands before.
 

@@ -14,6 +14,7 @@ from core.errors import InputError
 from core.lvvit_counts import LVVIT, aux_macs
 from core.macs import count_macs
 from core.params import count_params
+from core.pit_counts import PIT, PitGeometry
 from core.published import DEIT, params_of
 from core.releases.fetch import cached_file
 from core.releases.files import DISTILLED, released_names
@@ -33,6 +34,8 @@ TIMM_NAMES = (
     "vit_tiny_patch16_224.augreg_in21k_ft_in1k",
     "vit_small_patch16_224.augreg_in21k_ft_in1k",
     "vit_base_patch16_224.augreg2_in21k_ft_in1k",
+    *(f"{name}.in1k" for name in PIT),
+    *(f"{name.removesuffix('_224')}_distilled_224.in1k" for name in PIT),
     "swin_tiny_patch4_window7_224.ms_in1k",
     "swin_small_patch4_window7_224.ms_in1k",
     "swin_base_patch4_window7_224.ms_in1k",
@@ -123,10 +126,13 @@ def _timm() -> list[ModelEntry]:
     return entries
 
 
-def timm_geometry(name: str) -> Geometry | SwinGeometry:
-    """Of one of `TIMM_NAMES`: the Swins by name, all others have the shapes of the DeiT of their size."""
+def timm_geometry(name: str) -> Geometry | SwinGeometry | PitGeometry:
+    """Of one of `TIMM_NAMES`: Swins and PiTs by name, all others have the shapes of the DeiT of their size."""
     if name.partition(".")[0] in SWIN:
         return SWIN[name.partition(".")[0]]
+    if name.startswith("pit_"):
+        whole = PIT[name.partition(".")[0].replace("_distilled", "")]
+        return replace(whole, prefix_tokens=2, distilled=True) if "_distilled_" in name else whole
     size = name.split("_")[1]
     plain = DEIT[f"deit_{size}_patch16_224"]
     return replace(plain, prefix_tokens=2, distilled=True) if "_distilled_" in name else plain

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from core.checkpoints import Loaded
+from core.grids import dense_tokens, pools
 from core.latency import measure_latency
 from core.macs import count_macs
 from core.soft_tokens.decide import Decide
@@ -28,7 +29,7 @@ class Removal:
     removed_tokens: tuple[int, ...]
     """Tokens that each block computes when they are removed, L of them."""
     masked_tokens: tuple[int, ...]
-    """The same when they are masked: all patches, and one package more behind each selector."""
+    """The same when they are masked: all patches, and the packages that can be there behind the selectors."""
     dense_macs: int
     """Without selectors; of a model that single-path pruning has changed too, those of what it left."""
     masked_macs: int
@@ -62,10 +63,13 @@ def compare_removal(loaded: Loaded, images: Tensor, decide: Decide, repeats: int
     mask = partial(masked_forward, model.backbone, model.by_block(), decide=by_mask, packaging=model.packaging)
     removed, stages = remove(images)
     masked, _, masked_stages = mask(images)
-    all_tokens = geometry.patches + geometry.prefix_tokens
-    masked_tokens = [all_tokens + sum(at <= block for at in model.blocks) for block in range(geometry.depth)]
-    seen = [(geometry.patches + stage, geometry.patches) for stage in range(len(model.blocks))]
-    layers = {"mixers": model.layers.mixers, "ffn_hidden": model.layers.ffn_hidden}
+    many = not pools(geometry)
+    passed = [sum(at <= block for at in model.blocks) for block in range(geometry.depth)]
+    packages = passed if many else [min(1, count) for count in passed]
+    masked_tokens = [dense + more for dense, more in zip(dense_tokens(geometry), packages, strict=True)]
+    seen = [(count + (at if many else min(1, at)), count) for at, count in enumerate(model.patches)]
+    layers = {"mixers": model.layers.mixers, "ffn_hidden": model.layers.ffn_hidden} if many else {}
+    places = {} if many else {"blocks": model.blocks}
     works = [model.backbone, mask, partial(remove, record=False)]
     dense, masking, removing = measure_latency(works, images, repeats=repeats)
     return Removal(
@@ -74,7 +78,7 @@ def compare_removal(loaded: Loaded, images: Tensor, decide: Decide, repeats: int
         removed_tokens=tuple(tokens_per_block(geometry, model.blocks, stages)[0].tolist()),
         masked_tokens=tuple(masked_tokens),
         dense_macs=count_macs(geometry, **layers).total,
-        masked_macs=count_macs(geometry, tokens=masked_tokens, selectors=seen, **layers).total,
+        masked_macs=count_macs(geometry, tokens=masked_tokens, selectors=seen, **layers, **places).total,
         removed_macs=image_macs(geometry, model.blocks, stages, model.layers)[0].total,
         dense=dense,
         masked=masking,

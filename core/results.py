@@ -89,18 +89,21 @@ class TokenTrace:
     """Which patches of one image one model kept, stage by stage, and where the others went."""
 
     grid: tuple[int, int]
-    """Patch rows and columns, row-major; rows * cols == N."""
+    """Patch rows and columns of the input, row-major; rows * cols == N."""
     blocks: tuple[int, ...]
     """Block before which each selector stands, from 0; S of them, rising."""
     kept: np.ndarray
-    """bool (S, N): patch n is still a token of its own after stage s (a flat family: one grid for all stages)."""
+    """bool (S, N): patch n is still a token of its own after stage s. Where selectors see smaller grids, see `grids`, a
+    row is filled up with cells that are not there: here False, below NaN or 0."""
     keep_prob: np.ndarray
     """float (S, N) in [0, 1]: what the selector thought of the patch; NaN where it had already left."""
     package_weight: np.ndarray
     """float (S, N): weight of each patch in the package of stage s; a row sums to 1 (as a mean), or to 0 without one.
-    Packages are never dropped, so no package holds another one."""
+    Packages are never dropped, so no package holds another one; except where there is `one_package`: what is missing to
+    1 is then the weight of the package before."""
     per_head: np.ndarray
-    """float (S, N, H) in [0, 1]: what each head thought of the patch; NaN where it had already left."""
+    """float (S, N, H) in [0, 1]: what each head thought of the patch; NaN where it had already left, and where the
+    selector has fewer heads than another."""
     importance: np.ndarray
     """float (S, N, H) in (0, 1): how much each head's opinion of the patch counted; NaN likewise."""
     tokens: tuple[int, ...]
@@ -109,16 +112,25 @@ class TokenTrace:
     macs: MacCount
     """Of this image."""
     dense_macs: int
+    grids: tuple[tuple[int, int], ...] = ()
+    """Patch rows and columns that each selector sees, S of them; empty: `grid` for all. On a new grid every cell is a
+    token again."""
+    dense_tokens: tuple[int, ...] = ()
+    """Tokens in each block where nothing is pruned, L of them; empty: as many as in the first block."""
+    one_package: bool = False
+    """An image has one package, which each selector folds into, in place of one of each selector."""
 
     def __post_init__(self) -> None:
         stages, patches = len(self.blocks), self.grid[0] * self.grid[1]
+        if (self.grids and len(self.grids) != stages) or any(r * c > patches for r, c in self.grids):
+            raise ValueError(f"grids {self.grids} of {stages} selectors, the input's is {self.grid}")
         for name in ("kept", "keep_prob", "package_weight"):
             if getattr(self, name).shape != (stages, patches):
                 raise ValueError(f"{name} is {getattr(self, name).shape}, not {(stages, patches)}")
         heads = self.per_head.shape[-1]
         if self.per_head.shape != (stages, patches, heads) or self.importance.shape != (stages, patches, heads):
             raise ValueError(f"scores of heads are {self.per_head.shape}, {self.importance.shape}")
-        if (self.kept[1:] & ~self.kept[:-1]).any():
+        if (self.kept & ~self._before).any():
             raise ValueError("a pruned patch came back at a later stage")
         if ((self.package_weight > 0) & ~self.dropped).any():
             raise ValueError("a package holds a patch that its stage did not drop")
@@ -126,8 +138,38 @@ class TokenTrace:
     @property
     def dropped(self) -> np.ndarray:
         """bool (S, N): the patch left at exactly this stage."""
-        before = np.vstack([np.ones((1, self.kept.shape[1]), bool), self.kept[:-1]])
-        return before & ~self.kept
+        return self._before & ~self.kept
+
+    @property
+    def _before(self) -> np.ndarray:
+        """bool (S, N): the patch was a token of its own when it reached the stage."""
+        before = np.zeros_like(self.kept)
+        for stage in range(len(self.blocks)):
+            same = stage and self.grid_at(stage + 1) == self.grid_at(stage)
+            before[stage] = self.kept[stage - 1] if same else np.arange(len(before[stage])) < self.patches_at(stage + 1)
+        return before
+
+    def grid_at(self, stage: int) -> tuple[int, int]:
+        """Patch rows and columns at selector `stage`, from 1; 0 is the input."""
+        return self.grids[stage - 1] if stage and self.grids else self.grid
+
+    def patches_at(self, stage: int) -> int:
+        """N of that grid."""
+        rows, cols = self.grid_at(stage)
+        return rows * cols
+
+    def heads_at(self, stage: int) -> int:
+        """H of selector `stage`, from 1: where a family pools, later selectors have more heads."""
+        if not self.grids:
+            return self.per_head.shape[-1]
+        return int((~np.isnan(self.per_head[stage - 1])).any(axis=0).sum())
+
+    def same_grid(self, stage: int) -> range:
+        """The selectors up to `stage` (from 1; 0 is the input) on the grid of that moment, counted from 0."""
+        first = stage
+        while first and self.grid_at(first) == self.grid_at(stage):
+            first -= 1
+        return range(first, stage)
 
     @property
     def kept_counts(self) -> tuple[int, ...]:

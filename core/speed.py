@@ -169,7 +169,8 @@ def _selectors_alone(
         counts = [int(seen) + prefix for seen in stage.seen]
         one = len(counts) == 1
         context = OneImage(counts[0], prefix) if one else context_of(counts, prefix, images.device)
-        work.append((selector.fold(), torch.randn(sum(counts), geometry.width, device=images.device), context))
+        width = selector.norm.weight.numel()
+        work.append((selector.fold(), torch.randn(sum(counts), width, device=images.device), context))
 
     def run() -> None:
         for weights, tokens, context in work:

@@ -1,10 +1,15 @@
 """A model and a photo in, a finding out: what it predicts, and which patches it kept."""
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from PIL import Image
 
 from core.checkpoints import Loaded
+from core.config import Geometry
 from core.errors import InputError
+from core.grids import dense_tokens, pools
 from core.images import to_tensor
 from core.macs import count_macs
 from core.results import MacCount, Prediction, TokenTrace
@@ -39,16 +44,34 @@ def trace_tokens(loaded: Loaded, image: Image.Image, decide: Decide | None = Non
     return TokenTrace(
         grid=geometry.grid,
         blocks=model.blocks,
-        kept=torch.stack([stage.kept[0] for stage in stages]).cpu().numpy(),
-        keep_prob=torch.stack([stage.keep_prob[0] for stage in stages]).cpu().double().numpy(),
-        package_weight=torch.stack([stage.package_weight[0] for stage in stages]).cpu().double().numpy(),
-        per_head=torch.stack([stage.per_head[0] for stage in stages]).cpu().double().numpy(),
-        importance=torch.stack([stage.importance[0] for stage in stages]).cpu().double().numpy(),
+        kept=_rows([stage.kept[0] for stage in stages], geometry.patches, 0).astype(bool),
+        keep_prob=_rows([stage.keep_prob[0] for stage in stages], geometry.patches, np.nan),
+        package_weight=_rows([stage.package_weight[0] for stage in stages], geometry.patches, 0),
+        per_head=_rows([stage.per_head[0] for stage in stages], geometry.patches, np.nan),
+        importance=_rows([stage.importance[0] for stage in stages], geometry.patches, np.nan),
         tokens=tuple(tokens_per_block(geometry, model.blocks, stages)[0].tolist()),
         prediction=prediction_of(loaded, logits),
         macs=image_macs(geometry, model.blocks, stages, model.layers)[0],
         dense_macs=loaded.dense_macs,
+        **_pooled(geometry, model.blocks),
     )
+
+
+def _rows(values: Sequence[torch.Tensor], patches: int, empty: float) -> np.ndarray:
+    """Per selector a tensor (n, ...), filled up to N = `patches` with `empty`, and to the most heads; (S, N, ...)."""
+    most = max(value.shape[-1] for value in values) if values[0].dim() > 1 else None
+    found = np.full((len(values), patches, *([] if most is None else [most])), empty, np.float64)
+    for row, value in zip(found, values, strict=True):
+        row[tuple(slice(size) for size in value.shape)] = value.cpu().double().numpy()
+    return found
+
+
+def _pooled(geometry: Geometry, blocks: Sequence[int]) -> dict:
+    """What a trace says besides where a family pools."""
+    if not pools(geometry):
+        return {}
+    grids = tuple(geometry.block_grids[block] for block in blocks)
+    return {"grids": grids, "dense_tokens": dense_tokens(geometry), "one_package": True}
 
 
 def answer(loaded: Loaded, image: Image.Image) -> tuple[Prediction, MacCount]:

@@ -23,25 +23,40 @@ KEYS = {
     "top5": "label, wnid and probability of the five likeliest classes",
 }
 """What each key of the document means."""
+POOLED_KEYS = {
+    "selector_grids": "for each selector the rows and columns of its own grid, on which its lists per patch lie",
+    "one_package": "one package, into which each selector folds; weights miss 1 by that of the package before",
+}
+"""What keys a document has besides where the grid changes from block to block."""
 
 
 def trace_document(spec: ModelSpec, trace: TokenTrace) -> dict:
     """All that a trace knows, under the keys of `KEYS`; probabilities with six digits."""
     settings = plain(spec)
+    more = {"selector_grids": [list(grid) for grid in trace.grids], "one_package": True} if trace.grids else {}
+    cells = [slice(trace.patches_at(stage + 1)) for stage in range(len(trace.blocks))]
     return {
         "model": {key: settings[key] for key in ("name", "budget", "keep", "threshold")},
         "grid": list(trace.grid),
         "selector_blocks": list(trace.blocks),
-        "kept": trace.kept.tolist(),
-        "keep_prob": _numbers(trace.keep_prob),
-        "package_weight": _numbers(trace.package_weight),
-        "per_head": _numbers(trace.per_head),
-        "importance": _numbers(trace.importance),
+        "kept": [row[there].tolist() for row, there in zip(trace.kept, cells, strict=True)],
+        **{
+            key: [_numbers(row[there]) for row, there in zip(getattr(trace, key), cells, strict=True)]
+            for key in ("keep_prob", "package_weight")
+        },
+        **{
+            key: [
+                _numbers(row[there][:, : trace.heads_at(stage + 1)])
+                for stage, (row, there) in enumerate(zip(getattr(trace, key), cells, strict=True))
+            ]
+            for key in ("per_head", "importance")
+        },
         "tokens": list(trace.tokens),
         "macs": asdict(trace.macs),
         "macs_total": trace.macs.total,
         "dense_macs": trace.dense_macs,
         "top5": [{"label": g.label, "wnid": g.wnid, "prob": round(g.prob, 6)} for g in trace.prediction.top()],
+        **more,
     }
 
 

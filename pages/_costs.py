@@ -5,6 +5,7 @@ from functools import cache
 
 from core import trace
 from core.config import ModelSpec
+from core.grids import pools
 from core.macs import count_macs
 from core.macs import macs_per_block as count_per_block
 from core.registry import SELECTING
@@ -29,10 +30,10 @@ def whole_count(name: str) -> MacCount:
     return trace.macs_of(_shared.loaded(ModelSpec(name)))
 
 
-def dense_block(name: str) -> int:
-    """Multiply-adds of one block of the dense model."""
+def dense_block(name: str) -> int | None:
+    """Multiply-adds of one block of the dense model; None where its blocks are not alike."""
     geometry = _shared.loaded(ModelSpec(name)).card.geometry
-    return block_count(geometry, 0, "msa", geometry.ffn_widths[0]).total
+    return None if pools(geometry) else block_count(geometry, 0, "msa", geometry.ffn_widths[0]).total
 
 
 def macs_of(spec: ModelSpec, image_id: str) -> MacCount:

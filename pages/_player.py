@@ -26,7 +26,7 @@ def stage_of(trace: TokenTrace) -> int:
 
 def token_of(trace: TokenTrace) -> int | None:
     """The chosen patch, in the URL as `token`: row-major from 0."""
-    patches = trace.grid[0] * trace.grid[1]
+    patches = trace.patches_at(stage_of(trace))
 
     def fits(text: str) -> int | None:
         return int(text) if text.isdecimal() and len(text) < 6 and int(text) < patches else None

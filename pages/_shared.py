@@ -28,7 +28,7 @@ from core.results import Architecture, GateHistory, KernelReading, Prediction, R
 from core.single_path.blocks import read_block
 from core.single_path.derive import budget_range, derive
 from core.single_path.history import history_file, read_history
-from core.soft_tokens.schedules import schedule_macs
+from core.soft_tokens.schedules import keep_powers, schedule_macs
 from core.timings import EAGER, Latency, LatencyTable, PathCosts
 from viz import player
 from viz.thumbnails import thumbnail_style
@@ -170,7 +170,7 @@ def token_trace(spec: ModelSpec, image_id: str) -> TokenTrace:
 def deciding(spec: ModelSpec) -> tuple[checkpoints.Loaded, Any]:
     """The model with selectors behind a spec, one in memory however it is to decide, and how it decides."""
     model = loaded(replace(spec, keep=None, threshold=None))
-    return model, checkpoints.decision(spec, len(model.card.selectors.blocks), model.card.geometry.patches)
+    return model, checkpoints.decision(spec, len(model.card.selectors.blocks), model.model.patches)
 
 
 @st.cache_data(max_entries=16, scope="session", show_spinner="Running the model …")
@@ -266,8 +266,8 @@ def measured_parts() -> dict[str, PathCosts | LatencyTable]:
 
 def keep_spec(name: str, ratio: float) -> ModelSpec:
     """Every selector keeps `ratio` of the patches that reach it: 0.7 leaves 0.7, 0.49, 0.34 of all patches."""
-    stages = len(loaded(ModelSpec(name)).card.selectors.blocks)
-    return ModelSpec(name, keep=tuple(round(ratio**stage, 4) for stage in range(1, stages + 1)))
+    powers = keep_powers(ratio, loaded(ModelSpec(name)).model.patches)  # anew on each grid, where a family pools
+    return ModelSpec(name, keep=tuple(round(power, 4) for power in powers))
 
 
 @st.cache_data(max_entries=256, show_spinner=False)

@@ -8,6 +8,7 @@ from core.config import ModelSpec
 from core.results import TokenTrace
 from pages import _frame, _shared, _token_files, _token_proof, _token_rivals
 from viz.scores import head_importance, head_maps, keep_maps
+from viz.theme import TIMES
 from viz.token_tables import package_table, patch_table
 from viz.tokens import package_photo, package_sentence
 
@@ -67,8 +68,23 @@ def _packages(spec: ModelSpec, image_id: str, trace: TokenTrace) -> None:
 def _patches(spec: ModelSpec, image_id: str, trace: TokenTrace) -> None:
     scores = {f"Score at selector {s + 1}": THOUSANDTHS for s in range(len(trace.blocks))}
     st.markdown("Rows and columns count from 1 at the top left; an empty score means that the patch had left before.")
+    if trace.grids:
+        at = {trace.grid_at(s): s for s in range(1, len(trace.blocks) + 1)}
+        grid = st.segmented_control("Grid", list(at), default=list(at)[-1], format_func=_grid_name, required=True)
+        st.dataframe(
+            patch_table(trace, at[grid]),
+            hide_index=True,
+            column_config={**scores, WEIGHT: _weight(trace)},
+            placeholder="",
+            height=440,
+        )
+        return
     columns = {**scores, WEIGHT: _weight(trace)}
     st.dataframe(patch_table(trace), hide_index=True, column_config=columns, placeholder="", height=440)
+
+
+def _grid_name(grid: tuple[int, int]) -> str:
+    return f"{grid[0]} {TIMES} {grid[1]}"
 
 
 def _weight(trace: TokenTrace) -> object:

@@ -126,8 +126,8 @@ def test_sentence_says_when_a_selector_drops_nothing(trace) -> None:
 
 def test_player_gets_where_each_patch_left_what_it_weighed_and_every_score(trace) -> None:
     step = step_data(trace)
-    assert step["left"] == [1, 2, 0, 0]
-    assert step["weight"] == [1.0, 1.0, 0.0, 0.0]
+    assert step["left"] == [[1, 2, 0, 0]]
+    assert step["weight"] == [[1.0, 1.0, 0.0, 0.0]]
     assert step["scores"] == [[100, 400, 900, 800], [None, 200, 900, 800]]
     assert step["folded"] == [1, 1]
     assert step["sentences"] == [stage_sentence(trace, stage) for stage in range(3)]
@@ -136,7 +136,7 @@ def test_player_gets_where_each_patch_left_what_it_weighed_and_every_score(trace
 
 def test_player_gets_the_grid_and_a_look_for_each_selector(trace) -> None:
     data = player_data(trace, {0.5: trace, 1.0: trace})
-    assert (data["grid"], data["blocks"], data["prefix"]) == ([2, 2], [1, 2], 1)
+    assert (data["grids"], data["on"], data["blocks"], data["prefix"]) == ([[2, 2]], [0, 0, 0], [1, 2], 1)
     assert [look["hatch"] for look in data["looks"]] == ["\\", "/"]
     assert list(data["steps"]) == ["0.50", "1.00"]
     assert data["steps"]["0.50"] == data["now"]
@@ -167,7 +167,7 @@ def test_all_steps_of_a_large_grid_are_small(trace) -> None:
     )
     text = json.dumps(player_data(large, {k / 20: large for k in range(2, 21)}))
     assert len(text) < 400_000
-    assert player_data(large)["now"]["left"] == left.tolist()
+    assert player_data(large)["now"]["left"] == [left.tolist()]
 
 
 def test_player_photo_is_a_small_jpeg() -> None:

@@ -11,13 +11,13 @@ from viz.theme import DENSE, PART_WORDS, PARTS, PRUNED, QUIET, drawn, fill, sele
 def tokens_per_block(trace: TokenTrace) -> go.Figure:
     """Tokens that each block computes, stacked: class token, kept patches, package tokens; dashed: the dense model."""
     blocks = [str(block + 1) for block in range(len(trace.tokens))]
-    patches = trace.grid[0] * trace.grid[1]
+    dense = trace.dense_tokens or (trace.tokens[0],) * len(blocks)
+    first = trace.tokens[0] - trace.grid[0] * trace.grid[1]  # prefix tokens
     passed = [sum(at <= block for at in trace.blocks) for block in range(len(blocks))]  # selectors before each block
-    kept = [patches if s == 0 else trace.kept_counts[s - 1] for s in passed]
     has_package = trace.package_weight.sum(axis=1) > 0  # (S,)
-    prefix = [
-        tokens - alive - int(has_package[:s].sum()) for tokens, alive, s in zip(trace.tokens, kept, passed, strict=True)
-    ]
+    folded = [int(has_package[:s].any()) if trace.one_package else int(has_package[:s].sum()) for s in passed]
+    kept = [tokens - first - packages for tokens, packages in zip(trace.tokens, folded, strict=True)]
+    prefix = [first] * len(blocks)
     traces: list[dict] = []
     traces.append(
         {
@@ -41,7 +41,18 @@ def tokens_per_block(trace: TokenTrace) -> go.Figure:
             "hovertemplate": "%{y} patches, %{customdata}",
         }
     )
-    for index in range(len(trace.blocks)):
+    if trace.one_package:
+        traces.append(
+            {
+                "type": "bar",
+                "x": blocks,
+                "y": folded,
+                "name": "Package",
+                "marker": fill(selector_look(0)),
+                "hovertemplate": "%{y} package token",
+            }
+        )
+    for index in () if trace.one_package else range(len(trace.blocks)):
         inside = int((trace.package_weight[index] > 0).sum())
         traces.append(
             {
@@ -53,28 +64,27 @@ def tokens_per_block(trace: TokenTrace) -> go.Figure:
                 "hovertemplate": f"%{{y}} package token of {inside} patches",
             }
         )
-    dense = patches + prefix[0]
     traces.append(
         {
             "type": "scatter",
             "x": blocks,
-            "y": [dense] * len(blocks),
+            "y": list(dense),
             "mode": "lines",
             "line": {"color": DENSE, "dash": "dash", "width": 2},
-            "name": f"Dense: {dense} tokens",
+            "name": f"Dense: {' to '.join(map(str, sorted({max(dense), min(dense)}, reverse=True)))} tokens",
             "hoverinfo": "skip",
         }
     )
     return _by_block(traces, trace, "Tokens")
 
 
-def macs_per_block(trace: TokenTrace, counts: Sequence[MacCount], dense: int) -> go.Figure:
+def macs_per_block(trace: TokenTrace, counts: Sequence[MacCount], dense: int | None) -> go.Figure:
     """Multiply-adds of each block, stacked by part; dashed: a block of the dense model.
 
     Args:
         trace: Of one photo.
         counts: Of each block, L of them, as `core.macs.macs_per_block` gives them.
-        dense: Multiply-adds of a block of the dense model.
+        dense: Multiply-adds of a block of the dense model; None: its blocks are not alike.
     """
     blocks = [str(block + 1) for block in range(len(counts))]
     parts = ("attention", "convolution", "ffn", "selectors")
@@ -90,17 +100,18 @@ def macs_per_block(trace: TokenTrace, counts: Sequence[MacCount], dense: int) ->
         for part in parts
         if part != "convolution" or any(count.convolution for count in counts)
     ]
-    traces.append(
-        {
-            "type": "scatter",
-            "x": blocks,
-            "y": [dense / 1e6] * len(blocks),
-            "mode": "lines",
-            "line": {"color": DENSE, "dash": "dash", "width": 2},
-            "name": "Dense block",
-            "hoverinfo": "skip",
-        }
-    )
+    if dense is not None:
+        traces.append(
+            {
+                "type": "scatter",
+                "x": blocks,
+                "y": [dense / 1e6] * len(blocks),
+                "mode": "lines",
+                "line": {"color": DENSE, "dash": "dash", "width": 2},
+                "name": "Dense block",
+                "hoverinfo": "skip",
+            }
+        )
     return _by_block(traces, trace, "M MACs")
 
 

@@ -59,14 +59,28 @@ function createPlayer(root) {
   const chips = [];
   const ticks = [];
 
+  // Where a model pools, each stage has a grid of its own, and patches are cells of that one.
+  const onHere = () => data.on[at.stage];
+  const gridHere = () => data.grids[onHere()];
+  const leftHere = () => step.left[onHere()];
+
+  // The patch of the present grid that lies where `patch` lay on another one.
+  function across(patch, from) {
+    const [rows, cols] = gridHere();
+    const [oldRows, oldCols] = data.grids[from];
+    const row = Math.floor(patch / oldCols);
+    const down = Math.floor(((row + 0.5) / oldRows) * rows);
+    return down * cols + Math.floor(((patch - row * oldCols + 0.5) / oldCols) * cols);
+  }
+
   // --- drawing ---------------------------------------------------------------------------------------------------
 
   function scene() {
-    const [rows, cols] = data.grid;
+    const [rows, cols] = gridHere();
     const ratio = window.devicePixelRatio || 1;
     const wide = find(".picture").clientWidth;
     const cell = Math.max(4, Math.floor((wide * ratio) / Math.max(rows, cols)));
-    return { photo, rows, cols, cell, ratio, looks: data.looks, step };
+    return { photo, rows, cols, cell, ratio, looks: data.looks, step: { left: leftHere(), weight: step.weight[onHere()] } };
   }
 
   function ready() {
@@ -104,7 +118,7 @@ function createPlayer(root) {
     pen.globalAlpha = share;
     pen.drawImage(after, 0, 0);
     pen.globalAlpha = 1;
-    if (lit && lit <= at.stage) paintMembers(pen, now, lit);
+    if (lit && lit <= at.stage && data.on[lit] === onHere()) paintMembers(pen, now, lit);
     if (at.token !== null) paintFrame(pen, now, at.token, 3);
     if (hovered !== null && hovered !== at.token) paintFrame(pen, now, hovered, 1.5);
     if (share < 1) frame = requestAnimationFrame(compose);
@@ -117,7 +131,7 @@ function createPlayer(root) {
   function light(selector, patch = null) {
     lit = selector;
     hovered = patch;
-    const own = patch === null ? selector : step.left[patch];
+    const own = patch === null ? selector : leftHere()[patch];
     chips.forEach((chip, index) => chip.classList.toggle("lit", own === index + 1 && own <= at.stage));
     ticks.forEach((tick, index) => tick.classList.toggle("lit", own > 0 && own === index));
     if (ready()) compose();
@@ -154,21 +168,24 @@ function createPlayer(root) {
       find(".patch-said").textContent = "Click a patch: it tells its score at every selector, and where it went.";
       return;
     }
-    const left = step.left[at.token];
-    const row = Math.floor(at.token / data.grid[1]);
-    const place = `Patch in row ${row + 1}, column ${at.token - row * data.grid[1] + 1}`;
-    const weight = step.weight[at.token];
-    const into = weight > 0 ? `into package ${left} with weight ${(weight * 100).toFixed(1)} %` : "into no package";
+    const left = leftHere()[at.token];
+    const cols = gridHere()[1];
+    const row = Math.floor(at.token / cols);
+    const place = `Patch in row ${row + 1}, column ${at.token - row * cols + 1}`;
+    const weight = step.weight[onHere()][at.token];
+    const name = data.one_package ? "the package" : `package ${left}`;
+    const into = weight > 0 ? `into ${name} with weight ${(weight * 100).toFixed(1)} %` : "into no package";
     find(".patch-said").textContent = left
       ? `${place}: left at selector ${left}, ${into}.`
-      : `${place}: kept to the end.`;
+      : `${place}: kept to the end${data.grids.length > 1 ? " of its grid" : ""}.`;
     step.scores.forEach((scores, index) => {
+      if (data.on[index + 1] !== onHere()) return; // asked about other patches
       const score = scores[at.token];
       const line = body.insertRow();
-      const name = document.createElement("th");
-      name.scope = "row";
-      name.textContent = `${index + 1}, before block ${data.blocks[index] + 1}`;
-      line.append(name);
+      const head = document.createElement("th");
+      head.scope = "row";
+      head.textContent = `${index + 1}, before block ${data.blocks[index] + 1}`;
+      line.append(head);
       const value = line.insertCell();
       if (score === null) value.textContent = "not asked";
       else {
@@ -195,7 +212,12 @@ function createPlayer(root) {
   // --- moving ----------------------------------------------------------------------------------------------------
 
   function go(stage, fade = true) {
+    const from = onHere();
     at.stage = Math.min(data.looks.length, Math.max(0, stage));
+    if (from !== onHere()) {
+      if (at.token !== null) at.token = across(at.token, from);
+      keyPatch = across(keyPatch, from);
+    }
     write();
     light(0);
     draw(fade);
@@ -250,7 +272,7 @@ function createPlayer(root) {
 
   function patchUnder(event) {
     const box = canvas.getBoundingClientRect();
-    const [rows, cols] = data.grid;
+    const [rows, cols] = gridHere();
     const col = Math.floor(((event.clientX - box.left) / box.width) * cols);
     const row = Math.floor(((event.clientY - box.top) / box.height) * rows);
     return row >= 0 && row < rows && col >= 0 && col < cols ? row * cols + col : null;
@@ -266,7 +288,7 @@ function createPlayer(root) {
   cursor.onfocus = () => light(0, (keyPatch = at.token ?? keyPatch));
   cursor.onblur = () => light(0);
   cursor.onkeydown = (event) => {
-    const [rows, cols] = data.grid;
+    const [rows, cols] = gridHere();
     const [row, col] = [Math.floor(keyPatch / cols), keyPatch % cols];
     const moves = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
     if (moves[event.key]) {
@@ -274,8 +296,8 @@ function createPlayer(root) {
       const to = [Math.min(rows - 1, Math.max(0, row + down)), Math.min(cols - 1, Math.max(0, col + right))];
       keyPatch = to[0] * cols + to[1];
       light(0, keyPatch);
-      const gone = step.left[keyPatch];
-      const went = gone && gone <= at.stage ? `in package ${gone}` : "kept";
+      const gone = leftHere()[keyPatch];
+      const went = gone && gone <= at.stage ? `in ${data.one_package ? "the package" : `package ${gone}`}` : "kept";
       find(".patch-said").textContent = `Row ${to[0] + 1}, column ${to[1] + 1}: ${went}. Enter tells more.`;
     } else if (event.key === "Enter") pick(keyPatch);
     else if (event.key === "Escape") pick(null);
@@ -350,7 +372,7 @@ function createPlayer(root) {
       swatch.alt = "";
       swatch.width = swatch.height = 24;
       swatch.src = look.swatch;
-      title.textContent = `Package ${index + 1}`;
+      title.textContent = data.one_package ? `Into the package, ${index + 1}` : `Package ${index + 1}`;
       count.className = "count";
       words.append(title, count);
       chip.append(swatch, words);
@@ -364,7 +386,7 @@ function createPlayer(root) {
       chips.push(chip);
     });
     find(".class-token .count").textContent = data.prefix === 1 ? "always kept" : `${data.prefix} tokens, always kept`;
-    find(".picture").style.aspectRatio = `${data.grid[1]} / ${data.grid[0]}`;
+    find(".picture").style.aspectRatio = `${data.grids[0][1]} / ${data.grids[0][0]}`;
   }
 
   // Python's answer to what it was told changes nothing here; a link, or the first view, does.
@@ -383,13 +405,13 @@ function createPlayer(root) {
   function receive(fresh) {
     const before = data;
     data = fresh;
-    const shape = (each) => JSON.stringify([each.grid, each.blocks, each.looks, each.prefix]);
+    const shape = (each) => JSON.stringify([each.grids, each.on, each.blocks, each.looks, each.prefix]);
     if (!before || shape(before) !== shape(data)) build();
     adopt();
     toPlay ??= data.autoplay;
     if (!step || (!dragging && (!data.keep || data.keep.value === at.keep))) step = data.now;
     at.stage = Math.min(at.stage, data.looks.length);
-    if (at.token !== null && at.token >= step.left.length) at.token = null;
+    if (at.token !== null && at.token >= leftHere().length) at.token = null;
     write();
     writeKeep();
     if (before?.photo === data.photo) draw(fadeStart === null && before.rev !== data.rev ? false : undefined);

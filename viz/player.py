@@ -11,6 +11,7 @@ from PIL import Image
 
 from core.results import TokenTrace
 from viz.theme import macs_text, percent, selector_look
+from viz.token_tables import left_and_weight
 from viz.tokens import package_swatch, stage_sentence
 
 _HERE = Path(__file__).parent
@@ -30,11 +31,15 @@ def player_data(trace: TokenTrace, steps: Mapping[float, TokenTrace] | None = No
         steps: By keep ratio, for dragging; all of one photo and model.
 
     Returns:
-        grid, blocks (from 0), prefix (tokens that are no patches), looks (colour, hatch and swatch of each package),
+        grids (each grid once, in the order of the blocks), on (per stage, 0 is the input, the place of its grid among
+        them), blocks (from 0), prefix (tokens that are no patches), looks (colour, hatch and swatch of each package),
         now (see `step_data`), and steps: the same for each keep ratio, named as "0.70", or None.
     """
+    grids = _grids(trace)
     return {
-        "grid": list(trace.grid),
+        "grids": [list(grid) for grid in grids],
+        "on": [grids.index(trace.grid_at(stage)) for stage in range(len(trace.blocks) + 1)],
+        "one_package": trace.one_package,
         "blocks": list(trace.blocks),
         "prefix": trace.tokens[0] - trace.grid[0] * trace.grid[1],
         "looks": [_look(stage) for stage in range(len(trace.blocks))],
@@ -47,20 +52,35 @@ def step_data(trace: TokenTrace) -> dict:
     """One trace in short.
 
     Returns:
-        left: per patch the selector at which it left, from 1; 0 where it stayed. weight: per patch its weight in that
-        selector's package, 4 digits. scores: per selector and patch the keep probability in thousandths, None where
-        the patch had left. folded: patches in each package. sentences: one per stage. summary: what it comes to.
+        left: per grid and patch the selector at which it left, from 1; 0 where it stayed. weight: likewise its
+        weight in that selector's package, 4 digits. scores: per selector and patch the keep probability in thousandths,
+        None where the patch had left. folded: patches in each package. sentences: one per stage. summary: what it comes
+        to.
     """
-    left = (trace.dropped * np.arange(1, len(trace.blocks) + 1)[:, None]).sum(axis=0)  # (N,)
-    thousandths = [[None if np.isnan(p) else round(float(p) * 1000) for p in row] for row in trace.keep_prob]
+    rows = [row[: trace.patches_at(stage + 1)] for stage, row in enumerate(trace.keep_prob)]
+    thousandths = [[None if np.isnan(p) else round(float(p) * 1000) for p in row] for row in rows]
+    maps = [_map(trace, grid) for grid in _grids(trace)]
     return {
-        "left": left.tolist(),
-        "weight": [round(float(w), 4) for w in trace.package_weight.sum(axis=0)],
+        "left": [left.tolist() for left, _ in maps],
+        "weight": [[round(float(w), 4) for w in weight] for _, weight in maps],
         "scores": thousandths,
         "folded": (trace.package_weight > 0).sum(axis=1).tolist(),
         "sentences": [stage_sentence(trace, stage) for stage in range(len(trace.blocks) + 1)],
         "summary": summary_sentence(trace),
     }
+
+
+def _grids(trace: TokenTrace) -> list[tuple[int, int]]:
+    """Each grid once, the input's first."""
+    return list(dict.fromkeys(trace.grid_at(stage) for stage in range(len(trace.blocks) + 1)))
+
+
+def _map(trace: TokenTrace, grid: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Where and how heavily the patches of one grid left, both (N,); see `viz.token_tables.left_and_weight`."""
+    last = max((s for s in range(1, len(trace.blocks) + 1) if trace.grid_at(s) == grid), default=0)
+    if not last:  # no selector sees the input's grid
+        return np.zeros(grid[0] * grid[1], int), np.zeros(grid[0] * grid[1])
+    return left_and_weight(trace, trace.same_grid(last))
 
 
 def summary_sentence(trace: TokenTrace) -> str:

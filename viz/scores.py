@@ -14,25 +14,25 @@ _MOST_COLUMNS = 4
 def keep_maps(trace: TokenTrace) -> go.Figure:
     """Keep probability of each patch at each selector, all on one scale from 0 to 1; empty where it had left."""
     names = [f"Selector {s + 1}" for s in range(len(trace.blocks))]
-    return _maps(trace, trace.keep_prob, names, "Keep probability")
+    return _maps(trace.keep_prob, [trace.grid_at(s + 1) for s in range(len(names))], names, "Keep probability")
 
 
 def head_maps(trace: TokenTrace, stage: int) -> go.Figure:
     """What each head of selector `stage` (from 1) thought of each patch, on the same scale."""
-    heads = trace.per_head[stage - 1].T  # (H, N)
-    return _maps(trace, heads, [f"Head {h + 1}" for h in range(len(heads))], "Keep probability of this head")
+    heads = trace.per_head[stage - 1, :, : trace.heads_at(stage)].T  # (H, N)
+    names = [f"Head {h + 1}" for h in range(len(heads))]
+    return _maps(heads, [trace.grid_at(stage)] * len(heads), names, "Keep probability of this head")
 
 
-def _maps(trace: TokenTrace, values: np.ndarray, names: list[str], meaning: str) -> go.Figure:
-    """One heat map per row of `values` (M, N), in [0, 1] or NaN."""
-    rows, cols = trace.grid
+def _maps(values: np.ndarray, grids: list[tuple[int, int]], names: list[str], meaning: str) -> go.Figure:
+    """One heat map per row of `values` (M, N), in [0, 1] or NaN, on its own grid."""
     across = min(len(names), _MOST_COLUMNS if len(names) % 3 else 3)
     down = -(-len(names) // across)
     maps = [
         [
             {
                 "type": "heatmap",
-                "z": row.reshape(rows, cols),
+                "z": row[: rows * cols].reshape(rows, cols),
                 "x": list(range(1, cols + 1)),
                 "y": list(range(1, rows + 1)),
                 "coloraxis": "coloraxis",
@@ -42,7 +42,7 @@ def _maps(trace: TokenTrace, values: np.ndarray, names: list[str], meaning: str)
                 "hovertemplate": f"Row %{{y}}, column %{{x}}: %{{z:.3f}}<extra>{name}</extra>",
             }
         ]
-        for name, row in zip(names, values, strict=True)
+        for name, row, (rows, cols) in zip(names, values, grids, strict=True)
     ]
     bar = {
         "orientation": "h",
@@ -72,18 +72,22 @@ def head_importance(trace: TokenTrace) -> go.Figure:
                 "hovertemplate": "%{y:.1f} % of the vote<extra>%{x}, selector " + str(stage + 1) + "</extra>",
             }
         )
+    alike = {trace.heads_at(stage + 1) for stage in range(len(trace.blocks))}
     return drawn(
         traces,
         300,
         barmode="group",
-        shapes=[across(100 / len(heads), {"color": DENSE, "dash": "dash", "width": 2})],
+        shapes=[across(100 / count, {"color": DENSE, "dash": "dash", "width": 2}) for count in sorted(alike) if count],
         yaxis={"title": {"text": "Share of the vote, %"}, "rangemode": "tozero"},
     )
 
 
 def importance_shares(trace: TokenTrace, stage: int) -> np.ndarray:
-    """Mean share of each head in the vote of selector `stage` (from 1), (H,), sum 1; zeros where no patch was left."""
+    """Mean share of each head in the vote of selector `stage` (from 1), (H,), sum 1; zeros where no patch was left.
+
+    Where the selector has fewer heads than another, those that it lacks have 0.
+    """
     there = trace.importance[stage - 1][~np.isnan(trace.keep_prob[stage - 1])]  # (patches there, H)
     if not len(there):
         return np.zeros(trace.importance.shape[-1])
-    return (there / there.sum(axis=1, keepdims=True)).mean(axis=0)
+    return np.nan_to_num(there / np.nansum(there, axis=1, keepdims=True)).mean(axis=0)

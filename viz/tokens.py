@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from core.results import TokenTrace
-from viz.theme import DENSE, Look, rgb, selector_look
+from viz.theme import DENSE, TIMES, Look, percent, rgb, selector_look
 
 DARK_NOW, TINT_NOW = 0.45, 0.5
 DARK_EARLIER = 0.78
@@ -16,7 +16,8 @@ def pruned_photo(view: Image.Image, trace: TokenTrace, stage: int, side: int = 6
     """The photo after selector `stage` of `trace`; stage 0 is the input, untouched.
 
     Kept patches are the photo itself. Patches that left at this selector are darkened, tinted and hatched in its
-    colour; those that left earlier are darker, with a thin hatch in their own selector's colour.
+    colour; those that left earlier are darker, with a thin hatch in their own selector's colour. Behind a pooling the
+    cells of the smaller grid are drawn on the photo, and only what left on that grid is gone.
 
     Args:
         view: What the model sees, square.
@@ -24,7 +25,9 @@ def pruned_photo(view: Image.Image, trace: TokenTrace, stage: int, side: int = 6
         stage: 0 to S.
         side: Pixels of the result's longer side, rounded down to whole patches.
     """
-    return faded_photo(view, trace.dropped[:stage], trace.grid, side)
+    here = np.isin(np.arange(stage), trace.same_grid(stage))  # (stage,)
+    dropped = trace.dropped[:stage, : trace.patches_at(stage)] & here[:, None]
+    return faded_photo(view, dropped, trace.grid_at(stage), side)
 
 
 def faded_photo(view: Image.Image, dropped: np.ndarray, grid: tuple[int, int], side: int = 640) -> Image.Image:
@@ -107,31 +110,36 @@ def package_photo(view: Image.Image, trace: TokenTrace, package: int, side: int 
         package: From 1.
         side: Pixels of the result's longer side, rounded down to whole patches.
     """
-    rows, cols = trace.grid
+    rows, cols = grid = trace.grid_at(package)
     cell = side // max(rows, cols)
     photo = np.asarray(view.convert("RGB").resize((cols * cell, rows * cell), Image.Resampling.LANCZOS), np.float32)
-    weight = trace.package_weight[package - 1]
+    weight = trace.package_weight[package - 1, : rows * cols]
     share = weight / max(weight.max(), 1e-12)  # (N,), 1 for the heaviest
     light = np.where(weight > 0, 0.25 + 0.75 * share, 1 - DARK_EARLIER).astype(np.float32)
     look = selector_look(package - 1)
     hatch = np.tile(_hatch(look.hatch, cell, now=False), (rows, cols))[..., None]
-    hatch = hatch * _on_grid(np.float32(weight > 0), trace.grid, cell)
-    bright = photo * _on_grid(light, trace.grid, cell)
+    hatch = hatch * _on_grid(np.float32(weight > 0), grid, cell)
+    bright = photo * _on_grid(light, grid, cell)
     picture = bright * (1 - hatch) + np.array(rgb(look.colour), np.float32) * hatch
     return Image.fromarray(picture.round().astype(np.uint8))
 
 
 def stage_sentence(trace: TokenTrace, stage: int) -> str:
     """What happened at selector `stage` (1 to S), in words; stage 0 is the input. Blocks count from 1, as on screen."""
-    patches = trace.grid[0] * trace.grid[1]
+    patches = trace.patches_at(stage)
     if stage == 0:
         return f"Input: all {patches} patches and the class token enter block 1."
     folded = int((trace.package_weight[stage - 1] > 0).sum())
     left = int(trace.dropped[stage - 1].sum())
     kept = trace.kept_counts[stage - 1]
-    end = f"{folded} folded into package {stage}" if folded else "none dropped, so there is no package"
+    package = "the package" if trace.one_package else f"package {stage}"
+    end = f"{folded} folded into {package}" if folded else "none dropped, so there is no package"
     if left != folded and left:
-        end = f"{left} dropped, {folded} of them folded into package {stage}"
+        end = f"{left} dropped, {folded} of them folded into {package}"
+    elif trace.one_package and not left:
+        end = "none dropped"
+    if trace.grids:
+        end = f"on a grid of {trace.grid_at(stage)[0]} {TIMES} {trace.grid_at(stage)[1]}, {end}"
     return f"Selector {stage} before block {trace.blocks[stage - 1] + 1}: {kept} of {patches} patches kept, {end}."
 
 
@@ -139,9 +147,13 @@ def package_sentence(trace: TokenTrace, package: int) -> str:
     """What package `package` (1 to S) holds, in words."""
     weight = trace.package_weight[package - 1]
     inside = int((weight > 0).sum())
+    if trace.one_package:
+        older = 1 - weight.sum()
+        rest = f", beside {percent(older)} that was there before" if older > 1e-6 and inside else ""
+        return f"Folded into the package at selector {package}: {inside} patch{'es' * (inside != 1)}{rest}."
     if not inside:
         return f"Package {package}: nothing was dropped at selector {package}, so there is none."
-    row, column = divmod(int(weight.argmax()), trace.grid[1])
+    row, column = divmod(int(weight.argmax()), trace.grid_at(package)[1])
     if inside == 1:
         return f"Package {package}: one patch alone, row {row + 1}, column {column + 1}."
     return (

@@ -11,11 +11,11 @@ from types import ModuleType
 
 import timm
 
-from core.backbones import deit, lvvit, swin
+from core.backbones import deit, lvvit, pit, swin
 from core.config import Geometry
 from core.errors import InputError
 
-FAMILIES: dict[str, ModuleType] = {module.FAMILY: module for module in (deit, lvvit, swin)}
+FAMILIES: dict[str, ModuleType] = {module.FAMILY: module for module in (deit, lvvit, swin, pit)}
 METHOD_NAMES = {"tokens": "Soft token pruning", "singlepath": "Single-path pruning"}
 
 

@@ -17,7 +17,7 @@ from core.config import ModelSpec
 from core.engines import check_engine
 from core.errors import InputError
 from core.latency import device_name, interleaved
-from core.latency_table import write_table
+from core.latency_table import check_one_grid, write_table
 from core.published import published
 from core.soft_tokens.decide import top_share
 from core.soft_tokens.latency_schedule import schedule_ms
@@ -177,6 +177,7 @@ def run_table(args: argparse.Namespace, batch: int) -> tuple[dict, str]:
     card = load(ModelSpec(names[0]), weights=False).card
     check_method(card.family, "tokens")
     geometry = card.geometry
+    check_one_grid(geometry)
     check = (max(1, geometry.depth // 4), geometry.depth // 2), (0.6, 0.3)
     model = random_pair(geometry, check[0], device)
     table = measure_table(

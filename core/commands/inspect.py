@@ -12,7 +12,7 @@ from core.commands.loading import add_model, load_model_of, read_photo, setting_
 from core.commands.peers import evaluate_peer
 from core.commands.shared import add_common, pick_device
 from core.commands.sweeping import add_sweep, check_sweep, evaluate_folder, predict_many
-from core.description import description
+from core.description import description, told_grids
 from core.errors import InputError
 from core.images import to_tensor
 from core.latency import measure_latency
@@ -106,6 +106,7 @@ def run_predict(args: argparse.Namespace) -> tuple[dict, str]:
                 "dense_macs": loaded.dense_macs,
                 "patches": loaded.card.geometry.patches,
                 "kept": kept,
+                **told_grids(loaded),
                 "latency_ms": {
                     "median": latency.median_ms,
                     "iqr": latency.iqr_ms,
@@ -117,7 +118,9 @@ def run_predict(args: argparse.Namespace) -> tuple[dict, str]:
             }
         )
         guesses = ", ".join(f"{g.label} {100 * g.prob:.1f} %" for g in prediction.top())
-        alive = "" if kept is None else f"; patches kept {', '.join(map(str, kept))} of {loaded.card.geometry.patches}"
+        of = getattr(loaded.model, "patches", (loaded.card.geometry.patches,))
+        of = ", ".join(map(str, of)) if len(set(of)) > 1 else of[0]
+        alive = "" if kept is None else f"; patches kept {', '.join(map(str, kept))} of {of}"
         lines.append(
             f"{path}: {guesses}\n  {macs / 1e9:.4g} GMACs of {loaded.dense_macs / 1e9:.4g} dense{alive}; "
             f"{latency.median_ms:.1f} ms (IQR {latency.iqr_ms:.1f}) on {latency.device}, "
@@ -139,7 +142,9 @@ def run_describe(args: argparse.Namespace) -> tuple[dict, str]:
         for i, (m, f, full) in enumerate(zip(result["mixers"], result["ffn_hidden"], geometry.ffn_widths, strict=True))
     ]
     rows += [
-        f"  selector before block {s['block']}: keeps {s['keep']:.3g} of the patches" for s in result["selectors"] or []
+        f"  selector before block {s['block']}: keeps {s['keep']:.3g} of the patches"
+        + (f" of its {s['grid'][0]} x {s['grid'][1]} grid" if "grid" in s else "")
+        for s in result["selectors"] or []
     ]
     cost = "MACs depend on the photo" if result["macs"] is None else f"{result['macs'] / 1e9:.4g} GMACs"
     grid = f"{geometry.grid[0]} x {geometry.grid[1]} patches"

@@ -20,7 +20,10 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     """The model and its settings."""
     parser.add_argument("--model", required=True, help="a name from `models`, or a weights file")
     parser.add_argument("--budget", help="GMACs such as 0.8, or a share of dense such as 60%% (single-path models)")
-    parser.add_argument("--keep", help="share of the patches alive after each selector, such as 0.7,0.5,0.3")
+    parser.add_argument(
+        "--keep",
+        help="share of the patches alive after each selector, such as 0.7,0.5,0.3; of a PiT, of those of its grid",
+    )
     parser.add_argument("--threshold", type=float, help="keep patches above this keep probability")
     parser.add_argument("--classes", type=Path, help="text file with the class names, one a line (default: the file's)")
 

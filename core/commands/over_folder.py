@@ -35,7 +35,7 @@ def over_folder(args: argparse.Namespace, accelerator: Accelerator, loaded: Load
         run,
         accelerator.prepare(loader),
         dense_macs=loaded.dense_macs,
-        patches=card.geometry.patches,
+        patches=getattr(loaded.model, "patches", card.geometry.patches),
         left_out=left_out,
         gather=accelerator.gather_for_metrics,
         on_batch=lambda done: line.show(f"{done} of {len(dataset)} photos"),

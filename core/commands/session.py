@@ -2,7 +2,7 @@
 
 import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -133,15 +133,15 @@ class Session:
     held: DataLoader | None
     """Photos of the training split that are not trained on, as the model sees them at evaluation."""
 
-    def validate(self, runner: Runner) -> Evaluation:
-        """Evaluate on the validation photos, over all processes."""
+    def validate(self, runner: Runner, patches: Sequence[int] | None = None) -> Evaluation:
+        """Evaluate on the validation photos, over all processes; `patches`: N of the grid that each selector sees."""
         device, card = self.accelerator.device, self.card
         dense = isinstance(card, ModelCard)
         return evaluate(
             runner,
             ((images.to(device), labels.to(device)) for images, labels in self.validation),
             dense_macs=count_macs(card.geometry).total if dense else card.macs,
-            patches=card.geometry.patches if dense else 1,
+            patches=patches or (card.geometry.patches if dense else 1),
             gather=self.accelerator.gather_for_metrics,
         )
 

@@ -12,6 +12,7 @@ from PIL import Image
 from core.checkpoints import Loaded
 from core.commands.loading import load_model_of, read_photo, setting_of
 from core.commands.shared import Progress, first_process, pick_device, say
+from core.description import told_grids
 from core.errors import InputError
 from core.evaluate import attention_runner, dense_runner, repeatable_random_runner, token_runner
 from core.images import eval_transform
@@ -69,9 +70,10 @@ def predict_many(args: argparse.Namespace) -> tuple[dict, str]:
     fixed = {
         "dense_macs": loaded.dense_macs,
         "patches": loaded.card.geometry.patches,
+        **told_grids(loaded),
         "latency_ms": {"median": float(median), "iqr": float(third - first), **latency},
     }
-    order = ("file", "top5", "macs", "dense_macs", "patches", "kept", "latency_ms")
+    order = ("file", "top5", "macs", "dense_macs", "patches", "kept", *told_grids(loaded), "latency_ms")
     images = [{key: (row | fixed)[key] for key in order} for row in rows if "error" not in row]
     result = {"model": args.model, "images": images, "unreadable": [row for row in rows if "error" in row]}
     if args.out is not None:

@@ -15,7 +15,7 @@ from core.commands.shared import Progress, add_common, numbers, parse_budget, pi
 from core.errors import InputError
 from core.evaluate import dense_runner, evaluate, token_runner
 from core.images import eval_transform
-from core.latency_table import read_table
+from core.latency_table import check_one_grid, read_table
 from core.soft_tokens.decide import AttentionShare, check_keep
 from core.soft_tokens.latency_schedule import Stages, choose_schedule
 from core.soft_tokens.mixers import spread
@@ -134,6 +134,8 @@ def read_targets(args: argparse.Namespace, dense: Loaded, folders: list[str]) ->
     """
     text, geometry = args.targets.strip(), dense.card.geometry
     compact, timed, macs = dense.card.compact, text.endswith("ms"), text.endswith(("G", "%"))
+    if timed:
+        check_one_grid(geometry)
     if compact is not None and timed:
         raise InputError(
             "Latency tables know dense blocks alone, so a single-path model takes no --targets in ms; give shares of "
@@ -147,11 +149,11 @@ def read_targets(args: argparse.Namespace, dense: Loaded, folders: list[str]) ->
     if timed:
         (limit,) = numbers(text.removesuffix("ms"), float, "--targets")
         return _for_latency(args, limit, dense, folders)
-    layers = SoftTokenViT(dense.model, blocks, heads=geometry.heads).layers  # refuses places that are none
+    model = SoftTokenViT(dense.model, blocks, heads=getattr(geometry, "heads", None))  # refuses places that are none
     if macs:
         asked = parse_budget(text.removesuffix("G"), dense.dense_macs)
-        return Targets(blocks, fit_keep(geometry, blocks, asked, layers))
-    return Targets(blocks, check_keep(numbers(text, float, "--targets"), len(blocks), flag="--targets"))
+        return Targets(blocks, fit_keep(geometry, blocks, asked, model.layers))
+    return Targets(blocks, check_keep(numbers(text, float, "--targets"), len(blocks), "--targets", model.patches))
 
 
 def _for_latency(args: argparse.Namespace, limit_ms: float, dense: Loaded, folders: list[str]) -> Targets:

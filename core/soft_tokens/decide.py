@@ -32,9 +32,14 @@ def above(threshold: float) -> Decide:
     return decide
 
 
-def top_share(keep: Sequence[float], patches: int) -> Decide:
-    """Keep the k patches with the highest keep logits, k = ceil(share x N), N the original patches."""
-    counts = [keep_count(share, patches) for share in keep]
+def top_share(keep: Sequence[float], patches: int | Sequence[int]) -> Decide:
+    """Keep the k patches with the highest keep logits, k = ceil(share x N).
+
+    Args:
+        keep: Share for each selector.
+        patches: N of the grid that each selector sees; one number where it is the same for all.
+    """
+    counts = keep_counts(keep, patches)
 
     def decide(stage: int, scores: Scores, alive: Tensor) -> Tensor:
         return top_k(scores.keep_logit, alive, counts[stage])
@@ -47,6 +52,12 @@ def top_k(value: Tensor, alive: Tensor, count: int) -> Tensor:
     ranked = value.masked_fill(~alive, -math.inf).argsort(dim=1, descending=True, stable=True)
     chosen = torch.zeros_like(alive).scatter(1, ranked[:, :count], True)
     return chosen & alive
+
+
+def keep_counts(keep: Sequence[float], patches: int | Sequence[int]) -> list[int]:
+    """`keep_count` for each selector; the arguments as in `top_share`."""
+    each = [patches] * len(keep) if isinstance(patches, int) else patches
+    return [keep_count(share, count) for share, count in zip(keep, each, strict=True)]
 
 
 def keep_count(share: float, patches: int) -> int:
@@ -93,12 +104,13 @@ class AttentionShare:
     """The same with one count for all images: k = ceil(share x N)."""
 
     keep: tuple[float, ...]
-    patches: int
+    patches: int | tuple[int, ...]
+    """As in `top_share`."""
     looks = True
 
     def __call__(self, stage: int, scores: Scores, alive: Tensor) -> Tensor:
         """See `Decide`."""
-        return top_k(scores.attention, alive, keep_count(self.keep[stage], self.patches))
+        return top_k(scores.attention, alive, keep_counts(self.keep, self.patches)[stage])
 
 
 def known_beforehand(kept: Sequence[Tensor]) -> Decide:
@@ -113,8 +125,17 @@ def known_beforehand(kept: Sequence[Tensor]) -> Decide:
     return decide
 
 
-def check_keep(keep: Sequence[float], stages: int, flag: str = "--keep") -> tuple[float, ...]:
+def check_keep(
+    keep: Sequence[float], stages: int, flag: str = "--keep", patches: Sequence[int] | None = None
+) -> tuple[float, ...]:
     """`keep` as one share per selector.
+
+    Args:
+        keep: To check.
+        stages: How many selectors there are.
+        flag: That gave it.
+        patches: N of the grid that each selector sees; None: the same for all. Shares are of that grid, so they may
+            rise from one grid to the next.
 
     Raises:
         InputError: If there are not as many as selectors, one is outside (0, 1], or they rise.
@@ -123,8 +144,8 @@ def check_keep(keep: Sequence[float], stages: int, flag: str = "--keep") -> tupl
         raise InputError(f"This model has {stages} selectors, so {flag} takes {stages} shares, not {len(keep)}.")
     if any(not 0 < share <= 1 for share in keep):
         raise InputError(f"Keep ratios are shares above 0 and up to 1; {', '.join(map(str, keep))} is not possible.")
-    if any(later > earlier for earlier, later in pairwise(keep)):
-        raise InputError(
-            f"Keep ratios count the original patches, so they never rise; {', '.join(map(str, keep))} does."
-        )
+    grids = patches or [0] * stages
+    if any(b > a and one == other for (a, b), (one, other) in zip(pairwise(keep), pairwise(grids), strict=True)):
+        what = "the patches of one grid, on which" if len(set(grids)) > 1 else "the original patches, so"
+        raise InputError(f"Keep ratios count {what} they never rise; {', '.join(map(str, keep))} does.")
     return tuple(float(share) for share in keep)

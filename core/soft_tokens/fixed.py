@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 
 import torch
+from timm.models.pit import PoolingVisionTransformer
 from torch import Tensor, nn
 
 from core.backbones import deit, lvvit
@@ -132,10 +133,13 @@ def graph_of(model: nn.Module, keep: Sequence[float] | None, name: str) -> nn.Mo
         name: For the sentence.
 
     Raises:
-        InputError: If the model has selectors and no keep ratios, so that each photo is another amount of work.
+        InputError: If the model has selectors and no keep ratios, so that each photo is another amount of work, or it
+            is a PiT with selectors.
     """
     if not isinstance(model, SoftTokenViT):
         return model
+    if isinstance(model.backbone, PoolingVisionTransformer):
+        raise InputError(f"{name} pools its patches, which is no fixed graph here; use torch's eager mode.")
     if keep is None:
         raise InputError(
             f"{name} decides photo by photo how many patches it keeps, which only torch's eager mode can do; give "

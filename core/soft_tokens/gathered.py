@@ -1,5 +1,8 @@
 """Inference: pruned tokens really leave, with a different count per image in one batch and no padding in between."""
 
+from functools import singledispatch
+
+from timm.models.pit import PoolingVisionTransformer
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
@@ -10,10 +13,12 @@ from core.soft_tokens import one_image, packed
 from core.soft_tokens.decide import Decide
 from core.soft_tokens.lean import lean_block
 from core.soft_tokens.mixers import left_block, mixer_of, nearest_attention
+from core.soft_tokens.pit_gathered import pit_gathered_forward
 from core.soft_tokens.selector import Folded
 from core.soft_tokens.stages import Pruned, Stage, lay_out
 
 
+@singledispatch
 def gathered_forward(
     backbone: VisionTransformer,
     selectors: dict[int, Folded],
@@ -36,6 +41,8 @@ def gathered_forward(
 
     Returns:
         Logits (B, C) and a record per selector, or none.
+
+    A family with blocks or grids of its own registers its own way.
     """
     x = deit.embed(backbone, images)
     first, alone = min(selectors), len(images) == 1
@@ -54,6 +61,9 @@ def gathered_forward(
     else:
         logits = deit.classify(backbone, x)
     return logits, [lay_out(one, patches) for one in done] if record else []
+
+
+gathered_forward.register(PoolingVisionTransformer, pit_gathered_forward)
 
 
 def _run_one(

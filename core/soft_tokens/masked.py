@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import singledispatch
 
 import torch
 from timm.layers import Attention
@@ -23,6 +24,7 @@ SoftDecide = Callable[[int, Scores, Tensor], Tensor]
 """Stage, scores of the patches, alive (B, N) in {0, 1} -> kept (B, N) in {0, 1}; may carry gradients."""
 
 
+@singledispatch
 def masked_forward(
     backbone: VisionTransformer,
     selectors: dict[int, Selector],

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+from timm.models.pit import PoolingVisionTransformer
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
@@ -9,9 +10,13 @@ from core.config import Packaging
 from core.errors import InputError
 from core.soft_tokens.decide import Decide, own_decision
 from core.soft_tokens.gathered import gathered_forward
-from core.soft_tokens.mixers import check_places, layers_of
+from core.soft_tokens.masked import masked_forward
+from core.soft_tokens.pit_masked import pit_masked_forward
+from core.soft_tokens.places import check_places, found_layers, patches_of, shape_of
 from core.soft_tokens.selector import LEAST_HEAD, Folded, Selector
 from core.soft_tokens.stages import Stage
+
+masked_forward.register(PoolingVisionTransformer, pit_masked_forward)
 
 
 class SoftTokenViT(nn.Module):
@@ -19,7 +24,7 @@ class SoftTokenViT(nn.Module):
 
     def __init__(
         self,
-        backbone: VisionTransformer,
+        backbone: VisionTransformer | PoolingVisionTransformer,
         blocks: Sequence[int],
         *,
         decide: Decide = own_decision,
@@ -36,17 +41,17 @@ class SoftTokenViT(nn.Module):
             heads: H of the selectors; None: of the first block, which is an attention then.
 
         Raises:
-            InputError: If the blocks do not rise, lie outside the backbone or before its last 3x3 convolution, or its
-                heads are too narrow.
+            InputError: If no selector can stand before one of the blocks, they do not rise, or the heads are too
+                narrow.
         """
         super().__init__()
-        self.layers = layers_of(backbone)
-        check_places(blocks, self.layers.mixers)
-        heads = backbone.blocks[0].attn.num_heads if heads is None else heads
-        if backbone.embed_dim // heads < LEAST_HEAD:
+        self.layers = found_layers(backbone)
+        check_places(backbone, blocks)
+        shapes = {block: shape_of(backbone, block, heads) for block in blocks}
+        if any(width // count < LEAST_HEAD for width, count in shapes.values()):
             raise InputError(f"Selectors need heads of {LEAST_HEAD} channels or more; this model's are narrower.")
         self.backbone = backbone
-        self.selectors = nn.ModuleDict({str(b): Selector(backbone.embed_dim, heads) for b in blocks})
+        self.selectors = nn.ModuleDict({str(block): Selector(*shape) for block, shape in shapes.items()})
         self.decide = decide
         self.packaging = packaging
         self.folded: dict[int, Folded] | None = None
@@ -55,6 +60,11 @@ class SoftTokenViT(nn.Module):
     def blocks(self) -> tuple[int, ...]:
         """Block before which each selector stands."""
         return tuple(int(key) for key in self.selectors)
+
+    @property
+    def patches(self) -> tuple[int, ...]:
+        """N of the grid that each selector sees."""
+        return patches_of(self.backbone, self.blocks)
 
     def by_block(self) -> dict[int, Selector]:
         """Selectors by block number."""

@@ -18,7 +18,7 @@ from core.soft_tokens.context import context_of, image_of
 from core.soft_tokens.decide import Decide
 from core.soft_tokens.mixers import class_look, left_block, mixer_of
 from core.soft_tokens.package import package_weights
-from core.soft_tokens.selector import Folded, selector_scores
+from core.soft_tokens.selector import Folded, Scores, selector_scores
 from core.soft_tokens.stages import Pruned, on_grid
 
 NO_PATCH = -1
@@ -59,6 +59,29 @@ def patches_left(packed: Packed, prefix: int) -> tuple[Tensor, tuple[int, ...]]:
     return packed.x[rows], tuple(counts.tolist())
 
 
+def choose(
+    packed: Packed, patches: int, prefix: int, selector: Folded, decide: Decide, index: int, looking: Block | None
+) -> tuple[Tensor, Scores, Tensor, Tensor]:
+    """What one selector thinks, and what is decided; `looking`: see `mixers.class_look`.
+
+    Returns:
+        Rows of the patches, (m,); their scores; alive and kept, bool (B, N).
+    """
+    batch = len(packed.counts)
+    rows = (packed.cell >= 0).nonzero()[:, 0]  # of the patches
+    cell = packed.cell[rows]
+    everything = selector_scores(selector, packed.x, context_of(packed.counts, prefix, packed.x.device))
+    scores = everything.map(lambda score: score[rows])
+    shown = scores
+    if getattr(decide, "looks", False):
+        looked = torch.cat([class_look(looking, part[None]) for part in packed.x.split(packed.counts)])
+        shown = replace(scores, attention=looked[rows])
+    shown = shown.map(lambda score: on_grid(score, cell, batch, patches))
+    alive = torch.zeros(batch * patches, dtype=torch.bool, device=cell.device).index_fill_(0, cell, True)
+    alive = alive.unflatten(0, (batch, patches))
+    return rows, scores, alive, decide(index, shown, alive)
+
+
 def prune(
     packed: Packed,
     patches: int,
@@ -70,20 +93,9 @@ def prune(
     looking: Block | None,
 ) -> tuple[Packed, Pruned]:
     """One selector's work: score, decide, fold what leaves into packages; `looking`: see `mixers.class_look`."""
-    batch = len(packed.counts)
-    rows = (packed.cell >= 0).nonzero()[:, 0]  # of the patches
+    rows, scores, alive, kept = choose(packed, patches, prefix, selector, decide, index, looking)
     cell = packed.cell[rows]
-    everything = selector_scores(selector, packed.x, context_of(packed.counts, prefix, packed.x.device))
-    scores = everything.map(lambda score: score[rows])
-    shown = scores
-    if getattr(decide, "looks", False):
-        looked = torch.cat([class_look(looking, part[None]) for part in packed.x.split(packed.counts)])
-        shown = replace(scores, attention=looked[rows])
-    shown = shown.map(lambda score: on_grid(score, cell, batch, patches))
-    keep_prob = on_grid(scores.keep_prob, cell, batch, patches, 0.0)
-    alive = torch.zeros(batch * patches, dtype=torch.bool, device=cell.device).index_fill_(0, cell, True)
-    alive = alive.unflatten(0, (batch, patches))
-    kept = decide(index, shown, alive)
+    keep_prob = on_grid(scores.keep_prob, cell, len(packed.counts), patches, 0.0)
     weight, exists = package_weights(keep_prob, (alive & ~kept).float(), packaging)
     kept, weight = kept.flatten()[cell], weight.flatten()[cell]
     packages = weighted_sums(packed, rows, weight.to(packed.x.dtype))
@@ -96,7 +108,7 @@ def replace_tokens(packed: Packed, rows: Tensor, kept: Tensor, packages: Tensor,
 
     Args:
         packed: Before.
-        rows: Of its patches, (m,).
+        rows: Of its patches, and of others that may leave, (m,).
         kept: bool (m,).
         packages: (B, D); one goes behind the tokens of each image that has one.
         exists: bool (B,).

@@ -1,19 +1,22 @@
 """Keep schedules: what a share of patches per selector costs, the shares that a cost asks for, and known ones.
 
-A schedule says, for each selector, the share of the original patches that are still alive after it.
+A schedule says, for each selector, the share of the original patches that are still alive after it; where a family
+pools, of the patches of the selector's own grid.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, repeat
+from itertools import accumulate, groupby, repeat
 from operator import mul
 
 from core.config import Geometry
 from core.errors import InputError
+from core.grids import dense_tokens, end_of_grid, patches_at, pools
 from core.lvvit_counts import LVVIT
 from core.macs import count_macs
 from core.published import DEIT
 from core.results import DENSE_LAYERS, Layers, MacCount
-from core.soft_tokens.decide import check_keep, keep_count
+from core.soft_tokens.decide import check_keep, keep_count, keep_counts
 
 RELEASE_BLOCKS = (3, 6, 9)
 """Where the release puts its selectors in a DeiT: before these blocks, counted from 0."""
@@ -88,7 +91,8 @@ def schedule_macs(
     Args:
         geometry: The dense model.
         blocks: Before which the selectors stand, rising, counted from 0.
-        keep: For each selector the share of the N original patches still alive after it, in (0, 1], never rising.
+        keep: For each selector the share of the N patches of its grid (a flat family's only one) still alive after it,
+            in (0, 1], never rising on one grid.
         layers: What the blocks are, where single-path pruning has changed them.
 
     Raises:
@@ -97,6 +101,8 @@ def schedule_macs(
     Source: Kong et al. 2022, arXiv:2112.13890, for where tokens leave; the count is that of `core.macs`.
     """
     tokens, selectors = schedule_tokens(geometry, blocks, keep)
+    if pools(geometry):
+        return count_macs(geometry, tokens=tokens, selectors=selectors, blocks=blocks)
     patches = [geometry.patches] * geometry.depth
     for block, share in zip(blocks, keep, strict=True):
         patches[block:] = [keep_count(share, geometry.patches)] * (geometry.depth - block)
@@ -118,14 +124,16 @@ def schedule_tokens(
 
     Args and errors: see `schedule_macs`.
     """
-    tokens = [geometry.prefix_tokens + geometry.patches] * geometry.depth
-    alive, packages, selectors = geometry.patches, 0, []
-    for block, share in zip(blocks, check_keep(keep, len(blocks)), strict=True):
+    dense, patches = dense_tokens(geometry), patches_at(geometry, blocks)
+    tokens, packages, selectors = list(dense), 0, []
+    counts = keep_counts(check_keep(keep, len(blocks), patches=patches), patches)
+    for block, kept in zip(blocks, counts, strict=True):
+        alive = tokens[block] - geometry.prefix_tokens - packages
         selectors.append((alive + packages, alive))
-        kept = keep_count(share, geometry.patches)
-        packages += kept < alive
-        alive = kept
-        tokens[block:] = [geometry.prefix_tokens + alive + packages] * (geometry.depth - block)
+        packages = max(packages, int(kept < alive)) if pools(geometry) else packages + (kept < alive)
+        end = end_of_grid(geometry, block)
+        tokens[block:end] = [geometry.prefix_tokens + kept + packages] * (end - block)
+        tokens[end:] = [every + packages for every in dense[end:]]
     return tokens, selectors
 
 
@@ -134,8 +142,9 @@ def fit_keep(
 ) -> tuple[float, ...]:
     """The schedule r, r^2, r^3, ... whose count is nearest to `macs` and not above it.
 
-    Every selector keeps the share r of the patches that reach it. The count never falls as r rises, so r is found by
-    bisection, between 1 / N (one patch left) and 1 (nothing dropped).
+    Every selector keeps the share r of the patches that reach it; where a family pools, the powers begin anew on each
+    grid. The count never falls as r rises, so r is found by bisection, between 1 / N (one patch left) and 1 (nothing
+    dropped).
 
     Args:
         geometry: The dense model.
@@ -151,8 +160,9 @@ def fit_keep(
     """
 
     def count(rate: float) -> int:
-        return schedule_macs(geometry, blocks, _powers(rate, len(blocks)), layers).total
+        return schedule_macs(geometry, blocks, keep_powers(rate, patches), layers).total
 
+    patches = patches_at(geometry, blocks)
     low, high = 1 / geometry.patches, 1.0
     least, most = count(low), count(high)
     if not least <= macs <= most:
@@ -161,13 +171,13 @@ def fit_keep(
             f"{most / 1e9:.4g} GMACs, so {macs / 1e9:.4g} cannot be reached."
         )
     if macs == most:
-        return _powers(high, len(blocks))
+        return keep_powers(high, patches)
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         low, high = (middle, high) if count(middle) <= macs else (low, middle)
-    return _powers(low, len(blocks))
+    return keep_powers(low, patches)
 
 
-def _powers(rate: float, stages: int) -> tuple[float, ...]:
-    """`rate` to the power of 1 to `stages`."""
-    return tuple(accumulate(repeat(rate, stages), mul))
+def keep_powers(rate: float, patches: Sequence[int]) -> tuple[float, ...]:
+    """`rate` to the power of 1, 2, ... for the selectors of each grid; `patches` is N of the grid of each."""
+    return tuple(power for _, some in groupby(patches) for power in accumulate(repeat(rate, len(list(some))), mul))

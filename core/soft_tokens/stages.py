@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from core.config import Geometry
+from core.grids import dense_tokens, end_of_grid, pools
 from core.macs import count_macs
 from core.results import DENSE_LAYERS, Layers, MacCount
 from core.soft_tokens.selector import Scores
@@ -14,7 +15,7 @@ from core.soft_tokens.selector import Scores
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """One selector's work on a batch; everything is laid out on the original grid of N patches."""
+    """One selector's work on a batch; everything is laid out on its grid of N patches, a flat family's only one."""
 
     kept: Tensor
     """bool (B, N): still a token of its own after this stage."""
@@ -23,7 +24,7 @@ class Stage:
     package_weight: Tensor
     """(B, N): share of each patch in the package folded here; 0 elsewhere."""
     has_package: Tensor
-    """bool (B,)."""
+    """bool (B,): in a flat family a package was folded here; in one that pools the image's one package is there."""
     seen: Tensor
     """int (B,): patches and packages that the selector looked at."""
     patches: Tensor
@@ -78,12 +79,14 @@ def on_grid(value: Tensor, cell: Tensor, batch: int, patches: int, empty: float 
 
 def tokens_per_block(geometry: Geometry, blocks: tuple[int, ...], stages: list[Stage]) -> Tensor:
     """Tokens of each image in each block, int (B, L): prefix, patches alive and packages."""
-    batch = len(stages[0].kept)
-    tokens = torch.full((batch, geometry.depth), geometry.patches + geometry.prefix_tokens, dtype=torch.long)
+    batch, dense = len(stages[0].kept), torch.tensor(dense_tokens(geometry))
+    tokens = dense.repeat(batch, 1)
     packages = torch.zeros(batch, dtype=torch.long)
     for block, stage in zip(blocks, stages, strict=True):
-        packages = packages + stage.has_package.cpu()
-        tokens[:, block:] = (geometry.prefix_tokens + stage.kept.sum(1).cpu() + packages)[:, None]
+        packages = stage.has_package.cpu().long() + (0 if pools(geometry) else packages)
+        end = end_of_grid(geometry, block)
+        tokens[:, block:end] = (geometry.prefix_tokens + stage.kept.sum(1).cpu() + packages)[:, None]
+        tokens[:, end:] = dense[end:] + packages[:, None]
     return tokens
 
 
@@ -102,7 +105,10 @@ def _cached_macs(
     patches: tuple[int, ...],
     selectors: tuple[tuple[int, int], ...],
     layers: Layers,
+    blocks: tuple[int, ...],
 ) -> MacCount:
+    if pools(geometry):
+        return count_macs(geometry, tokens=tokens, selectors=selectors, blocks=blocks)
     return count_macs(
         geometry,
         tokens=tokens,
@@ -123,6 +129,6 @@ def image_macs(
     seen = torch.stack([stage.seen for stage in stages], dim=1).tolist()
     patches = torch.stack([stage.patches for stage in stages], dim=1).tolist()
     return [
-        _cached_macs(geometry, tuple(t), tuple(n), tuple(zip(s, p, strict=True)), layers)
+        _cached_macs(geometry, tuple(t), tuple(n), tuple(zip(s, p, strict=True)), layers, blocks)
         for t, n, s, p in zip(tokens, left, seen, patches, strict=True)
     ]

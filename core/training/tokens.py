@@ -10,6 +10,7 @@ whose threshold is pulled to the target. What was tried, and what it gave, is in
 from dataclasses import dataclass
 
 import torch
+from timm.models.pit import PoolingVisionTransformer
 from timm.models.vision_transformer import VisionTransformer
 from timm.optim import param_groups_weight_decay
 from torch import Tensor, nn
@@ -26,6 +27,7 @@ from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.selector import Scores, shift_margin
 from core.soft_tokens.stages import Stage
 from core.training.objectives import Frozen, Objective, distillation, task_loss
+from core.training.pit import PitTeacher
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,8 @@ class TokenStep(nn.Module):
         """
         super().__init__()
         self.model = model
-        self.teacher = Frozen(DenseTeacher(teacher, model.blocks))
+        kind = PitTeacher if isinstance(teacher, PoolingVisionTransformer) else DenseTeacher
+        self.teacher = Frozen(kind(teacher, model.blocks))
         self.settings = settings
         self.other = other
 
@@ -115,8 +118,7 @@ class TokenStep(nn.Module):
         cfg, model = self.settings, self.model
         reference, reference_tokens, attention = self.teacher(images)
         own = bool(torch.rand(()) < cfg.own_share)
-        patches = model.backbone.patch_embed.num_patches
-        decide = own_decision if own else top_share(random_schedule(cfg.targets), patches)
+        decide = own_decision if own else top_share(random_schedule(cfg.targets), model.patches)
         logits, tokens, stages = masked_forward(
             model.backbone,
             model.by_block(),
@@ -128,7 +130,7 @@ class TokenStep(nn.Module):
             loss = task_loss(logits, targets) + cfg.distill_weight * distillation(logits, reference)
         else:
             loss = self.other(logits, targets, images)
-        loss = loss + cfg.token_weight * token_distillation(tokens, reference_tokens, stages[-1].kept)
+        loss = loss + cfg.token_weight * token_distillation(tokens, reference_tokens, alive_at_end(stages, tokens))
         rank = rank_loss(stages, attention, cfg.targets)
         loss = loss + cfg.rank_weight * rank
         if own:
@@ -136,6 +138,12 @@ class TokenStep(nn.Module):
             kept = [straight_through(m, 0.0, 1.0, stage.kept) for m, stage in zip(margins, stages, strict=True)]
             loss = loss + cfg.ratio_weight * ratio_loss(kept, list(cfg.targets))
         return loss, {"rank_loss": float(rank.detach())}
+
+
+def alive_at_end(stages: list[Stage], tokens: Tensor) -> Tensor:
+    """bool (B, N): which of the last patch tokens (B, N, D) are still alive; all where no selector saw their grid."""
+    kept = stages[-1].kept
+    return kept if kept.shape == tokens.shape[:2] else torch.ones_like(tokens[..., 0], dtype=torch.bool)
 
 
 def rank_loss(stages: list[Stage], attention: list[Tensor], targets: tuple[float, ...]) -> Tensor:
@@ -152,6 +160,8 @@ def rank_loss(stages: list[Stage], attention: list[Tensor], targets: tuple[float
     terms = []
     alive = torch.ones_like(stages[0].kept)
     for stage, looked_at, share in zip(stages, attention, targets, strict=True):
+        if alive.shape != looked_at.shape:  # a pooling has made another grid, on which all are alive again
+            alive = torch.ones_like(stage.kept)
         count = keep_count(share, looked_at.shape[1])
         wanted = torch.zeros_like(looked_at).scatter(1, looked_at.topk(count, dim=1).indices, 1.0)
         weight = alive / alive.sum().clamp(min=1)  # nothing alive in the whole batch: nothing to learn from
@@ -175,7 +185,6 @@ def calibrate(model: SoftTokenViT, loader: DataLoader, targets: tuple[float, ...
         loader: Held-out photos of the training split, images and labels.
         targets: Share of the original patches alive after each selector.
     """
-    patches = model.backbone.patch_embed.num_patches
     for stage, block in enumerate(model.blocks):
         margins: list[Tensor] = []
 
@@ -186,7 +195,7 @@ def calibrate(model: SoftTokenViT, loader: DataLoader, targets: tuple[float, ...
 
         images = sum(len(model.run(batch.to(next(model.parameters()).device), collect)[0]) for batch, _ in loader)
         pooled = torch.cat([m.flatten() for m in margins]).sort(descending=True).values
-        wanted = min(max(1, round(targets[stage] * patches * images)), int(pooled.isfinite().sum()))
+        wanted = min(max(1, round(targets[stage] * model.patches[stage] * images)), int(pooled.isfinite().sum()))
         shift_margin(model.by_block()[block], -float(pooled[wanted - 1]) + 1e-6)
 
 

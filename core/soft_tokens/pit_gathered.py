@@ -1,0 +1,134 @@
+"""Inference on a PiT: tokens leave within a stage, and are put back on the grid, as they left, where it is pooled."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from timm.models.pit import PoolingVisionTransformer
+from timm.models.vision_transformer import Block
+from torch import Tensor
+
+from core.backbones import pit
+from core.config import Packaging
+from core.soft_tokens.accumulate import Carried, accumulated, nothing_carried
+from core.soft_tokens.decide import Decide
+from core.soft_tokens.lean import lean_block
+from core.soft_tokens.packed import (
+    NO_PATCH,
+    Packed,
+    choose,
+    first_tokens,
+    packed_block,
+    plan_attention,
+    replace_tokens,
+    weighted_sums,
+)
+from core.soft_tokens.selector import Folded
+from core.soft_tokens.stages import Pruned, Stage, lay_out, on_grid
+
+
+@dataclass(frozen=True, eq=False)
+class OnGrid:
+    """A batch between two blocks of one stage."""
+
+    tokens: Packed
+    """Of each image prefix tokens, patches still alive, and its package where it has one."""
+    frozen: Tensor
+    """(B N, D): the value that each pruned patch had when it was pruned; of no meaning for the others."""
+    carried: Carried
+    """The packages; their tokens are those in `tokens`, not those in here."""
+
+
+def pit_gathered_forward(
+    backbone: PoolingVisionTransformer,
+    selectors: dict[int, Folded],
+    images: Tensor,
+    decide: Decide,
+    packaging: Packaging = "weighted_mean",
+    *,
+    record: bool = True,
+) -> tuple[Tensor, list[Stage]]:
+    """See `core.soft_tokens.gathered.gathered_forward`; each record lies on the grid of its selector's stage."""
+    maps, prefix = pit.embed(backbone, images)
+    carried = nothing_carried(len(images), maps.shape[1], maps)
+    lean = len(images) == 1 and not record
+    done: list[Stage] = []
+    begin, decided = 0, 0
+    for stage in backbone.transformers:
+        if stage.pool is not None:
+            maps, prefix = stage.pool(maps, prefix)
+            carried = replace(carried, token=stage.pool.fc(carried.token))
+        here = set_out(maps, prefix, carried)
+        cells = maps.shape[-2] * maps.shape[-1]
+        plan = plan_attention(here.tokens.counts, maps.device)
+        for index, block in enumerate(stage.blocks, begin):
+            if index in selectors:
+                here, pruned = prune(here, cells, prefix.shape[1], selectors[index], decide, decided, packaging, block)
+                plan = plan_attention(here.tokens.counts, maps.device)
+                decided += 1
+                if record:
+                    done.append(lay_out(pruned, cells))
+            x = here.tokens.x
+            x = lean_block(block, x[None])[0] if lean else packed_block(block, here.tokens, plan)
+            here = replace(here, tokens=replace(here.tokens, x=x))
+        begin += len(stage.blocks)
+        prefix = first_tokens(here.tokens, prefix.shape[1])
+        if stage is not backbone.transformers[-1]:
+            maps, carried = put_back(here, maps)
+    return pit.classify(backbone, prefix), done
+
+
+def set_out(maps: Tensor, prefix: Tensor, carried: Carried) -> OnGrid:
+    """The tokens of one stage, every cell of the map (B, D, rows, cols) alive."""
+    patches = pit.patches_of(maps)
+    batch, cells, width = patches.shape
+    x = torch.cat((prefix, patches, carried.token[:, None]), dim=1)  # (B, P + N + 1, D)
+    cell = torch.full(x.shape[:2], NO_PATCH, device=x.device)
+    cell[:, prefix.shape[1] : -1] = torch.arange(batch * cells, device=x.device).unflatten(0, (batch, cells))
+    there = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
+    there[:, -1] = carried.exists
+    tokens = Packed(x[there], cell[there], tuple(there.sum(dim=1).tolist()))
+    return OnGrid(tokens, patches.reshape(batch * cells, width), carried)
+
+
+def put_back(here: OnGrid, maps: Tensor) -> tuple[Tensor, Carried]:
+    """The map of a stage's end, pruned cells as they were when they left, and the packages; `maps` gives its shape."""
+    tokens, alive = here.tokens, (here.tokens.cell >= 0).nonzero()[:, 0]
+    patches = here.frozen.index_copy(0, tokens.cell[alive], tokens.x[alive])
+    return pit.map_of(patches.unflatten(0, (len(maps), -1)), maps), replace(here.carried, token=last_tokens(here))
+
+
+def last_tokens(here: OnGrid) -> Tensor:
+    """The last token of each image, (B, D): its package where it has one."""
+    return here.tokens.x[_ends(here)]
+
+
+def _ends(here: OnGrid) -> Tensor:
+    return torch.tensor(here.tokens.counts, device=here.tokens.x.device).cumsum(0) - 1
+
+
+def prune(
+    here: OnGrid,
+    patches: int,
+    prefix: int,
+    selector: Folded,
+    decide: Decide,
+    index: int,
+    packaging: Packaging,
+    block: Block,
+) -> tuple[OnGrid, Pruned]:
+    """One selector's work before `block`: score, decide, fold what leaves into the one package; it stays frozen."""
+    tokens, batch = here.tokens, len(here.tokens.counts)
+    rows, scores, alive, kept = choose(tokens, patches, prefix, selector, decide, index, block)
+    cell = tokens.cell[rows]
+    keep_prob = on_grid(scores.keep_prob, cell, batch, patches, 0.0)
+    shares = accumulated(keep_prob, (alive & ~kept).float(), here.carried, packaging)
+    kept, weight = kept.flatten()[cell], shares.patches.flatten()[cell]
+    old = _ends(here)[here.carried.exists]  # rows of the packages so far
+    inside, parts = torch.cat((rows, old)), torch.cat((weight, shares.carried[here.carried.exists]))
+    packages = weighted_sums(tokens, inside, parts.to(tokens.x.dtype))  # (B, D)
+    left = (~kept).nonzero()[:, 0]
+    frozen = here.frozen.index_copy(0, cell[left], tokens.x[rows[left]])
+    stay = torch.cat((kept, torch.zeros_like(old, dtype=torch.bool)))
+    done = Pruned(cell, scores, kept, weight, shares.exists, tuple(count - prefix for count in tokens.counts))
+    after = replace_tokens(tokens, inside, stay, packages, shares.exists)
+    return OnGrid(after, frozen, Carried(packages, shares.weight, shares.exists)), done
