@@ -48,12 +48,12 @@ def _backbone_of(name: str) -> str | None:
 
 
 def _alike(name: str) -> str | None:
-    """A dense model, bundled or opened here, of the same input and classes as a file's."""
+    """A dense model, bundled or opened here, of the same family, input and classes as a file's."""
     own = _shared.loaded(ModelSpec(name)).card
     for entry in _shared.models():
         if entry.method == "dense" and entry.source in ("bundled", "file") and entry.available:
             card = _shared.loaded(ModelSpec(entry.name)).card
-            if (card.classes, card.geometry.img_size) == (own.classes, own.geometry.img_size):
+            if (card.family, card.classes, card.geometry.img_size) == (own.family, own.classes, own.geometry.img_size):
                 return entry.name
     return None
 

@@ -116,6 +116,14 @@ def test_without_any_attention_the_masks_tell_the_windows(tmp_path) -> None:
     assert load(ModelSpec(write(tmp_path / "released.pth", state))).card.geometry.window == 2
 
 
+def test_gates_of_a_searched_swin_are_read_under_the_name_of_a_deits_too(tmp_path) -> None:
+    state = random_state(KINDS[2], "searched")
+    other = {key.replace("kernel_thresholds_full", "kernel_thresholds"): value for key, value in state.items()}
+    both = [load(ModelSpec(write(tmp_path / f"{i}.pth", s))) for i, s in enumerate((state, other))]
+    assert both[0].architecture.mixers == both[1].architecture.mixers
+    np.testing.assert_array_equal(both[0].gates.mixer_logits, both[1].gates.mixer_logits)
+
+
 def test_a_searched_swin_takes_a_budget_and_keeps_its_gates(tmp_path) -> None:
     state = random_state(KINDS[2], "searched")
     path = write(tmp_path / "search.pth", state)

@@ -8,8 +8,8 @@ import torch
 from core.cards import SinglePathCard
 from core.weights import save_checkpoint
 from tests.test_core_swin_files import MIXED, random_state, write
-from tests.test_pages import assets, sent, texts, visit  # noqa: F401
-from tests.tiny_swin import SWIN_CARD, swin_path_model
+from tests.test_pages import CARD, assets, save, sent, texts, visit  # noqa: F401
+from tests.tiny_swin import SWIN, SWIN_CARD, swin_path_model
 
 
 @pytest.fixture
@@ -43,6 +43,16 @@ def test_the_tokens_page_says_that_a_swin_is_not_for_it(visit, searched) -> None
     assert not at.exception
     said = " ".join(warning.value for warning in at.warning)
     assert "Soft token pruning cannot take swin models; it takes a deit_*" in said
+
+
+def test_a_swin_is_not_compared_with_a_dense_model_of_another_family(visit, tmp_path) -> None:  # noqa: F811
+    card = dataclasses.replace(
+        SWIN_CARD, geometry=dataclasses.replace(SWIN, classes=6), classes=CARD.classes, training={"a": 1}
+    )
+    save(tmp_path, "searched", dataclasses.replace(card, single_path=SinglePathCard(100.0, fit_to_predict=True)))
+    at = visit("architecture", model=str(tmp_path / "searched.safetensors"))  # bundled-dense knows the same classes
+    assert not at.exception
+    assert "KL 0.000 nats" in texts(at)  # with itself, for want of a dense Swin
 
 
 def test_a_fine_tuned_swin_stands_beside_a_budget(visit, tmp_path) -> None:  # noqa: F811

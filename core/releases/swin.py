@@ -52,7 +52,7 @@ def read_swin(state: dict[str, Tensor], path: Path) -> tuple[nn.Module, ModelCar
         stages = _stages(state)
         if not is_single_path(state):
             return _read_dense(state, stages, path)
-        searched = any("attn.kernel_thresholds_full" in block for stage in stages for block in stage)
+        searched = any(_thresholds(block) is not None for stage in stages for block in stage)
         return (_read_searched if searched else _read_finetuned)(state, stages, path)
     except (*DAMAGED, IndexError, RuntimeError) as error:
         detail = str(error).splitlines()[0].strip("'")
@@ -114,7 +114,7 @@ def _read_searched(state: dict[str, Tensor], stages: list[list[Block]], path: Pa
         weights |= {f"backbone.{start}{key}": value for key, value in plain_keys(block).items()}
         weights |= {mine + key.removeprefix("attn."): block[key] for key in block if key.startswith("attn.bn_")}
         weights[mine + "head_logits"] = centre_first(block["attn.head_probs"])
-        weights[mine + "mixer_logits"] = block["attn.kernel_thresholds_full"]
+        weights[mine + "mixer_logits"] = _thresholds(block)
         weights[mine + "ffn_logits"] = block["mlp.ffn_thresholds"]
     load_weights(model, weights, path)
     single = SinglePathCard(ALPHA[swin.FAMILY], fit_to_predict=True, in_windows=True)
@@ -176,6 +176,11 @@ def _outer(key: str) -> str:
     if parts[0] == "layers" and parts[2] == "downsample":
         parts[1] = str(int(parts[1]) + 1)
     return ".".join(parts)
+
+
+def _thresholds(block: Block) -> Tensor | None:
+    """The three mixer gates of a searched block: under the name in their Swin's code, or the one in their DeiT's."""
+    return block.get("attn.kernel_thresholds_full", block.get("attn.kernel_thresholds"))
 
 
 def _has_table(block: Block) -> bool:
