@@ -23,10 +23,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 app: $(READY)
 	@$(VENV_PYTHON) -m streamlit run app.py $(if $(PORT),--server.port=$(PORT))
 
-# Where no Chromium can be had the browser tests fail; all others still run.
+# Files of tests side by side, one on each core. Where no Chromium can be had the browser tests fail; all others still run.
 test: $(READY)
 	@$(VENV_PYTHON) tests/find_chromium.py --install || true
-	@$(VENV_PYTHON) -m pytest $(ARGS)
+	@$(VENV_PYTHON) -m pytest $(or $(ARGS),-n auto --maxprocesses 4 --dist loadfile)
 
 bench: $(READY)
 	@$(VENV_PYTHON) -m core bench --record --engine all $(ARGS)

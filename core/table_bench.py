@@ -1,15 +1,17 @@
 """Measuring a latency table on this machine."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
 import torch
+from timm.models.vision_transformer import Block
 from torch import Tensor
 
 from core.config import Geometry
 from core.latency import device_name, interleaved
 from core.soft_tokens import one_image, packed
+from core.soft_tokens.lean import lean_block
 from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.selector import Folded
 from core.timings import LatencyTable
@@ -18,7 +20,6 @@ POINTS = 14
 """Token counts that are measured, usually."""
 
 
-@torch.inference_mode()
 def measure_table(
     model: SoftTokenViT,
     geometry: Geometry,
@@ -28,6 +29,22 @@ def measure_table(
     points: int = POINTS,
     on_round: Callable[[int, int], None] | None = None,
 ) -> LatencyTable:
+    """The table of `measure_beside` alone; the arguments as there."""
+    options = {"batch": batch, "repeats": repeats, "points": points, "on_round": on_round}
+    return measure_beside(model, geometry, (), **options)[0]
+
+
+@torch.inference_mode()
+def measure_beside(
+    model: SoftTokenViT,
+    geometry: Geometry,
+    others: Sequence[Callable[[], object]],
+    *,
+    batch: int = 1,
+    repeats: int = 12,
+    points: int = POINTS,
+    on_round: Callable[[int, int], None] | None = None,
+) -> tuple[LatencyTable, tuple[float, ...]]:
     """Time all blocks in a row, as a model runs them, at a range of token counts; and a selector before them.
 
     What is neither counts as `rest`, at full length: an LV-ViT's head on every patch too, a hundredth of its work.
@@ -35,10 +52,14 @@ def measure_table(
     Args:
         model: With at least one selector, in evaluation mode, on the device to measure.
         geometry: Of the dense model.
+        others: Other work to time in the same rounds, such as what the table is to foretell.
         batch: Images per pass.
         repeats: Timed passes of each.
         points: Token counts to measure; below 9 the gaps between them grow too wide for `check_table`.
         on_round: Called with the rounds done and in all.
+
+    Returns:
+        The table, and the median of each of `others` in milliseconds.
     """
     backbone, selector = model.backbone, next(iter(model.selectors.values())).fold()
     device = next(backbone.parameters()).device
@@ -46,7 +67,8 @@ def measure_table(
     least = min(most, max(2, most // 12) + geometry.prefix_tokens)
     counts = sorted({*np.linspace(least, most, points - 1).round().astype(int).tolist(), most + 3})
     images = torch.randn(batch, 3, geometry.img_size, geometry.img_size, device=device)
-    works = [partial(backbone, images)] + [
+    dense = torch.randn(batch, most, geometry.width, device=device)
+    works = [*others, partial(backbone, images), partial(_plain_blocks, model, dense)] + [
         partial(work, x)
         for x in (torch.randn(batch, tokens, geometry.width, device=device) for tokens in counts)
         for work in (partial(_blocks, model), partial(_blocks_and_selector, model, geometry.prefix_tokens, selector))
@@ -56,11 +78,11 @@ def measure_table(
         rounds.append(interleaved(works, 1, device, warmup=0 if done else 1)[0])
         if on_round is not None:
             on_round(done + 1, repeats)
-    whole, times = np.array(rounds)[:, 0], np.array(rounds)[:, 1:].reshape(repeats, len(counts), 2)
-    at_most = np.array([np.interp(most, counts, row) for row in times[..., 0]])  # (repeats,)
+    beside, (whole, plain), parts = np.split(np.array(rounds).T, (len(others), len(others) + 2))
+    times = parts.T.reshape(repeats, len(counts), 2)
     blocks = (np.median(times[..., 0], axis=0) / geometry.depth).tolist()
     selectors = np.median(times[..., 1] - times[..., 0], axis=0).clip(min=0).tolist()
-    return LatencyTable(
+    table = LatencyTable(
         device=device_name(device),
         threads=torch.get_num_threads(),
         batch=batch,
@@ -70,19 +92,30 @@ def measure_table(
         tokens=tuple(counts),
         block_ms=tuple(blocks),
         selector_ms=tuple(selectors),
-        rest_ms=max(0.0, float(np.median(whole - at_most))),
+        rest_ms=max(0.0, float(np.median(whole - plain))),
     )
+    return table, tuple(np.median(beside, axis=1).tolist())
+
+
+def _plain_blocks(model: SoftTokenViT, x: Tensor) -> Tensor:
+    """As timm runs them."""
+    for block in model.backbone.blocks:
+        x = block(x)
+    return x
 
 
 def _blocks(model: SoftTokenViT, x: Tensor) -> Tensor:
+    """As a model with selectors runs them."""
+    step = _step(x)
     for block in model.backbone.blocks:
-        x = block(x)
+        x = step(block, x)
     return x
 
 
 def _blocks_and_selector(model: SoftTokenViT, prefix: int, selector: Folded, x: Tensor) -> Tensor:
     """The same with one selector's work in the middle, whose decision is not followed."""
     middle = len(model.backbone.blocks) // 2
+    step = _step(x)
     for index, block in enumerate(model.backbone.blocks):
         if index == middle:
             rest = (prefix, selector, model.decide, 0, model.packaging, block)
@@ -90,5 +123,10 @@ def _blocks_and_selector(model: SoftTokenViT, prefix: int, selector: Folded, x: 
                 one_image.prune(one_image.begin(x, prefix), *rest)
             else:
                 packed.prune(packed.pack(x, prefix), x.shape[1] - prefix, *rest)
-        x = block(x)
+        x = step(block, x)
     return x
+
+
+def _step(x: Tensor) -> Callable[[Block, Tensor], Tensor]:
+    """How a model with selectors runs a block: one photo's leanly."""
+    return lean_block if len(x) == 1 else lambda block, tokens: block(tokens)

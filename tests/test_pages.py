@@ -171,7 +171,7 @@ def test_keep_slider_is_there_only_where_a_ratio_decides_and_gets_all_its_steps(
     assert shown["keep"] == {"value": 0.5, "min": 0.1, "max": 1.0, "step": 0.05}
     assert len(shown["steps"]) == 19
     assert shown["steps"]["0.50"] == shown["now"]
-    assert shown["steps"]["1.00"]["left"] == [0] * 16
+    assert shown["steps"]["1.00"]["left"] == [[0] * 16]
 
 
 def test_threshold_decides_where_it_is_asked_to(visit) -> None:

@@ -5,7 +5,6 @@ from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from core.backbones.families import check_method
@@ -16,14 +15,14 @@ from core.commands.shared import Progress, add_common, numbers, parse_budget, pi
 from core.config import ModelSpec
 from core.engines import check_engine
 from core.errors import InputError
-from core.latency import device_name, interleaved
+from core.latency import device_name
 from core.latency_table import check_one_grid, write_table
 from core.published import published
 from core.soft_tokens.decide import top_share
 from core.soft_tokens.latency_schedule import schedule_ms
 from core.soft_tokens.schedules import FITTED
 from core.speed import random_pair
-from core.table_bench import measure_table
+from core.table_bench import measure_beside
 from core.timings import EAGER, ENGINES, SpeedRow
 from core.training.cost import compare_steps, derive_ms
 from core.training.loop import make_accelerator
@@ -180,18 +179,18 @@ def run_table(args: argparse.Namespace, batch: int) -> tuple[dict, str]:
     check_one_grid(geometry)
     check = (max(1, geometry.depth // 4), geometry.depth // 2), (0.6, 0.3)
     model = random_pair(geometry, check[0], device)
-    table = measure_table(
+    images = torch.randn(batch, 3, geometry.img_size, geometry.img_size, device=device)
+    decide = top_share(check[1], geometry.patches)
+    table, (measured,) = measure_beside(
         model,
         geometry,
+        (lambda: model.run(images, decide, record=False),),
         batch=batch,
         repeats=args.repeats,
         on_round=lambda done, of: line.show(f"{done} of {of} rounds"),
     )
     line.clear()
     write_table(table, args.table)
-    images = torch.randn(batch, 3, geometry.img_size, geometry.img_size, device=device)
-    decide = top_share(check[1], geometry.patches)
-    measured = float(np.median(interleaved((lambda: model.run(images, decide, record=False),), args.repeats, device)))
     foretold = schedule_ms(table, geometry, check)
     text = (
         f"{args.table}: {len(table.tokens)} token counts on {table.device}, {table.threads} threads, batch {batch}. "
