@@ -6,7 +6,7 @@ Axes, one letter each, used in every docstring and shape comment:
     L blocks   S stages (selectors)   C classes
 
 The layer rule: data flows core -> viz -> pages -> app, and each imports only from its left. Core knows
-of no screen: frozen configs go in (`core.config`), frozen results come out (`core.results`, `core.timings`).
+of no screen: frozen configs go in (`core.config`), frozen results come out (`core.results`, `core.searched`, `core.timings`).
 
 Where to start reading:
 

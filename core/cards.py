@@ -9,7 +9,8 @@ from timm.data import ImageNetInfo
 from core.backbones.families import family
 from core.config import Geometry, Normalisation, plain
 from core.errors import InputError
-from core.results import MIXERS, ClassName, Mixer
+from core.macs import count_macs
+from core.results import MIXERS, Architecture, ClassName, Mixer
 
 FORMAT = 1
 TEACHER = "teacher"
@@ -99,6 +100,19 @@ class ModelCard:
             raise ValueError(f"{len(self.compact.mixers)} mixers for {self.geometry.depth} blocks")
         if self.selectors is not None and len(self.selectors.blocks) != len(self.selectors.targets):
             raise ValueError(f"{len(self.selectors.targets)} targets for {len(self.selectors.blocks)} selectors")
+
+
+def compact_architecture(card: ModelCard) -> Architecture:
+    """What a compact model's card says that it was made into."""
+    geometry, made = card.geometry, card.compact
+    return Architecture(
+        mixers=made.mixers,
+        ffn_hidden=made.ffn_hidden,
+        ffn_full=tuple(max(both) for both in zip(geometry.ffn_widths, made.ffn_hidden, strict=True)),
+        macs=count_macs(geometry, mixers=made.mixers, ffn_hidden=made.ffn_hidden).total,
+        dense_macs=count_macs(geometry).total,
+        asked_macs=made.asked_macs,
+    )
 
 
 def class_names(folders: Sequence[str]) -> tuple[ClassName, ...]:

@@ -1,16 +1,17 @@
 """Names and paths to models ready to run: the bundled ones, timm's, files that a person names."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 from typing import get_args
 
 import timm
 from torch import nn
 
 from core.backbones.families import check_method, family, family_of_own, family_of_timm
-from core.cards import ModelCard
+from core.cards import ModelCard, compact_architecture
 from core.config import ModelSpec, Packaging
 from core.errors import InputError, not_here
 from core.macs import count_macs
@@ -18,12 +19,13 @@ from core.registry import ASSETS, cached_weights, method_of
 from core.releases.fetch import check_hub
 from core.releases.files import load_released, read_release, released_names
 from core.releases.plain import released_classes
-from core.results import Architecture, Gates
+from core.results import Architecture
+from core.searched import Gates
 from core.single_path.calibrate import use_budget
 from core.single_path.compact import carve, compact
 from core.single_path.derive import derive, gates_of, settled
 from core.single_path.model import SinglePathViT
-from core.soft_tokens.decide import Decide, above, check_keep, own_decision, top_share
+from core.soft_tokens.decide import decision
 from core.soft_tokens.model import SoftTokenViT
 from core.weights import load_weights, read_checkpoint
 
@@ -173,9 +175,7 @@ def _load_timm(name: str, *, download: bool, weights: bool) -> tuple[nn.Module, 
         raise not_here(name)
     if fetch and not here:
         check_hub()
-    model = module.from_timm(name, pretrained=fetch)
-    geometry = module.geometry_of(model, name)
-    return model, ModelCard(module.FAMILY, geometry, released_classes(geometry.classes), module.normalisation_of(model))
+    return _named(module, name, pretrained=fetch)
 
 
 def _own(name: str, *, weights: bool) -> tuple[nn.Module, ModelCard]:
@@ -187,8 +187,13 @@ def _own(name: str, *, weights: bool) -> tuple[nn.Module, ModelCard]:
     module = family_of_own(name)
     if weights:
         raise module.not_by_name(name)
-    model = module.from_timm(name)
-    geometry = module.geometry_of(model)
+    return _named(module, name)
+
+
+def _named(module: ModuleType, name: str, *, pretrained: bool = False) -> tuple[nn.Module, ModelCard]:
+    """A family's model by its name there, and what is known of it."""
+    model = module.from_timm(name, pretrained=pretrained)
+    geometry = module.geometry_of(model, name)
     return model, ModelCard(module.FAMILY, geometry, released_classes(geometry.classes), module.normalisation_of(model))
 
 
@@ -260,19 +265,6 @@ def redecided(loaded: Loaded, spec: ModelSpec) -> Loaded:
     return replace(loaded, spec=spec, model=model)
 
 
-def compact_architecture(card: ModelCard) -> Architecture:
-    """What a compact model's card says that it was made into."""
-    geometry, made = card.geometry, card.compact
-    return Architecture(
-        mixers=made.mixers,
-        ffn_hidden=made.ffn_hidden,
-        ffn_full=tuple(max(both) for both in zip(geometry.ffn_widths, made.ffn_hidden, strict=True)),
-        macs=count_macs(geometry, mixers=made.mixers, ffn_hidden=made.ffn_hidden).total,
-        dense_macs=count_macs(geometry).total,
-        asked_macs=made.asked_macs,
-    )
-
-
 def _choose(module: SinglePathViT, gates: Gates, spec: ModelSpec) -> Architecture:
     """The architecture that a single-path model runs: of its budget, or of the calibrated budget next below it.
 
@@ -300,18 +292,3 @@ def _set_decision(module: SoftTokenViT, spec: ModelSpec, card: ModelCard) -> Non
     """How this model decides and folds."""
     module.decide = decision(spec, len(module.blocks), module.patches)
     module.packaging = spec.packaging
-
-
-def decision(spec: ModelSpec, stages: int, patches: Sequence[int]) -> Decide:
-    """How a model of `stages` selectors, each on so many `patches`, decides: by keep ratio, by threshold, or by itself.
-
-    Raises:
-        InputError: If `spec` has both, or one that is not possible.
-    """
-    if spec.keep is not None and spec.threshold is not None:
-        raise InputError("Give a keep ratio or a threshold, not both.")
-    if spec.threshold is not None and not 0 <= spec.threshold < 1:
-        raise InputError(f"A threshold lies between 0 and 1; {spec.threshold} does not.")
-    if spec.keep is not None:
-        return top_share(check_keep(spec.keep, stages, patches=patches), patches)
-    return own_decision if spec.threshold is None else above(spec.threshold)

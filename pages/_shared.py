@@ -24,10 +24,12 @@ from core.images import model_view, open_photo, to_tensor
 from core.peers import trace as peers
 from core.peers.plans import Plan
 from core.recorded import recorded_evaluations
-from core.results import Architecture, GateHistory, KernelReading, Prediction, Recorded, TokenTrace
+from core.results import Architecture, Prediction, Recorded, TokenTrace
+from core.searched import GateHistory, KernelReading
 from core.single_path.blocks import read_block
 from core.single_path.derive import budget_range, derive
 from core.single_path.history import history_file, read_history
+from core.soft_tokens.decide import decision
 from core.soft_tokens.schedules import keep_powers, schedule_macs
 from core.timings import EAGER, Latency, LatencyTable, PathCosts
 from viz import player
@@ -170,7 +172,7 @@ def token_trace(spec: ModelSpec, image_id: str) -> TokenTrace:
 def deciding(spec: ModelSpec) -> tuple[checkpoints.Loaded, Any]:
     """The model with selectors behind a spec, one in memory however it is to decide, and how it decides."""
     model = loaded(replace(spec, keep=None, threshold=None))
-    return model, checkpoints.decision(spec, len(model.card.selectors.blocks), model.model.patches)
+    return model, decision(spec, len(model.card.selectors.blocks), model.model.patches)
 
 
 @st.cache_data(max_entries=16, scope="session", show_spinner="Running the model …")

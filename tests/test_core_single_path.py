@@ -14,7 +14,7 @@ from core.checkpoints import load
 from core.config import Geometry, ModelSpec
 from core.errors import InputError
 from core.macs import count_macs
-from core.results import Gates
+from core.searched import Gates
 from core.single_path import mixer as mix
 from core.single_path.calibrate import calibrate, norms_of, use_budget
 from core.single_path.compact import compact, derived_gating

@@ -16,7 +16,7 @@ from core.config import ModelSpec
 from core.errors import InputError
 from core.macs import block_prices, count_macs
 from core.params import count_params
-from core.results import GateHistory, Gates
+from core.searched import GateHistory, Gates
 from core.single_path.calibrate import calibrate, use_budget
 from core.single_path.compact import compact, derived_gating
 from core.single_path.derive import budget_range, derive, gates_of, settled

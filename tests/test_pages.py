@@ -20,7 +20,8 @@ from core.cards import ModelCard, SelectorCard, SinglePathCard
 from core.config import Geometry, Normalisation
 from core.macs import count_macs
 from core.recorded import add_row
-from core.results import ClassName, Gates, Recorded
+from core.results import ClassName, Recorded
+from core.searched import Gates
 from core.single_path.history import add_snapshot
 from core.weights import save_checkpoint
 from pages import _shared

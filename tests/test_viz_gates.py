@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from core.config import Geometry
-from core.results import GateHistory, Gates, KernelReading
+from core.searched import GateHistory, Gates, KernelReading
 from viz.gates import ffn_gates, gate_curves, gate_rows
 from viz.kernels import head_mixing, kernel_norms, mixing_sentence
 

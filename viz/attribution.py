@@ -41,31 +41,28 @@ def attribution_map(view: Image.Image, values: np.ndarray, scale: float, *, sign
     rows, cols = values.shape
     said = np.vectorize(lambda value: value_text(float(value), unit, signed=signed))(values)
     marks = np.where(np.abs(values) < MARKED * scale, "", np.where(values > 0, "+", "\N{MINUS SIGN}"))
-    traces: list[dict] = []
     photo = {"source": _grey(view), "xref": "x", "yref": "y", "x": -0.5, "y": -0.5, "sizex": cols, "sizey": rows}
-    traces.append(
-        {
-            "type": "heatmap",
-            "z": values,
-            "zmin": -scale if signed else 0,
-            "zmax": scale,
-            "colorscale": SIGNED if signed else UNSIGNED,
-            "opacity": 0.72,
-            "xgap": 1,
-            "ygap": 1,
-            "showscale": False,
-            "customdata": said,
-            "text": marks if signed else None,
-            "texttemplate": "%{text}" if signed else None,
-            "textfont": {"size": 15},
-            "hovertemplate": "Row %{y}, column %{x}<br><b>%{customdata}</b><extra></extra>",
-            "x": list(range(cols)),
-            "y": list(range(rows)),
-        }
-    )
+    cells = {
+        "type": "heatmap",
+        "z": values,
+        "zmin": -scale if signed else 0,
+        "zmax": scale,
+        "colorscale": SIGNED if signed else UNSIGNED,
+        "opacity": 0.72,
+        "xgap": 1,
+        "ygap": 1,
+        "showscale": False,
+        "customdata": said,
+        "text": marks if signed else None,
+        "texttemplate": "%{text}" if signed else None,
+        "textfont": {"size": 15},
+        "hovertemplate": "Row %{y}, column %{x}<br><b>%{customdata}</b><extra></extra>",
+        "x": list(range(cols)),
+        "y": list(range(rows)),
+    }
     axis = {"visible": False, "constrain": "domain", "fixedrange": True}
     return drawn(
-        traces,
+        [cells],
         380,
         margin={"l": 0, "r": 0, "t": 0, "b": 0},
         images=[{**photo, "sizing": "stretch", "layer": "below"}],
@@ -87,21 +84,18 @@ def scale_bar(scale: float, *, signed: bool, unit: str, words: tuple[str, str]) 
     ends = [value_text(end, unit, signed=signed) for end in (low, scale)]
     texts = [f"{words[0]}<br><b>{ends[0]}</b>", f"{words[1]}<br><b>{ends[1]}</b>"]
     ticks, shown = ([low, 0, scale], [texts[0], "0", texts[1]]) if signed else ([low, scale], texts)
-    traces: list[dict] = []
-    traces.append(
-        {
-            "type": "heatmap",
-            "z": [np.linspace(low, scale, 101)],
-            "x": np.linspace(low, scale, 101),
-            "y": [0],
-            "colorscale": SIGNED if signed else UNSIGNED,
-            "showscale": False,
-            "hoverinfo": "skip",
-        }
-    )
+    cells = {
+        "type": "heatmap",
+        "z": [np.linspace(low, scale, 101)],
+        "x": np.linspace(low, scale, 101),
+        "y": [0],
+        "colorscale": SIGNED if signed else UNSIGNED,
+        "showscale": False,
+        "hoverinfo": "skip",
+    }
     across = {"range": [low, scale], "showgrid": False, "zeroline": False, "fixedrange": True}
     return drawn(
-        traces,
+        [cells],
         84,
         margin={"l": 90, "r": 90, "t": 2, "b": 50},
         xaxis={**across, "tickvals": ticks, "ticktext": shown, "tickangle": 0},

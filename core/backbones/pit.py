@@ -1,6 +1,5 @@
 """The PiT family: timm's PoolingVisionTransformer (pit_*), stages of blocks with a pooling convolution in between."""
 
-import timm
 import torch
 from timm.layers import Attention, Mlp
 from timm.models.pit import PoolingVisionTransformer
@@ -8,6 +7,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from core.backbones import deit
+from core.backbones.timm_models import create
 from core.errors import InputError
 from core.pit_counts import PitGeometry
 
@@ -53,19 +53,12 @@ def build(geometry: PitGeometry, *, drop_path: float = 0.0) -> PoolingVisionTran
 def from_timm(
     name: str, *, classes: int | None = None, pretrained: bool = False, img_size: int | None = None
 ) -> PoolingVisionTransformer:
-    """A model of timm by name, in training mode; the arguments as in `core.backbones.deit.from_timm`.
+    """A model of timm by name, in training mode; the arguments as in `core.backbones.timm_models.create`.
 
     Raises:
-        InputError: If its weights are not to be had, or it cannot be built so.
+        InputError: If its weights are not to be had, or it is none that can be pruned.
     """
-    settings = {"num_classes": classes, "img_size": img_size}
-    settings = {key: value for key, value in settings.items() if value is not None}
-    try:
-        model = timm.create_model(name, pretrained=pretrained, **settings)
-    except Exception as error:  # whatever the hub's client raises without a network, or timm for an odd size
-        reason = "could not be downloaded; check the network and try again" if pretrained else "cannot be built so"
-        raise InputError(f"{name} {reason}.") from error
-    return check_supported(model, name)
+    return check_supported(create(name, classes=classes, pretrained=pretrained, img_size=img_size), name)
 
 
 def check_supported(model: nn.Module, name: str) -> PoolingVisionTransformer:

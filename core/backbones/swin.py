@@ -8,6 +8,7 @@ from timm.layers import Mlp
 from timm.models.swin_transformer import SwinTransformer, SwinTransformerBlock, WindowAttention
 from torch import Tensor, nn
 
+from core.backbones.timm_models import create
 from core.config import Normalisation
 from core.errors import InputError
 from core.swin_counts import SwinGeometry
@@ -58,25 +59,12 @@ def build(geometry: SwinGeometry, *, drop_path: float = 0.0) -> SwinTransformer:
 def from_timm(
     name: str, *, classes: int | None = None, pretrained: bool = False, img_size: int | None = None
 ) -> SwinTransformer:
-    """A model of timm by name, in training mode, without stochastic depth.
-
-    Args:
-        name: timm's name, with or without a pretrained tag.
-        classes: C; None: as timm has it.
-        pretrained: With timm's weights, downloaded where they are not cached.
-        img_size: Pixels; None: as timm has it.
+    """A model of timm by name, in training mode; the arguments as in `core.backbones.timm_models.create`.
 
     Raises:
         InputError: If its weights are not to be had, or it is none that can be pruned.
     """
-    settings = {"num_classes": classes, "img_size": img_size}
-    settings = {key: value for key, value in settings.items() if value is not None}
-    try:
-        model = timm.create_model(name, pretrained=pretrained, drop_path_rate=0.0, **settings)
-    except Exception as error:  # whatever the hub's client raises without a network, or timm for an odd size
-        reason = "could not be downloaded; check the network and try again" if pretrained else "cannot be built so"
-        raise InputError(f"{name} {reason}.") from error
-    return check_supported(model, name)
+    return check_supported(create(name, classes=classes, pretrained=pretrained, img_size=img_size), name)
 
 
 def check_supported(model: nn.Module, name: str) -> SwinTransformer:

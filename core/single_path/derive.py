@@ -5,7 +5,8 @@ import numpy as np
 from core.config import Geometry
 from core.errors import InputError
 from core.macs import block_prices, count_macs
-from core.results import Architecture, Gates, Mixer
+from core.results import Architecture, Mixer
+from core.searched import Gates
 from core.single_path.model import SinglePathViT
 
 BY_OPEN_GATES: tuple[Mixer, ...] = ("skip", "conv1x1", "conv3x3", "msa")

@@ -9,7 +9,7 @@ from safetensors.numpy import load_file, save_file
 from core.config import Geometry
 from core.errors import InputError
 from core.files import publish
-from core.results import GateHistory, Gates
+from core.searched import GateHistory, Gates
 
 SNAPSHOTS_PER_EPOCH = 8
 

@@ -8,6 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from core.config import ModelSpec
 from core.errors import InputError
 from core.soft_tokens.selector import Scores
 
@@ -149,3 +150,18 @@ def check_keep(
         what = "the patches of one grid, on which" if len(set(grids)) > 1 else "the original patches, so"
         raise InputError(f"Keep ratios count {what} they never rise; {', '.join(map(str, keep))} does.")
     return tuple(float(share) for share in keep)
+
+
+def decision(spec: ModelSpec, stages: int, patches: Sequence[int]) -> Decide:
+    """How a model of `stages` selectors, each on so many `patches`, decides: by keep ratio, by threshold, or by itself.
+
+    Raises:
+        InputError: If `spec` has both, or one that is not possible.
+    """
+    if spec.keep is not None and spec.threshold is not None:
+        raise InputError("Give a keep ratio or a threshold, not both.")
+    if spec.threshold is not None and not 0 <= spec.threshold < 1:
+        raise InputError(f"A threshold lies between 0 and 1; {spec.threshold} does not.")
+    if spec.keep is not None:
+        return top_share(check_keep(spec.keep, stages, patches=patches), patches)
+    return own_decision if spec.threshold is None else above(spec.threshold)

@@ -13,10 +13,10 @@ from core.config import Geometry
 from core.errors import InputError
 from core.grids import dense_tokens, end_of_grid, patches_at, pools
 from core.lvvit_counts import LVVIT
-from core.macs import count_macs
 from core.published import DEIT
 from core.results import DENSE_LAYERS, Layers, MacCount
 from core.soft_tokens.decide import check_keep, keep_count, keep_counts
+from core.soft_tokens.stages import pruned_macs
 
 RELEASE_BLOCKS = (3, 6, 9)
 """Where the release puts its selectors in a DeiT: before these blocks, counted from 0."""
@@ -101,20 +101,10 @@ def schedule_macs(
     Source: Kong et al. 2022, arXiv:2112.13890, for where tokens leave; the count is that of `core.macs`.
     """
     tokens, selectors = schedule_tokens(geometry, blocks, keep)
-    if pools(geometry):
-        return count_macs(geometry, tokens=tokens, selectors=selectors, blocks=blocks)
     patches = [geometry.patches] * geometry.depth
     for block, share in zip(blocks, keep, strict=True):
         patches[block:] = [keep_count(share, geometry.patches)] * (geometry.depth - block)
-    return count_macs(
-        geometry,
-        tokens=tokens,
-        patches=patches,
-        alive=patches[-1],
-        selectors=selectors,
-        mixers=layers.mixers,
-        ffn_hidden=layers.ffn_hidden,
-    )
+    return pruned_macs(geometry, tuple(tokens), tuple(patches), tuple(selectors), layers, tuple(blocks))
 
 
 def schedule_tokens(

@@ -99,7 +99,7 @@ def patches_per_block(geometry: Geometry, blocks: tuple[int, ...], stages: list[
 
 
 @lru_cache(maxsize=65536)
-def _cached_macs(
+def pruned_macs(
     geometry: Geometry,
     tokens: tuple[int, ...],
     patches: tuple[int, ...],
@@ -107,6 +107,16 @@ def _cached_macs(
     layers: Layers,
     blocks: tuple[int, ...],
 ) -> MacCount:
+    """MACs of one image of which this much is left.
+
+    Args:
+        geometry: The dense model.
+        tokens: In each block, L of them.
+        patches: That are tokens of their own in each block, L of them; of no effect where the grid changes.
+        selectors: For each, how many tokens it looked at, and how many of them were patches.
+        layers: What the blocks are, where single-path pruning has changed them.
+        blocks: Before which the selectors stand.
+    """
     if pools(geometry):
         return count_macs(geometry, tokens=tokens, selectors=selectors, blocks=blocks)
     return count_macs(
@@ -129,6 +139,6 @@ def image_macs(
     seen = torch.stack([stage.seen for stage in stages], dim=1).tolist()
     patches = torch.stack([stage.patches for stage in stages], dim=1).tolist()
     return [
-        _cached_macs(geometry, tuple(t), tuple(n), tuple(zip(s, p, strict=True)), layers, blocks)
+        pruned_macs(geometry, tuple(t), tuple(n), tuple(zip(s, p, strict=True)), layers, blocks)
         for t, n, s, p in zip(tokens, left, seen, patches, strict=True)
     ]

@@ -14,7 +14,7 @@ from core.backbones.families import family_of_geometry
 from core.config import Geometry
 from core.latency import device_name
 from core.macs import count_macs
-from core.results import Gates
+from core.searched import Gates
 from core.single_path.derive import derive
 from core.single_path.model import SinglePathViT
 from core.single_path.search import ALPHA, cost_weight
