@@ -5,8 +5,8 @@ Axes, one letter each, used in every docstring and shape comment:
     B images   N patches   T tokens (prefix + patches + packages)   D width   H heads   F FFN hidden units
     L blocks   S stages (selectors)   C classes
 
-The layer rule: data flows core -> viz -> pages -> app, and each imports only from its left. Core knows
-of no screen: frozen configs go in (`core.config`), frozen results come out (`core.results`, `core.searched`, `core.timings`).
+The layer rule: data flows core -> viz -> pages -> app, and each imports only from its left. Core knows of no screen:
+frozen configs go in (`core.config`), frozen results come out (`core.results`, `core.searched`, `core.timings`).
 
 Where to start reading:
 

@@ -26,7 +26,8 @@ def show(spec: ModelSpec, image_id: str, trace: TokenTrace) -> None:
         "chooses differs. A selector that is worth its cost does better than chance."
     )
     others = {"Class attention": "attention", "Chance": "random"}
-    if "msa" not in _shared.deciding(spec)[0].model.layers.mixers:  # no block attends any more
+    mixers = _shared.deciding(spec)[0].model.layers.mixers
+    if mixers is not None and "msa" not in mixers:  # no block attends any more
         del others["Class attention"]
     chosen = {"The selectors": trace} | {
         name: _shared.rival_trace(spec, image_id, rival) for name, rival in others.items()

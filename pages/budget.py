@@ -27,6 +27,7 @@ given = _limits.given_table()
 elsewhere = given is not None
 to_measure = _parts.missing(path, tokens)
 table = given or (tokens and _parts.token_table(tokens))
+device = table or _parts.path_costs(path or "")  # looked up once: a measurement may end while the page is drawn
 methods = []
 with _frame.clear_errors():
     if tokens:
@@ -81,7 +82,7 @@ with left:
 with right:
     st.markdown("## Time")
     if tokens or path:
-        st.markdown(device_sentence(table or _parts.path_costs(path or ""), elsewhere=elsewhere))
+        st.markdown(device_sentence(device, elsewhere=elsewhere))
     st.button("Predict afresh", on_click=_parts.forget_parts, args=(tokens, path), icon=":material/refresh:")
     st.markdown("Fewer multiply-adds are not always less time. Measure here, all models taking turns on this photo:")
     _engines.measure_panel(specs, image_id)
