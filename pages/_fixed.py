@@ -7,10 +7,9 @@ import streamlit as st
 
 from core.config import ModelSpec
 from core.description import description
-from pages import _along, _classes, _costs, _frame, _models, _shared
+from pages import _along, _answers, _costs, _frame, _models, _shared
 from viz.architecture import architecture_sentence, block_table, mixers_sentence
 from viz.cost import macs_by_part, saving_sentence
-from viz.predictions import agreement_sentence, top5_pair
 from viz.theme import percent
 from viz.tokens import stage_sentence
 
@@ -39,7 +38,7 @@ def show_fixed(name: str, image_id: str) -> None:
         st.markdown("### Multiply-adds of this photo, by part")
         with _frame.clear_errors():
             trace = _shared.token_trace(spec, image_id)
-            before = _shared.prediction(ModelSpec(dense), image_id) if dense else trace.prediction
+            before = _shared.prediction(ModelSpec(dense), image_id) if dense else None
         rows = {
             "Dense": _costs.dense_count(name),
             "This network": _costs.whole_count(name),
@@ -50,14 +49,7 @@ def show_fixed(name: str, image_id: str) -> None:
             f"{saving_sentence(trace.macs.total, trace.dense_macs)}. {stage_sentence(trace, len(trace.blocks))}"
         )
     st.header("What it says")
-    left, right = st.columns([1, 3], gap="medium")
-    photo = _shared.view(spec, image_id)
-    left.image(photo, width=260, output_format="JPEG", alt="The photo as the model sees it")
-    with right:
-        _frame.chart(top5_pair(before, trace.prediction), "top5", agreement_sentence(before, trace.prediction))
-        st.markdown(agreement_sentence(before, trace.prediction))
-        _classes.note_if_unknown(trace.prediction)
-        _frame.weights_badge(spec)
+    _answers.show(spec, image_id, before, trace.prediction)
     st.download_button(
         "Download this architecture (JSON)",
         json.dumps(description(ran), indent=1),

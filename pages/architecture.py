@@ -9,8 +9,8 @@ from core.config import ModelSpec
 from core.description import description
 from pages import (
     _along,
+    _answers,
     _block,
-    _classes,
     _fixed,
     _frame,
     _models,
@@ -22,7 +22,6 @@ from pages import (
     _shared,
 )
 from viz.architecture import mixers_sentence
-from viz.predictions import agreement_sentence, top5_pair
 from viz.theme import MIXER_WORDS, macs_number, percent
 
 _frame.guard("pages/architecture.py", "pic", "model", "budget", "block")
@@ -64,20 +63,13 @@ else:
     dense = _models.dense_of(name)
     with _frame.clear_errors():
         said = _shared.prediction(spec, image_id)
-        before = _shared.prediction(ModelSpec(dense), image_id) if dense else said
-        photo = _shared.view(spec, image_id)
+        before = _shared.prediction(ModelSpec(dense), image_id) if dense else None
     if ran.architecture.macs != choice.found.macs:
         st.markdown(
             f"Predictions run at calibrated budgets only: here the next one below, with "
             f"{macs_number(ran.architecture.macs)} MACs ({percent(ran.architecture.macs / ran.dense_macs)} of dense)."
         )
-    left, right = st.columns([1, 3], gap="medium")
-    left.image(photo, width=260, output_format="JPEG", alt="The photo as the model sees it")
-    with right:
-        _frame.chart(top5_pair(before, said), "top5", agreement_sentence(before, said))
-        st.markdown(agreement_sentence(before, said))
-        _classes.note_if_unknown(said)
-        _frame.weights_badge(spec)
+    _answers.show(spec, image_id, before, said)
 st.download_button(
     "Download this architecture (JSON)",
     json.dumps(description(ran), indent=1),

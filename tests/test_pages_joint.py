@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from core import recorded
-from core.cards import CompactCard, SelectorCard
+from core.cards import CompactCard, SelectorCard, SinglePathCard
 from core.macs import count_macs
 from core.recorded import add_row
 from core.results import Recorded
-from pages import _shared
+from pages import _models, _shared
 from tests import test_pages
 from tests.test_pages import CARD, GEOMETRY, player_of, save, texts, track
 from viz.theme import MIXER_WORDS
@@ -31,6 +31,7 @@ def assets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save(folder, "bundled-tokens", dataclasses.replace(CARD, selectors=selectors))
     joint = dataclasses.replace(CARD, selectors=selectors, compact=CompactCard(MIXERS, HIDDEN, 1.01 * MACS))
     save(folder, "bundled-joint", joint)
+    save(folder, "bundled-path", dataclasses.replace(CARD, single_path=SinglePathCard(0.01, True)))
     dense = count_macs(GEOMETRY).total
     for keep, share, top1 in ((0.9, 1.3, 0.6), (0.2, 0.2, 0.5)):
         row = Recorded("bundled-joint", f"--keep {keep},{keep**2:.4f}", top1, 0.9, share * MACS, dense, 1200)
@@ -84,3 +85,13 @@ def test_a_joint_model_is_the_sum_of_its_parts_on_the_budget_page(visit) -> None
     (whole,) = _shared.keep_macs("bundled-joint", (1.0,))
     selectors = whole - MACS
     assert 0 < selectors < 0.2 * MACS
+
+
+@pytest.mark.parametrize("model", ["bundled-joint", "bundled-path"])
+def test_without_its_dense_model_no_agreement_is_claimed(visit, monkeypatch, model) -> None:
+    assert "KL" in texts(visit("architecture", model=model))
+    monkeypatch.setattr(_models, "dense_of", lambda name: None)
+    at = visit("architecture", model=model)
+    assert not at.exception
+    assert "so there is nothing to agree with" in texts(at)
+    assert "KL" not in texts(at)

@@ -7,7 +7,7 @@ import pytest
 
 from core.agreements import agreement
 from core.results import ClassName, Prediction
-from viz.predictions import agreement_sentence, top5_pair, top5_union
+from viz.predictions import agreement_sentence, top5_alone, top5_pair, top5_union
 
 NAMES = tuple(ClassName(None, name) for name in ("ant", "bee", "cat", "dog", "elk", "fox", "gnu"))
 
@@ -65,3 +65,10 @@ def test_two_classes_of_one_name_are_told_apart_and_keep_a_bar_each() -> None:
 def test_chosen_class_stands_out_and_no_other() -> None:
     figure = top5_pair(prediction(0.6, 0.3, 0.1), prediction(0.6, 0.3, 0.1), chosen="bee")
     assert list(figure.layout.yaxis.ticktext) == ["ant", "<b>▸ bee</b>", "cat"]
+
+
+def test_one_model_alone_has_the_bars_that_it_has_beside_another() -> None:
+    said = prediction(0.2, 0.3, 0.5)
+    (alone,), (_, beside) = top5_alone(said).data, top5_pair(said, said).data
+    assert (tuple(alone.y), tuple(alone.x), alone.name) == (("cat", "bee", "ant"), (0.5, 0.3, 0.2), "Pruned")
+    assert (tuple(beside.y), tuple(beside.x)) == (tuple(alone.y), tuple(alone.x))

@@ -47,44 +47,46 @@ def top5_pair(
         percent(float(b.probs[i])) + (f" · rank {rank_a[i]} → {rank_b[i]}" if moves and rank_a[i] != rank_b[i] else "")
         for i in shown
     ]
-    traces: list[dict] = []
-    common = {
+    hatch = {"shape": "/", "fgcolor": DENSE, "bgcolor": "rgba(0,0,0,0)", "size": 6, "solidity": 0.45}
+    look_a = {"color": DENSE, "pattern": hatch, "line": {"color": DENSE, "width": 1}}
+    values_a, values_b = ([float(each.probs[i]) for i in shown] for each in (a, b))
+    text_a = [percent(value) for value in values_a]
+    bars = [_bars(names[0], labels, values_a, text_a, look_a), _bars(names[1], labels, values_b, text_b)]
+    ticks = [f"<b>▸ {label}</b>" if label == chosen else label for label in labels]
+    return _drawn(bars, labels, ticks, max(*values_a, *values_b) * (1.6 if moves else 1.2))
+
+
+def top5_alone(said: Prediction, name: str = "Pruned") -> go.Figure:
+    """The same of one model that there is nothing to hold against."""
+    union = top5_union(said, said)
+    labels, values = list(union), [float(said.probs[i]) for i in union.values()]
+    bars = [_bars(name, labels, values, [percent(value) for value in values])]
+    return _drawn(bars, labels, labels, max(values) * 1.2)
+
+
+def _bars(name: str, labels: list[str], values: list[float], texts: list[str], look: dict | None = None) -> dict:
+    """One model's bars, as Plotly's dictionary."""
+    return {
+        "type": "bar",
+        "x": values,
         "y": labels,
+        "name": name,
+        "text": texts,
+        "marker": look or {"color": PRUNED},
+        "hovertemplate": f"{name}: %{{x:.1%}}<extra>%{{y}}</extra>",
         "orientation": "h",
         "textposition": "outside",
         "cliponaxis": False,
         "selected": {"marker": {"opacity": 1}},
         "unselected": {"marker": {"opacity": 1}},
     }
-    hatch = {"shape": "/", "fgcolor": DENSE, "bgcolor": "rgba(0,0,0,0)", "size": 6, "solidity": 0.45}
-    traces.append(
-        dict(
-            type="bar",
-            x=[float(a.probs[i]) for i in shown],
-            name=names[0],
-            text=[percent(float(a.probs[i])) for i in shown],
-            marker={"color": DENSE, "pattern": hatch, "line": {"color": DENSE, "width": 1}},
-            hovertemplate=f"{names[0]}: %{{x:.1%}}<extra>%{{y}}</extra>",
-            **common,
-        )
-    )
-    traces.append(
-        dict(
-            type="bar",
-            x=[float(b.probs[i]) for i in shown],
-            name=names[1],
-            text=text_b,
-            marker={"color": PRUNED},
-            hovertemplate=f"{names[1]}: %{{x:.1%}}<extra>%{{y}}</extra>",
-            **common,
-        )
-    )
-    ticks = [f"<b>▸ {label}</b>" if label == chosen else label for label in labels]
-    longest = max(float(probs[i]) for probs in (a.probs, b.probs) for i in shown)
-    most = longest * (1.6 if moves else 1.2)
+
+
+def _drawn(bars: list[dict], labels: list[str], ticks: list[str], most: float) -> go.Figure:
+    """Classes from the top down, `ticks` in place of their labels; bars from 0 to `most`."""
     return drawn(
-        traces,
-        60 + 46 * len(shown),
+        bars,
+        60 + 46 * len(labels),
         barmode="group",
         bargap=0.28,
         xaxis={"range": [0, most], "showticklabels": False, "showgrid": False},

@@ -1,0 +1,26 @@
+"""What a pruned model says of the photo, beside its dense model where that is on this machine."""
+
+import streamlit as st
+
+from core.config import ModelSpec
+from core.results import Prediction
+from pages import _classes, _frame, _shared
+from viz.predictions import agreement_sentence, top5_alone, top5_pair
+
+
+def show(spec: ModelSpec, image_id: str, before: Prediction | None, said: Prediction) -> None:
+    """The photo as the model sees it, and both answers; `before` is the dense model's, None: there is none here."""
+    left, right = st.columns([1, 3], gap="medium")
+    photo = _shared.view(spec, image_id)
+    left.image(photo, width=260, output_format="JPEG", alt="The photo as the model sees it")
+    with right:
+        if before is None:
+            _frame.chart(top5_alone(said), "top5", f"The most likely is {said.top(1)[0].label}")
+            st.markdown(
+                "The dense model that it was made of is not on this machine, so there is nothing to agree with."
+            )
+        else:
+            _frame.chart(top5_pair(before, said), "top5", agreement_sentence(before, said))
+            st.markdown(agreement_sentence(before, said))
+        _classes.note_if_unknown(said)
+        _frame.weights_badge(spec)
