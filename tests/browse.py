@@ -29,6 +29,7 @@ def settle(page: Page) -> None:
     page.wait_for_timeout(150)  # a click takes a moment until the script starts
     page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]', timeout=SLOW)
     page.wait_for_function("!document.querySelector('[data-stale=\"true\"]')", timeout=SLOW)
+    page.wait_for_function("!document.querySelector('[data-testid=\"stSkeleton\"]')", timeout=SLOW)  # scripts of parts
     page.wait_for_timeout(250)
 
 
