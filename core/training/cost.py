@@ -21,6 +21,7 @@ from core.single_path.search import ALPHA, cost_weight
 from core.timings import StepCost
 from core.training.dense import DenseStep
 from core.training.objectives import Objective
+from core.training.precision import mixed_precision
 from core.training.search import SearchStep, search_groups
 
 BUDGET = 0.6
@@ -97,7 +98,7 @@ def _runner(
     step = step.to(accelerator.device).train()
 
     def run(images: Tensor, targets: Tensor) -> None:
-        with accelerator.autocast():
+        with mixed_precision(accelerator):
             loss, _ = step(images, targets, 0.0)
         loss.backward()
         optimizer.step()

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from core.errors import InputError
 from core.training.objectives import SMOOTHING
+from core.training.precision import mixed_precision
 from core.training.runs import Run, append_metrics, commit_state, truncate_metrics
 
 
@@ -132,7 +133,7 @@ def fit(
             _special_rates(optimizer.param_groups, update / len(loader))
             if mix is not None:
                 images, targets = mix(images, targets)
-            with accelerator.autocast():
+            with mixed_precision(accelerator):
                 loss, metrics = step(images, targets, update / len(loader))
             value = float(loss.detach())
             if not math.isfinite(value):
