@@ -5,11 +5,13 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from core.config import Geometry
+from core.report import paired_interval
 from core.results import Evaluation
 from core.soft_tokens.decide import AttentionLike, Decide, known_beforehand, random_like
 from core.soft_tokens.model import SoftTokenViT
@@ -148,16 +150,14 @@ def evaluate(
 
 
 def paired_difference(first: Evaluation, *second: Evaluation) -> tuple[float, float]:
-    """Top-1 of `first` minus that of `second` on the same photos, and the half-width of its 95 % interval, as shares.
+    """Top-1 of `first` minus that of `second` on the same photos, and half of its 95 % interval, as shares.
 
-    Several `second` are draws of one random model, and averaged per photo. The normal approximation to the mean of
-    the paired differences, 1.96 s / sqrt(n).
+    Several `second` are draws of one random model, and averaged per photo; see `core.report.paired_interval`.
 
     Raises:
         ValueError: If they saw different numbers of photos.
     """
     if any(first.images != other.images for other in second):
         raise ValueError(f"{first.images} and {[other.images for other in second]} photos are no pairs")
-    rival = torch.tensor([other.correct for other in second], dtype=torch.float64).mean(dim=0)
-    difference = torch.tensor(first.correct, dtype=torch.float64) - rival
-    return float(difference.mean()), float(1.96 * difference.std() / len(difference) ** 0.5)
+    found = paired_interval(first.correct, np.mean([other.correct for other in second], axis=0))
+    return found.mean, found.margin

@@ -1,0 +1,206 @@
+"""`report`: what a model gets wrong on a folder, how sure it is, and whether kept patches lie on the object."""
+
+import argparse
+import csv
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from core.checkpoints import Loaded
+from core.commands.loading import add_model, load_model_of, setting_of
+from core.commands.shared import Progress, add_common, pick_device
+from core.description import description
+from core.errors import InputError
+from core.evaluate import dense_runner
+from core.files import write_text
+from core.images import eval_transform, view_box
+from core.report import (
+    Answers,
+    OnObject,
+    calibration_error,
+    class_accuracy,
+    confusions,
+    on_object,
+    paired_interval,
+    patches_inside,
+)
+from core.soft_tokens.model import SoftTokenViT
+from core.soft_tokens.stages import image_macs
+from core.trace import macs_of
+from core.training.data import SelectedFolder, match_folders, photos, split_root
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Add the command."""
+    report = commands.add_parser("report", help="calibration, accuracy per class, mistakes, patches on the object")
+    add_common(report)
+    add_model(report)
+    report.add_argument("--data", type=Path, required=True, help="ImageFolder root; its val folder if it has one")
+    report.add_argument("--against", metavar="MODEL", help="also the difference to this model on the same photos")
+    report.add_argument(
+        "--boxes",
+        type=Path,
+        help="CSV with a line per photo: file (its path under --data), xmin, ymin, xmax, ymax of its object in pixels",
+    )
+    report.add_argument("--batch", type=int, default=64, help="photos per step (default %(default)s)")
+    report.add_argument("--workers", type=int, default=2, help="loader processes (default %(default)s)")
+    report.add_argument("--record", type=Path, help="also keep the result in this JSON file, beside others")
+    report.set_defaults(run=run_report)
+
+
+def run_report(args: argparse.Namespace) -> tuple[dict, str]:
+    """Everything about one model on one folder."""
+    if args.batch < 1 or args.workers < 0:
+        raise InputError("--batch takes 1 or more, --workers 0 or more.")
+    boxes = None if args.boxes is None else read_boxes(args.boxes)
+    loaded = load_model_of(args)
+    if boxes is not None and not isinstance(loaded.model, SoftTokenViT):
+        raise InputError(f"{args.model} keeps all patches; --boxes is for models with token selectors.")
+    root = split_root(args.data, "val")
+    dataset, answers = _answers(args, loaded, root)
+    names = [c.label for c in loaded.card.classes]
+    result = {
+        "model": args.model,
+        "setting": setting_of(args),
+        "images": len(answers.labels),
+        "parameters": description(loaded)["params"],
+        "top1": answers.top(1),
+        "top5": answers.top(5),
+        "mean_macs": float(answers.macs.mean()),
+        "dense_macs": loaded.dense_macs,
+        "calibration_error": calibration_error(answers),
+        "classes": dict(zip(names, class_accuracy(answers, len(names)), strict=True)),
+        "confusions": [[names[true], names[said], count] for true, said, count in confusions(answers)],
+    }
+    if args.against is not None:
+        bare = {"model": args.against, "budget": None, "keep": None, "threshold": None}
+        other = load_model_of(argparse.Namespace(**{**vars(args), **bare}))
+        if other.card.classes != loaded.card.classes:
+            raise InputError(f"{args.against} knows other classes than {args.model}; --against takes one of the same.")
+        rival = _answers(args, other, root)[1]
+        found = paired_interval(answers.correct, rival.correct)
+        agree = float((answers.choices == rival.choices).mean())
+        result["against"] = {"model": args.against, "top1": rival.top(1), **asdict(found), "agreement": agree}
+    if boxes is not None:
+        found = _on_object(loaded, dataset, answers, args.data, boxes)
+        result["on_object"] = {**asdict(found), "way": found.way}
+    if args.record is not None:
+        record(args.record, result)
+    return result, _text(result)
+
+
+def read_boxes(path: Path) -> dict[str, tuple[float, float, float, float]]:
+    """Boxes by the file's path under the data folder; lines without numbers are left out.
+
+    Raises:
+        InputError: If it is no such CSV.
+    """
+    edges = ("xmin", "ymin", "xmax", "ymax")
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return {
+                row["file"]: tuple(float(row[edge]) for edge in edges)
+                for row in csv.DictReader(file)
+                if all(row[edge] for edge in edges)
+            }
+    except (OSError, UnicodeDecodeError, KeyError, ValueError, TypeError, csv.Error) as error:
+        raise InputError(
+            f"{path} is no table of boxes; give a CSV with the columns file, {', '.join(edges)}."
+        ) from error
+
+
+def record(path: Path, result: dict) -> None:
+    """Put one result into the file, in place of an older one of the same model and setting.
+
+    Raises:
+        InputError: If the file is something else, or cannot be written.
+    """
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))["reports"] if path.is_file() else []
+        rows = [row for row in rows if (row["model"], row["setting"]) != (result["model"], result["setting"])]
+        write_text(path, json.dumps({"reports": [*rows, result]}, indent=1) + "\n")
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} holds no reports; name another file.") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror}); name another file.") from error
+
+
+@torch.inference_mode()
+def _answers(args: argparse.Namespace, loaded: Loaded, root: Path) -> tuple[SelectedFolder, Answers]:
+    """One pass over the photos of the classes that the model knows."""
+    card, device, line = loaded.card, pick_device(args.device), Progress()
+    folders, _ = match_folders(root, card.classes)
+    dataset = photos(root, folders, eval_transform(card.geometry.img_size, card.normalisation))
+    shares, labels, macs, kept = [], [], [], []
+    plain = None if isinstance(loaded.model, SoftTokenViT) else dense_runner(loaded.model, macs_of(loaded).total)
+    for images, wanted in DataLoader(dataset, args.batch, num_workers=args.workers):
+        if plain is not None:
+            logits, cost, _ = plain(images.to(device))
+            macs.append(cost.cpu().numpy())
+        else:
+            logits, stages = loaded.model.run(images.to(device))
+            counts = image_macs(card.geometry, loaded.model.blocks, stages, loaded.model.layers)
+            macs.append(np.array([count.total for count in counts], dtype=float))
+            kept.append(stages[-1].kept.cpu().numpy())
+        shares.append(logits.float().softmax(dim=-1).cpu().numpy())
+        labels.append(wanted.numpy())
+        line.show(f"{sum(map(len, labels))} of {len(dataset)} photos")
+    line.clear()
+    alive = np.concatenate(kept) if kept else None
+    return dataset, Answers(np.concatenate(shares), np.concatenate(labels), np.concatenate(macs), alive)
+
+
+def _on_object(
+    loaded: Loaded, dataset: SelectedFolder, answers: Answers, data: Path, boxes: dict[str, tuple[float, ...]]
+) -> OnObject:
+    """Kept patches beside the boxes.
+
+    Raises:
+        InputError: If no photo has a box.
+    """
+    last = round(answers.kept.shape[1] ** 0.5)
+    with_box, inside = [], []
+    for place, (path, _) in enumerate(dataset.samples):
+        box = boxes.get(Path(path).relative_to(data).as_posix())
+        if box is None:
+            continue
+        with Image.open(path) as photo:
+            view = view_box(photo.size, loaded.card)
+        with_box.append(place)
+        inside.append(patches_inside(box, view, (last, last)))
+    if not with_box:
+        raise InputError(f"No photo under {data} has a box; the column file must hold paths such as val/CLASS/NAME.")
+    if not answers.kept[with_box].any():
+        raise InputError("The last selector keeps no patch of any photo with a box; try a higher --keep.")
+    return on_object(answers.kept[with_box], np.array(inside))
+
+
+def _text(result: dict) -> str:
+    """The result as a person reads it."""
+    cost = f"{result['mean_macs'] / 1e9:.4g} GMACs ({100 * result['mean_macs'] / result['dense_macs']:.1f} % of dense)"
+    lines = [
+        f"{result['model']} on {result['images']} photos: top-1 {100 * result['top1']:.2f} %, "
+        f"top-5 {100 * result['top5']:.2f} %, {cost}, {result['parameters']:,} parameters",
+        f"calibration error {100 * result['calibration_error']:.1f} % (15 bins)",
+    ]
+    if "against" in result:
+        other = result["against"]
+        lines.append(
+            f"{100 * other['mean']:+.2f} ± {100 * other['margin']:.2f} points beside {other['model']} on the same "
+            f"photos (95 %); they agree on {100 * other['agreement']:.1f} %"
+        )
+    if "on_object" in result:
+        found = result["on_object"]
+        lines.append(
+            f"finally kept patches inside the box: {100 * found['kept']:.1f} %; chance {100 * found['chance']:.1f} %, "
+            f"best {100 * found['best']:.1f} %; {100 * found['way']:.0f} % of the way ({found['photos']} photos)"
+        )
+    known = {name: share for name, share in result["classes"].items() if share is not None}
+    lines += [f"  {name:28} {100 * known[name]:5.1f} %" for name in sorted(known, key=known.get)]
+    lines += [f"  {true} taken for {said}: {count}" for true, said, count in result["confusions"]]
+    return "\n".join(lines)
