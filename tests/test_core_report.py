@@ -136,10 +136,19 @@ def test_the_command_says_what_evaluate_and_the_trace_say(folder, capsys):
     assert [row["model"] for row in json.loads(out.read_text())["reports"]] == ["bundled-tokens", "bundled-dense"]
 
 
+def test_beside_random_dropping_that_keeps_everything_there_is_no_difference(folder, capsys):
+    """Nothing dropped leaves nothing to chance; and half dropped is as many in both, so the answers may differ."""
+    flags = ("--model", "bundled-tokens", "--data", folder, "--against-random", "bundled-tokens")
+    found = report(capsys, *flags, "--keep", "1,1,1")
+    assert (found["against_random"]["mean"], found["against_random"]["margin"]) == (0, 0)
+    assert found["against_random"]["top1"] == pytest.approx(found["top1"])
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["--model", "bundled-dense", "--boxes", "{}/boxes.csv"], "keeps all patches"),
+        (["--model", "bundled-tokens", "--against-random", "bundled-dense"], "has no selectors where"),
         (["--model", "bundled-tokens", "--boxes", "{}/val"], "no table of boxes"),
         (["--model", "bundled-tokens", "--boxes", "{}/others.csv"], "No photo under"),
         (["--model", "bundled-tokens", "--record", "{}/boxes.csv"], "holds no reports"),

@@ -118,6 +118,22 @@ def test_selectors_are_put_into_a_dense_model_and_meet_their_targets(work) -> No
     assert loaded.card.selectors.trained is last["trained"]
 
 
+def test_a_rival_is_trained_with_patches_dropped_at_random(work, capsys) -> None:
+    """It costs the targets in every photo, no ranking is learnt, and it is never said to be trained."""
+    out, dense = work / "at-random", work / "dense" / "model.safetensors"
+    flags = ["--selectors", "1,2", "--targets", "0.5,0.25", "--drop-at-random", "--epochs", 2, *LOOP]
+    assert run("finetune", "--model", dense, "--data", work / "data", "--out", out, *flags) == 0
+    assert metrics(out)[-1]["val_kept"] == [0.5, 0.25]
+    assert "rank_loss" not in metrics(out)[-1]
+    loaded = load(ModelSpec(str(out / "model.safetensors")))
+    assert not loaded.card.selectors.trained
+    capsys.readouterr()
+    flags = ["--against-random", out / "model.safetensors", "--keep", "0.5,0.25", "--workers", 0, "--json"]
+    assert run("report", "--model", out / "model.safetensors", "--data", work / "data", *flags) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert 0 <= found["against_random"]["top1"] <= 1
+
+
 def test_a_search_moves_the_expected_cost_towards_its_budget(work) -> None:
     out, dense = work / "search", work / "dense" / "model.safetensors"
     hard = ["--budget", "40%", "--cost-weight", "1e8", "--gate-lr", "0.3"]

@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from itertools import islice
 
 import timm
+import torch
 from timm.optim import create_optimizer_v2
 from torch import nn
 
@@ -28,6 +29,7 @@ from core.single_path.compact import compact
 from core.single_path.derive import derive, gates_of
 from core.single_path.history import history_file
 from core.single_path.model import SinglePathViT
+from core.soft_tokens.decide import random_share
 from core.soft_tokens.model import SoftTokenViT
 from core.training.budgets import BudgetStep
 from core.training.data import match_folders, split_root
@@ -66,6 +68,11 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     tune.add_argument(
         "--wait-epochs", type=float, default=2.0, help="the backbone stands still that long (default %(default)s)"
     )
+    tune.add_argument(
+        "--drop-at-random",
+        action="store_true",
+        help="drop patches at random in training, and teach the selectors no ranking: what selectors must beat",
+    )
     tune.set_defaults(run=run_finetune)
 
 
@@ -77,6 +84,10 @@ def run_finetune(args: argparse.Namespace) -> tuple[dict, str]:
     if makes_joint(args, model, card):
         return run_tokens(args, *joint_start(args, model, card))
     if isinstance(model, SinglePathViT):
+        if args.drop_at_random:
+            raise InputError(
+                f"{args.model} is trained for budgets without --targets; --drop-at-random needs selectors."
+            )
         return (run_any_budget if args.budget is None else run_one_budget)(args, model, card)
     if args.budget is not None:
         check_method(card.family, "singlepath")
@@ -99,9 +110,23 @@ def run_tokens(args: argparse.Namespace, dense: Loaded, folders: list[str]) -> t
     heads = dense.card.geometry.heads
     model = SoftTokenViT(copy.deepcopy(dense.model).requires_grad_(True), blocks, heads=heads)
     other = None if args.teacher is None and args.distill is None else objective_of(args, dense.card, dense.model)
-    step = TokenStep(model, dense.model, TokenSettings(targets), other)
+    step = TokenStep(model, dense.model, TokenSettings(targets, at_random=args.drop_at_random), other)
     session = open_session(args, dense.card, folders, hold_out=True)
     geometry = dense.card.geometry
+
+    def after_random(step: TokenStep, epoch: int) -> dict:
+        patches = step.model.eval().patches
+        draws = (
+            torch.Generator().manual_seed(args.seed + i) for i in range(RANDOM_DRAWS if epoch == args.epochs else 1)
+        )
+        found = [
+            session.validate(token_runner(step.model, geometry, random_share(targets, patches, draw)), patches)
+            for draw in draws
+        ]
+        top1 = sum(each.top1 for each in found) / len(found)
+        card = replace(dense.card, selectors=SelectorCard(blocks, targets, False))
+        session.save(step.model, card, {"epochs": epoch, "val_top1": top1, "dense": args.model, "at_random": True})
+        return {"val_top1": top1, "val_macs": found[0].mean_macs / found[0].dense_macs, "val_kept": list(targets)}
 
     def after_epoch(step: TokenStep, epoch: int) -> dict:
         calibrate(step.model.eval(), session.held_out_loader(), targets)
@@ -131,7 +156,8 @@ def run_tokens(args: argparse.Namespace, dense: Loaded, folders: list[str]) -> t
     groups = token_groups(
         model, lr=args.lr, backbone_lr=backbone_lr, weight_decay=args.weight_decay, wait=args.wait_epochs
     )
-    return session.fit(step, create_optimizer_v2(groups, opt="adamw", lr=args.lr), after_epoch)
+    after = after_random if args.drop_at_random else after_epoch
+    return session.fit(step, create_optimizer_v2(groups, opt="adamw", lr=args.lr), after)
 
 
 def run_one_budget(args: argparse.Namespace, model: SinglePathViT, card: ModelCard) -> tuple[dict, str]:

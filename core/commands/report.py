@@ -29,10 +29,14 @@ from core.report import (
     paired_interval,
     patches_inside,
 )
+from core.soft_tokens.decide import random_like
 from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.stages import image_macs
 from core.trace import macs_of
 from core.training.data import SelectedFolder, match_folders, photos, split_root
+
+DRAWS = 5
+"""Of random dropping."""
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -42,6 +46,11 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     add_model(report)
     report.add_argument("--data", type=Path, required=True, help="ImageFolder root; its val folder if it has one")
     report.add_argument("--against", metavar="MODEL", help="also the difference to this model on the same photos")
+    report.add_argument(
+        "--against-random",
+        metavar="MODEL",
+        help=f"also the difference to this model with as many patches dropped at random, mean of {DRAWS} draws",
+    )
     report.add_argument(
         "--boxes",
         type=Path,
@@ -59,12 +68,12 @@ def run_report(args: argparse.Namespace) -> tuple[dict, str]:
         raise InputError("--batch takes 1 or more, --workers 0 or more.")
     boxes = None if args.boxes is None else read_boxes(args.boxes)
     loaded = load_model_of(args)
-    if boxes is not None and not isinstance(loaded.model, SoftTokenViT):
-        raise InputError(f"{args.model} keeps all patches; --boxes is for models with token selectors.")
+    if not isinstance(loaded.model, SoftTokenViT) and (boxes is not None or args.against_random is not None):
+        raise InputError(f"{args.model} keeps all patches; --boxes and --against-random are for token selectors.")
     root = split_root(args.data, "val")
     dataset, answers = _answers(args, loaded, root)
     names = [c.label for c in loaded.card.classes]
-    result = {
+    result: dict = {
         "model": args.model,
         "setting": setting_of(args),
         "images": len(answers.labels),
@@ -78,14 +87,14 @@ def run_report(args: argparse.Namespace) -> tuple[dict, str]:
         "confusions": [[names[true], names[said], count] for true, said, count in confusions(answers)],
     }
     if args.against is not None:
-        bare = {"model": args.against, "budget": None, "keep": None, "threshold": None}
-        other = load_model_of(argparse.Namespace(**{**vars(args), **bare}))
-        if other.card.classes != loaded.card.classes:
-            raise InputError(f"{args.against} knows other classes than {args.model}; --against takes one of the same.")
-        rival = _answers(args, other, root)[1]
+        rival = _answers(args, _other(args, loaded, args.against), root)[1]
         found = paired_interval(answers.correct, rival.correct)
         agree = float((answers.choices == rival.choices).mean())
         result["against"] = {"model": args.against, "top1": rival.top(1), **asdict(found), "agreement": agree}
+    if args.against_random is not None:
+        right = _right_at_random(args, loaded, _other(args, loaded, args.against_random), root)
+        found = paired_interval(answers.correct, right)
+        result["against_random"] = {"model": args.against_random, "top1": float(right.mean()), **asdict(found)}
     if boxes is not None:
         found = _on_object(loaded, dataset, answers, args.data, boxes)
         result["on_object"] = {**asdict(found), "way": found.way}
@@ -130,12 +139,54 @@ def record(path: Path, result: dict) -> None:
         raise InputError(f"{path} cannot be written ({error.strerror}); name another file.") from error
 
 
+def _other(args: argparse.Namespace, loaded: Loaded, name: str) -> Loaded:
+    """The model to compare with, at its own setting.
+
+    Raises:
+        InputError: If it knows other classes.
+    """
+    bare = {"model": name, "budget": None, "keep": None, "threshold": None}
+    other = load_model_of(argparse.Namespace(**{**vars(args), **bare}))
+    if other.card.classes != loaded.card.classes:
+        raise InputError(f"{name} knows other classes than {args.model}; compare with one that knows the same.")
+    return other
+
+
+@torch.inference_mode()
+def _right_at_random(args: argparse.Namespace, loaded: Loaded, other: Loaded, root: Path) -> np.ndarray:
+    """How often `other` is right on each photo with as many patches dropped at random as `loaded` drops, (photos,).
+
+    Raises:
+        InputError: If its selectors stand elsewhere.
+    """
+    if not isinstance(other.model, SoftTokenViT) or other.model.blocks != loaded.model.blocks:
+        raise InputError(f"{args.against_random} has no selectors where {args.model} has; --against-random needs them.")
+    line, right = Progress(), []
+    device = pick_device(args.device)
+    generator = torch.Generator().manual_seed(args.seed)
+    for images, wanted in DataLoader(_photos(loaded, root), args.batch, num_workers=args.workers):
+        stages = loaded.model.run(images.to(device))[1]
+        counts = [stage.kept.sum(dim=1) for stage in stages]
+        draws = [other.model.run(images.to(device), random_like(counts, generator))[0] for _ in range(DRAWS)]
+        hits = [(logits.argmax(dim=-1).cpu() == wanted).double() for logits in draws]
+        right.append(torch.stack(hits).mean(dim=0).numpy())
+        line.show(f"{sum(map(len, right))} photos with patches dropped at random")
+    line.clear()
+    return np.concatenate(right)
+
+
+def _photos(loaded: Loaded, root: Path) -> SelectedFolder:
+    """The photos of the classes that the model knows, as its input."""
+    card = loaded.card
+    folders, _ = match_folders(root, card.classes)
+    return photos(root, folders, eval_transform(card.geometry.img_size, card.normalisation))
+
+
 @torch.inference_mode()
 def _answers(args: argparse.Namespace, loaded: Loaded, root: Path) -> tuple[SelectedFolder, Answers]:
     """One pass over the photos of the classes that the model knows."""
     card, device, line = loaded.card, pick_device(args.device), Progress()
-    folders, _ = match_folders(root, card.classes)
-    dataset = photos(root, folders, eval_transform(card.geometry.img_size, card.normalisation))
+    dataset = _photos(loaded, root)
     shares, labels, macs, kept = [], [], [], []
     plain = None if isinstance(loaded.model, SoftTokenViT) else dense_runner(loaded.model, macs_of(loaded).total)
     for images, wanted in DataLoader(dataset, args.batch, num_workers=args.workers):
@@ -193,6 +244,12 @@ def _text(result: dict) -> str:
         lines.append(
             f"{100 * other['mean']:+.2f} ± {100 * other['margin']:.2f} points beside {other['model']} on the same "
             f"photos (95 %); they agree on {100 * other['agreement']:.1f} %"
+        )
+    if "against_random" in result:
+        other = result["against_random"]
+        lines.append(
+            f"{100 * other['mean']:+.2f} ± {100 * other['margin']:.2f} points beside {other['model']} with as many "
+            f"patches dropped at random ({100 * other['top1']:.2f} %, {DRAWS} draws)"
         )
     if "on_object" in result:
         found = result["on_object"]

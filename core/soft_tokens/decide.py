@@ -114,6 +114,21 @@ class AttentionShare:
         return top_k(scores.attention, alive, keep_counts(self.keep, self.patches)[stage])
 
 
+def random_share(
+    keep: Sequence[float], patches: int | Sequence[int], generator: torch.Generator | None = None
+) -> Decide:
+    """Random dropping with one count for all images, k = ceil(share x N); the arguments as in `top_share`.
+
+    `generator` is for a repeatable draw; without one torch's own is used.
+    """
+    counts = keep_counts(keep, patches)
+
+    def decide(stage: int, scores: Scores, alive: Tensor) -> Tensor:
+        return top_k(torch.rand(alive.shape, generator=generator).to(alive.device), alive, counts[stage])
+
+    return decide
+
+
 def known_beforehand(kept: Sequence[Tensor]) -> Decide:
     """Decisions that were taken elsewhere: (1, N) bool per stage, the same for every image of a batch."""
 

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 
 from core.backbones import deit
 from core.errors import InputError
-from core.soft_tokens.decide import keep_count, own_decision, top_share
+from core.soft_tokens.decide import keep_count, own_decision, random_share, top_share
 from core.soft_tokens.losses import ratio_loss, straight_through, token_distillation
 from core.soft_tokens.masked import masked_forward
 from core.soft_tokens.mixers import mixer_of
@@ -42,6 +42,9 @@ class TokenSettings:
     rank_weight: float = 1.0
     own_share: float = 0.3
     """Share of the steps that take the selectors' own decisions."""
+    at_random: bool = False
+    """Drop at random instead, in every step: the backbone learns what a rival's would, the selectors how to
+    weigh what is in a package and no ranking."""
 
 
 class DenseTeacher(nn.Module):
@@ -117,8 +120,9 @@ class TokenStep(nn.Module):
         """Loss, scalar, and what to log, for images (B, 3, H, W) and labels (B,); `epoch` is not used."""
         cfg, model = self.settings, self.model
         reference, reference_tokens, attention = self.teacher(images)
-        own = bool(torch.rand(()) < cfg.own_share)
-        decide = own_decision if own else top_share(random_schedule(cfg.targets), model.patches)
+        own = not cfg.at_random and bool(torch.rand(()) < cfg.own_share)
+        share = random_share if cfg.at_random else top_share
+        decide = own_decision if own else share(random_schedule(cfg.targets), model.patches)
         logits, tokens, stages = masked_forward(
             model.backbone,
             model.by_block(),
@@ -131,6 +135,8 @@ class TokenStep(nn.Module):
         else:
             loss = self.other(logits, targets, images)
         loss = loss + cfg.token_weight * token_distillation(tokens, reference_tokens, alive_at_end(stages, tokens))
+        if cfg.at_random:
+            return loss, {}
         rank = rank_loss(stages, attention, cfg.targets)
         loss = loss + cfg.rank_weight * rank
         if own:
