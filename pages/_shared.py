@@ -5,7 +5,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -59,13 +58,6 @@ def thumbnails() -> str:
     """A style sheet that puts each sample picture, small, on its pill."""
     pictures = [open_photo((registry.ASSETS / "samples" / sample.file).read_bytes()) for sample in samples()]
     return thumbnail_style(pictures, ".st-key-pic")
-
-
-@st.cache_data(max_entries=4, show_spinner=False)
-def readme_section(title: str) -> str:
-    """What the README says under this heading, so that both always say the same."""
-    text = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
-    return text.partition(f"## {title}\n")[2].partition("\n## ")[0].strip()
 
 
 @st.cache_data(max_entries=1, ttl=60, show_spinner=False)

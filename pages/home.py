@@ -1,5 +1,7 @@
 """What can a Vision Transformer do without?"""
 
+from pathlib import Path
+
 import streamlit as st
 
 from core.config import ModelSpec
@@ -10,7 +12,7 @@ from viz.theme import percent
 from viz.tokens import stage_sentence
 
 _frame.guard("pages/home.py")
-DIFFERENCES = "Where paper, release and Prunescope differ"
+DIFFERENCES = Path(__file__).resolve().parent.parent / "assets" / "differences.md"
 
 st.title("What can a Vision Transformer do without?")
 st.markdown(
@@ -107,5 +109,5 @@ with private:
     st.header("Sample pictures")
     st.markdown("\n".join(f"- {s.title}: {s.credit}, {s.licence}" for s in _shared.samples()))
 
-st.header(DIFFERENCES)
-st.markdown(_shared.readme_section(DIFFERENCES))
+st.header("Where paper, release and Prunescope differ")
+st.markdown(DIFFERENCES.read_text(encoding="utf-8"))
