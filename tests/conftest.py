@@ -1,4 +1,4 @@
-"""What the browser tests share: a fresh server of the app, a Chromium, and a page in it."""
+"""What the browser tests share: a fresh server of the app, a Chromium, and a page in it; and what all tests leave."""
 
 import os
 import signal
@@ -28,6 +28,14 @@ CHROMIUM_FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+
+@pytest.fixture(autouse=True)
+def precision_of_its_own() -> Iterator[None]:
+    """One process has one precision of training, as accelerate sees it; tests that train come in any order."""
+    yield
+    if "accelerate.state" in sys.modules:
+        sys.modules["accelerate.state"].AcceleratorState._reset_state()
 
 
 @pytest.fixture(scope="session")

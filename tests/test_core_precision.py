@@ -2,19 +2,10 @@
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 from torch.nn import functional
 
 from core.training.loop import make_accelerator
 from core.training.precision import mixed_precision
-
-
-@pytest.fixture(autouse=True)
-def no_accelerator_of_before():
-    """One process has one precision; each test here wants its own."""
-    AcceleratorState._reset_state(reset_partial_state=True)
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def attend(q: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:

@@ -24,7 +24,7 @@ def test_the_engine_stands_beside_the_milliseconds_and_beside_eager_torch(visit,
     assert not at.exception
     assert len(asked) == 3
     assert {engine for _, engine in asked} == {"onnxruntime"}
-    for said in ("**Dense:**", "ms median", "onnxruntime", "threads", "batch 1", "in torch eager"):
+    for said in ("**Dense:**", "ms median", "onnxruntime", " thread", "batch 1", "in torch eager"):
         assert said in texts(at)
     next(button for button in at.button if button.label.startswith("Measure in")).click().run()
     assert len(asked) == 3, "what is ready was made anew"
