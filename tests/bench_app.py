@@ -69,7 +69,7 @@ CONTROLS = (
     Control("compare", "Keep ratio of B", "b_keep", RATIOS),
     Control("compare", "Threshold of B", "b_threshold", RATIOS[:-2], {"b": "bundled-tokens~threshold=0.5"}),
     Control("compare", "Budget of B", "b_budget", BUDGETS, PATH),
-    Control("compare", "Class", "cls", ("teapot", "espresso")),
+    Control("compare", "Class", "cls", ("pizza", "espresso")),
 )
 PAGES = ("", "tokens", "architecture", "budget", "compare")
 

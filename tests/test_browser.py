@@ -4,8 +4,13 @@ import re
 
 from playwright.sync_api import Page, expect
 
+from core.soft_tokens.decide import keep_count
+from core.weights import read_card
 from tests.conftest import ROOT
 
+PATCHES = read_card(ROOT / "assets" / "bundled-tokens.safetensors").geometry.patches
+QUARTER = f"Selector 2 before block 7: {keep_count(0.25, PATCHES)} of {PATCHES}"
+"""Said at a keep ratio of 0.5."""
 PHOTO = ROOT / "assets" / "samples" / "flower.jpg"
 SLOW = 60_000  # the first visit imports torch and loads weights
 
@@ -34,7 +39,7 @@ def test_a_photo_goes_in_and_the_pages_show_what_pruning_does_to_it(server: str,
     # A deep link, not the home page.
     page.goto(f"{server}/tokens?method=Keep+ratio&keep=0.5&stage=2")
     expect(page.get_by_role("heading", name="Which patches does the model keep?")).to_be_visible(timeout=SLOW)
-    expect(page.get_by_text("Selector 2 before block 7: 16 of 64 patches kept")).to_be_visible(timeout=SLOW)
+    expect(page.get_by_text(f"{QUARTER} patches kept")).to_be_visible(timeout=SLOW)
     assert "stage=2" in page.url
     player = page.locator(".player")
     expect(player).to_have_attribute("data-stage", "2")
@@ -46,7 +51,7 @@ def test_a_photo_goes_in_and_the_pages_show_what_pruning_does_to_it(server: str,
     chooser = page.locator("input[type=file]")
     chooser.set_input_files({"name": "notes.jpg", "mimeType": "image/jpeg", "buffer": b"no picture"})
     expect(page.get_by_text("That file is not a JPEG, PNG or WebP picture.")).to_be_visible(timeout=SLOW)
-    expect(page.get_by_text("Selector 2 before block 7: 16 of 64 patches kept")).to_be_visible()
+    expect(page.get_by_text(f"{QUARTER} patches kept")).to_be_visible()
 
     # A photo goes in; other patches are folded, in another picture.
     chooser.set_input_files(str(PHOTO))
@@ -57,12 +62,12 @@ def test_a_photo_goes_in_and_the_pages_show_what_pruning_does_to_it(server: str,
             break
         page.wait_for_timeout(100)
     assert picture(page) != seen
-    assert kept_sentence(page).startswith("Selector 2 before block 7: 16 of 64")
+    assert kept_sentence(page).startswith(QUARTER)
 
     # Its own decision instead of a ratio.
     page.get_by_role("radio", name="The model").or_(page.get_by_role("button", name="The model")).first.click()
     expect(page.get_by_role("slider", name="Keep ratio")).to_be_hidden(timeout=SLOW)
-    assert re.search(r"before block 7: \d+ of 64 patches kept", kept_sentence(page))
+    assert re.search(rf"before block 7: \d+ of {PATCHES} patches kept", kept_sentence(page))
 
     # The budget moves, and the architecture follows.
     page.get_by_role("link", name="Architecture").first.click()
@@ -95,7 +100,7 @@ def test_the_player_is_worked_by_keyboard_and_a_link_reopens_what_it_shows(serve
     page.keyboard.press("ArrowRight")
     expect(sentence).to_contain_text("Selector 2")
     page.keyboard.press("Home")
-    expect(sentence).to_contain_text("Input: all 64 patches")
+    expect(sentence).to_contain_text(f"Input: all {PATCHES} patches")
     expect(page).to_have_url(re.compile(r"stage=0"), timeout=SLOW)
     page.keyboard.press("End")
     expect(sentence).to_contain_text("Selector 3")
@@ -133,7 +138,7 @@ def test_packages_and_patches_light_each_other_up(server: str, page: Page) -> No
     assert picture(page) == calm
     canvas = page.locator(".player canvas")
     box = canvas.bounding_box()
-    for patch in range(64):
+    for patch in range(PATCHES):
         page.mouse.move(
             box["x"] + (patch % 8 + 0.5) * box["width"] / 8, box["y"] + (patch // 8 + 0.5) * box["height"] / 8
         )
@@ -154,7 +159,7 @@ def test_keep_ratio_is_live_while_one_drags_and_told_on_release(server: str, pag
     page.mouse.move(box["x"] + box["width"] * 4 / 9, box["y"] + box["height"] / 2)
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] * 0.9, box["y"] + box["height"] / 2, steps=4)
-    expect(page.locator(".player .sentence")).not_to_contain_text(": 32 of 64")
+    expect(page.locator(".player .sentence")).not_to_contain_text(f": {PATCHES // 2} of {PATCHES}")
     assert rendered(page) == before  # Python has not been asked
     assert "keep=0.5" in page.url
     shown = page.locator(".player .sentence").inner_text()
