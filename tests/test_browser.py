@@ -8,7 +8,8 @@ from core.soft_tokens.decide import keep_count
 from core.weights import read_card
 from tests.conftest import ROOT
 
-PATCHES = read_card(ROOT / "assets" / "bundled-tokens.safetensors").geometry.patches
+GEOMETRY = read_card(ROOT / "assets" / "bundled-tokens.safetensors").geometry
+PATCHES, SIDE = GEOMETRY.patches, GEOMETRY.grid[1]
 QUARTER = f"Selector 2 before block 7: {keep_count(0.25, PATCHES)} of {PATCHES}"
 """Said at a keep ratio of 0.5."""
 PHOTO = ROOT / "assets" / "samples" / "flower.jpg"
@@ -139,9 +140,8 @@ def test_packages_and_patches_light_each_other_up(server: str, page: Page) -> No
     canvas = page.locator(".player canvas")
     box = canvas.bounding_box()
     for patch in range(PATCHES):
-        page.mouse.move(
-            box["x"] + (patch % 8 + 0.5) * box["width"] / 8, box["y"] + (patch // 8 + 0.5) * box["height"] / 8
-        )
+        row, column = divmod(patch, SIDE)
+        page.mouse.move(box["x"] + (column + 0.5) * box["width"] / SIDE, box["y"] + (row + 0.5) * box["height"] / SIDE)
         if "lit" in (chip.get_attribute("class") or ""):
             break
     else:
