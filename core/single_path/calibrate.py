@@ -37,12 +37,13 @@ def calibrate(model: SinglePathViT, geometry: Geometry, batches: Iterable[Tensor
     own = [(n.running_mean.clone(), n.running_var.clone(), n.momentum) for n in norms]
     model.eval()
     for index, share in enumerate(model.budgets):
-        gating = derived_gating(derive(gates, share * dense), batches[0].device)
+        chosen = derive(gates, share * dense)
+        gating = derived_gating(chosen, batches[0].device)
         for norm in norms:
             norm.reset_running_stats()
             norm.momentum = None  # a plain average over the batches
             norm.train()
-        for images in batches:
+        for images in batches if {"conv3x3", "conv1x1"} & set(chosen.mixers) else ():  # else no norm runs
             model(images, gating)
         for stored, norm in zip(model.calibrated[index].flatten(0, 1), norms, strict=True):  # (2, d), the widest d
             stored[:, : norm.num_features] = torch.stack((norm.running_mean, norm.running_var))
