@@ -34,7 +34,7 @@ from core.soft_tokens.model import SoftTokenViT
 from core.training.budgets import BudgetStep
 from core.training.data import match_folders, split_root
 from core.training.search import weight_groups
-from core.training.tokens import TokenSettings, TokenStep, calibrate, token_groups
+from core.training.tokens import RANKINGS, TokenSettings, TokenStep, calibrate, token_groups
 
 WITHIN = 0.02
 """A selector meets its target when its kept share on the validation photos, unseen in training, is this close."""
@@ -67,6 +67,13 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     tune.add_argument("--backbone-lr", type=float, help="beside selectors (default: a hundredth of --lr)")
     tune.add_argument(
         "--wait-epochs", type=float, default=2.0, help="the backbone stands still that long (default %(default)s)"
+    )
+    tune.add_argument(
+        "--rank-by",
+        choices=RANKINGS,
+        default="attention",
+        help="what selectors learn to rank patches by: where the dense model's class token looks in the blocks "
+        "to come, or how much its answer hangs on a patch (default %(default)s)",
     )
     tune.add_argument(
         "--drop-at-random",
@@ -110,7 +117,8 @@ def run_tokens(args: argparse.Namespace, dense: Loaded, folders: list[str]) -> t
     heads = dense.card.geometry.heads
     model = SoftTokenViT(copy.deepcopy(dense.model).requires_grad_(True), blocks, heads=heads)
     other = None if args.teacher is None and args.distill is None else objective_of(args, dense.card, dense.model)
-    step = TokenStep(model, dense.model, TokenSettings(targets, at_random=args.drop_at_random), other)
+    settings = TokenSettings(targets, rank_by=args.rank_by, at_random=args.drop_at_random)
+    step = TokenStep(model, dense.model, settings, other)
     session = open_session(args, dense.card, folders, hold_out=True)
     geometry = dense.card.geometry
 

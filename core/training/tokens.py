@@ -8,6 +8,7 @@ whose threshold is pulled to the target. What was tried, and what it gave, is in
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from timm.models.pit import PoolingVisionTransformer
@@ -28,6 +29,10 @@ from core.soft_tokens.selector import Scores, shift_margin
 from core.soft_tokens.stages import Stage
 from core.training.objectives import Frozen, Objective, distillation, task_loss
 from core.training.pit import PitTeacher
+from core.training.saliency import SaliencyTeacher
+
+RankBy = Literal["attention", "saliency"]
+RANKINGS: tuple[RankBy, ...] = ("attention", "saliency")
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,8 @@ class TokenSettings:
     rank_weight: float = 1.0
     own_share: float = 0.3
     """Share of the steps that take the selectors' own decisions."""
+    rank_by: RankBy = "attention"
+    """What a selector learns its ranking from: where the dense model's class token will look, or its saliency."""
     at_random: bool = False
     """Drop at random instead, in every step: the backbone learns what a rival's would, the selectors how to
     weigh what is in a package and no ranking."""
@@ -108,10 +115,16 @@ class TokenStep(nn.Module):
             teacher: The dense model, frozen: its tokens, its attention, and its answer where there is no `other`.
             settings: What is trained for.
             other: Task and distillation from another teacher.
+
+        Raises:
+            InputError: If the teacher has nothing to learn a ranking from.
         """
         super().__init__()
         self.model = model
-        kind = PitTeacher if isinstance(teacher, PoolingVisionTransformer) else DenseTeacher
+        pools = isinstance(teacher, PoolingVisionTransformer)
+        if pools and settings.rank_by == "saliency":
+            raise InputError("A PiT's selectors learn their ranking from attention alone; leave --rank-by away.")
+        kind = PitTeacher if pools else {"attention": DenseTeacher, "saliency": SaliencyTeacher}[settings.rank_by]
         self.teacher = Frozen(kind(teacher, model.blocks))
         self.settings = settings
         self.other = other
@@ -119,7 +132,7 @@ class TokenStep(nn.Module):
     def forward(self, images: Tensor, targets: Tensor, epoch: float) -> tuple[Tensor, dict[str, float]]:
         """Loss, scalar, and what to log, for images (B, 3, H, W) and labels (B,); `epoch` is not used."""
         cfg, model = self.settings, self.model
-        reference, reference_tokens, attention = self.teacher(images)
+        reference, reference_tokens, ranking = self.teacher(images)
         own = not cfg.at_random and bool(torch.rand(()) < cfg.own_share)
         share = random_share if cfg.at_random else top_share
         decide = own_decision if own else share(random_schedule(cfg.targets), model.patches)
@@ -137,7 +150,7 @@ class TokenStep(nn.Module):
         loss = loss + cfg.token_weight * token_distillation(tokens, reference_tokens, alive_at_end(stages, tokens))
         if cfg.at_random:
             return loss, {}
-        rank = rank_loss(stages, attention, cfg.targets)
+        rank = rank_loss(stages, ranking, cfg.targets)
         loss = loss + cfg.rank_weight * rank
         if own:
             margins = [stage.scores.margin for stage in stages]
@@ -152,24 +165,24 @@ def alive_at_end(stages: list[Stage], tokens: Tensor) -> Tensor:
     return kept if kept.shape == tokens.shape[:2] else torch.ones_like(tokens[..., 0], dtype=torch.bool)
 
 
-def rank_loss(stages: list[Stage], attention: list[Tensor], targets: tuple[float, ...]) -> Tensor:
-    """Binary cross entropy of each selector's margins against what the dense model will look at, mean over selectors.
+def rank_loss(stages: list[Stage], ranking: list[Tensor], targets: tuple[float, ...]) -> Tensor:
+    """Binary cross entropy of each selector's margins against the dense model's ranking, mean over selectors.
 
-    The patches to keep are the `targets` share of each photo with the most attention, so patches are compared within
+    The patches to keep are the `targets` share of each photo that rank highest, so patches are compared within
     one photo, and a keep probability is the chance of being among them.
 
     Args:
         stages: Of a masked run, with scores.
-        attention: Per selector (B, N).
+        ranking: Per selector (B, N), such as the attention to come.
         targets: Per selector, share of the original patches.
     """
     terms = []
     alive = torch.ones_like(stages[0].kept)
-    for stage, looked_at, share in zip(stages, attention, targets, strict=True):
-        if alive.shape != looked_at.shape:  # a pooling has made another grid, on which all are alive again
+    for stage, value, share in zip(stages, ranking, targets, strict=True):
+        if alive.shape != value.shape:  # a pooling has made another grid, on which all are alive again
             alive = torch.ones_like(stage.kept)
-        count = keep_count(share, looked_at.shape[1])
-        wanted = torch.zeros_like(looked_at).scatter(1, looked_at.topk(count, dim=1).indices, 1.0)
+        count = keep_count(share, value.shape[1])
+        wanted = torch.zeros_like(value).scatter(1, value.topk(count, dim=1).indices, 1.0)
         weight = alive / alive.sum().clamp(min=1)  # nothing alive in the whole batch: nothing to learn from
         terms.append(functional.binary_cross_entropy_with_logits(stage.scores.margin, wanted, weight, reduction="sum"))
         alive = stage.kept
