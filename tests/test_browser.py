@@ -114,14 +114,14 @@ def test_the_player_is_worked_by_keyboard_and_a_link_reopens_what_it_shows(serve
     said = page.locator(".player .patch-said")
     expect(said).to_contain_text("Patch in row 2, column 3")
     expect(page.locator(".player tbody tr")).to_have_count(3)
-    expect(page).to_have_url(re.compile(r"token=10"), timeout=SLOW)
+    expect(page).to_have_url(re.compile(rf"token={SIDE + 2}\b"), timeout=SLOW)
 
     # Another control leaves the stage and the patch alone; a link brings both back.
     page.get_by_text("Threshold", exact=True).first.click()
     expect(page.get_by_role("slider", name=re.compile("Keep a patch"))).to_be_visible(timeout=SLOW)
     expect(page.locator(".player")).to_have_attribute("data-stage", "3")
     expect(said).to_contain_text("Patch in row 2, column 3")
-    page.goto(f"{server}/tokens?stage=1&token=10")
+    page.goto(f"{server}/tokens?stage=1&token={SIDE + 2}")
     rendered(page)
     expect(page.locator(".player .patch-said")).to_contain_text("Patch in row 2, column 3")
     expect(page.locator(".player")).to_have_attribute("data-stage", "1")
