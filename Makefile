@@ -1,7 +1,7 @@
 # make app    set up and open the app         (make app PORT=9000: that port; otherwise 8501 or the next that is free)
 # make test   set up and run every test       (make test ARGS="-k package": some of them)
 # make bench-app   time each control of each page and the first paint, and write assets/app-speed.md (minutes)
-# make bench  measure pruned beside dense in every engine, and write assets/benchmarks.json and its table (an hour)
+# make bench  measure pruned beside dense in every engine, and write assets/benchmarks.json and its table (half an hour)
 # make lint   set up and check the style
 #
 # The set-up makes .venv and fills it from requirements.txt. It runs once, and again when requirements.txt changes;

@@ -202,7 +202,8 @@ def test_the_record_keeps_one_row_per_model_engine_and_batch_and_forgets_other_m
 
 def test_the_record_is_written_by_one_command(work, monkeypatch, capsys) -> None:
     known = (benchmarks.Case(str(work / "compact.safetensors"), label="small"),)
-    monkeypatch.setattr("core.commands.bench.cases", lambda: known)
+    for module in ("core.benchmarks", "core.commands.bench"):
+        monkeypatch.setattr(f"{module}.cases", lambda: known)
     path = work / "record.json"
     assert run("bench", "--record", path, "--batch", "1", "--repeats", "4", "--json") == 0
     told = json.loads(capsys.readouterr().out)
@@ -213,6 +214,13 @@ def test_the_record_is_written_by_one_command(work, monkeypatch, capsys) -> None
     assert {"date", "load_average", "dense_ms", "pruned_ms", "speedup", "mac_ratio", "efficiency"} <= set(row)
 
 
-def test_the_record_covers_every_schedule_architecture_and_bundled_model() -> None:
-    names = {case.model for case in benchmarks.cases()}
-    assert {"deit_small_2.6g", "deit_tiny_0.9g", "deit_bs_l006_t100", "bundled-tokens", "bundled-singlepath"} <= names
+def test_the_record_covers_schedules_a_large_architecture_and_every_pruned_bundled_model() -> None:
+    names = {case.model for case in benchmarks.matching(None)}
+    assert {"deit_small_2.6g", "deit_tiny_0.9g", "deit_bs_l008_t60", "bundled-tokens", "bundled-singlepath"} <= names
+
+
+def test_any_schedule_or_published_architecture_can_be_recorded_by_name() -> None:
+    names = ["lvvit_s_4.3g", "swin_tn_l28_t32"]
+    assert [case.model for case in benchmarks.matching(names)] == names
+    with pytest.raises(InputError, match="deit_small_2.7g is not in the benchmark"):
+        benchmarks.matching(["deit_small_2.7g"])

@@ -51,7 +51,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         type=Path,
         nargs="?",
         const=JSON,
-        help="measure all that the repository keeps a record of, or those of --model, into this file (default: "
+        help="measure all that the repository keeps a record of, or --model, into this file (default: "
         "assets/benchmarks.json) and a table beside it",
     )
     bench.add_argument("--repeats", type=int, default=20, help="timed passes of each (default %(default)s)")
@@ -98,15 +98,15 @@ def run_bench(args: argparse.Namespace) -> tuple[dict, str]:
 def run_record(
     args: argparse.Namespace, batches: tuple[int, ...], engines: tuple[str, ...], device: torch.device
 ) -> tuple[dict, str]:
-    """All of `core.benchmarks.cases`, or those of --model, into the record; each row is kept as soon as it is there.
+    """All of `core.benchmarks.cases`, or --model, into the record; each row is kept as soon as it is there.
 
     JSON: the record, see `core.bench_record`.
     """
     if args.budget is not None or args.keep is not None:
         raise InputError("--record measures its models at settings of their own; leave --keep and --budget away.")
     check_record(args.record)
-    listed, line = cases(), Progress()
-    work = list(product(matching(listed, args.model), batches, engines))
+    line, work = Progress(), list(product(matching(args.model), batches, engines))
+    order = [str(case) for case in cases()]
     say(f"{len(work)} rows of {args.repeats} rounds; about a minute each, and as much again to compile.")
     here, refused = conditions(device_name(device)), []
     for done, (case, batch, engine) in enumerate(work):
@@ -118,7 +118,7 @@ def run_record(
             continue
         finally:
             line.clear()
-        add_rows(args.record, here, [row], [str(known) for known in listed])
+        add_rows(args.record, here, [row], order)
         say(_text(row).strip())
     if len(refused) == len(work):
         raise InputError(refused[0])

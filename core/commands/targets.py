@@ -116,7 +116,7 @@ def _list_known() -> tuple[dict, str]:
         )
         shares, places = ", ".join(f"{share:g}" for share in known.keep), ", ".join(map(str, known.blocks))
         lines.append(
-            f"{known.name:18} {macs / 1e9:.2f} GMACs  selectors before blocks {places:8} keeping {shares:20} {about}"
+            f"{known.name:21} {macs / 1e9:.2f} GMACs  selectors before blocks {places:8} keeping {shares:20} {about}"
         )
     return {"schedules": rows}, "\n".join(lines)
 
