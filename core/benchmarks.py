@@ -50,7 +50,8 @@ class Case:
 
 def cases() -> tuple[Case, ...]:
     """All that `bench --record` measures where no model is named."""
-    return (*map(Case, RECORDED), *(_bundled_case(entry.name, entry.method) for entry in list_models() if _is_pruned(entry)))
+    bundled = [_bundled_case(entry.name, entry.method) for entry in list_models() if _is_pruned(entry)]
+    return (*map(Case, RECORDED), *bundled)
 
 
 def _is_pruned(entry: ModelEntry) -> bool:

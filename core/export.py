@@ -19,6 +19,8 @@ from core.checkpoints import Loaded, load
 from core.config import ModelSpec, plain
 from core.errors import InputError
 from core.registry import method_of
+from core.soft_tokens.fixed import graph_of
+from core.soft_tokens.schedules import schedule_macs
 from core.trace import macs_of
 from core.weights import save_checkpoint
 
@@ -46,7 +48,7 @@ class Exported:
     photos: int
     """Compared one by one, and in one batch."""
     macs: int | None
-    """Of one image; None where they depend on the image."""
+    """Of one image; None where they differ from image to image."""
     params: int
     """That the file holds."""
 
@@ -57,7 +59,8 @@ def export_model(
 ) -> tuple[Exported, ...]:
     """Write a model into `folder`: all files, compared with the model, or none.
 
-    A single-path model is written compact, as its budget made it. Everything happens on the CPU.
+    A single-path model is written compact, as its budget made it; a model with selectors as ONNX at the keep ratios
+    that it was loaded with, the same work for each photo. Everything happens on the CPU.
 
     Args:
         loaded: The model; stays as it is.
@@ -72,11 +75,11 @@ def export_model(
     check_targets(folder, names)
     check_model(loaded, names, photos)
     model, card = copy.deepcopy(loaded.model).cpu(), exported_card(loaded)
-    photos = photos.cpu()
+    photos, keep = photos.cpu(), loaded.spec.keep
     try:
         with TemporaryDirectory(prefix=".export-", dir=nearest(folder)) as temporary:
             stage = Path(temporary)
-            differences = [write_checked(stage / name, model, card, photos, half=half) for name in names]
+            differences = [write_checked(stage / name, model, card, photos, half=half, keep=keep) for name in names]
             found = tuple(
                 Exported(
                     path=folder / name,
@@ -85,7 +88,7 @@ def export_model(
                     bytes=sum(file.stat().st_size for file in stage.iterdir() if file.name.startswith(name)),
                     largest_difference=difference,
                     photos=len(photos),
-                    macs=None if card.selectors is not None else macs_of(loaded).total,
+                    macs=fixed_macs(loaded),
                     params=sum(parameter.numel() for parameter in model.parameters()),
                 )
                 for name, difference in zip(names, differences, strict=True)
@@ -97,6 +100,16 @@ def export_model(
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{folder} cannot be written to ({reason}); name another --out.") from error
     return found
+
+
+def fixed_macs(loaded: Loaded) -> int | None:
+    """MACs of one image, where they are the same for all."""
+    if loaded.card.selectors is None:
+        return macs_of(loaded).total
+    if loaded.spec.keep is None:
+        return None
+    model = loaded.model
+    return schedule_macs(loaded.card.geometry, model.blocks, loaded.spec.keep, model.layers).total
 
 
 def nearest(folder: Path) -> Path:
@@ -130,21 +143,25 @@ def check_model(loaded: Loaded, names: Sequence[str], photos: Tensor) -> None:
     """Refuse what a file cannot hold, and what it cannot be compared on; the arguments as in `export_model`.
 
     Raises:
-        InputError: If a model with token selectors is to be ONNX, or was loaded with settings of its selectors, or
-            there are too few or too many photos.
+        InputError: If a model with token selectors is to be ONNX and has no keep ratios, or is to be anything else and
+            has settings, or there are too few or too many photos.
     """
     if not 1 <= len(photos) <= MOST_PHOTOS:
         raise InputError(f"A file is compared on 1 to {MOST_PHOTOS} photos; {len(photos)} were given.")
-    if loaded.card.selectors is not None and any(name.endswith(ONNX) for name in names):
+    spec, card = loaded.spec, loaded.card
+    whole = all(name.endswith(ONNX) for name in names)
+    if card.selectors is not None and spec.keep is None and any(name.endswith(ONNX) for name in names):
         raise InputError(
-            f"The work of {loaded.spec.name} differs from photo to photo, so it cannot be written as ONNX; "
-            f"export it as {OURS}, or export the dense model."
+            f"The work of {spec.name} differs from photo to photo, so it cannot be written as ONNX; give --keep with "
+            f"{len(card.selectors.blocks)} shares, which fix it, or export it as {OURS}."
         )
-    if loaded.spec != ModelSpec(loaded.spec.name, loaded.spec.budget):
+    if spec != ModelSpec(spec.name, spec.budget, spec.keep if whole else None):
         raise InputError(
-            f"A file holds no keep ratio, threshold or packaging; load {loaded.spec.name} without them, export it, and "
-            f"give them when the file is used."
+            f"A {OURS} file holds no keep ratio, and no file a threshold or packaging; load {spec.name} without them, "
+            f"export it, and give them when the file is used. Keep ratios alone can be part of an {ONNX} file."
         )
+    if whole:
+        graph_of(loaded.model, spec.keep, spec.name)
 
 
 def exported_card(loaded: Loaded) -> ModelCard:
@@ -164,10 +181,19 @@ def exported_card(loaded: Loaded) -> ModelCard:
     return replace(card, single_path=None, compact=compact)
 
 
-def write_checked(path: Path, model: nn.Module, card: ModelCard, photos: Tensor, *, half: bool) -> float:
+def write_checked(
+    path: Path,
+    model: nn.Module,
+    card: ModelCard,
+    photos: Tensor,
+    *,
+    half: bool,
+    keep: tuple[float, ...] | None = None,
+) -> float:
     """Write one file and compare what is read back from it with the model, on each photo and on all at once.
 
-    In half precision the file must answer as the model with its weights rounded does.
+    In half precision the file must answer as the model with its weights rounded does. `keep`: what the model keeps of
+    every photo, for ONNX.
 
     Returns:
         The largest absolute difference of a logit from `model`'s.
@@ -176,7 +202,7 @@ def write_checked(path: Path, model: nn.Module, card: ModelCard, photos: Tensor,
         InputError: If a logit is further off than `TOLERANCE`, or no number.
     """
     if path.suffix == ONNX:
-        write_onnx(path, model, card)
+        write_onnx(path, graph_of(model, keep, path.name), card)
         read, expected = onnx_session(path), model
     else:
         save_checkpoint(path, model, card, half=half)

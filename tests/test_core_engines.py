@@ -222,5 +222,5 @@ def test_the_record_covers_schedules_a_large_architecture_and_every_pruned_bundl
 def test_any_schedule_or_published_architecture_can_be_recorded_by_name() -> None:
     names = ["lvvit_s_4.3g", "swin_tn_l28_t32"]
     assert [case.model for case in benchmarks.matching(names)] == names
-    with pytest.raises(InputError, match="deit_small_2.7g is not in the benchmark"):
+    with pytest.raises(InputError, match=r"deit_small_2\.7g is not in the benchmark"):
         benchmarks.matching(["deit_small_2.7g"])

@@ -20,6 +20,7 @@ from core.errors import InputError
 from core.export import MOST_PHOTOS, TOLERANCE, export_model
 from core.macs import count_macs
 from core.single_path.model import SinglePathViT
+from core.trace import trace_tokens
 from core.weights import save_checkpoint
 from tests.tiny import CARD, CLASSES, TINY, backbone, images, single_path_model, token_model
 
@@ -148,6 +149,21 @@ def test_a_token_model_keeps_its_selectors_in_our_format(work, tmp_path) -> None
     torch.testing.assert_close(again.model(images(3)), MODELS["tokens"](images(3)), atol=1e-6, rtol=0)
 
 
+@torch.no_grad()
+def test_a_token_model_at_keep_ratios_is_onnx_that_answers_alike_for_any_batch(work, tmp_path, capsys) -> None:
+    path, keep = tmp_path / "t.onnx", (0.7, 0.5, 0.25)
+    flags = ["--keep", ",".join(map(str, keep)), "--out", str(path), "--json"]
+    assert main(["export", "--model", str(work / "tokens.safetensors"), *flags]) == 0
+    (told,) = json.loads(capsys.readouterr().out)["files"]
+    model = load(ModelSpec(str(work / "tokens.safetensors"), keep=keep))
+    session = onnxruntime.InferenceSession(str(path))
+    for batch in (1, 2, 5):
+        (logits,) = session.run(None, {"images": images(batch).numpy()})
+        torch.testing.assert_close(torch.from_numpy(logits), model.model(images(batch)), atol=1e-4, rtol=1e-4)
+    assert told["form"] == "tokens"
+    assert told["macs"] == trace_tokens(model, Image.open(work / "photo.png")).macs.total
+
+
 def test_half_precision_halves_the_file_and_tells_what_it_costs(work, tmp_path, capsys) -> None:
     flags = ["--model", str(work / "single.safetensors"), "--photos", str(work / "photo.png"), "--json"]
     assert main(["export", *flags, "--out", str(tmp_path / "full.safetensors")]) == 0
@@ -225,6 +241,9 @@ def test_an_interrupted_export_leaves_nothing(work, tmp_path, monkeypatch) -> No
     [
         ("tokens", "m.onnx", [], "differs from photo to photo"),
         ("tokens", "folder", [], "differs from photo to photo"),
+        ("tokens", "folder", ["--keep", "0.7,0.5,0.3"], "holds no keep ratio"),
+        ("tokens", "m.onnx", ["--keep", "0.7,0.5"], "3"),
+        ("dense", "m.onnx", ["--keep", "0.7"], "no token selectors"),
         ("dense", "m.pt", [], ".safetensors or .onnx"),
         ("dense", "m.onnx", ["--half"], "--half is for .safetensors"),
         ("dense", "there.onnx", [], "already there; name another --out"),
@@ -254,7 +273,7 @@ def test_wrong_input_gets_one_sentence_and_nothing_is_written(
 
 def test_settings_of_selectors_are_no_part_of_a_file(work, tmp_path) -> None:
     loaded = load(ModelSpec(str(work / "tokens.safetensors"), keep=(0.5, 0.25, 0.25)))
-    with pytest.raises(InputError, match="no keep ratio"):
+    with pytest.raises(InputError, match="holds no keep ratio"):
         export_model(loaded, tmp_path, ["t.safetensors"], images(1))
 
 

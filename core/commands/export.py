@@ -22,13 +22,18 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     export.add_argument("--model", required=True, help="a name from `models`, or a weights file")
     export.add_argument("--budget", help="GMACs such as 0.8, or a share of dense such as 60%% (single-path models)")
     export.add_argument(
+        "--keep",
+        help=f"for {ONNX} of a model with selectors: share of the patches alive after each, such as 0.7,0.5,0.3, the "
+        "same for every photo",
+    )
+    export.add_argument(
         "--out", type=Path, required=True, help=f"a new file that ends in {OURS} or {ONNX}, or a folder for one of each"
     )
     export.add_argument("--half", action="store_true", help=f"store {OURS} in half precision")
     export.add_argument(
         "--photos", nargs="+", type=Path, help="compare the files on these (default: the sample pictures)"
     )
-    export.set_defaults(run=run_export, keep=None, threshold=None)
+    export.set_defaults(run=run_export, threshold=None)
 
 
 def run_export(args: argparse.Namespace) -> tuple[dict, str]:
