@@ -4,7 +4,7 @@ import streamlit as st
 
 from core.config import ModelSpec
 from core.results import Prediction
-from pages import _classes, _frame, _shared
+from pages import _badge, _classes, _frame, _shared
 from viz.predictions import agreement_sentence, top5_alone, top5_pair
 
 
@@ -22,5 +22,5 @@ def show(spec: ModelSpec, image_id: str, before: Prediction | None, said: Predic
         else:
             _frame.chart(top5_pair(before, said), "top5", agreement_sentence(before, said))
             st.markdown(agreement_sentence(before, said))
-        _classes.note_if_unknown(said)
-        _frame.weights_badge(spec)
+        _classes.note_if_unknown(image_id, said, *([before] if before else []))
+        _badge.weights_badge(spec)

@@ -6,22 +6,36 @@ import streamlit as st
 
 from core.confidence import knows_none
 from core.results import ClassName, Prediction
+from pages import _shared
 
 FEW = 60
 """So many classes are written out; more are a list to search in."""
 
 
-def note_if_unknown(prediction: Prediction, key: str = "unknown") -> None:
-    """Where the answer says next to nothing: that it probably is none of the classes, and which there are."""
-    if not knows_none(prediction):
+def note_if_unknown(image_id: str, *predictions: Prediction, key: str = "unknown") -> None:
+    """Where an answer means little: a sample of none of the classes, or an answer next to chance; and which there are.
+
+    Args:
+        image_id: The photo.
+        predictions: Of models that know the same classes; one that is next to chance is enough.
+        key: Of the field to search in the classes.
+    """
+    classes = predictions[0].classes
+    if any(knows_none(prediction) for prediction in predictions):
+        about = "Probably none of the classes that this model knows."
+        why = (
+            "Its answer is spread over more than half of them (less than one bit above chance), so the first one means "
+            "little, even where the photo shows one of them. It knows:"
+        )
+    elif (sample := _shared.sample_of(image_id)) and not {name.label for name in classes} & set(sample.shows):
+        about = f"The sample “{sample.title}” shows none of the classes that this model knows."
+        why = "It names the most similar one, so watch what pruning changes, not whether the answer is right. It knows:"
+    else:
         return
     with st.container(border=True):
-        st.markdown(":material/help: **Probably none of the classes that this model knows.**")
-        st.markdown(
-            "Its answer is spread over more than half of them (less than one bit above chance), so the first one means "
-            "little. It knows:"
-        )
-        list_classes(prediction.classes, search=f"search {key}")
+        st.markdown(f":material/help: **{about}**")
+        st.markdown(why)
+        list_classes(classes, search=f"search {key}")
 
 
 def list_classes(classes: Sequence[ClassName], search: str | None = None) -> None:

@@ -44,7 +44,8 @@ def _compare(specs: Specs) -> None:
         else:
             label = f"Compare {count} photos" if not done else "Go on" if len(done) < count else "Compare again"
             st.button(label, on_click=_set, args=(True, own, specs), icon=":material/play_arrow:", key="go_many")
-        st.progress(len(done) / count, f"{len(done)} of {count} photos")
+        if running or done:
+            st.progress(len(done) / count, f"{len(done)} of {count} photos")
     if running and len(done) == count:
         st.session_state["comparing"] = False
         st.rerun()

@@ -5,7 +5,7 @@ import streamlit as st
 from core.agreements import agreement
 from core.config import ModelSpec
 from core.results import Prediction
-from pages import _classes, _compare_evidence, _costs, _frame, _shared, _url
+from pages import _badge, _classes, _compare_evidence, _costs, _frame, _shared, _url
 from pages._compare_sides import answer, selects_tokens
 from viz.predictions import top5_pair, top5_union
 from viz.theme import macs_text, percent
@@ -30,6 +30,9 @@ def one_photo(specs: tuple[ModelSpec, ModelSpec], image_id: str) -> None:
     with middle:
         st.markdown("### Top-5 of either, in A's order")
         names = list(top5_union(*said))
+        if st.session_state.setdefault("cls_of", image_id) != image_id:  # another photo: what was explained is over
+            st.session_state["cls_of"] = image_id
+            _url.put("cls", names[0])
         usual = _url.bring("cls", names[0], _url.one_of(names))
         now = st.session_state.get("cls", st.query_params.get("cls", names[0]))  # its pills are drawn further down
         alt = "; ".join(f"{x}: {p.top(1)[0].label} {p.top(1)[0].prob:.0%}" for x, p in zip("AB", said, strict=True))
@@ -67,7 +70,7 @@ def _verdict(said: tuple[Prediction, Prediction], macs: list[int]) -> None:
             f"{found.kl_nats:.3f}",
             border=True,
             height="stretch",
-            help="0 if B gives every class the same probability as A",
+            help="How far B's probabilities are from A's: 0 if they are the same, nearly the same below 0.05",
         )
         change = f"{(macs[1] / macs[0] - 1) * 100:+.0f} %".replace("-", "\N{MINUS SIGN}")
         st.metric("MACs of B against A", change, border=True, height="stretch")
@@ -87,5 +90,5 @@ def _side(letter: str, spec: ModelSpec, image_id: str, cost: int) -> None:
         sentence = f"All {model.card.geometry.patches} patches go through every block."
     st.image(photo, width="stretch", output_format="JPEG", alt=sentence)
     st.markdown(f"{percent(cost / model.dense_macs)} of the dense multiply-adds. {sentence}")
-    _frame.weights_badge(ModelSpec(spec.name))
-    _classes.note_if_unknown(answer(spec, image_id), letter)
+    _badge.weights_badge(spec)
+    _classes.note_if_unknown(image_id, answer(spec, image_id), key=letter)

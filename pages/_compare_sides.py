@@ -8,8 +8,8 @@ from core.results import Prediction
 from pages import _models, _shared, _url
 from pages._compare_url import SETTINGS, Setting, Side, read_side, write_side
 
-HOW: dict[str, Setting | None] = {"Its own decision": None, "Keep ratio": "keep", "Threshold": "threshold"}
-USUAL: dict[Setting, float] = {"keep": 0.7, "threshold": 0.5, "budget": 60}
+HOW: dict[str, Setting | None] = {"The model": None, "Keep ratio": "keep", "Threshold": "threshold"}
+USUAL: dict[Setting, float] = {"keep": 0.7, "threshold": 0.5, "budget": 50}
 
 
 def comparable() -> dict[str, str]:

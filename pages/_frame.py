@@ -1,8 +1,7 @@
-"""What frames every page: the router guard, errors as one sentence, charts, badges, latency on demand."""
+"""What frames every page: the router guard, errors as one sentence, charts, latency on demand."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import streamlit as st
@@ -10,12 +9,12 @@ from streamlit.errors import StreamlitAPIException
 
 from core.config import ModelSpec
 from core.errors import InputError
-from pages import _classes, _models, _shared, _url
+from pages import _shared, _url
 from viz.cost import latency_text
 from viz.theme import light_ink
 
-GREYED = "filter: grayscale(1); opacity: 0.55;"
-"""How answers look that mean nothing."""
+SHOWN = ("model", "method", "keep", "threshold", "budget")
+"""Settings that say what a page shows of a model, for the page that follows."""
 
 
 def guard(path: str, *keys: str) -> None:
@@ -35,6 +34,8 @@ def guard(path: str, *keys: str) -> None:
     before = st.session_state.get("on_page")
     st.session_state["on_page"], st.session_state["settings"] = path, keys
     held = _url.settings(keys)
+    if before not in (None, path):
+        st.session_state["came_from"] = before, _url.settings(SHOWN)
     if before not in (None, path) and held.keys() - query.keys():
         try:
             st.switch_page(path, query_params=held | query)
@@ -62,27 +63,6 @@ def chart(figure: Any, key: str, alt: str, **more: Any) -> None:
     if st.context.theme.type == "light":
         figure = light_ink(figure)
     st.plotly_chart(figure, key=key, alt=alt, config={"displayModeBar": False}, **more)
-
-
-def weights_badge(spec: ModelSpec) -> None:
-    """Say which weights run, whether they were ever trained, and what the model knows at all."""
-    card = _shared.loaded(spec).card
-    accuracy = card.training.get("val_top1")
-    about = f"{accuracy:.1%} top-1 on validation photos" if isinstance(accuracy, float) else None
-    name = Path(spec.name).name  # of a file without its folder
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        if _models.never_trained(spec):
-            st.badge(f"Never trained, its answers mean nothing: {name}", icon=":material/warning:", color="red")
-            st.html(f"<style>.st-key-top5 {{ {GREYED} }}</style>")
-        elif card.selectors is not None and not card.selectors.trained:
-            st.badge(f"Selectors not trained yet: {name}", icon=":material/warning:", color="orange", help=about)
-        elif not card.training and _models.source_of(spec.name) == "file":
-            st.badge(f"Weights from a file: {name}", icon=":material/draft:", color="blue")
-        else:
-            st.badge(f"Real trained weights: {name}", icon=":material/verified:", color="green", help=about)
-        with st.popover(f"Knows {len(card.classes):,} classes", type="tertiary"):
-            st.markdown("Of any other thing it names the most similar of these.")
-            _classes.list_classes(card.classes)
 
 
 @st.fragment

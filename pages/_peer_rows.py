@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from core.config import ModelSpec
-from core.recorded import peer_of
+from core.recorded import margin, peer_of
 from core.results import Recorded
 from pages import _shared
 from viz.peers import PEER_NAMES
@@ -29,7 +29,7 @@ def _peer_point(row: Recorded) -> Point:
     setting = row.setting.partition("--method")[0].strip().removeprefix("--")
     like = "the pruned model" if not setting else f"the pruned model at {setting}"
     label = setting if setting.startswith("budget") else f"at the MACs of {like}"
-    return Point(row.mean_macs, None, row.top1, label)
+    return Point(row.mean_macs, None, row.top1, label, margin(row))
 
 
 def peers_sentence(series: Sequence[Series]) -> str:

@@ -11,6 +11,9 @@ from pages import _runs, _shared, _url
 
 UPLOAD = "Your own"
 FILE, CAMERA = "A file", "The camera"
+THUMBNAIL = 96
+"""Pixels of the small picture's longer side; shown at half of that, for sharp screens."""
+MARKDOWN = r"\`*_{}[]()<>#+-!|$:~"
 
 
 def pick_picture() -> str:
@@ -27,10 +30,8 @@ def pick_picture() -> str:
 
 def file_of(image_id: str) -> str:
     """The picture's file for a command line: where a sample lies, or what the person's own is called."""
-    kind, _, name = image_id.partition(":")
-    if kind == "upload":
-        return st.session_state.get("uploaded_as", "your-picture.jpg")
-    return "assets/samples/" + next(s.file for s in _shared.samples() if s.id == name)
+    sample = _shared.sample_of(image_id)
+    return "assets/samples/" + sample.file if sample else st.session_state.get("uploaded_as", "your-picture.jpg")
 
 
 def instead_of_upload() -> str:
@@ -40,44 +41,72 @@ def instead_of_upload() -> str:
 
 def _own(instead: str, title: str) -> str:
     """The id of the person's own picture, or `instead` until there is a good one; its bytes stay in this session."""
+    if not st.session_state.get("uploaded"):
+        _ask_for_picture(title)
+        return instead
+    image_id = f"upload:{next(iter(st.session_state['uploaded']))}"
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        small = _shared.photo(image_id).copy()
+        small.thumbnail((THUMBNAIL, THUMBNAIL))
+        st.image(small, width=THUMBNAIL // 2, alt="Your picture")
+        st.markdown(
+            f"**{_plain(st.session_state['uploaded_as'])}**. Stays in this session only; a link shows the sample "
+            f"“{title}” instead.",
+            width="stretch",
+        )
+        st.button("Forget it", on_click=_forget, icon=":material/delete:", help="To take another, forget this one.")
+    return image_id
+
+
+def _plain(name: str) -> str:
+    """A file's name without what Markdown would read."""
+    return "".join(f"\\{sign}" if sign in MARKDOWN else sign for sign in name)
+
+
+def _ask_for_picture(title: str) -> None:
+    """The uploader or the camera; a good picture is kept before the page is drawn, a bad one is answered here."""
     turn = st.session_state.get("forgotten", 0)
     how = st.segmented_control("Picture from", (FILE, CAMERA), default=FILE, key="picture from", required=True)
     if how == CAMERA:
-        file = st.camera_input("Your browser asks before it opens the camera", key=f"camera{turn}", width=480)
+        key = f"camera{turn}"
+        file = st.camera_input(
+            "Your browser asks before it opens the camera", key=key, width=480, on_change=_taken, args=(key,)
+        )
     else:
+        key = f"file{turn}"
         file = st.file_uploader(
-            f"JPEG, PNG or WebP, at most {MAX_UPLOAD_MB} MB",
+            "A picture of your own: JPEG, PNG or WebP",
             type=["jpg", "jpeg", "png", "webp"],
             max_upload_size=MAX_UPLOAD_MB,
-            key=f"file{turn}",
+            key=key,
+            on_change=_taken,
+            args=(key,),
         )
-    if file is not None and not _keep(file, title):
-        return instead
-    if not st.session_state.get("uploaded"):
-        ask = "Take a picture" if how == CAMERA else "Drop a picture of your own"
-        st.info(
-            f"{ask}. Until then you see the sample “{title}” with the same settings: a link never carries somebody's "
-            "picture.",
-            icon=":material/add_photo_alternate:",
-        )
-        return instead
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.markdown(f"Stays in this session only; a link shows the sample “{title}” instead.", width="content")
-        st.button("Forget it", on_click=_forget, icon=":material/delete:")
-    return f"upload:{next(iter(st.session_state['uploaded']))}"
+    if file is not None and "refused" in st.session_state:
+        said = f"{st.session_state['refused']} Until there is a good one you see the sample “{title}”."
+        st.error(said, icon=":material/error:")
+        return
+    ask = "Take a picture" if how == CAMERA else "Drop a picture of your own"
+    st.info(
+        f"{ask}. It stays in this session: a link never carries it. Until then you see the sample “{title}”.",
+        icon=":material/add_photo_alternate:",
+    )
 
 
-def _keep(file: UploadedFile, title: str) -> bool:
-    """Keep a picture's bytes in this session; if it is none, say so."""
+def _taken(key: str) -> None:
+    """Keep the bytes of what the widget took, in this session; if it is no picture, why."""
+    st.session_state.pop("refused", None)
+    file: UploadedFile | None = st.session_state[key]
+    if file is None:
+        return
     data = file.getvalue()
     try:
         open_photo(data)
     except InputError as error:
-        st.error(f"{error} Until there is a good one you see the sample “{title}”.", icon=":material/error:")
-        return False
+        st.session_state["refused"] = str(error)
+        return
     st.session_state["uploaded"] = {hashlib.sha256(data).hexdigest(): data}
     st.session_state["uploaded_as"] = file.name
-    return True
 
 
 def _forget() -> None:

@@ -13,8 +13,8 @@ from viz import player
 
 KEY = "player"
 LEGEND = (
-    "Clear patches are kept; hatched ones were folded into the package of that colour, the dark ones earlier. "
-    "Arrow keys step, space plays."
+    "Clear patches are kept; hatched ones were folded into the package of that colour, dark ones at an earlier "
+    "selector. Arrow keys step, space plays."
 )
 _mount = st.components.v2.component("token_player", html=player.HTML, css=player.CSS, js=player.JS)
 

@@ -29,7 +29,8 @@ def pick_published() -> Published | Loaded | None:
         key="published",
         bind="query-params",
         placeholder="None: show all budgets",
-        help="Their names for them: size, weight of the cost in the search (l), budget (t32 is 3.2 G).",
+        help="Networks for ImageNet that He et al. published, under their names: size, weight of the cost in the "
+        "search (l), budget (t32 is 3.2 G). They are other networks than this model, and larger.",
     )
     return None if name is None else published().get(name) or _shared.loaded(ModelSpec(name))
 

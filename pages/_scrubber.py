@@ -1,21 +1,24 @@
 """The budget scrubber on a page: a component whose budget and block are held in the URL."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import streamlit as st
 
+from core.recorded import accuracy_at, is_recorded
 from core.results import Architecture
-from pages import _costs, _parts, _shared, _url
+from pages import _costs, _models, _parts, _shared, _url
+from pages._frontier import rows_of
 from pages._mounted import mount
-from viz.components import Slider
+from viz.components import Figure, Slider
 from viz.cost import device_text
+from viz.savings import accuracy_figure
 from viz.scrubber import BODY, SCRIPT, STYLE, Beside, budget_figures, scrubber_data
 from viz.theme import percent_text
 
 STEP = 0.5
 """Of the slider, in percent of the dense multiply-adds."""
-USUAL = 60
+USUAL = 50
 LABEL = "Budget, % of the dense multiply-adds"
 MOUNT = st.components.v2.component("scrubber", html=BODY, css=STYLE, js=SCRIPT)
 
@@ -45,18 +48,27 @@ def scrub_budget(name: str, *, beside: Beside | None = None) -> Choice:
     share = _url.held("budget", max(low, USUAL), _snapped(low))
     block = min(depth - 1, _url.held("block", 0, _url.number(0, depth - 1)))
     known = _parts.path_costs(name)
+    device = "" if known is None else device_text(known)
     shares = [low + STEP * i for i in range(len(steps))]
     slider = Slider(LABEL, low, STEP, [percent_text(s) for s in shares], shares, LABEL)
     data = scrubber_data(
         slider,
         steps,
         _costs.block_macs(name, steps),
-        budget_figures(steps, _parts.predicted_path(name, STEP), "" if known is None else device_text(known)),
+        budget_figures(steps, _parts.predicted_path(name, STEP), device, _accuracy(name, steps)),
         ("The network at this budget", "All budgets at once"),
         beside=beside,
     )
     mount(MOUNT, "scrubber", data, {"value": share, "block": block}, _told)
     return Choice(share, steps[0].dense_macs * share / 100, block, steps[round((share - low) / STEP)])
+
+
+def _accuracy(name: str, steps: Sequence[Architecture]) -> Figure:
+    """Accuracy at each budget, from what was recorded, and that of the dense model."""
+    rows, dense = rows_of(name), _models.dense_of(name)
+    whole = next((row.top1 for row in rows_of(dense) if not row.setting), None) if dense else None
+    found = [(accuracy_at(rows, step.macs), is_recorded(rows, step.macs)) for step in steps]
+    return accuracy_figure(found, "" if whole is None else f" · dense {100 * whole:.1f} %")
 
 
 def _told(at: dict) -> None:

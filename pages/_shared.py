@@ -44,6 +44,8 @@ class Sample:
     title: str
     credit: str
     licence: str
+    shows: list[str]
+    """Names that ImageNet's classes have for what it shows; none: it has no such class."""
 
 
 @st.cache_data(max_entries=1, show_spinner=False)
@@ -51,6 +53,11 @@ def samples() -> tuple[Sample, ...]:
     """The sample pictures with their licences."""
     listed = json.loads((registry.ASSETS / "samples" / "samples.json").read_text())
     return tuple(Sample(**{key: entry[key] for key in Sample.__dataclass_fields__}) for entry in listed)
+
+
+def sample_of(image_id: str) -> Sample | None:
+    """The sample of an id that `pick_picture` gave; None where it is the person's own picture."""
+    return next((sample for sample in samples() if image_id == f"sample:{sample.id}"), None)
 
 
 @st.cache_data(max_entries=1, show_spinner=False)
@@ -131,8 +138,7 @@ def photo(image_id: str) -> Image.Image:
     kind, _, name = image_id.partition(":")
     if kind == "upload":
         return open_photo(st.session_state["uploaded"][name])
-    sample = next(s for s in samples() if s.id == name)
-    return open_photo((registry.ASSETS / "samples" / sample.file).read_bytes())
+    return open_photo((registry.ASSETS / "samples" / sample_of(image_id).file).read_bytes())
 
 
 def view(spec: ModelSpec, image_id: str) -> Image.Image:

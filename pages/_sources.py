@@ -18,7 +18,7 @@ ABOUT = {
     "and LV-ViT by [Jiang et al.](https://arxiv.org/abs/2104.10858), whose weights you open as a local file.",
 }
 TAKES = {
-    "dense": "Dense: it can be compared with others.",
+    "dense": "Dense: nothing is pruned; it can be compared with others.",
     "tokens": "Carries soft token pruning: keep ratios, no budget.",
     "singlepath": "Carries single-path pruning: a budget, no keep ratios.",
     "compact": "Made by single-path pruning and fixed: no budget, no keep ratios; it can be compared with others, and "
@@ -88,7 +88,7 @@ def _command(entry: ModelEntry) -> str:
     if entry.method != "dense" or entry.family not in FAMILIES:
         return ""
     ways = [PRUNED_BY[method] for method in FAMILIES[entry.family].METHODS]
-    return f"By `python -m core {'` or `python -m core '.join(ways)}`."
+    return f"To prune it: `python -m core {'` or `python -m core '.join(ways)}`."
 
 
 def _offer(entry: ModelEntry, methods: tuple[str, ...], uses: dict[str, str], use: Callable[[str, str], None]) -> None:

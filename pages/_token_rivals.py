@@ -38,7 +38,7 @@ def show(spec: ModelSpec, image_id: str, trace: TokenTrace) -> None:
             with st.container():
                 said = way_caption(way)
                 st.image(pruned_photo(view, each, last), width="stretch", output_format="JPEG", alt=said)
-                st.markdown(f"{said} {each.kept_counts[-1]} patches are left.")
+                st.markdown(f"{said} Patches left: {each.kept_counts[-1]}.")
     st.markdown(
         "Class attention keeps what the class token attends to most in the next block. One photo proves little: "
         "`python -m core evaluate --method …` compares all of these on many."

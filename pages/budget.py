@@ -3,7 +3,7 @@
 import streamlit as st
 
 from core.config import ModelSpec
-from pages import _along, _costs, _engines, _frame, _limits, _parts, _pickers, _shared
+from pages import _along, _costs, _engines, _frame, _limits, _parts, _pickers, _scale, _shared
 from pages._frontier import chance_sentence, device_sentence, recorded_series
 from pages._joint import joint_method, joint_sentence
 from pages._mounted import mount
@@ -27,6 +27,7 @@ given = _limits.given_table()
 elsewhere = given is not None
 to_measure = _parts.missing(path, tokens)
 table = given or (tokens and _parts.token_table(tokens))
+scale = 1.0 if elsewhere else _scale.common_scale(tokens, path)
 device = table or _parts.path_costs(path or "")  # looked up once: a measurement may end while the page is drawn
 methods = []
 with _frame.clear_errors():
@@ -34,7 +35,7 @@ with _frame.clear_errors():
         methods.append(tokens_method(tokens, table))
     if path:
         missing = {"missing": f"not in the table of {given.device}"} if elsewhere else {}
-        methods.append(path_method(path, elsewhere=elsewhere, **missing))
+        methods.append(path_method(path, elsewhere=elsewhere, scale=scale, **missing))
     if joint:
         methods.append(joint_method(joint))
 left, right = st.columns([2, 1], gap="medium")
@@ -49,7 +50,7 @@ if not methods:
     st.stop()
 
 _limits.say_limit(methods, limit)
-series = recorded_series(dense, tokens, path, joint, table, elsewhere=elsewhere)
+series = recorded_series(dense, tokens, path, joint, table, elsewhere=elsewhere, scale=scale)
 data = savings_data([method.track for method in methods], series, limit)
 mount(
     COMPONENT,
@@ -83,6 +84,8 @@ with right:
     st.markdown("## Time")
     if tokens or path:
         st.markdown(device_sentence(device, elsewhere=elsewhere))
+        if said := _scale.scale_sentence(scale):
+            st.markdown(said)
     st.button("Predict afresh", on_click=_parts.forget_parts, args=(tokens, path), icon=":material/refresh:")
     st.markdown("Fewer multiply-adds are not always less time. Measure here, all models taking turns on this photo:")
     _engines.measure_panel(specs, image_id)

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from core.config import ModelSpec
-from pages import _along, _compare_many, _compare_one, _compare_sides, _frame, _pickers, _shared, _url
+from pages import _along, _carry, _compare_many, _compare_one, _compare_sides, _frame, _pickers, _shared, _url
 from pages._compare_url import Side
 
 _frame.guard("pages/compare.py", "pic", "a", "b", "cls", "by", "view")
@@ -20,7 +20,8 @@ _pickers.more_models(uses={"a": "Use it as A", "b": "Use it as B"}, use=_url.hol
 names = list(methods)
 dense = next((name for name in names if methods[name] == "dense"), names[0])
 pruned = next((name for name in names if methods[name] == "tokens"), names[-1])
-usual = Side(pruned, "keep", 0.5) if methods[pruned] == "tokens" else Side(pruned)
+usual = Side(pruned, "keep", 0.7) if methods[pruned] == "tokens" else Side(pruned)
+_carry.carry_over(methods)
 with _frame.clear_errors():
     left, right = st.columns(2, gap="medium")
     with left:

@@ -5,7 +5,7 @@ from pathlib import Path
 import streamlit as st
 
 from core.config import ModelSpec
-from pages import _frame, _models, _pickers, _player, _shared
+from pages import _badge, _frame, _models, _pickers, _player, _shared
 from pages._compare_url import Side, write_side
 from viz.predictions import agreement
 from viz.theme import percent
@@ -17,8 +17,8 @@ DIFFERENCES = Path(__file__).resolve().parent.parent / "assets" / "differences.m
 st.title("What can a Vision Transformer do without?")
 st.markdown(
     "**Soft token pruning** lets small selectors look at each photo and keep only the patches that matter; the others "
-    "are folded into a package.  \n**Single-path pruning** turns each attention layer into attention, a convolution "
-    "read out of the attention's own weights, or nothing, until a budget fits."
+    "are folded into a package.  \n**Single-path pruning** leaves each attention layer as it is, or puts a convolution "
+    "read out of its own weights in its place, or nothing, until a budget fits."
 )
 
 pruned = next((entry.name for entry in _shared.models() if entry.method == "tokens" and entry.available), None)
@@ -32,16 +32,17 @@ else:
         dense = _models.dense_of(pruned)
         said = _shared.prediction(ModelSpec(dense), image_id) if dense else None
     last = len(trace.blocks)
-    left, right = st.columns(2, gap="medium", vertical_alignment="center")
+    left, right = st.columns(2, gap="medium", vertical_alignment="top")
     with left:
         _player.show_sample(_shared.photo_url(pruned, image_id), trace)
     with right:
-        _frame.weights_badge(ModelSpec(pruned))
+        _badge.weights_badge(spec)
         with st.grid(3, min_column_width=90):
             st.metric(
-                "Tokens",
+                "Tokens left",
                 percent(trace.tokens[-1] / trace.tokens[0]),
-                help="In the last block, share of the dense model's",
+                help="In the last block: the kept patches, a class token, and one package token for each selector; "
+                "share of the dense model's",
             )
             st.metric(
                 "MACs", percent(trace.macs.total / trace.dense_macs), help="Multiply-adds of this photo, share of dense"
@@ -57,12 +58,8 @@ else:
         st.markdown(
             f"{_player.LEGEND} Hover over a package to see what is in it; click a patch to learn what became of it."
         )
-        st.page_link(
-            "pages/tokens.py",
-            label="**Try it with your own photo**",
-            icon=":material/add_photo_alternate:",
-            query_params={"pic": _pickers.UPLOAD},
-        )
+        if st.button("Try it with your own photo", icon=":material/add_photo_alternate:", type="primary"):
+            st.switch_page("pages/tokens.py", query_params={"pic": _pickers.UPLOAD})
 
 st.header("Three views to start with")
 with st.grid(3, border=True, min_column_width=260):
@@ -109,5 +106,5 @@ with private:
     st.header("Sample pictures")
     st.markdown("\n".join(f"- {s.title}: {s.credit}, {s.licence}" for s in _shared.samples()))
 
-st.header("Where paper, release and Prunescope differ")
-st.markdown(DIFFERENCES.read_text(encoding="utf-8"))
+with st.expander("Where paper, release and Prunescope differ", icon=":material/compare_arrows:"):
+    st.markdown(DIFFERENCES.read_text(encoding="utf-8"))

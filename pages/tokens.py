@@ -4,7 +4,20 @@ import streamlit as st
 
 from core.config import ModelSpec
 from core.registry import SELECTING
-from pages import _along, _classes, _costs, _deciding, _frame, _models, _pickers, _player, _runs, _shared, _token_tabs
+from pages import (
+    _along,
+    _badge,
+    _classes,
+    _costs,
+    _deciding,
+    _frame,
+    _models,
+    _pickers,
+    _player,
+    _runs,
+    _shared,
+    _token_tabs,
+)
 from viz.blocks import macs_per_block, tokens_per_block
 from viz.cost import saving_sentence
 from viz.predictions import agreement, agreement_sentence, top5_pair
@@ -36,8 +49,8 @@ with left:
     below = st.empty()  # the legend, or how far the preparation is
     below.markdown(_player.LEGEND)
 with right:
-    _frame.weights_badge(ModelSpec(name))
-    _classes.note_if_unknown(trace.prediction)
+    _badge.weights_badge(spec)
+    _classes.note_if_unknown(image_id, trace.prediction, *([said] if said else []))
     saved = trace.macs.total / trace.dense_macs - 1
     with st.grid(3, min_column_width=150):
         st.metric(
@@ -70,8 +83,8 @@ with right:
         macs_per_block(trace, counts, _costs.dense_block(name)), "macs_per_block", f"Blocks of {least} to {most}"
     )
 st.markdown(
-    "MACs are multiply-adds; papers write FLOPs for the same count. A selector counts to the block that it stands "
-    "before; with the patch embedding and the head, the blocks sum up to this photo's MACs."
+    "MACs are multiply-adds; papers write FLOPs for the same count. A selector's cost is counted in the block "
+    "behind it; with the patch embedding and the head, the blocks sum up to this photo's MACs."
 )
 _token_tabs.show(spec, image_id, trace)
 _along.take_along({"Dense": ModelSpec(dense), "Pruned": spec} if dense else {"Pruned": spec}, image_id)

@@ -33,7 +33,7 @@ from tests.find_chromium import NONE, find_chromium
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "assets" / "app-speed.md"
 TARGET_MS, TARGET_PAINT_S = 150, 3
-PICTURES = ("Cat", "Flower", "Temple", "Rocket", "Astronaut", "Coffee")
+PICTURES = ("Cat", "Flower", "Temple", "Rocket", "Koala", "Coffee")
 RATIOS = tuple(round(0.1 + 0.05 * step, 2) for step in range(19))
 BUDGETS = tuple(range(35, 100, 3))
 
@@ -65,7 +65,7 @@ CONTROLS = (
     Control("budget", "Budget", "budget", BUDGETS),
     Control("compare", "Picture", "pic", PICTURES),
     Control("compare", "Model B", "b_model", ("bundled-singlepath", "bundled-tokens", "bundled-dense")),
-    Control("compare", "Who decides in B", "b_how", ("Its own decision", "Threshold", "Keep ratio")),
+    Control("compare", "Who decides in B", "b_how", ("The model", "Threshold", "Keep ratio")),
     Control("compare", "Keep ratio of B", "b_keep", RATIOS),
     Control("compare", "Threshold of B", "b_threshold", RATIOS[:-2], {"b": "bundled-tokens~threshold=0.5"}),
     Control("compare", "Budget of B", "b_budget", BUDGETS, PATH),

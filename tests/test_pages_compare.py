@@ -67,11 +67,31 @@ def test_setting_goes_into_the_link_and_comes_back_after_another_page(visit) -> 
     at.slider(key="b_keep").set_value(0.6).run()
     assert link(at, "b") == "bundled-tokens~keep=0.6"
     at.selectbox(key="a_model").set_value("bundled-singlepath").run()
-    assert link(at, "a") == "bundled-singlepath~budget=60"
+    assert link(at, "a") == "bundled-singlepath~budget=50"
     at.switch_page("pages/tokens.py").run()
     at.switch_page("pages/compare.py").run()
     assert at.slider(key="b_keep").value == 0.6
-    assert at.slider(key="a_budget").value == 60
+    assert at.slider(key="a_budget").value == 50
+
+
+def test_what_tokens_or_architecture_showed_is_b_until_b_is_set(visit) -> None:
+    at = visit("tokens", method="Threshold", threshold="0.4")
+    at.switch_page("pages/compare.py").run()
+    assert link(at, "b") == "bundled-tokens~threshold=0.4"
+    at.switch_page("pages/architecture.py").run()
+    at.switch_page("pages/compare.py").run()
+    assert link(at, "b") == "bundled-singlepath~budget=50"
+    at.slider(key="b_budget").set_value(80).run()
+    at.switch_page("pages/tokens.py").run()
+    at.switch_page("pages/compare.py").run()
+    assert link(at, "b") == "bundled-singlepath~budget=80"
+
+
+def test_another_photo_is_explained_by_its_own_first_answer(visit) -> None:
+    at = visit("compare", cls="fox")
+    assert group(at, "cls").value == "fox"
+    group(at, "pic").set_value("Temple").run()
+    assert group(at, "cls").value == group(at, "cls").options[0]
 
 
 def group(at: AppTest, key: str):

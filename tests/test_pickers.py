@@ -197,10 +197,11 @@ def test_an_answer_next_to_chance_is_said_to_be_none_of_the_classes(visit) -> No
 
 def test_a_clear_answer_is_not_doubted(visit, assets, tmp_path, monkeypatch) -> None:  # noqa: F811
     shutil.copytree(assets, tmp_path, dirs_exist_ok=True)
-    module = checkpoints.read_model(str(assets / "bundled-tokens.safetensors"))[0]
-    with torch.no_grad():
-        module.backbone.head.bias[2] += 10
-    save_checkpoint(tmp_path / "bundled-tokens.safetensors", module, TOKENS)
+    for name, card in (("bundled-tokens", TOKENS), ("bundled-dense", CARD)):
+        module = checkpoints.read_model(str(assets / f"{name}.safetensors"))[0]
+        with torch.no_grad():
+            getattr(module, "backbone", module).head.bias[2] += 10
+        save_checkpoint(tmp_path / f"{name}.safetensors", module, card)
     monkeypatch.setattr(checkpoints, "ASSETS", tmp_path)
     monkeypatch.setattr(registry, "ASSETS", tmp_path)
     st.cache_resource.clear()
@@ -221,4 +222,4 @@ def test_the_camera_is_asked_only_behind_its_choice(visit) -> None:  # noqa: F81
     at.button_group(key="picture from").set_value("The camera").run()
     assert not at.exception
     assert at.get("camera_input")
-    assert "Take a picture. Until then you see the sample" in at.info[0].value
+    assert at.info[0].value.startswith("Take a picture. It stays in this session")

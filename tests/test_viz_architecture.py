@@ -1,5 +1,7 @@
 """What a budget leaves, in words, from architectures made by hand."""
 
+from dataclasses import replace
+
 from core.results import Architecture
 from viz.architecture import architecture_sentence, mixers_sentence
 
@@ -9,5 +11,9 @@ FULL = Architecture(("msa", "msa", "msa"), (10, 10, 10), (10, 10, 10), 100, 100,
 
 def test_sentences_count_blocks_and_hidden_units() -> None:
     assert architecture_sentence(SMALL) == "1 of 3 blocks keep their attention; 50 % of the FFN hidden units are left"
-    assert "1 became a 3\N{MULTIPLICATION SIGN}3 convolution, 1 mix nothing" in mixers_sentence(SMALL)
+    assert mixers_sentence(SMALL) == (
+        "Block 2 became a 3\N{MULTIPLICATION SIGN}3 convolution; block 3 mixes nothing any more."
+    )
+    two = replace(SMALL, mixers=("conv1x1", "msa", "conv1x1"))
+    assert mixers_sentence(two) == "Blocks 1 and 3 became 1\N{MULTIPLICATION SIGN}1 convolutions."
     assert mixers_sentence(FULL) == "Every block still has its attention."

@@ -6,9 +6,11 @@ import pytest
 
 from core.results import MIXERS, Architecture
 from viz.components import Slider
+from viz.savings import accuracy_figure
 from viz.scrubber import SCRIPT, STYLE, Beside, budget_figures, scrubber_data
 from viz.theme import MIXER_WORDS
 
+TOP1 = accuracy_figure([(0.7, True), (None, False)], ", dense 71 %")
 SMALL = Architecture(("msa", "conv3x3", "skip"), (10, 5, 0), (10, 10, 10), 50, 100, asked_macs=55.0, step_macs=6)
 FULL = Architecture(("msa", "msa", "msa"), (10, 10, 10), (10, 10, 10), 100, 100, asked_macs=100.0)
 SLIDER = Slider("Budget", 55, 45, ["55 %", "100 %"], [55, 100], "Budget, %")
@@ -16,7 +18,8 @@ COSTS = [[30_000_000, 15_000_000, 0], [40_000_000] * 3]
 
 
 def data(**more) -> dict:
-    return scrubber_data(SLIDER, [SMALL, FULL], COSTS, budget_figures([SMALL, FULL], None, ""), ("A", "B"), **more)
+    figures = budget_figures([SMALL, FULL], None, "", TOP1)
+    return scrubber_data(SLIDER, [SMALL, FULL], COSTS, figures, ("A", "B"), **more)
 
 
 def test_every_step_has_all_that_is_drawn() -> None:
@@ -42,18 +45,20 @@ def test_payload_is_json_and_its_rev_names_its_content() -> None:
     assert data()["rev"] == data()["rev"] != data(playable=True)["rev"]
 
 
-def test_figures_say_what_was_asked_what_came_and_the_last_gate() -> None:
-    asked, achieved, last, latency = budget_figures([SMALL, FULL], [2.0, 3.0], "cpu, 2 threads, batch 1")
+def test_figures_say_what_was_asked_what_came_with_the_last_gate_and_how_good_it_is() -> None:
+    asked, achieved, top1, latency = budget_figures([SMALL, FULL], [2.0, 3.0], "cpu, 2 threads, batch 1", TOP1)
     assert asked.notes == ["55 % of dense", "100 % of dense"]
-    assert achieved.notes == ["50.0 % of dense", "100.0 % of dense"]
-    assert last.notes == ["the budget is missed by less", "this is the dense network"]
+    assert achieved.notes[0].startswith("50.0 % of dense; the last gate closed saved ")
+    assert achieved.notes[1] == "this is the dense network"
+    assert top1.values == ["70.0 %", "unknown"]
+    assert top1.notes == ["recorded, dense 71 %", "nothing recorded near, dense 71 %"]
     assert latency.label == "Predicted latency"
     assert latency.values == ["2.0 ms", "3.0 ms"]
     assert latency.notes[0] == "dense 3.0 ms · cpu, 2 threads, batch 1"
 
 
 def test_latency_that_is_not_measured_yet_is_no_number() -> None:
-    assert budget_figures([SMALL, FULL], None, "")[3].values == ["…", "…"]
+    assert budget_figures([SMALL, FULL], None, "", TOP1)[3].values == ["…", "…"]
 
 
 def test_axis_has_round_numbers_at_the_first_step_that_reaches_them() -> None:

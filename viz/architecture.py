@@ -14,15 +14,22 @@ def architecture_sentence(architecture: Architecture) -> str:
 
 
 def mixers_sentence(architecture: Architecture) -> str:
-    """What became of the attention that is gone."""
-    words: dict[Mixer, str] = {
-        "conv3x3": f"became a {MIXER_WORDS['conv3x3']} convolution",
-        "conv1x1": f"became a {MIXER_WORDS['conv1x1']} convolution",
-        "skip": "mix nothing any more",
+    """Which blocks lost their attention, counted from 1, and what came in its place."""
+    words: dict[Mixer, tuple[str, str]] = {
+        "conv3x3": (f"became a {MIXER_WORDS['conv3x3']} convolution", f"became {MIXER_WORDS['conv3x3']} convolutions"),
+        "conv1x1": (f"became a {MIXER_WORDS['conv1x1']} convolution", f"became {MIXER_WORDS['conv1x1']} convolutions"),
+        "skip": ("mixes nothing any more", "mix nothing any more"),
     }
-    counts = [(architecture.mixers.count(mixer), said) for mixer, said in words.items()]
-    said = [f"{count} {text}" for count, text in counts if count]
-    return f"Of the attention layers, {', '.join(said)}." if said else "Every block still has its attention."
+    said = []
+    for mixer, (one, several) in words.items():
+        blocks = [str(block + 1) for block, now in enumerate(architecture.mixers) if now == mixer]
+        if blocks:
+            named = " and ".join([", ".join(blocks[:-1]), blocks[-1]] if len(blocks) > 1 else blocks)
+            said.append(f"{'blocks' if len(blocks) > 1 else 'block'} {named} {several if len(blocks) > 1 else one}")
+    if not said:
+        return "Every block still has its attention."
+    text = f"{'; '.join(said)}."
+    return text[0].upper() + text[1:]
 
 
 def block_table(

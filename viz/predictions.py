@@ -8,6 +8,9 @@ from core.agreements import PhotoAgreement, agreement, ranks
 from core.results import Prediction
 from viz.theme import DENSE, PRUNED, drawn, percent
 
+NEAR_NATS = 0.05
+"""Below such a KL divergence the probabilities of two models are nearly the same."""
+
 
 def top5_union(a: Prediction, b: Prediction) -> dict[str, int]:
     """Classes in the top-5 of either, in A's order: what a person reads, each once, to its position in the model.
@@ -103,9 +106,11 @@ def _drawn(bars: list[dict], labels: list[str], ticks: list[str], most: float) -
 def agreement_sentence(a: Prediction, b: Prediction) -> str:
     """One sentence: do both give the same first answer?"""
     found = agreement(a, b)
+    near = ", nearly the same probabilities" if found.kl_nats < NEAR_NATS else ""
+    end = f"KL {found.kl_nats:.3f} nats{near}."
     if found.same_top1:
-        return f"Same answer: {a.top(1)[0].label}. KL {found.kl_nats:.3f} nats."
-    return f"Different answer: {a.top(1)[0].label} became {b.top(1)[0].label}. KL {found.kl_nats:.3f} nats."
+        return f"Same answer: {a.top(1)[0].label}. {end}"
+    return f"Different answer: {a.top(1)[0].label} became {b.top(1)[0].label}. {end}"
 
 
 def agreement_table(rows: Sequence[PhotoAgreement]) -> dict[str, list]:

@@ -188,11 +188,15 @@ function frontier(state) {
   }
   for (const series of data.series) {
     const points = series.points.filter((point) => point[cost] !== null).sort((a, b) => a[cost] - b[cost]);
-    if (series.joined && points.length > 1) {
+    if (series.joined && cost === "macs" && points.length > 1) { // predicted times are no steady function of a setting
       const line = points.map((point) => `${x(point[cost])},${y(point.top1)}`).join(" ");
       svg("polyline", chart, { points: line, fill: "none", stroke: series.look[0], "stroke-width": 2 });
     }
     for (const point of points) {
+      if (point.margin !== null) {
+        const [at, low, high] = [x(point[cost]), y(point.top1 - point.margin), y(point.top1 + point.margin)];
+        svg("line", chart, { x1: at, x2: at, y1: low, y2: high, stroke: series.look[0], class: "margin" });
+      }
       const mark = symbol(chart, series.look, x(point[cost]), y(point.top1), 5, false);
       const words = `${series.name}, ${point.label}: ${point.top1.toFixed(1)} % top-1 at ${unit(point, cost)}`;
       svg("title", mark, {}, words);

@@ -35,6 +35,8 @@ class Point:
     top1: float | None
     """Share of 1; None where nothing is recorded near."""
     label: str
+    margin: float | None = None
+    """Half of the 95 % interval of a recorded accuracy, share of 1."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,8 @@ def savings_data(tracks: Sequence[Track], series: Sequence[Series], limit_ms: fl
         limit_ms: Drawn as a line where the cost is milliseconds.
     """
     points = [point for made in (*tracks, *series) for point in made.points]
-    recorded = [point for made in series for point in made.points]
+    recorded = [point for made in series for point in made.points if point.top1 is not None]
+    ends = [100 * (p.top1 + side * (p.margin or 0)) for p in recorded for side in (-1, 1)]
     data = {
         "tracks": [
             {
@@ -95,7 +98,7 @@ def savings_data(tracks: Sequence[Track], series: Sequence[Series], limit_ms: fl
         "axes": {
             "macs": _axis("M MACs per photo", [p.macs / 1e6 for p in points]),
             "ms": _axis("Predicted latency, ms", [p.ms for p in points if p.ms is not None]),
-            "top1": _axis("Top-1 accuracy, %", [100 * p.top1 for p in recorded if p.top1 is not None]),
+            "top1": _axis("Top-1 accuracy, %", ends),
         },
         "limit": limit_ms,
         "mark": MARK,
@@ -105,7 +108,8 @@ def savings_data(tracks: Sequence[Track], series: Sequence[Series], limit_ms: fl
 
 def _point(point: Point) -> dict:
     top1 = None if point.top1 is None else 100 * point.top1
-    return {"macs": point.macs / 1e6, "ms": point.ms, "top1": top1, "label": point.label}
+    margin = None if point.margin is None else 100 * point.margin
+    return {"macs": point.macs / 1e6, "ms": point.ms, "top1": top1, "label": point.label, "margin": margin}
 
 
 def _axis(title: str, values: Sequence[float]) -> dict | None:
@@ -147,9 +151,19 @@ def cost_figures(
         waiting = "…" if missing == MEASURING else "unknown"
         figures.append(Figure("Predicted latency", [waiting] * len(macs), [missing] * len(macs)))
     else:
-        notes = ["slower than dense here" if time > dense_ms else f"dense {dense_ms:.1f} ms" for time in ms]
+        notes = [f"{'slower than dense here, ' if time > dense_ms else 'dense '}{dense_ms:.1f} ms" for time in ms]
         figures.append(Figure("Predicted latency", [f"{time:.1f} ms" for time in ms], notes))
+    return [*figures, accuracy_figure(accuracy)]
+
+
+def accuracy_figure(accuracy: Sequence[tuple[float | None, bool]], beside: str = "") -> Figure:
+    """Accuracy at every value of a slider.
+
+    Args:
+        accuracy: Top-1 share or None, and whether it was recorded for just this setting.
+        beside: What else is said of it, such as the dense model's.
+    """
     said = {(True, True): "recorded", (True, False): "interpolated"}
-    notes = [said.get((top1 is not None, exact), "nothing recorded near") for top1, exact in accuracy]
+    notes = [said.get((top1 is not None, exact), "nothing recorded near") + beside for top1, exact in accuracy]
     values = ["unknown" if top1 is None else f"{100 * top1:.1f} %" for top1, _ in accuracy]
-    return [*figures, Figure("Top-1 accuracy", values, notes)]
+    return Figure("Top-1 accuracy", values, notes)

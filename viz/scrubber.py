@@ -88,13 +88,16 @@ def _beside(beside: Beside) -> dict:
     }
 
 
-def budget_figures(architectures: Sequence[Architecture], ms: Sequence[float] | None, device: str) -> list[Figure]:
-    """Asked, achieved, last gate, predicted latency, at every budget.
+def budget_figures(
+    architectures: Sequence[Architecture], ms: Sequence[float] | None, device: str, accuracy: Figure
+) -> list[Figure]:
+    """Asked, achieved, accuracy, predicted latency, at every budget.
 
     Args:
         architectures: By rising budget; the last is the dense network.
         ms: Predicted milliseconds of each; None while they are measured.
         device: On which, in words.
+        accuracy: See `viz.savings.accuracy_figure`.
     """
     asked = Figure(
         "MACs asked",
@@ -104,21 +107,13 @@ def budget_figures(architectures: Sequence[Architecture], ms: Sequence[float] | 
     achieved = Figure(
         "MACs achieved",
         [macs_number(found.macs) for found in architectures],
-        [f"{100 * found.macs / found.dense_macs:.1f} % of dense" for found in architectures],
-    )
-    last = Figure(
-        "Last gate closed",
-        ["none" if found.step_macs is None else macs_number(found.step_macs) for found in architectures],
-        [
-            "this is the dense network" if found.step_macs is None else "the budget is missed by less"
-            for found in architectures
-        ],
+        [_achieved(found) for found in architectures],
     )
     if ms is None:
         return [
             asked,
             achieved,
-            last,
+            accuracy,
             Figure("Predicted latency", ["…"] * len(architectures), ["being measured"] * len(architectures)),
         ]
     latency = Figure(
@@ -126,4 +121,12 @@ def budget_figures(architectures: Sequence[Architecture], ms: Sequence[float] | 
         [f"{time:.1f} ms" for time in ms],
         [f"dense {ms[-1]:.1f} ms · {device}"] * len(ms),
     )
-    return [asked, achieved, last, latency]
+    return [asked, achieved, accuracy, latency]
+
+
+def _achieved(found: Architecture) -> str:
+    """How much of dense, and how close to the budget gates can come."""
+    if found.step_macs is None:
+        return "this is the dense network"
+    share, step = 100 * found.macs / found.dense_macs, macs_number(found.step_macs)
+    return f"{share:.1f} % of dense; the last gate closed saved {step}"

@@ -1,0 +1,51 @@
+"""The badge that says which weights run, how good they are, and what the model knows."""
+
+import math
+from pathlib import Path
+
+import streamlit as st
+
+from core import recorded
+from core.config import ModelSpec
+from core.results import Recorded
+from pages import _classes, _models, _peer_rows, _shared
+
+GREYED = "filter: grayscale(1); opacity: 0.55;"
+"""How answers look that mean nothing."""
+
+
+def weights_badge(spec: ModelSpec) -> None:
+    """Say which weights run, whether they were ever trained, how good this setting is, and what the model knows."""
+    card = _shared.loaded(spec).card
+    name = Path(spec.name).name  # of a file without its folder
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        if _models.never_trained(spec):
+            st.badge(f"Never trained, its answers mean nothing: {name}", icon=":material/warning:", color="red")
+            st.html(f"<style>.st-key-top5 {{ {GREYED} }}</style>")
+        elif card.selectors is not None and not card.selectors.trained:
+            st.badge(f"Selectors not trained yet: {name}", icon=":material/warning:", color="orange")
+        elif not card.training and _models.source_of(spec.name) == "file":
+            st.badge(f"Weights from a file: {name}", icon=":material/draft:", color="blue")
+        else:
+            st.badge(f"Real trained weights: {name}", icon=":material/verified:", color="green")
+        if row := recorded_of(spec):
+            st.markdown(f"{100 * row.top1:.1f} % top-1 at this setting", help=_recorded_help(row), width="content")
+        with st.popover(f"Knows {len(card.classes):,} classes", type="tertiary"):
+            st.markdown("Of any other thing it names the most similar of these.")
+            _classes.list_classes(card.classes)
+
+
+def recorded_of(spec: ModelSpec) -> Recorded | None:
+    """What was recorded of the model at just this setting."""
+    for row in _peer_rows.all_rows(spec.name):
+        found = recorded.spec_of(row)
+        if found and (found.keep, found.threshold) == (spec.keep, spec.threshold):
+            budgets = (found.budget or row.dense_macs, spec.budget or row.dense_macs)
+            if math.isclose(*budgets, rel_tol=recorded.NEAR):
+                return row
+    return None
+
+
+def _recorded_help(row: Recorded) -> str:
+    points = 100 * recorded.margin(row)
+    return f"Recorded on {row.images:,} validation photos; {points:.1f} points more or less by chance (95 %)."

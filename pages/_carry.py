@@ -1,0 +1,29 @@
+"""What another page showed comes along to Compare, as B."""
+
+import streamlit as st
+
+from core.registry import SELECTING
+from pages import _shared, _url
+from pages._compare_sides import HOW, USUAL
+from pages._compare_url import Side, write_side
+
+
+def carry_over(methods: dict[str, str]) -> None:
+    """Coming from a page that showed a pruned model: that, as it was set there, is B, unless B was set here before."""
+    page, said = st.session_state.pop("came_from", (None, {}))
+    side, now = _side_of(said, methods, page), _url.settings(("b",)).get("b")
+    if side is not None and now in (None, st.session_state.get("carried")):
+        st.session_state["carried"] = write_side(side)
+        _url.hold("b", write_side(side))
+
+
+def _side_of(said: dict[str, str], methods: dict[str, str], page: str | None) -> Side | None:
+    """What Tokens or Architecture showed; None where it was neither, or a model that cannot be compared."""
+    name = said.get("model")
+    if methods.get(name) == "singlepath" and page == "pages/architecture.py":
+        share = float(said.get("budget", USUAL["budget"]))
+        return Side(name, "budget", max(_shared.lowest_share(name), round(share)))
+    if methods.get(name) in SELECTING and page == "pages/tokens.py":
+        setting = HOW.get(said.get("method"))
+        return Side(name, setting, None if setting is None else float(said.get(setting, USUAL[setting])))
+    return None
