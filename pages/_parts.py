@@ -90,7 +90,7 @@ def token_table(name: str) -> LatencyTable | None:
 
 
 def predicted_path(name: str, step: float, scale: float = 1.0) -> list[float] | None:
-    """Predicted milliseconds, times `scale` (see `pages._scale`), of all budgets, `step` percent apart; None as below."""
+    """Predicted milliseconds, times `scale` (see `pages._scale`), of budgets `step` percent apart; None as below."""
     costs = path_costs(name)
     return None if costs is None else [scale * path_ms(costs, found) for found in _shared.all_budgets(name, step)]
 

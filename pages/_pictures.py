@@ -50,9 +50,8 @@ def _own(instead: str, title: str) -> str:
         small.thumbnail((THUMBNAIL, THUMBNAIL))
         st.image(small, width=THUMBNAIL // 2, alt="Your picture")
         st.markdown(
-            f"**{_plain(st.session_state['uploaded_as'])}**. Stays in this session only; a link shows the sample "
-            f"“{title}” instead.",
-            width="stretch",
+            f"**{_plain(st.session_state['uploaded_as'])}**. Stays in this session only; a link shows “{title}”.",
+            width="content",
         )
         st.button("Forget it", on_click=_forget, icon=":material/delete:", help="To take another, forget this one.")
     return image_id
