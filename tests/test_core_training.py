@@ -132,6 +132,9 @@ def test_a_rival_is_trained_with_patches_dropped_at_random(work, capsys) -> None
     assert run("report", "--model", out / "model.safetensors", "--data", work / "data", *flags) == 0
     found = json.loads(capsys.readouterr().out)
     assert 0 <= found["against_random"]["top1"] <= 1
+    flags = ["--out", work / "both", "--drop-at-random", "--rank-by", "saliency", *LOOP]
+    assert run("finetune", "--model", dense, "--data", work / "data", *flags) == 2
+    assert "teaches no ranking; leave --rank-by away" in capsys.readouterr().err
 
 
 def test_a_search_moves_the_expected_cost_towards_its_budget(work) -> None:

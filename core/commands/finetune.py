@@ -71,9 +71,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     tune.add_argument(
         "--rank-by",
         choices=RANKINGS,
-        default="attention",
         help="what selectors learn to rank patches by: where the dense model's class token looks in the blocks "
-        "to come, or how much its answer hangs on a patch (default %(default)s)",
+        "to come, or how much its answer hangs on a patch (default: attention)",
     )
     tune.add_argument(
         "--drop-at-random",
@@ -85,6 +84,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def run_finetune(args: argparse.Namespace) -> tuple[dict, str]:
     """Train on, as the model asks for it: selectors for a dense one, one budget or any for a searched one, or both."""
+    if args.drop_at_random and args.rank_by is not None:
+        raise InputError("--drop-at-random teaches no ranking; leave --rank-by away.")
     if args.budget is None and timm.is_model(args.model):
         check_method(family_of_timm(args.model).FAMILY, "tokens")  # before its weights are asked for
     model, card = read_model(args.model, download=True)
@@ -117,7 +118,7 @@ def run_tokens(args: argparse.Namespace, dense: Loaded, folders: list[str]) -> t
     heads = dense.card.geometry.heads
     model = SoftTokenViT(copy.deepcopy(dense.model).requires_grad_(True), blocks, heads=heads)
     other = None if args.teacher is None and args.distill is None else objective_of(args, dense.card, dense.model)
-    settings = TokenSettings(targets, rank_by=args.rank_by, at_random=args.drop_at_random)
+    settings = TokenSettings(targets, rank_by=args.rank_by or "attention", at_random=args.drop_at_random)
     step = TokenStep(model, dense.model, settings, other)
     session = open_session(args, dense.card, folders, hold_out=True)
     geometry = dense.card.geometry
