@@ -27,7 +27,7 @@ from viz.theme import MIXER_WORDS, macs_number, percent
 _frame.guard("pages/architecture.py", "pic", "model", "budget", "block")
 
 st.title("What does each layer become?")
-left, middle, right = st.columns([3, 2, 2], gap="medium")
+left, middle, right = st.columns([8, 4, 3], gap="medium")
 with left:
     image_id = _pickers.pick_picture()
 with middle:

@@ -56,9 +56,10 @@ else:
             + (f", the dense one **{said.top(1)[0].label}**." if said else ".")
         )
         st.markdown(
-            f"{_player.LEGEND} Hover over a package to see what is in it; click a patch to learn what became of it."
+            f"{_player.LEGEND} Point at a package, or tap it, to see what is in it; click a patch to learn what became "
+            "of it."
         )
-        if st.button("Try it with your own photo", icon=":material/add_photo_alternate:", type="primary"):
+        if st.button("Try it with your own photo", icon=":material/add_photo_alternate:"):
             st.switch_page("pages/tokens.py", query_params={"pic": _pickers.UPLOAD})
 
 st.header("Three views to start with")

@@ -81,7 +81,7 @@ def test_a_photo_goes_in_and_the_pages_show_what_pruning_does_to_it(server: str,
     for _ in range(30):
         slider.press("ArrowLeft")
     expect(network).not_to_have_text(at_first, timeout=SLOW)
-    expect(page).to_have_url(re.compile(r"budget=45"), timeout=SLOW)
+    expect(page).to_have_url(re.compile(r"budget=35"), timeout=SLOW)
     assert page.evaluate("document.documentElement.scrollWidth") <= 1440
 
     # A phone sees the same page without scrolling sideways.

@@ -122,7 +122,7 @@ def test_the_keyboard_alone_reaches_picture_models_and_panel(server: str, page: 
     tab_to(page, "^radio Coffee")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Space")
-    expect(page).to_have_url(re.compile("pic=Cat"), timeout=SLOW)
+    expect(page).to_have_url(re.compile("pic=Koala"), timeout=SLOW)
     settle(page)
     tab_to(page, "Model")
     tab_to(page, "^button .*Other models")
@@ -137,7 +137,7 @@ def test_the_keyboard_alone_reaches_picture_models_and_panel(server: str, page: 
     expect(page.get_by_role("radio", name="timm")).to_be_hidden(timeout=SLOW)
     tab_to(page, "Take this view along", most=60)
     page.keyboard.press("Enter")
-    expect(page.get_by_text("python -m core predict assets/samples/cat.jpg").first).to_be_visible(timeout=SLOW)
+    expect(page.get_by_text("python -m core predict assets/samples/koala.jpg").first).to_be_visible(timeout=SLOW)
     tab_to(page, "python -m core predict")  # Streamlit's copy button takes no focus; its block of text does
 
 
