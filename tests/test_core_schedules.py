@@ -28,6 +28,7 @@ PUBLISHED = {
     "deit_tiny_0.9g": 0.9,
     "deit_small_3.9g": 3.9,
     "deit_small_2.6g": 2.6,
+    "deit_tiny_0.9g_early": 0.9,
     "deit_small_2.6g_early": 2.6,
     "lvvit_s_4.3g": 4.3,
 }

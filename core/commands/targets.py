@@ -115,9 +115,9 @@ def _list_known() -> tuple[dict, str]:
             else (f"fitted by us to the published {known.published_gmacs:g} GMACs")
         )
         shares, places = ", ".join(f"{share:g}" for share in known.keep), ", ".join(map(str, known.blocks))
-        lines.append(
-            f"{known.name:21} {macs / 1e9:.2f} GMACs  selectors before blocks {places:8} keeping {shares:20} {about}"
-        )
+        several = "s" if len(known.blocks) > 1 else ""
+        where = f"selector{several} before block{several} {places}"
+        lines.append(f"{known.name:21} {macs / 1e9:.2f} GMACs  {where:32} keeping {shares:20} {about}")
     return {"schedules": rows}, "\n".join(lines)
 
 

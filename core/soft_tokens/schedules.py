@@ -50,7 +50,10 @@ def _fitted(name: str, keep: tuple[float, ...]) -> KnownSchedule:
     return KnownSchedule(name, f"{size}_patch16_224", FITTED_BLOCKS, keep, float(gmacs.removesuffix("g")))
 
 
-FITTED_EARLY = KnownSchedule("deit_small_2.6g_early", "deit_small_patch16_224", FITTED_BLOCKS[:1], (0.423,), 2.6)
+FITTED_EARLY = tuple(
+    KnownSchedule(f"{size}_{gmacs:g}g_early", f"{size}_patch16_224", FITTED_BLOCKS[:1], (share,), gmacs)
+    for size, gmacs, share in (("deit_tiny", 0.9, 0.636), ("deit_small", 2.6, 0.423))
+)
 """One selector for the same count: less is spent on choosing, but what the photo shows is judged only once."""
 FITTED_LVVIT = KnownSchedule("lvvit_s_4.3g", "lvvit_s", (4, 8), (0.593, 0.352), 4.3)
 """The same places in 16 blocks as 3 and 6 are in 12."""
@@ -61,7 +64,7 @@ FITTED = {
         _fitted("deit_tiny_0.9g", (0.751, 0.564)),
         _fitted("deit_small_3.9g", (0.867, 0.752)),
         _fitted("deit_small_2.6g", (0.576, 0.332)),
-        FITTED_EARLY,
+        *FITTED_EARLY,
         FITTED_LVVIT,
     )
 }
