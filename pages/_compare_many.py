@@ -102,7 +102,8 @@ def _findings(done: dict, own: Batch) -> None:
 def _cards(changed: list[PhotoAgreement], small: dict[PhotoAgreement, bytes]) -> None:
     """Photos on which B has another answer, each with its picture."""
     if not changed:
-        st.success("B gives the same first answer as A on every photo so far.", icon=":material/check_circle:")
+        said = "B gives the same first answer as A on every photo. Whether it is the right one, agreement does not say."
+        st.success(said, icon=":material/check_circle:")
         return
     st.markdown(f"### {len(changed)} changed {'their' if len(changed) > 1 else 'its'} answer")
     with st.grid(6, min_column_width=150):

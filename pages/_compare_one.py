@@ -71,7 +71,7 @@ def _verdict(said: tuple[Prediction, Prediction], macs: list[int]) -> None:
             f"{found.kl_nats:.3f}",
             border=True,
             height="stretch",
-            help="How far B's probabilities are from A's: 0 if they are the same, nearly the same below 0.05",
+            help="How far B's probabilities are from A's: 0 if they are the same, nearly the same below 0.01",
         )
         change = f"{(macs[1] / macs[0] - 1) * 100:+.0f} %".replace("-", "\N{MINUS SIGN}")
         st.metric("MACs of B against A", change, border=True, height="stretch")

@@ -71,8 +71,9 @@ def chance_sentence(names: Sequence[str]) -> str:
     points = 100 * max(margin(row) for row in rows)
     return (
         f"Recorded by `python -m core evaluate` on {max(row.images for row in rows):,} validation photos, so each "
-        f"point could be {points:.1f} percentage points higher or lower by chance (95 %). Between two recorded "
-        "settings the accuracy is read off the straight line and called interpolated."
+        f"point could be {points:.1f} percentage points higher or lower by chance (95 %; the thin lines), and curves "
+        "that rise and fall within that mean nothing. Between two recorded settings the accuracy is read off "
+        "the straight line and called interpolated."
     )
 
 

@@ -18,7 +18,7 @@ st.title("What can a Vision Transformer do without?")
 st.markdown(
     "**Soft token pruning** lets small selectors look at each photo and keep only the patches that matter; the others "
     "are folded into a package.  \n**Single-path pruning** leaves each attention layer as it is, or puts a convolution "
-    "read out of its own weights in its place, or nothing, until a budget fits."
+    "read out of its own weights in its place, or nothing, and thins out the FFNs, until a budget fits."
 )
 
 pruned = next((entry.name for entry in _shared.models() if entry.method == "tokens" and entry.available), None)

@@ -61,7 +61,13 @@ with right:
             border=True,
         )
         st.metric("MACs, dense", macs_number(trace.dense_macs), border=True, height="stretch")
-        st.metric("Tokens at the end", f"{trace.tokens[-1]} of {trace.tokens[0]}", border=True, height="stretch")
+        st.metric(
+            "Tokens at the end",
+            f"{trace.tokens[-1]} of {trace.tokens[0]}",
+            border=True,
+            height="stretch",
+            help="The kept patches, the class token, and a package token for each selector that folded something.",
+        )
     if said is not None:
         same = agreement(said, trace.prediction).same_top1
         (st.success if same else st.warning)(

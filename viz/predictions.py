@@ -8,7 +8,7 @@ from core.agreements import PhotoAgreement, agreement, ranks
 from core.results import Prediction
 from viz.theme import DENSE, PRUNED, drawn, percent
 
-NEAR_NATS = 0.05
+NEAR_NATS = 0.01
 """Below such a KL divergence the probabilities of two models are nearly the same."""
 
 

@@ -198,7 +198,7 @@ function frontier(state) {
         svg("line", chart, { x1: at, x2: at, y1: low, y2: high, stroke: series.look[0], class: "margin" });
       }
       const mark = symbol(chart, series.look, x(point[cost]), y(point.top1), 5, false);
-      const words = `${series.name}, ${point.label}: ${point.top1.toFixed(1)} % top-1 at ${unit(point, cost)}`;
+      const words = `${series.name}, ${point.label}: ${point.said} % top-1 at ${unit(point, cost)}`;
       svg("title", mark, {}, words);
       mark.onpointerenter = () => (state.hint.textContent = words);
     }
@@ -239,7 +239,7 @@ function here(chart, track, index, cost, x, y, width) {
     { x1: at, x2: at, y1: point.top1 === null ? ROOM.top : y(point.top1), y2: HEIGHT - ROOM.bottom, class: "here", stroke: track.look[0] });
   if (point.top1 === null) return `${where}, nothing recorded near`;
   symbol(chart, track.look, at, y(point.top1), 10, true);
-  return `${where}, ${point.top1.toFixed(1)} % top-1 (${track.figures.at(-1).notes[index]})`;
+  return `${where}, ${point.said} % top-1 (${track.figures.at(-1).notes[index]})`;
 }
 
 function legend(state) {

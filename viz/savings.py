@@ -109,7 +109,15 @@ def savings_data(tracks: Sequence[Track], series: Sequence[Series], limit_ms: fl
 def _point(point: Point) -> dict:
     top1 = None if point.top1 is None else 100 * point.top1
     margin = None if point.margin is None else 100 * point.margin
-    return {"macs": point.macs / 1e6, "ms": point.ms, "top1": top1, "label": point.label, "margin": margin}
+    said = None if top1 is None else f"{top1:.1f}"
+    return {
+        "macs": point.macs / 1e6,
+        "ms": point.ms,
+        "top1": top1,
+        "said": said,
+        "label": point.label,
+        "margin": margin,
+    }
 
 
 def _axis(title: str, values: Sequence[float]) -> dict | None:
