@@ -78,6 +78,7 @@ function trackOf(parent, track) {
   range.type = "range";
   range.id = `range-${track.key}`;
   label.htmlFor = range.id;
+  range.setAttribute("aria-label", `${track.slider.label}, ${track.name}`); // two methods have a keep ratio
   return { range, output, figures: element("div", "figures", box) };
 }
 
