@@ -29,7 +29,7 @@ def test_more_than_dense_is_no_saving_and_slower_than_dense_is_said() -> None:
     assert macs.notes == ["50 % saved", "nothing saved"]
     assert latency.label == "Predicted latency"
     assert latency.values == ["4.0 ms", "9.0 ms"]
-    assert latency.notes == ["dense 8.0 ms", "slower than dense here, 8.0 ms"]
+    assert latency.notes == ["dense 8.0 ms", "slower than dense here (8.0 ms)"]
 
 
 def test_accuracy_says_whether_it_was_recorded_interpolated_or_is_unknown() -> None:

@@ -159,7 +159,8 @@ def cost_figures(
         waiting = "…" if missing == MEASURING else "unknown"
         figures.append(Figure("Predicted latency", [waiting] * len(macs), [missing] * len(macs)))
     else:
-        notes = [f"{'slower than dense here, ' if time > dense_ms else 'dense '}{dense_ms:.1f} ms" for time in ms]
+        slower, faster = f"slower than dense here ({dense_ms:.1f} ms)", f"dense {dense_ms:.1f} ms"
+        notes = [slower if time > dense_ms else faster for time in ms]
         figures.append(Figure("Predicted latency", [f"{time:.1f} ms" for time in ms], notes))
     return [*figures, accuracy_figure(accuracy)]
 
