@@ -8,7 +8,7 @@ from core.results import Prediction
 from pages import _badge, _classes, _compare_evidence, _costs, _frame, _shared, _url
 from pages._compare_sides import answer, selects_tokens
 from viz.architecture import architecture_sentence, mixers_sentence
-from viz.predictions import top5_pair, top5_union
+from viz.predictions import NEAR_NATS, top5_pair, top5_union
 from viz.theme import macs_text, percent
 from viz.tokens import pruned_photo, stage_sentence
 
@@ -71,7 +71,7 @@ def _verdict(said: tuple[Prediction, Prediction], macs: list[int]) -> None:
             f"{found.kl_nats:.3f}",
             border=True,
             height="stretch",
-            help="How far B's probabilities are from A's: 0 if they are the same, nearly the same below 0.01",
+            help=f"How far B's probabilities are from A's: 0 if they are the same, nearly the same below {NEAR_NATS:g}",
         )
         change = f"{(macs[1] / macs[0] - 1) * 100:+.0f} %".replace("-", "\N{MINUS SIGN}")
         st.metric("MACs of B against A", change, border=True, height="stretch")

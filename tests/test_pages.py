@@ -359,7 +359,7 @@ def test_keep_ratio_and_budget_of_the_link_stand_on_the_sliders(visit) -> None:
 def test_keeping_every_token_saves_nothing_and_is_said_to_be_slower(visit, monkeypatch) -> None:
     figures = track(visit("budget", keep="1"), "Tokens")
     assert figures["MACs"][1] == "nothing saved"
-    assert figures["Predicted latency"][1] .startswith("slower than dense here")
+    assert figures["Predicted latency"][1].startswith("slower than dense here")
 
 
 def test_macs_of_the_slider_are_those_of_the_photo(visit) -> None:
