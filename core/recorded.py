@@ -70,6 +70,22 @@ def spec_of(row: Recorded) -> ModelSpec | None:
     return None
 
 
+def row_of(rows: Sequence[Recorded], spec: ModelSpec) -> Recorded | None:
+    """What was recorded at just this setting; None if nothing was.
+
+    Args:
+        rows: Of the model of `spec`, in any order.
+        spec: Without a budget: all of dense.
+    """
+    for row in rows:
+        found = spec_of(row)
+        if found and (found.keep, found.threshold) == (spec.keep, spec.threshold):
+            budgets = (found.budget or row.dense_macs, spec.budget or row.dense_macs)
+            if math.isclose(*budgets, rel_tol=NEAR):
+                return row
+    return None
+
+
 def peer_of(row: Recorded) -> Peer | None:
     """The other method, on dense weights, that a row is of; None for the model's own and for other choices by it."""
     words = row.setting.split()

@@ -1,6 +1,5 @@
 """The badge that says which weights run, how good they are, and what the model knows."""
 
-import math
 from pathlib import Path
 
 import streamlit as st
@@ -28,22 +27,11 @@ def weights_badge(spec: ModelSpec) -> None:
             st.badge(f"Weights from a file: {name}", icon=":material/draft:", color="blue")
         else:
             st.badge(f"Real trained weights: {name}", icon=":material/verified:", color="green")
-        if row := recorded_of(spec):
+        if row := recorded.row_of(_peer_rows.all_rows(spec.name), spec):
             st.markdown(f"{100 * row.top1:.1f} % top-1 at this setting", help=_recorded_help(row), width="content")
         with st.popover(f"Knows {len(card.classes):,} classes", type="tertiary"):
             st.markdown("Of any other thing it names the most similar of these.")
             _classes.list_classes(card.classes)
-
-
-def recorded_of(spec: ModelSpec) -> Recorded | None:
-    """What was recorded of the model at just this setting."""
-    for row in _peer_rows.all_rows(spec.name):
-        found = recorded.spec_of(row)
-        if found and (found.keep, found.threshold) == (spec.keep, spec.threshold):
-            budgets = (found.budget or row.dense_macs, spec.budget or row.dense_macs)
-            if math.isclose(*budgets, rel_tol=recorded.NEAR):
-                return row
-    return None
 
 
 def _recorded_help(row: Recorded) -> str:

@@ -6,7 +6,7 @@ import pytest
 
 from core.config import ModelSpec
 from core.latency_limit import largest_within
-from core.recorded import accuracy_at, is_recorded, margin, peer_of, spec_of
+from core.recorded import accuracy_at, is_recorded, margin, peer_of, row_of, spec_of
 from core.results import Recorded
 
 ROW = Recorded("m", "--budget 50%", 0.6, 0.9, 50e6, 100_000_000, 2400)
@@ -71,3 +71,21 @@ def test_margin_is_that_of_a_share_of_n() -> None:
 @pytest.mark.parametrize(("limit", "at"), [(0.9, None), (1.0, 0), (2.5, 1), (3.0, 3), (99.0, 4)])
 def test_the_largest_setting_within_the_limit_is_found_even_where_times_waver(limit, at) -> None:
     assert largest_within([1.0, 2.0, 3.5, 3.0, 4.0], limit) == at
+
+
+@pytest.mark.parametrize(
+    ("spec", "top1"),
+    [
+        (ModelSpec("m", budget=50e6), 0.6),
+        (ModelSpec("m", budget=51e6), None),
+        (ModelSpec("m"), 0.8),
+        (ModelSpec("m", keep=(0.5, 0.25)), 0.7),
+        (ModelSpec("m", keep=(0.5, 0.2)), None),
+        (ModelSpec("m", threshold=0.5), None),
+    ],
+)
+def test_only_what_was_recorded_at_just_this_setting_is_its_accuracy(spec, top1) -> None:
+    whole, kept = replace(ROW, setting="", top1=0.8), replace(ROW, setting="--keep 0.5,0.25", top1=0.7)
+    other = replace(ROW, setting="--keep 0.5,0.2 --method random", top1=0.1)
+    found = row_of([other, ROW, whole, kept], spec)
+    assert (found and found.top1) == top1

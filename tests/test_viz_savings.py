@@ -1,5 +1,7 @@
 """What the budget page's component is sent: figures that say what they are, and a frontier with honest gaps."""
 
+from dataclasses import replace
+
 import pytest
 
 from viz.components import Figure, Slider
@@ -74,3 +76,11 @@ def test_methods_differ_by_symbol_not_by_colour_alone() -> None:
 
 def test_rev_changes_with_the_limit() -> None:
     assert savings_data([TRACK], [SERIES])["rev"] != savings_data([TRACK], [SERIES], 5.0)["rev"]
+
+
+def test_a_recorded_point_has_its_margin_in_percent_and_the_axis_room_for_it() -> None:
+    point = Point(50e6, None, 0.6, "", margin=0.02)
+    sent = savings_data([TRACK], [replace(SERIES, points=[point])])
+    assert sent["series"][0]["points"][0]["margin"] == pytest.approx(2)
+    assert sent["axes"]["top1"]["low"] < 58
+    assert sent["axes"]["top1"]["high"] > 62
