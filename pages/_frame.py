@@ -1,12 +1,15 @@
 """What frames every page: the router guard, errors as one sentence, charts, latency on demand."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
 from streamlit.errors import StreamlitAPIException
 
+import viz
 from core.config import ModelSpec
 from core.errors import InputError
 from pages import _shared, _url
@@ -15,6 +18,10 @@ from viz.theme import light_ink
 
 SHOWN = ("model", "method", "keep", "threshold", "budget")
 """Settings that say what a page shows of a model, for the page that follows."""
+ROOM = Path(viz.__file__).parent / "room.css"
+"""Keeps room for what comes late."""
+SHEET_S = 0.25
+"""Seconds that a browser on this machine takes to read it, the first time."""
 
 
 def guard(path: str, *keys: str) -> None:
@@ -41,6 +48,10 @@ def guard(path: str, *keys: str) -> None:
             st.switch_page(path, query_params=held | query)
         except StreamlitAPIException:  # the widgets of the page before still hold a key; an empty run frees it
             st.rerun()
+    st.html(ROOM)
+    if "has_room" not in st.session_state:  # the browser loads what reads the sheet; then comes what needs the room
+        st.session_state["has_room"] = True
+        time.sleep(SHEET_S)
 
 
 def settings_of_page() -> tuple[str, ...]:
@@ -85,6 +96,6 @@ def latency_panel(specs: dict[str, ModelSpec], image_id: str, slower: str = "Slo
         return
     found = dict(zip(specs, _shared.measured(tuple(specs.values()), image_id, done), strict=True))
     first = next(iter(found.values()))
-    for name, time in found.items():
-        is_slower = time is not first and time.median_ms > first.median_ms
-        st.markdown(f"**{name}:** {latency_text(time)}." + (f" :red-badge[{slower}]" if is_slower else ""))
+    for name, took in found.items():
+        is_slower = took is not first and took.median_ms > first.median_ms
+        st.markdown(f"**{name}:** {latency_text(took)}." + (f" :red-badge[{slower}]" if is_slower else ""))

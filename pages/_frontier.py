@@ -37,7 +37,6 @@ def recorded_series(
     table: LatencyTable | None,
     *,
     elsewhere: bool,
-    scale: float = 1.0,
 ) -> list[Series]:
     """The page's models, in the order of their methods.
 
@@ -48,14 +47,13 @@ def recorded_series(
         joint: The single-path model with selectors, of which no latency is foretold.
         table: Latency by tokens on the device to predict for.
         elsewhere: That is another device, of which nothing is known for single-path models.
-        scale: Of the single-path model's times, see `pages._scale.common_scale`.
     """
     found = []
     if tokens and (keeps := [row for row in rows_of(tokens) if row.setting]):
         times = _parts.predicted_keep(tokens, table, [spec_of(row).keep for row in keeps]) or [None] * len(keeps)
         found.append(Series("Tokens", [_point(row, ms) for row, ms in zip(keeps, times, strict=True)]))
     if path and (rows := [row for row in rows_of(path) if row.setting]):
-        times = [None if elsewhere else _parts.path_time(path, spec_of(row).budget, scale) for row in rows]
+        times = [None if elsewhere else _parts.path_time(path, spec_of(row).budget) for row in rows]
         found.append(Series("Single path", [_point(row, ms) for row, ms in zip(rows, times, strict=True)]))
     if joint and (rows := [row for row in rows_of(joint) if row.setting]):
         found.append(Series("Joint", [_point(row, None) for row in rows]))

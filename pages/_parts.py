@@ -89,16 +89,16 @@ def token_table(name: str) -> LatencyTable | None:
     return _shared.measured_parts().get(name)
 
 
-def predicted_path(name: str, step: float, scale: float = 1.0) -> list[float] | None:
-    """Predicted milliseconds, times `scale` (see `pages._scale`), of budgets `step` percent apart; None as below."""
+def predicted_path(name: str, step: float) -> list[float] | None:
+    """Predicted milliseconds of budgets `step` percent apart; None as below."""
     costs = path_costs(name)
-    return None if costs is None else [scale * path_ms(costs, found) for found in _shared.all_budgets(name, step)]
+    return None if costs is None else [path_ms(costs, found) for found in _shared.all_budgets(name, step)]
 
 
-def path_time(name: str, budget: float, scale: float = 1.0) -> float | None:
-    """Predicted milliseconds at a budget in MACs, times `scale` (see `pages._scale`); None until parts are measured."""
+def path_time(name: str, budget: float) -> float | None:
+    """Predicted milliseconds at a budget in MACs; None until parts are measured."""
     costs = path_costs(name)
-    return None if costs is None else scale * path_ms(costs, _shared.architecture(name, budget))
+    return None if costs is None else path_ms(costs, _shared.architecture(name, budget))
 
 
 def dense_path(name: str) -> Architecture:

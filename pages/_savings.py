@@ -63,20 +63,19 @@ def tokens_method(
     return Method(name, made, value, specs[at], f"{track}, keep {labels[at]}", KEEPS, ms and tuple(ms))
 
 
-def path_method(name: str, *, elsewhere: bool, missing: str = MEASURING, scale: float = 1.0) -> Method:
+def path_method(name: str, *, elsewhere: bool, missing: str = MEASURING) -> Method:
     """Budgets of a single-path model; `budget` in the URL, in percent.
 
     Args:
         name: The model.
         elsewhere: Predictions are for another device, whose table says nothing of these models.
         missing: What is said in place of a prediction.
-        scale: See `pages._scale.common_scale`.
     """
     steps, low = _shared.all_budgets(name, BUDGET_STEP), _shared.lowest_share(name)
     shares = tuple(range(low, 101))
     value = _url.held("budget", max(low, USUAL_BUDGET), _nearest(shares))
     macs = [found.macs for found in steps]
-    ms = None if elsewhere else _parts.predicted_path(name, BUDGET_STEP, scale)
+    ms = None if elsewhere else _parts.predicted_path(name, BUDGET_STEP)
     rows = rows_of(name)
     labels = [percent_text(share) for share in shares]
     figures = cost_figures(macs, _dense_macs(name), ms, ms and ms[-1], missing, _accuracies(rows, macs))

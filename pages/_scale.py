@@ -1,21 +1,29 @@
 """Two models whose parts were measured one after the other, on one axis of milliseconds."""
 
+from core.latency_table import scaled_table
 from core.path_latency import path_ms
+from core.timings import LatencyTable
 from pages import _parts
 
 AGREE, BUSY = 0.02, 1.15
 """Measurements of the same that differ by less are alike; by more, something else was at work."""
 
 
-def common_scale(tokens: str | None, path: str | None) -> float:
-    """What to multiply the single-path model's times by, so that the dense network takes the same in both tables.
+def common_table(tokens: str | None, path: str | None) -> tuple[LatencyTable | None, float]:
+    """The token model's table with times by which the dense network takes what the single-path model's parts add up to.
 
-    The parts of the two are measured one after the other, and a machine is not always equally busy. 1 until both are.
+    The parts of the two are measured one after the other, and a machine is not always equally busy.
+
+    Returns:
+        The table, None until it is measured; and what its times were multiplied by, 1 until both are measured.
     """
-    if tokens is None or path is None or _parts.token_table(tokens) is None or _parts.path_costs(path) is None:
-        return 1.0
-    (dense,) = _parts.predicted_keep(tokens, _parts.token_table(tokens), [()])
-    return dense / path_ms(_parts.path_costs(path), _parts.dense_path(path))
+    table = _parts.token_table(tokens) if tokens else None
+    costs = _parts.path_costs(path) if path else None
+    if table is None or costs is None:
+        return table, 1.0
+    (dense,) = _parts.predicted_keep(tokens, table, [()])
+    scale = path_ms(costs, _parts.dense_path(path)) / dense
+    return scaled_table(table, scale), scale
 
 
 def scale_sentence(scale: float) -> str | None:
@@ -24,7 +32,7 @@ def scale_sentence(scale: float) -> str | None:
         return None
     said = (
         "The dense network's parts were measured with either model, one after the other, and took "
-        f"{max(scale, 1 / scale):.2f} times as long once; the single-path model's times are scaled to agree."
+        f"{max(scale, 1 / scale):.2f} times as long once; the token model's times are scaled to agree."
     )
     if max(scale, 1 / scale) > BUSY:
         said += " The machine was busy with other work, so do not trust these predictions: press **Predict afresh**."

@@ -26,8 +26,7 @@ dense, tokens, path, joint = names.values()
 given = _limits.given_table()
 elsewhere = given is not None
 to_measure = _parts.missing(path, tokens)
-table = given or (tokens and _parts.token_table(tokens))
-scale = 1.0 if elsewhere else _scale.common_scale(tokens, path)
+table, scale = (given, 1.0) if elsewhere else _scale.common_table(tokens, path)
 device = table or _parts.path_costs(path or "")  # looked up once: a measurement may end while the page is drawn
 methods = []
 with _frame.clear_errors():
@@ -35,7 +34,7 @@ with _frame.clear_errors():
         methods.append(tokens_method(tokens, table))
     if path:
         missing = {"missing": f"not in the table of {given.device}"} if elsewhere else {}
-        methods.append(path_method(path, elsewhere=elsewhere, scale=scale, **missing))
+        methods.append(path_method(path, elsewhere=elsewhere, **missing))
     if joint:
         methods.append(joint_method(joint))
 left, right = st.columns([2, 1], gap="medium")
@@ -50,7 +49,7 @@ if not methods:
     st.stop()
 
 _limits.say_limit(methods, limit)
-series = recorded_series(dense, tokens, path, joint, table, elsewhere=elsewhere, scale=scale)
+series = recorded_series(dense, tokens, path, joint, table, elsewhere=elsewhere)
 data = savings_data([method.track for method in methods], series, limit)
 mount(
     COMPONENT,

@@ -16,6 +16,13 @@ new PerformanceObserver(list => window.shifts.push(...list.getEntries().map(entr
 })))).observe({type: "layout-shift", buffered: true});
 """
 
+WRONG_ROOM = """most => [...document.querySelectorAll('[class*="st-key-"]')].flatMap(e => {
+    const kept = parseFloat(getComputedStyle(e).minHeight) || 0;
+    const taken = Math.max(0, ...[...e.children].map(child => child.getBoundingClientRect().height));
+    const fits = kept < 32 || Math.abs(kept - taken) <= most;
+    return fits ? [] : [`${e.className.match(/st-key-\\S+/)[0]}: ${kept} for ${taken}`];
+})"""
+
 
 def open_view(page: Page, url: str) -> None:
     """Go to an address of the app and wait until nothing runs there any more."""
@@ -41,3 +48,8 @@ def width_of(page: Page) -> int:
 def take_shifts(page: Page) -> list[dict]:
     """Layout shifts since the last call; `page.add_init_script(WATCH_SHIFTS)` first."""
     return page.evaluate("window.shifts.splice(0)")
+
+
+def wrong_room(page: Page, most: float) -> list[str]:
+    """Where the room kept for what comes late differs by more than `most` pixels from what it takes."""
+    return page.evaluate(WRONG_ROOM, most)

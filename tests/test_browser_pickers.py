@@ -7,11 +7,12 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browse import PAGES, SLOW, WATCH_SHIFTS, open_view, settle, take_shifts, width_of
+from tests.browse import PAGES, SLOW, WATCH_SHIFTS, open_view, settle, take_shifts, width_of, wrong_room
 from tests.conftest import ROOT
 
 MOST_SHIFT = 0.05
 """Layout shift of one change of settings; up to 0.1 counts as good on the web, and what is named here is felt."""
+ROOM_PX = 40
 WEIGHTS = ROOT / "assets" / "bundled-tokens.safetensors"
 
 
@@ -57,6 +58,7 @@ def test_another_picture_gives_other_answers_without_a_jump_and_a_bad_one_gets_a
     page.add_init_script(WATCH_SHIFTS)
     open_view(page, f"{server}/{name}")
     before = shown(page)
+    assert wrong_room(page, ROOM_PX) == []
     take_shifts(page)
     page.get_by_role("radio", name="Temple").click()
     expect(page).to_have_url(re.compile("pic=Temple"), timeout=SLOW)

@@ -19,10 +19,12 @@ from core import checkpoints, recorded, registry
 from core.cards import ModelCard, SelectorCard, SinglePathCard
 from core.config import Geometry, Normalisation
 from core.macs import count_macs
+from core.path_latency import path_ms
 from core.recorded import add_row
 from core.results import ClassName, Recorded
 from core.searched import Gates
 from core.single_path.history import add_snapshot
+from core.timings import LatencyTable
 from core.weights import save_checkpoint
 from pages import _shared
 
@@ -384,6 +386,25 @@ def test_limit_moves_both_sliders_to_the_largest_setting_that_keeps_it(visit) ->
     assert sent(at)["at"] == {"keep": 1.0, "budget": 100}
     assert len(at.success) == 2
     assert "".join(at.query_params["budget"]) == "100"
+
+
+def dense_ms(at: AppTest, name: str) -> float:
+    """What a track of the budget page says that the dense network is predicted to take."""
+    return float(track(at, name)["Predicted latency"][1].partition("dense ")[2].split()[0])
+
+
+def test_both_methods_are_predicted_beside_one_dense_network_however_busy_the_machine_was(visit) -> None:
+    visit("budget")
+    times = _shared.measured_parts()["bundled-singlepath"]
+    # blocks of 3 ms, whatever the tokens: 12 ms and 1 ms for the rest; selectors are free
+    slow = LatencyTable("here", 1, 1, 32, 2, 48, (2, 20), (3.0, 3.0), (0.0, 0.0), 1.0)
+    _shared.measured_parts()["bundled-tokens"] = slow
+    at = visit("budget", keep="0.5", budget="80")
+    costs = path_ms(times, _shared.architecture("bundled-singlepath", count_macs(GEOMETRY).total))
+    assert dense_ms(at, "Tokens") == dense_ms(at, "Single path") == pytest.approx(costs, abs=0.06)
+    apart = max(13 / costs, costs / 13)
+    assert f"took {apart:.2f} times as long once" in texts(at)
+    assert ("do not trust these predictions" in texts(at)) == (apart > 1.15)
 
 
 def table_text(device: str = "toaster") -> bytes:

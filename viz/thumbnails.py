@@ -7,11 +7,6 @@ from collections.abc import Sequence
 from PIL import Image, ImageOps
 
 PIXELS = 80
-RESERVED = (
-    "{pills} button {{ min-height: 2.25rem; }} {pills} {{ min-height: 4.25rem; }} "
-    "@media (max-width: 640px) {{ {pills} {{ min-height: 9.25rem; }} }}"
-)
-"""Room for one row of pills, and for three on a phone, so that nothing below moves when they come."""
 PILL = (
     '{pill}::before {{ content: ""; flex: none; width: 1.9rem; height: 1.9rem; border-radius: 999px; '
     "margin: 0 0.45rem 0 -0.65rem; background: center / cover url({source}); }}"
@@ -25,7 +20,7 @@ def thumbnail_style(images: Sequence[Image.Image], pills: str) -> str:
         images: In the order of the pills; there may be more pills, which stay plain.
         pills: CSS selector of what holds them.
     """
-    rules = [RESERVED.format(pills=pills)]
+    rules = []
     for number, image in enumerate(images, start=1):
         data = io.BytesIO()
         ImageOps.fit(image, (PIXELS, PIXELS)).save(data, "WEBP", quality=70)
