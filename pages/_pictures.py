@@ -13,7 +13,6 @@ UPLOAD = "Your own"
 FILE, CAMERA = "A file", "The camera"
 THUMBNAIL = 96
 """Pixels of the small picture's longer side; shown at half of that, for sharp screens."""
-MARKDOWN = r"\`*_{}[]()<>#+-!|$:~"
 
 
 def pick_picture() -> str:
@@ -49,17 +48,10 @@ def _own(instead: str, title: str) -> str:
         small = _shared.photo(image_id).copy()
         small.thumbnail((THUMBNAIL, THUMBNAIL))
         st.image(small, width=THUMBNAIL // 2, alt="Your picture")
-        st.markdown(
-            f"**{_plain(st.session_state['uploaded_as'])}**. Stays in this session only; a link shows “{title}”.",
-            width="content",
-        )
+        st.text(st.session_state["uploaded_as"], width="content")
+        st.markdown(f"Stays in this session only; a link shows “{title}”.", width="content")
         st.button("Forget it", on_click=_forget, icon=":material/delete:", help="To take another, forget this one.")
     return image_id
-
-
-def _plain(name: str) -> str:
-    """A file's name without what Markdown would read."""
-    return "".join(f"\\{sign}" if sign in MARKDOWN else sign for sign in name)
 
 
 def _ask_for_picture(title: str) -> None:

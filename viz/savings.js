@@ -207,7 +207,7 @@ function frontier(state) {
   const said = data.tracks.map((track) => here(chart, track, state.at[track.key], cost, x, y, width));
   state.hint.textContent = `You are here: ${said.join("; ")}.`;
   chart.setAttribute("aria-label", `Recorded top-1 accuracy against ${across.title}. ${state.hint.textContent}`);
-  legend(state);
+  legend(state, cost);
 }
 
 function unit(point, cost) {
@@ -243,9 +243,10 @@ function here(chart, track, index, cost, x, y, width) {
   return `${where}, ${point.said} % top-1 (${track.figures.at(-1).notes[index]})`;
 }
 
-function legend(state) {
+function legend(state, cost) {
   state.legend.replaceChildren();
-  for (const series of state.data.series) {
+  const placed = (series) => series.points.some((point) => point[cost] !== null);
+  for (const series of state.data.series.filter(placed)) {
     const key = element("span", "key", state.legend);
     const swatch = document.createElementNS(SPACE, "svg");
     swatch.setAttribute("width", 16);
@@ -259,4 +260,6 @@ function legend(state) {
   swatch.setAttribute("height", 20);
   svg("circle", swatch, { cx: 10, cy: 10, r: 7, class: "ring" });
   key.append(swatch, "large, open: you are here");
+  const left = state.data.series.filter((series) => !placed(series)).map((series) => series.name);
+  if (left.length) element("span", "key", state.legend).append(`no latency predicted: ${left.join(", ")}`);
 }
