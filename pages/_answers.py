@@ -5,7 +5,7 @@ import streamlit as st
 from core.config import ModelSpec
 from core.results import Prediction
 from pages import _badge, _classes, _frame, _shared
-from viz.predictions import agreement_sentence, top5_alone, top5_pair
+from viz.predictions import agreement, agreement_sentence, top5_alone, top5_pair
 
 
 def show(spec: ModelSpec, image_id: str, before: Prediction | None, said: Prediction) -> None:
@@ -14,13 +14,20 @@ def show(spec: ModelSpec, image_id: str, before: Prediction | None, said: Predic
     photo = _shared.view(spec, image_id)
     left.image(photo, width=260, output_format="JPEG", alt="The photo as the model sees it")
     with right:
-        if before is None:
-            _frame.chart(top5_alone(said), "top5", f"The most likely is {said.top(1)[0].label}")
-            st.markdown(
-                "The dense model that it was made of is not on this machine, so there is nothing to agree with."
-            )
-        else:
-            _frame.chart(top5_pair(before, said), "top5", agreement_sentence(before, said))
-            st.markdown(agreement_sentence(before, said))
+        verdict(before, said)
         _classes.note_if_unknown(image_id, said, *([before] if before else []))
         _badge.weights_badge(spec)
+
+
+def verdict(before: Prediction | None, said: Prediction) -> None:
+    """Whether both say the same, and the top-5 of both; of the pruned one alone where there is no dense one here."""
+    if before is None:
+        _frame.chart(top5_alone(said), "top5", f"The most likely is {said.top(1)[0].label}")
+        st.markdown("The dense model that it was made of is not on this machine, so there is nothing to agree with.")
+        return
+    sentence = agreement_sentence(before, said)
+    if agreement(before, said).same_top1:
+        st.success(sentence, icon=":material/check_circle:")
+    else:
+        st.warning(sentence, icon=":material/change_circle:")
+    _frame.chart(top5_pair(before, said), "top5", sentence)

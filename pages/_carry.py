@@ -5,7 +5,7 @@ import streamlit as st
 from core.registry import SELECTING
 from pages import _shared, _url
 from pages._compare_sides import HOW, USUAL
-from pages._compare_url import Side, write_side
+from pages._compare_url import Side, read_side, write_side
 
 
 def carry_over(methods: dict[str, str]) -> None:
@@ -13,8 +13,9 @@ def carry_over(methods: dict[str, str]) -> None:
     page, said = st.session_state.pop("came_from", (None, {}))
     side, now = _side_of(said, methods, page), _url.settings(("b",)).get("b")
     if side is not None and now in (None, st.session_state.get("carried")):
-        st.session_state["carried"] = write_side(side)
-        _url.hold("b", write_side(side))
+        text = write_side(read_side(write_side(side), methods))  # a value that its slider has
+        st.session_state["carried"] = text
+        _url.hold("b", text)
 
 
 def _side_of(said: dict[str, str], methods: dict[str, str], page: str | None) -> Side | None:

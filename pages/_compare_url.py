@@ -7,8 +7,8 @@ from typing import Literal
 
 Setting = Literal["keep", "threshold", "budget"]
 SETTINGS: dict[str, dict[Setting, tuple[float, float, float]]] = {
-    "tokens": {"keep": (0.1, 1.0, 0.05), "threshold": (0.0, 0.95, 0.05)},
-    "joint": {"keep": (0.1, 1.0, 0.05), "threshold": (0.0, 0.95, 0.05)},
+    "tokens": {"keep": (0.1, 1.0, 0.05), "threshold": (0.0, 0.95, 0.01)},
+    "joint": {"keep": (0.1, 1.0, 0.05), "threshold": (0.0, 0.95, 0.01)},
     "singlepath": {"budget": (1, 100, 1)},
 }
 """By method of the model: what can be set, from, to, in steps of."""

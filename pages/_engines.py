@@ -39,6 +39,9 @@ def _panel(specs: dict[str, ModelSpec], image_id: str, engine: str, *, watching:
     pressed = st.button(f"Measure in {ENGINES[engine]}", icon=":material/timer:")
     if pressed:
         turns[key] = turns.get(key, 0) + 1
+        for spec in specs.values():  # what could not be made ready may be possible by now
+            if isinstance(_shared.prepared().get((spec, engine)), InputError):
+                del _shared.prepared()[spec, engine]
     if not turns.get(key):
         return
     missing = [label for label, spec in specs.items() if (spec, engine) not in _shared.prepared()]
@@ -54,25 +57,31 @@ def _panel(specs: dict[str, ModelSpec], image_id: str, engine: str, *, watching:
     if watching != bool(missing):
         st.rerun()  # begin, or cease, to look each second
     if not missing:
-        with _frame.clear_errors():
-            _show(specs, image_id, engine, turns[key])
+        _show(specs, image_id, engine, turns[key])
 
 
 def _show(specs: dict[str, ModelSpec], image_id: str, engine: str, turn: int) -> None:
     """One line per model, held against the first in the same engine and against itself in eager torch.
 
-    Raises:
-        InputError: If the engine could not take a model.
+    One that the engine could not take has its sentence instead, and the others are measured.
     """
-    for spec in specs.values():
-        if isinstance(_shared.prepared().get((spec, engine)), InputError):
-            raise _shared.prepared()[spec, engine]
+    failed = {label: found for label, spec in specs.items() if isinstance(found := _made(spec, engine), InputError)}
+    for sentence in dict.fromkeys(map(str, failed.values())):
+        who = [label for label, error in failed.items() if str(error) == sentence]
+        st.error(sentence if len(who) == len(specs) else f"{'; '.join(who)}: {sentence}", icon=":material/error:")
+    specs = {label: spec for label, spec in specs.items() if label not in failed}
+    if not specs:
+        return
     found = _shared.measured(tuple(specs.values()), image_id, turn, engine)
     eager, there = found[: len(specs)], found[len(specs) :]
     for label, before, now in zip(specs, eager, there, strict=True):
         is_slower = now is not there[0] and now.median_ms > there[0].median_ms
         badge = f" :red-badge[Slower than {next(iter(specs))} here]" if is_slower else ""
         st.markdown(f"**{label}:** {latency_text(now)}; {engine_text(now, before)}.{badge}")
+
+
+def _made(spec: ModelSpec, engine: str) -> Runner | InputError | None:
+    return _shared.prepared().get((spec, engine))
 
 
 def _make_ready(specs: list[ModelSpec], engine: str) -> None:

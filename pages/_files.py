@@ -12,7 +12,7 @@ from core.checkpoints import WEIGHTS
 from core.class_lists import parse_classes
 from core.errors import InputError
 from core.registry import ModelEntry
-from pages import _models
+from pages import _models, _shared
 
 
 def choose_file() -> ModelEntry | None:
@@ -52,3 +52,21 @@ def open_path(path: str, classes: tuple | None = None) -> ModelEntry:
     if Path(path).suffix not in WEIGHTS:
         raise InputError(f"A weights file ends in {', '.join(WEIGHTS[:-1])} or {WEIGHTS[-1]}; {path[-40:]} does not.")
     return _models.open_file(path, classes)
+
+
+def why_missing(asked: str) -> str | None:
+    """Why the model that a link names is not there, though a weights file is opened first; None where nothing lacks."""
+    known = {entry.name: entry for entry in _shared.models()}
+    if not asked or (asked in known and known[asked].available):
+        return None
+    if asked in known:
+        how = "open their file" if known[asked].download_mb is None else "download them"
+        return f"The weights of {asked} are not on this machine; {how} under “Other models”."
+    if not asked.endswith(WEIGHTS):
+        plain = asked[:80].replace("`", "")
+        return f"There is no model `{plain}`; those that there are stand under “Other models”."
+    try:
+        open_path(asked)
+    except InputError as error:
+        return str(error)
+    return None

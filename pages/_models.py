@@ -1,5 +1,7 @@
 """What a model's name says: its source, its dense sibling, whether it was trained; and files that are opened."""
 
+from pathlib import Path
+
 import streamlit as st
 
 from core import registry
@@ -79,9 +81,8 @@ def open_file(path: str, classes: tuple[str, tuple[ClassName, ...]] | None) -> r
     Raises:
         InputError: If it cannot be read, or the names are not as many as its classes.
     """
-    spec = ModelSpec(path)
-    _shared.load_once.clear(spec)  # it may have changed on the disk
-    found = _shared.load_once(spec)
+    _forget_if_changed(path)
+    found = _shared.load_once(ModelSpec(path))
     if classes:
         found = with_classes(found, classes[1])
     st.session_state.setdefault("class_names", {})[path] = classes
@@ -89,3 +90,15 @@ def open_file(path: str, classes: tuple[str, tuple[ClassName, ...]] | None) -> r
     st.session_state["files"] = st.session_state.get("files", {}) | {path: entry}
     _runs.forget_photo()  # what was computed may carry other names
     return entry
+
+
+def _forget_if_changed(path: str) -> None:
+    """Drop what was read from a file that has changed on the disk since, and all that was computed from it."""
+    try:
+        stat = Path(path).stat()
+    except OSError:
+        return  # whoever reads it says so
+    stamp = (stat.st_mtime_ns, stat.st_size)
+    if _shared.stamps().setdefault(path, stamp) != stamp:
+        _shared.stamps()[path] = stamp
+        _shared.forget_model(path)

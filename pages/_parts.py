@@ -9,7 +9,6 @@ import streamlit as st
 from core.checkpoints import read_model
 from core.config import ModelSpec
 from core.path_latency import measure_path, path_ms
-from core.results import Architecture
 from core.soft_tokens.latency_schedule import schedule_ms
 from core.table_bench import measure_table
 from core.timings import LatencyTable, PathCosts
@@ -32,20 +31,26 @@ def measure_after_paint(names: tuple[str, ...]) -> None:
     Args:
         names: What `missing` said at the page's beginning; it may have come meanwhile.
     """
-    if not names:
-        return
-    for name in missing(*names):
+    failed = [name for name in missing(*names) if name in _shared.failed_parts()]
+    for name in failed:
+        why = f"What the parts of {name} take could not be measured here ({_shared.failed_parts()[name]})"
+        st.warning(f"{why}, so no latency is predicted for it.", icon=":material/timer_off:")
+        st.button("Try again", on_click=_shared.failed_parts().pop, args=(name, None), key=f"again {name}")
+    waiting = [name for name in missing(*names) if name not in failed]
+    for name in waiting:
         if name not in _shared.measurements():
             locks = (_shared.attribution_lock(), _shared.inference_lock())
-            work = (name, _measurement(name), locks, _shared.measured_parts(), _shared.measurements())
+            kept = (_shared.measured_parts(), _shared.failed_parts(), _shared.measurements())
+            work = (name, _measurement(name), locks, *kept)
             _shared.measurements()[name] = Thread(target=_measure, args=work, daemon=True)
             _shared.measurements()[name].start()
-    st.fragment(_watch, run_every=1.0)(names)
+    if len(failed) < len(names):
+        st.fragment(_watch, run_every=1.0)(tuple(name for name in names if name not in failed))
 
 
 def _watch(names: tuple[str, ...]) -> None:
-    """Each second: are they measured?"""
-    if not missing(*names):
+    """Each second: are they measured, or has one failed?"""
+    if not missing(*names) or any(name in _shared.failed_parts() for name in names):
         st.rerun()
 
 
@@ -54,12 +59,15 @@ def _measure(
     measure: Callable[[], PathCosts | LatencyTable],
     locks: tuple,
     measured: dict[str, PathCosts | LatencyTable],
+    failed: dict[str, str],
     running: dict[str, Thread],
 ) -> None:
     """In its own thread, alone: measure one model's parts."""
     try:
         with locks[0], locks[1]:
             measured[name] = measure()
+    except Exception as error:  # a thread that dies silently would be waited for forever
+        failed[name] = str(error) or type(error).__name__
     finally:
         running.pop(name, None)
 
@@ -99,11 +107,6 @@ def path_time(name: str, budget: float) -> float | None:
     """Predicted milliseconds at a budget in MACs; None until parts are measured."""
     costs = path_costs(name)
     return None if costs is None else path_ms(costs, _shared.architecture(name, budget))
-
-
-def dense_path(name: str) -> Architecture:
-    """A single-path model with all of its gates open."""
-    return _shared.architecture(name, _shared.loaded(ModelSpec(name)).dense_macs)
 
 
 def predicted_keep(name: str, table: LatencyTable | None, keeps: Sequence[tuple[float, ...]]) -> list[float] | None:

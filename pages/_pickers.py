@@ -3,10 +3,9 @@
 import streamlit as st
 
 from core.backbones.families import FAMILIES, METHOD_NAMES, check_method
-from core.checkpoints import WEIGHTS
 from core.errors import InputError
 from pages import _shared, _url
-from pages._files import open_path
+from pages._files import why_missing
 from pages._pictures import UPLOAD, pick_picture
 from pages._sources import more_models
 
@@ -27,7 +26,8 @@ def pick_model(*methods: str) -> str:
     Args:
         methods: See `core.registry.ModelEntry.method`; the first one's models are named where there is none.
     """
-    why_not = _open_linked()
+    asked = st.query_params.get("model", "")
+    why_not = why_missing(asked)
     entries = [entry for method in methods for entry in _shared.models() if entry.method == method and entry.available]
     if not entries:
         st.info(
@@ -38,43 +38,32 @@ def pick_model(*methods: str) -> str:
         st.stop()
     names = [entry.name for entry in entries]
     known = {entry.name: entry for entry in _shared.models()}
+    last = f"last {methods[0]}"
 
     def sibling(asked: str) -> str | None:
         if asked in names:
             return asked
+        if (before := st.session_state.get(last)) in names:
+            return before
         return next((e.name for e in entries if asked in known and e.source == known[asked].source), None)
 
-    asked = st.query_params.get("model")
     if asked in known and methods[0] in METHOD_NAMES and known[asked].family in FAMILIES:
         why_not = why_not or _refusal(known[asked].family, methods[0])
-    if asked in known and not known[asked].available:
-        how = "open their file" if known[asked].download_mb is None else "download them"
-        why_not = f"The weights of {asked} are not on this machine; {how} under “Other models”."
     _url.bring("model", names[0], sibling)  # the widget's own default is the first
     with st.container(horizontal=True, vertical_alignment="bottom"):
         chosen = st.selectbox("Model", names, key="model", bind="query-params")
         more_models(methods)
     if why_not:
-        st.warning(f"{why_not} Until then you see {names[0]}.", icon=":material/link_off:")
-    return chosen if chosen in names else names[0]
+        st.warning(f"{why_not} Until then you see {chosen}.", icon=":material/link_off:")
+    chosen = chosen if chosen in names else names[0]
+    st.session_state[last] = chosen
+    return chosen
 
 
 def _refusal(family: str, method: str) -> str | None:
     """Why a method cannot take a family, or None."""
     try:
         check_method(family, method)
-    except InputError as error:
-        return str(error)
-    return None
-
-
-def _open_linked() -> str | None:
-    """Open the weights file that the link names, if it names one; what went wrong, or None."""
-    asked = st.query_params.get("model", "")
-    if not asked.endswith(WEIGHTS) or asked in st.session_state.get("files", {}):
-        return None
-    try:
-        open_path(asked)
     except InputError as error:
         return str(error)
     return None

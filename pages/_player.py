@@ -14,7 +14,7 @@ from viz import player
 KEY = "player"
 LEGEND = (
     "Clear patches are kept; hatched ones were folded into the package of that colour, dark ones at an earlier "
-    "selector. Arrow keys step, space plays."
+    "selector. Once you have clicked the picture, or come to it by Tab, arrow keys step and space plays."
 )
 _mount = st.components.v2.component("token_player", html=player.HTML, css=player.CSS, js=player.JS)
 

@@ -1,9 +1,10 @@
 """Two models whose parts were measured one after the other, on one axis of milliseconds."""
 
+from core.config import ModelSpec
 from core.latency_table import scaled_table
 from core.path_latency import path_ms
 from core.timings import LatencyTable
-from pages import _parts
+from pages import _parts, _shared
 
 AGREE, BUSY = 0.02, 1.15
 """Measurements of the same that differ by less are alike; by more, something else was at work."""
@@ -22,7 +23,8 @@ def common_table(tokens: str | None, path: str | None) -> tuple[LatencyTable | N
     if table is None or costs is None:
         return table, 1.0
     (dense,) = _parts.predicted_keep(tokens, table, [()])
-    scale = path_ms(costs, _parts.dense_path(path)) / dense
+    all_open = _shared.architecture(path, _shared.loaded(ModelSpec(path)).dense_macs)
+    scale = path_ms(costs, all_open) / dense
     return scaled_table(table, scale), scale
 
 

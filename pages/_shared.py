@@ -264,6 +264,12 @@ def measured_parts() -> dict[str, PathCosts | LatencyTable]:
     return {}
 
 
+@st.cache_resource(max_entries=1, show_spinner=False)
+def failed_parts() -> dict[str, str]:
+    """By model, why its parts could not be measured."""
+    return {}
+
+
 def keep_spec(name: str, ratio: float) -> ModelSpec:
     """Every selector keeps `ratio` of the patches that reach it: 0.7 leaves 0.7, 0.49, 0.34 of all patches."""
     powers = keep_powers(ratio, loaded(ModelSpec(name)).model.patches)  # anew on each grid, where a family pools
@@ -328,3 +334,28 @@ def keep_macs(name: str, ratios: tuple[float, ...]) -> list[int]:
         schedule_macs(found.card.geometry, found.model.blocks, keep_spec(name, r).keep, found.model.layers).total
         for r in ratios
     ]
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def stamps() -> dict[str, tuple[int, int]]:
+    """Of each weights file that was opened by its path: when it was changed, in ns, and its bytes."""
+    return {}
+
+
+def forget_model(name: str) -> None:
+    """Drop what was made of a model whose file has changed; whatever is keyed otherwise is dropped whole."""
+    for cached in (
+        load_once,
+        _stored,
+        architecture,
+        reachable,
+        all_budgets,
+        kernel_readings,
+        gate_history,
+        over_search,
+        keep_macs,
+    ):
+        cached.clear()
+    measured_parts().pop(name, None)
+    for key in [key for key in prepared() if key[0].name == name]:
+        prepared().pop(key, None)

@@ -73,10 +73,11 @@ else:
 st.download_button(
     "Download this architecture (JSON)",
     json.dumps(description(ran), indent=1),
-    f"{Path(name).stem}-{choice.share:g}.json",
+    f"{Path(name).stem}-{100 * ran.architecture.macs / ran.dense_macs:.4g}.json",
     "application/json",
     icon=":material/download:",
-    help="Mixer and FFN width of each block, MACs and parameters, as `python -m core describe --json` gives them.",
+    help="Of the network that ran: mixer and FFN width of each block, MACs and parameters, as "
+    "`python -m core describe --json` gives them.",
 )
 
 with _frame.clear_errors():

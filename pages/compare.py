@@ -5,12 +5,14 @@ import streamlit as st
 from core.config import ModelSpec
 from pages import _along, _carry, _compare_many, _compare_one, _compare_sides, _frame, _pickers, _shared, _url
 from pages._compare_url import Side
+from pages._files import why_missing
 
 _frame.guard("pages/compare.py", "pic", "a", "b", "cls", "by", "view")
 TABS = ("One photo", "Many photos")
 
 st.title("Does it still agree?")
 image_id = _pickers.pick_picture()
+linked = {letter: why_missing(st.query_params.get(letter.lower(), "").partition("~")[0]) for letter in "AB"}
 with _frame.clear_errors():
     methods = _compare_sides.comparable()
 if not methods:
@@ -29,10 +31,14 @@ with _frame.clear_errors():
     with right:
         b = _compare_sides.pick_side("B", usual, methods)
     specs = _compare_sides.spec_of(a), _compare_sides.spec_of(b)
+    for side, why_not in zip((a, b), linked.values(), strict=True):
+        if why_not:
+            st.warning(f"{why_not} Until then you see {side.name}.", icon=":material/link_off:")
     known = [_shared.loaded(ModelSpec(side.name)).card.classes for side in (a, b)]
 if known[0] != known[1]:
     st.error(
-        "A and B know different classes, so their answers cannot be compared; choose two of one family.",
+        "A and B know different classes, so their answers cannot be compared; choose two that know the same, such as a "
+        "model and what it was pruned from.",
         icon=":material/error:",
     )
     st.stop()

@@ -21,7 +21,13 @@ st.markdown(
     "read out of its own weights in its place, or nothing, and thins out the FFNs, until a budget fits."
 )
 
-pruned = next((entry.name for entry in _shared.models() if entry.method == "tokens" and entry.available), None)
+
+def usable(method: str) -> str | None:
+    """The first model of a method that is here."""
+    return next((entry.name for entry in _shared.models() if entry.method == method and entry.available), None)
+
+
+pruned = usable("tokens")
 if pruned is None:
     st.info("The bundled weights are not in assets/ yet, so there is nothing to show here.", icon=":material/info:")
 else:
@@ -69,24 +75,24 @@ with st.grid(3, border=True, min_column_width=260):
             "pages/tokens.py",
             "Watch patches leave",
             "Each of three selectors keeps 70 % of what reaches it.",
-            {"method": "Keep ratio", "keep": "0.7"},
+            {"method": "Keep ratio", "keep": "0.7", "model": pruned},
         ),
         (
             "pages/architecture.py",
             "Halve the network",
             "What every block becomes when half of the multiply-adds must go.",
-            {"budget": "50"},
+            {"budget": "50", "model": usable("singlepath")},
         ),
         (
             "pages/compare.py",
             "Push it until it breaks",
             "Dense against a model that keeps 40 % at each selector.",
-            {"b": write_side(Side(pruned or "bundled-tokens", "keep", 0.4))},
+            {"b": write_side(Side(pruned or "bundled-tokens", "keep", 0.4)), "a": usable("dense")},
         ),
     )
     for path, title, text, query in cards:
         with st.container():
-            st.page_link(path, label=f"**{title}**", query_params=query)
+            st.page_link(path, label=f"**{title}**", query_params={key: said for key, said in query.items() if said})
             st.markdown(text)
 
 methods, private = st.columns(2, gap="medium")

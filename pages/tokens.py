@@ -6,6 +6,7 @@ from core.config import ModelSpec
 from core.registry import SELECTING
 from pages import (
     _along,
+    _answers,
     _badge,
     _classes,
     _costs,
@@ -20,7 +21,6 @@ from pages import (
 )
 from viz.blocks import macs_per_block, tokens_per_block
 from viz.cost import saving_sentence
-from viz.predictions import agreement, agreement_sentence, top5_pair
 from viz.theme import macs_number, macs_text
 
 _frame.guard("pages/tokens.py", "pic", "model", "method", "keep", "threshold", "stage", "token")
@@ -68,14 +68,9 @@ with right:
             height="stretch",
             help="The kept patches, the class token, and a package token for each selector that folded something.",
         )
-    if said is not None:
-        same = agreement(said, trace.prediction).same_top1
-        (st.success if same else st.warning)(
-            agreement_sentence(said, trace.prediction),
-            icon=":material/check_circle:" if same else ":material/change_circle:",
-        )
-        _frame.chart(top5_pair(said, trace.prediction), "top5", agreement_sentence(said, trace.prediction))
-        _frame.latency_panel({"Dense": ModelSpec(dense), "Pruned": spec}, image_id)
+    _answers.verdict(said, trace.prediction)
+    specs = {"Dense": ModelSpec(dense), "Pruned": spec} if dense else {"Pruned": spec}
+    _frame.latency_panel(specs, image_id)
 
 left, right = st.columns(2, gap="medium")
 with left:
@@ -93,6 +88,6 @@ st.markdown(
     "behind it; with the patch embedding and the head, the blocks sum up to this photo's MACs."
 )
 _token_tabs.show(spec, image_id, trace)
-_along.take_along({"Dense": ModelSpec(dense), "Pruned": spec} if dense else {"Pruned": spec}, image_id)
+_along.take_along(specs, image_id)
 if ratio is not None and steps is None:
     _deciding.prepare(below, name, image_id)

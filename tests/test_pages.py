@@ -26,7 +26,7 @@ from core.searched import Gates
 from core.single_path.history import add_snapshot
 from core.timings import LatencyTable
 from core.weights import save_checkpoint
-from pages import _shared
+from pages import _parts, _shared
 
 ROOT = Path(__file__).resolve().parent.parent
 FIRST = json.loads((ROOT / "assets" / "samples" / "samples.json").read_text())[0]["title"]
@@ -405,6 +405,22 @@ def test_both_methods_are_predicted_beside_one_dense_network_however_busy_the_ma
     apart = max(13 / costs, costs / 13)
     assert f"took {apart:.2f} times as long once" in texts(at)
     assert ("do not trust these predictions" in texts(at)) == (apart > 1.15)
+
+
+def test_parts_that_cannot_be_measured_get_a_sentence_and_another_try(visit, monkeypatch) -> None:
+    def fail(*given, **more):
+        raise RuntimeError("no memory left")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(_parts, "measure_path", fail)
+        at = visit("architecture")
+    assert "bundled-singlepath take could not be measured here (no memory left)" in at.warning[-1].value
+    next(button for button in at.button if button.label == "Try again").click().run()
+    for thread in list(_shared.measurements().values()):
+        thread.join()
+    at.run()
+    assert not any("could not be measured" in warning.value for warning in at.warning)
+    assert "bundled-singlepath" in _shared.measured_parts()
 
 
 def table_text(device: str = "toaster") -> bytes:

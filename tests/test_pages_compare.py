@@ -87,6 +87,33 @@ def test_what_tokens_or_architecture_showed_is_b_until_b_is_set(visit) -> None:
     assert link(at, "b") == "bundled-singlepath~budget=80"
 
 
+def test_what_tokens_shows_follows_to_b_again_and_again(visit) -> None:
+    at = visit("tokens", method="Threshold", threshold="0.37")
+    at.switch_page("pages/compare.py").run()
+    assert link(at, "b") == "bundled-tokens~threshold=0.37"
+    at.switch_page("pages/tokens.py").run()
+    at.slider(key="threshold").set_value(0.8).run()
+    at.switch_page("pages/compare.py").run()
+    assert link(at, "b") == "bundled-tokens~threshold=0.8"
+
+
+def test_a_link_to_models_that_are_not_here_says_which_are_shown_instead(visit, tmp_path) -> None:
+    at = visit("compare", a="nobody`s model", b=f"{tmp_path}/gone.safetensors~keep=0.5")
+    assert [warning.value.split(";")[0] for warning in at.warning[:2]] == [
+        "There is no model `nobodys model`",
+        f"There is no file {tmp_path}/gone.safetensors",
+    ]
+    assert at.warning[0].value.endswith("Until then you see bundled-dense.")
+    assert at.warning[1].value.endswith("Until then you see bundled-tokens.")
+
+
+def test_a_link_to_a_weights_file_compares_that(visit, tmp_path) -> None:
+    test_pages.save(tmp_path, "mine", test_pages.CARD)
+    at = visit("compare", a=f"{tmp_path}/mine.safetensors")
+    assert at.selectbox(key="a_model").value == f"{tmp_path}/mine.safetensors"
+    assert not [warning for warning in at.warning if "Until then" in warning.value]
+
+
 def test_another_photo_is_explained_by_its_own_first_answer(visit) -> None:
     last = group(visit("compare", pic="Temple"), "cls").options[-1]
     at = visit("compare", cls=last)

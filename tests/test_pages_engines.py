@@ -42,6 +42,26 @@ def test_an_engine_that_cannot_be_had_gets_its_one_sentence(visit, monkeypatch) 
     ]
 
 
+def test_what_an_engine_cannot_take_is_named_the_others_are_measured_and_the_page_goes_on(visit, monkeypatch) -> None:
+    tries = []
+
+    def refuse_tokens(loaded, engine):
+        tries.append(loaded.method)
+        if loaded.method == "tokens":
+            raise InputError("That cannot be.")
+        return loaded.model
+
+    monkeypatch.setattr(_engines, "ready", refuse_tokens)
+    at = measure_in(visit("budget"), "onnxruntime")
+    assert [error.value for error in at.error] == ["Tokens, keep 70 %: That cannot be."]
+    assert "**Dense:**" in texts(at)
+    assert any(expander.label == "Take this view along" for expander in at.expander)
+    next(button for button in at.button if button.label.startswith("Measure in")).click().run()
+    at.run()
+    assert tries.count("tokens") == 2, "whoever asks again is not tried again"
+    assert tries.count("dense") == 1
+
+
 def test_a_thread_that_dies_leaves_a_sentence_and_no_wait(visit, monkeypatch) -> None:
     def fail(loaded, engine):
         raise RuntimeError("boom")

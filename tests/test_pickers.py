@@ -12,9 +12,10 @@ import torch
 from streamlit.testing.v1 import AppTest
 
 from core import checkpoints, downloads, registry
-from core.cards import SelectorCard
+from core.cards import SelectorCard, SinglePathCard
+from core.macs import count_macs
 from core.weights import save_checkpoint
-from pages import _downloads
+from pages import _downloads, _shared
 from tests.test_pages import CARD, ROOT, assets, opened, save, texts, visit  # noqa: F401
 
 TOKENS = dataclasses.replace(CARD, selectors=SelectorCard((1, 2), (0.7, 0.5), True))
@@ -97,6 +98,30 @@ def test_a_link_to_a_weights_file_opens_it_where_it_lies(visit, weights) -> None
     assert not gone.exception
     assert "There is no file /nowhere/m.safetensors" in gone.warning[0].value
     assert gone.selectbox(key="model").value == "bundled-tokens"
+
+
+def test_ones_own_model_is_still_there_after_another_page(visit, weights) -> None:  # noqa: F811
+    at = visit("tokens", model=str(weights))
+    at.switch_page("pages/architecture.py").run()
+    assert at.selectbox(key="model").value == "bundled-singlepath"
+    at.switch_page("pages/tokens.py").run()
+    assert at.selectbox(key="model").value == str(weights)
+
+
+def test_a_file_that_was_trained_on_is_read_anew(visit, tmp_path) -> None:  # noqa: F811
+    path = tmp_path / "path.safetensors"
+    save(tmp_path, "path", dataclasses.replace(CARD, single_path=SinglePathCard(0.01, True)))
+    at = open_file(visit("tokens"), path)
+    half = count_macs(CARD.geometry).total / 2
+    before = _shared.architecture(str(path), half)
+    module, card = checkpoints.read_model(str(path))
+    with torch.no_grad():
+        for key, values in module.named_parameters():
+            if "logits" in key:
+                values.neg_()
+    save_checkpoint(path, module, card)
+    open_file(at, path)
+    assert _shared.architecture(str(path), half) != before
 
 
 def test_a_link_to_weights_that_are_not_here_says_so(visit, monkeypatch) -> None:  # noqa: F811
