@@ -58,7 +58,10 @@ def parse_table(text: str, name: str) -> LatencyTable:
     Raises:
         InputError: If a column is missing, a value is no number, or rows contradict each other.
     """
-    rows = list(csv.DictReader(io.StringIO(text)))
+    try:
+        rows = list(csv.DictReader(io.StringIO(text)))
+    except csv.Error as error:
+        raise InputError(f"{name} is no latency table: {error}.") from error
     missing = [column for column in COLUMNS if not rows or rows[0].get(column) is None]
     if missing:
         raise InputError(f"{name} is no latency table: it needs the columns {','.join(COLUMNS)}.")

@@ -4,7 +4,7 @@ import streamlit as st
 
 from core.config import ModelSpec
 from core.path_latency import block_ms
-from pages import _costs, _frame, _parts, _shared
+from pages import _costs, _frame, _parts, _scale, _shared
 from pages._scrubber import Choice
 from viz.cost import device_text, macs_by_part, saving_sentence
 from viz.gates import ffn_gates, gate_curves, gate_rows
@@ -36,7 +36,7 @@ def _cost(name: str, choice: Choice) -> None:
     _frame.chart(macs_by_part(rows), "block_cost", saving_sentence(now.total, dense.total))
     st.markdown(f"{saving_sentence(now.total, dense.total)}.")
     if costs := _parts.path_costs(name):
-        before = block_ms(costs, _parts.dense_path(name))[choice.block]
+        before = block_ms(costs, _scale.dense_path(name))[choice.block]
         after = block_ms(costs, choice.found)[choice.block]
         st.markdown(
             f"Predicted time of the block: {after:.2f} ms instead of {before:.2f} ms ({device_text(costs)}), its norms "

@@ -16,7 +16,7 @@ MOST_MS = 100_000.0
 
 
 def given_table() -> LatencyTable | None:
-    """The table that was uploaded in this session."""
+    """The table uploaded in this session."""
     return st.session_state.get("given_table")
 
 
@@ -92,7 +92,7 @@ def pick_table(name: str) -> None:
     )
     if error := st.session_state.get("table_error"):
         st.error(error, icon=":material/error:")
-    if given_table() is not None:
+    if given_table():
         st.button("Predict for this machine again", on_click=_forget, icon=":material/delete:")
 
 
@@ -105,14 +105,15 @@ def _read(name: str) -> None:
     try:
         table = parse_table(file.getvalue().decode("utf-8"), file.name)
         check_table(table, _shared.loaded(ModelSpec(name)).card.geometry)
+        if table.batch != 1:
+            raise InputError(f"{file.name} is of {table.batch} photos at once; measure a table with --batch 1.")
         st.session_state["given_table"] = table
     except UnicodeDecodeError:
         st.session_state["table_error"] = f"{file.name} is no text; give a CSV file as `bench --table` writes it."
-    except InputError as error:
-        st.session_state["table_error"] = str(error)
+    except InputError as said:
+        st.session_state["table_error"] = str(said)
 
 
 def _forget() -> None:
     """Remove the table and the uploader that holds its file."""
-    st.session_state["given_table"] = st.session_state["table_error"] = None
-    st.session_state["tables"] = st.session_state.get("tables", 0) + 1
+    st.session_state.update(given_table=None, table_error=None, tables=st.session_state.get("tables", 0) + 1)

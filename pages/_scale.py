@@ -3,6 +3,7 @@
 from core.config import ModelSpec
 from core.latency_table import scaled_table
 from core.path_latency import path_ms
+from core.results import Architecture
 from core.timings import LatencyTable
 from pages import _parts, _shared
 
@@ -23,9 +24,13 @@ def common_table(tokens: str | None, path: str | None) -> tuple[LatencyTable | N
     if table is None or costs is None:
         return table, 1.0
     (dense,) = _parts.predicted_keep(tokens, table, [()])
-    all_open = _shared.architecture(path, _shared.loaded(ModelSpec(path)).dense_macs)
-    scale = path_ms(costs, all_open) / dense
+    scale = path_ms(costs, dense_path(path)) / dense
     return scaled_table(table, scale), scale
+
+
+def dense_path(name: str) -> Architecture:
+    """A single-path model with all of its gates open."""
+    return _shared.architecture(name, _shared.loaded(ModelSpec(name)).dense_macs)
 
 
 def scale_sentence(scale: float) -> str | None:

@@ -1,5 +1,6 @@
 """Latency tables and what is chosen from them: by hand, on tables small enough to work out."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -7,6 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.__main__ import main
+from core.checkpoints import load
+from core.config import ModelSpec
 from core.errors import InputError
 from core.latency_table import check_table, parse_table, predicted_ms, read_table, write_table
 from core.soft_tokens.latency_schedule import choose_schedule, merge, schedule_ms
@@ -155,6 +158,8 @@ def test_a_table_is_measured_and_then_used(work, capsys) -> None:
         (["--targets", "0.5,0.6"], "never rise"),
         (["--targets", "60%", "--selectors", "2,9"], "rising"),
         (["--targets", "soon"], "numbers with commas"),
+        (["--targets", "5,6ms"], "takes one limit in ms"),
+        (["--targets", "xG"], "--targets takes GMACs such as 0.8"),
         (["--targets", "30ms", "--table", "none.csv"], "cannot be read"),
     ],
 )
@@ -169,10 +174,24 @@ def test_a_target_that_cannot_be_gets_one_line_and_writes_nothing(flags, sentenc
     assert not (tmp_path / "out").exists(), "something was written"
 
 
+def test_training_to_a_limit_ends_with_the_milliseconds_of_what_is_kept(work, capsys) -> None:
+    out, table = work / "limited", work / "table.csv"
+    where = ["--model", work / "dense.safetensors", "--data", work / "data", "--out", out, "--table", table]
+    assert run("finetune", *where, "--targets", "30ms", "--epochs", 1, *LOOP) == 0
+    line = json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])
+    blocks = load(ModelSpec(str(out / "model.safetensors"))).card.selectors.blocks
+    assert line["asked_ms"] == 30
+    assert line["achieved_ms"] == pytest.approx(schedule_ms(read_table(table), TINY, (blocks, tuple(line["val_kept"]))))
+    assert "Limit 30 ms; what is kept is predicted to take" in capsys.readouterr().out
+
+
 def test_training_to_a_number_of_macs_reports_asked_and_achieved(work, capsys) -> None:
     out = work / "macs"
     where = ["--model", work / "dense.safetensors", "--data", work / "data", "--out", out, "--selectors", "1,2"]
     assert run("finetune", *where, "--targets", "70%", "--epochs", 1, *LOOP) == 0
-    line = (out / "metrics.jsonl").read_text()
-    assert '"asked_keep"' in line
-    assert '"attention_top1"' in line
+    told = capsys.readouterr().out
+    line = json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])
+    assert line["asked_macs"] == pytest.approx(0.7, abs=0.05)  # of 16 patches one is a lot
+    assert f"{100 * line['asked_macs']:.1f} % of the MACs" in told
+    assert f"by class attention {100 * line['attention_top1']:.2f} %" in told
+    assert f"count as {'' if line['trained'] else 'not '}trained" in told

@@ -77,6 +77,8 @@ def test_a_runner_gives_the_peers_logits_with_the_cost_of_its_plan() -> None:
     other, _, _ = peer_runner(model, plan, seed=2)(images(2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+    alone = [peer_runner(model, plan, seed=1)(images(2)[at : at + 1])[0] for at in range(2)]
+    torch.testing.assert_close(torch.cat(alone), first, atol=1e-5, rtol=0)  # whatever the batch
     assert cost.tolist() == [plan.macs.total] * 2
     assert kept is None
 

@@ -10,15 +10,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader
 
 from core.__main__ import main
 from core.backbones import deit
 from core.checkpoints import load
 from core.config import ModelSpec
+from core.errors import InputError
 from core.evaluate import dense_runner, evaluate
 from core.images import eval_transform
-from core.training.data import match_folders, photos
+from core.training.data import load_photo, match_folders, photos, spread_over
 from core.training.loop import _special_rates
 from core.training.runs import commit_state, open_run
 from core.weights import read_checkpoint
@@ -282,3 +284,16 @@ def test_gates_keep_their_rate_and_a_waiting_backbone_stands_still() -> None:
     groups[1]["lr"] = 0.3
     _special_rates(groups, 1.0)
     assert groups[1]["lr"] == 0.3
+
+
+@pytest.mark.parametrize(("there", "count", "chosen"), [(10, 4, [0, 2, 5, 7]), (3, 4, [0, 1, 2]), (4, 4, [0, 1, 2, 3])])
+def test_some_photos_of_a_sorted_folder_come_from_all_of_it(there, count, chosen) -> None:
+    found = spread_over(list(range(there)), count)
+    assert [found[i] for i in range(len(found))] == chosen
+
+
+def test_a_photo_of_too_many_pixels_is_named(tmp_path, monkeypatch) -> None:
+    Image.new("1", (300, 100)).save(tmp_path / "huge.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)
+    with pytest.raises(InputError, match=r"huge\.png has more pixels than a photo can have"):
+        load_photo(str(tmp_path / "huge.png"))

@@ -448,6 +448,8 @@ def test_table_of_another_device_is_predicted_for_and_can_be_removed(visit) -> N
         (b"a,b\n1,2\n", "is no latency table"),
         (b"\xff\xfe\x00", "is no text"),
         (table_text().replace(b",32,2,48,", b",64,2,48,"), "blocks of width 64"),
+        (table_text().replace(b",1,1", b",1,16"), "is of 16 photos at once; measure a table with --batch 1."),
+        (b"x" * 200_000, "is no latency table"),
     ],
 )
 def test_wrong_table_gets_one_sentence_and_changes_nothing(visit, data, sentence) -> None:

@@ -4,14 +4,15 @@ import argparse
 import copy
 import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from itertools import islice
+from itertools import accumulate
 
 import timm
 import torch
 from timm.optim import create_optimizer_v2
 from torch import nn
+from torch.utils.data import DataLoader
 
 from core.backbones.families import check_method, family_of_timm
 from core.cards import CompactCard, ModelCard, SelectorCard
@@ -30,16 +31,18 @@ from core.single_path.derive import derive, gates_of
 from core.single_path.history import history_file
 from core.single_path.model import SinglePathViT
 from core.soft_tokens.decide import random_share
+from core.soft_tokens.latency_schedule import schedule_ms
 from core.soft_tokens.model import SoftTokenViT
+from core.soft_tokens.schedules import schedule_macs
 from core.training.budgets import BudgetStep
-from core.training.data import match_folders, split_root
+from core.training.data import match_folders, split_root, spread_over
+from core.training.runs import read_metrics
 from core.training.search import weight_groups
 from core.training.tokens import RANKINGS, TokenSettings, TokenStep, calibrate, token_groups
+from core.training.verdict import is_trained, verdict_sentences
 
-WITHIN = 0.02
-"""A selector meets its target when its kept share on the validation photos, unseen in training, is this close."""
-CALIBRATION_BATCHES = 4
-"""Batches of 128 held-out photos on which batch norms are calibrated; a few hundred photos are enough."""
+CALIBRATION_PHOTOS = 512
+"""Held-out photos on which batch norms are calibrated."""
 DEFAULT_TARGETS = "0.617,0.369,0.137"
 RANDOM_DRAWS = 5
 """Draws of random dropping that the verdict is taken against."""
@@ -122,6 +125,7 @@ def run_tokens(args: argparse.Namespace, dense: Loaded, folders: list[str]) -> t
     step = TokenStep(model, dense.model, settings, other)
     session = open_session(args, dense.card, folders, hold_out=True)
     geometry = dense.card.geometry
+    asked_macs = schedule_macs(geometry, blocks, targets, model.layers).total
 
     def after_random(step: TokenStep, epoch: int) -> dict:
         patches = step.model.eval().patches
@@ -144,8 +148,8 @@ def run_tokens(args: argparse.Namespace, dense: Loaded, folders: list[str]) -> t
         rivals = [session.validate(random_runner(step.model, geometry, args.seed + draw)) for draw in draws]
         gain, margin = paired_difference(found, *rivals)
         attentive = session.validate(attention_runner(step.model, geometry))
-        met = all(abs(k - t) <= WITHIN for k, t in zip(found.mean_kept, targets, strict=True))
-        card = replace(dense.card, selectors=SelectorCard(blocks, targets, met and gain > margin))
+        trained = is_trained(targets, found.mean_kept, gain, margin)
+        card = replace(dense.card, selectors=SelectorCard(blocks, targets, trained))
         told = {"asked": args.targets, "asked_keep": targets, "achieved_keep": found.mean_kept}
         told |= {"achieved_macs": found.mean_macs, "schedule": aim.schedule and asdict(aim.schedule)}
         session.save(step.model, card, {"epochs": epoch, "val_top1": found.top1, "dense": args.model, **told})
@@ -154,19 +158,32 @@ def run_tokens(args: argparse.Namespace, dense: Loaded, folders: list[str]) -> t
             "val_macs": found.mean_macs / found.dense_macs,
             "asked_keep": list(targets),
             "val_kept": list(found.mean_kept),
+            "asked_macs": asked_macs / found.dense_macs,
+            **milliseconds(found.mean_kept),
             "random_top1": sum(rival.top1 for rival in rivals) / len(rivals),
             "gain_over_random": gain,
             "gain_interval": margin,
             "attention_top1": attentive.top1,
-            "trained": card.selectors.trained,
+            "trained": trained,
         }
+
+    def milliseconds(kept: Sequence[float]) -> dict:
+        """What a latency limit asked for, and what is kept is predicted to take; nothing for another target."""
+        if aim.schedule is None:
+            return {}
+        within = tuple(accumulate(kept, min))  # averages over photos, which may rise by a rounding
+        return {"asked_ms": aim.schedule.asked_ms, "achieved_ms": schedule_ms(aim.table, geometry, (blocks, within))}
 
     backbone_lr = args.lr / 100 if args.backbone_lr is None else args.backbone_lr
     groups = token_groups(
         model, lr=args.lr, backbone_lr=backbone_lr, weight_decay=args.weight_decay, wait=args.wait_epochs
     )
     after = after_random if args.drop_at_random else after_epoch
-    return session.fit(step, create_optimizer_v2(groups, opt="adamw", lr=args.lr), after)
+    told, text = session.fit(step, create_optimizer_v2(groups, opt="adamw", lr=args.lr), after)
+    if not session.accelerator.is_main_process:
+        return told, text
+    last = read_metrics(session.run)[-1]
+    return told | {"last_epoch": last}, text if args.drop_at_random else f"{text}\n{verdict_sentences(last)}"
 
 
 def run_one_budget(args: argparse.Namespace, model: SinglePathViT, card: ModelCard) -> tuple[dict, str]:
@@ -218,9 +235,10 @@ def run_any_budget(args: argparse.Namespace, searched: SinglePathViT, card: Mode
     def after_epoch(step: BudgetStep, epoch: int) -> dict:
         last = epoch == args.epochs
         if last:
+            held = session.held_out_loader().dataset
             photos = (
                 images.to(session.accelerator.device)
-                for images, _ in islice(session.held_out_loader(), CALIBRATION_BATCHES)
+                for images, _ in DataLoader(spread_over(held, CALIBRATION_PHOTOS), session.held_out_loader().batch_size)
             )
             calibrate_budgets(step.model, geometry, photos)
         found = {}

@@ -181,8 +181,7 @@ class Session:
         def evaluated(module: nn.Module, epoch: int) -> dict:
             record = after_epoch(module.eval(), epoch)
             if self.accelerator.is_main_process:
-                shown = (f"{key} {value:.4g}" for key, value in record.items() if isinstance(value, float))
-                say(f"epoch {epoch}: {', '.join(shown)}")
+                say(f"epoch {epoch}: {', '.join(f'{key} {_shown(value)}' for key, value in record.items())}")
             return record
 
         fit(
@@ -198,6 +197,15 @@ class Session:
         )
         weights, metrics = str(self.run.weights), str(self.run.metrics)
         return {"weights": weights, "metrics": metrics}, f"The weights are in {weights}, the metrics in {metrics}."
+
+
+def _shown(value: object) -> str:
+    """A metric for a person: numbers with four digits, lists too, yes or no."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return " ".join(map(_shown, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def dense_model(name: str, *, weights: bool = True) -> Loaded:
@@ -251,12 +259,14 @@ def open_session(
     plain = eval_transform(size, norm)
     held = None
     if hold_out:
-        held = DataLoader(held_out(photos(root, folders, plain), rest=False), EVAL_BATCH)
+        held = DataLoader(held_out(photos(root, folders, plain), rest=False), EVAL_BATCH, num_workers=args.workers)
         train_set = held_out(train_set, rest=True)
     accelerator = make_accelerator(device, settings.precision)
     check_batch(settings.batch, len(train_set), accelerator.num_processes)
     validation = DataLoader(
-        photos(split_root(args.data, "val"), folders, plain), EVAL_BATCH * accelerator.num_processes
+        photos(split_root(args.data, "val"), folders, plain),
+        EVAL_BATCH * accelerator.num_processes,
+        num_workers=args.workers,
     )
     if accelerator.is_main_process:
         open_run(args.out, recorded(args), resume=args.resume)

@@ -88,8 +88,8 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def parse_budget(text: str, dense_macs: int) -> float:
-    """A budget in MACs from "0.8" (GMACs) or "60%" (of dense).
+def parse_budget(text: str, dense_macs: int, flag: str = "--budget") -> float:
+    """A budget in MACs from "0.8" (GMACs) or "60%" (of dense); `flag`: where it was given.
 
     Raises:
         InputError: If it is neither, or not above 0.
@@ -97,9 +97,9 @@ def parse_budget(text: str, dense_macs: int) -> float:
     try:
         value = float(text[:-1]) * dense_macs / 100 if text.endswith("%") else float(text) * 1e9
     except ValueError as error:
-        raise InputError(f"--budget takes GMACs such as 0.8, or a share of dense such as 60%; not {text!r}.") from error
+        raise InputError(f"{flag} takes GMACs such as 0.8, or a share of dense such as 60%; not {text!r}.") from error
     if not 0 < value < float("inf"):
-        raise InputError(f"--budget takes a number above 0; not {text!r}.")
+        raise InputError(f"{flag} takes a number above 0; not {text!r}.")
     return value
 
 

@@ -2,7 +2,6 @@
 
 import argparse
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 
 import torch
@@ -24,7 +23,7 @@ from core.soft_tokens.schedules import FITTED, RELEASED, fit_keep, geometry_of, 
 from core.speed import random_pair
 from core.table_bench import measure_table
 from core.timings import LatencyTable, Schedule
-from core.training.data import held_out, photos, split_root
+from core.training.data import held_out, photos, split_root, spread_over
 
 USUAL_SELECTORS = "3,6,9"
 BATCH = 128
@@ -40,6 +39,8 @@ class Targets:
     keep: tuple[float, ...]
     schedule: Schedule | None = None
     """How it was chosen, for a latency limit."""
+    table: LatencyTable | None = None
+    """By what it was chosen."""
 
 
 def add_targets(parser: argparse.ArgumentParser, default: str | None, told: str = "%(default)s") -> None:
@@ -147,11 +148,13 @@ def read_targets(args: argparse.Namespace, dense: Loaded, folders: list[str]) ->
     args.selectors = args.selectors or USUAL_SELECTORS
     blocks = numbers(args.selectors, int, "--selectors")
     if timed:
-        (limit,) = numbers(text.removesuffix("ms"), float, "--targets")
-        return _for_latency(args, limit, dense, folders)
+        limits = numbers(text.removesuffix("ms"), float, "--targets")
+        if len(limits) > 1:
+            raise InputError(f"--targets takes one limit in ms, such as 12ms, for the whole model; not {text!r}.")
+        return _for_latency(args, limits[0], dense, folders)
     model = SoftTokenViT(dense.model, blocks, heads=getattr(geometry, "heads", None))  # refuses places that are none
     if macs:
-        asked = parse_budget(text.removesuffix("G"), dense.dense_macs)
+        asked = parse_budget(text.removesuffix("G"), dense.dense_macs, "--targets")
         return Targets(blocks, fit_keep(geometry, blocks, asked, model.layers))
     return Targets(blocks, check_keep(numbers(text, float, "--targets"), len(blocks), "--targets", model.patches))
 
@@ -161,7 +164,7 @@ def _for_latency(args: argparse.Namespace, limit_ms: float, dense: Loaded, folde
     device = pick_device(args.device)
     root = split_root(args.data, "train")
     held = held_out(photos(root, folders, eval_transform(geometry.img_size, norm)), rest=False)
-    batches = [(i.to(device), t.to(device)) for i, t in islice(DataLoader(held, BATCH), BATCHES)]
+    batches = [(i.to(device), t.to(device)) for i, t in DataLoader(spread_over(held, BATCH * BATCHES), BATCH)]
     model = dense.model.to(device)
     line = Progress()
 
@@ -180,7 +183,7 @@ def _for_latency(args: argparse.Namespace, limit_ms: float, dense: Loaded, folde
         table, geometry, limit_ms, accuracy, lambda block, ms: line.show(f"block {block}: {ms:.2f} ms")
     )
     line.clear()
-    return Targets(found.blocks, found.keep, found)
+    return Targets(found.blocks, found.keep, found, table)
 
 
 def _table(args: argparse.Namespace, geometry: object, device: torch.device) -> LatencyTable:

@@ -1,6 +1,6 @@
 """Random dropping: before some blocks, patches drawn by chance leave and nothing takes their place."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from timm.models.vision_transformer import VisionTransformer
@@ -14,7 +14,7 @@ def dropping_forward(
     model: VisionTransformer,
     images: Tensor,
     keep: Mapping[int, int],
-    generator: torch.Generator,
+    generator: torch.Generator | Sequence[torch.Generator],
     *,
     record: bool = True,
 ) -> tuple[Tensor, Grouping | None]:
@@ -24,7 +24,7 @@ def dropping_forward(
         model: In evaluation mode; only read.
         images: (B, 3, H, W), normalised.
         keep: By block, from 0, the patches that are left when it begins, never more than there are.
-        generator: On the CPU, for a repeatable draw.
+        generator: On the CPU, for a repeatable draw; or one for each image.
         record: False: the logits alone, a little sooner.
 
     Returns:
@@ -35,7 +35,7 @@ def dropping_forward(
     for index, block in enumerate(model.blocks):
         there = x.shape[1] - prefix
         if keep.get(index, there) < there:
-            draw = torch.rand(len(x), there, generator=generator).argsort(dim=1)[:, : keep[index]]
+            draw = _numbers(generator, len(x), there).argsort(dim=1)[:, : keep[index]]
             stay = torch.arange(prefix).expand(len(x), prefix)
             stay = torch.cat((stay, draw.sort(dim=1).values + prefix), dim=1).to(x.device)
             place = torch.full(x.shape[:2], GONE, device=x.device)
@@ -44,3 +44,10 @@ def dropping_forward(
             groups = groups and groups.moved(place, torch.zeros_like(stay, dtype=torch.bool), index)
         x = block(x)
     return deit.classify(model, x), groups
+
+
+def _numbers(generator: torch.Generator | Sequence[torch.Generator], images: int, patches: int) -> Tensor:
+    """Random numbers in [0, 1), (images, patches)."""
+    if isinstance(generator, torch.Generator):
+        return torch.rand(images, patches, generator=generator)
+    return torch.stack([torch.rand(patches, generator=own) for own in generator])

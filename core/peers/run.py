@@ -1,5 +1,8 @@
 """A batch under a plan, whichever peer it is of."""
 
+import hashlib
+from collections.abc import Sequence
+
 import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
@@ -13,7 +16,12 @@ from core.peers.plans import Plan
 
 
 def run_plan(
-    model: VisionTransformer, plan: Plan, images: Tensor, generator: torch.Generator, *, record: bool = True
+    model: VisionTransformer,
+    plan: Plan,
+    images: Tensor,
+    generator: torch.Generator | Sequence[torch.Generator],
+    *,
+    record: bool = True,
 ) -> tuple[Tensor, Grouping | None]:
     """Logits (B, C), and which token each patch is in at the end; None unless `record`.
 
@@ -21,7 +29,7 @@ def run_plan(
         model: Dense, in evaluation mode; only read.
         plan: For a model of this geometry.
         images: (B, 3, H, W), normalised.
-        generator: Of the random choice; the other peers do not touch it.
+        generator: Of the random choice, or one for each image; the other peers do not touch it.
         record: False: the logits alone, a little sooner.
     """
     if plan.peer == "tome":
@@ -33,6 +41,19 @@ def run_plan(
 
 
 def peer_runner(model: VisionTransformer, plan: Plan, seed: int = 0) -> Runner:
-    """How to evaluate a peer on a folder of photos: all photos cost the same."""
-    generator = torch.Generator().manual_seed(seed)
-    return dense_runner(lambda images: run_plan(model, plan, images, generator, record=False)[0], plan.macs.total)
+    """How to evaluate a peer on a folder of photos: all photos cost the same.
+
+    What is random follows from the seed and the photo's pixels alone: it does not matter in which batch, or on which of
+    several processes, a photo is seen.
+    """
+
+    def logits(images: Tensor) -> Tensor:
+        return run_plan(model, plan, images, [_generator(image, seed) for image in images], record=False)[0]
+
+    return dense_runner(logits, plan.macs.total)
+
+
+def _generator(image: Tensor, seed: int) -> torch.Generator:
+    pixels = image.cpu().numpy().tobytes()
+    drawn = hashlib.sha256(str(seed).encode() + pixels).digest()
+    return torch.Generator().manual_seed(int.from_bytes(drawn[:7], "big"))

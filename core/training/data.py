@@ -25,6 +25,8 @@ def load_photo(path: str) -> Image.Image:
     """
     try:
         return pil_loader(path)
+    except Image.DecompressionBombError as error:
+        raise InputError(f"{path} has more pixels than a photo can have; make it smaller or remove it.") from error
     except (OSError, ValueError, SyntaxError) as error:
         raise InputError(f"{path} is no picture or is cut off; mend or remove it.") from error
 
@@ -138,6 +140,12 @@ def held_out(dataset: ImageFolder, *, rest: bool) -> Dataset:
     """Every 20th training photo (`rest=False`), or all others (`rest=True`); the same photos every time."""
     indices = [i for i in range(len(dataset)) if (i % HOLDOUT_EVERY == 0) is not rest]
     return Subset(dataset, indices)
+
+
+def spread_over(dataset: Dataset, count: int) -> Dataset:
+    """At most `count` photos at even distances: of a folder sorted by classes, some of each class."""
+    there = len(dataset)
+    return Subset(dataset, [i * there // count for i in range(count)]) if there > count else dataset
 
 
 def match_folders(root: Path, classes: Sequence[ClassName], least: int = 1) -> tuple[list[str], int]:
