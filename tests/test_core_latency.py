@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -103,6 +104,7 @@ def test_a_chosen_schedule_meets_its_limit_and_spares_the_first_blocks(limit, to
     assert found.predicted_ms == pytest.approx(schedule_ms(TABLE, TEN, (found.blocks, found.keep)))
     assert min(found.blocks) >= 3
     assert list(found.keep) == sorted(found.keep, reverse=True)
+    assert all(before - after >= 0.085 for before, after in pairwise(found.keep)), "neighbours alike have two selectors"
     assert found.dense_ms == 86.0  # ten blocks at 17 tokens, and the rest
 
 

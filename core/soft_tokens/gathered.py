@@ -1,4 +1,4 @@
-"""Inference: pruned tokens really leave, with a different count per image in one batch and no padding in between."""
+"""Inference: pruned tokens really leave, another number for each image of a batch."""
 
 from functools import singledispatch
 
