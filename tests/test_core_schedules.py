@@ -39,7 +39,7 @@ PUBLISHED = {
 def test_a_fitted_schedule_costs_what_was_published(name) -> None:
     known = FITTED[name]
     found = schedule_macs(geometry_of(known), known.blocks, known.keep).total / 1e9
-    assert found == pytest.approx(PUBLISHED[name], abs=0.005)
+    assert found == pytest.approx(PUBLISHED[name], abs=0.01)
     assert known.published_gmacs == PUBLISHED[name]
 
 
