@@ -45,7 +45,8 @@ class SpeedRow:
     efficiency: float
     """speedup / mac_ratio: 1 where every multiply-add saved saves its time."""
     selector_share: float | None = None
-    """Time of the selectors alone, as a share of the pruned model's; None where there are none."""
+    """Time of the selectors alone, as a share of the pruned model's: in eager torch of their scores, in other engines
+    of taking patches out and packing too. None where there are none."""
     kept: tuple[tuple[int, int], ...] | None = None
     """Per selector the fewest and the most patches that an image of the batch keeps."""
 
