@@ -107,7 +107,7 @@ def test_a_weights_file_is_refused_with_the_wrong_names_and_then_used(server: st
     names.set_input_files({"name": "names.txt", "mimeType": "text/plain", "buffer": b"one\ntwo\n"})
     expect(page.get_by_text("names.txt")).to_be_visible(timeout=SLOW)
     page.get_by_role("button", name="Open this file").click()
-    expect(page.get_by_text("There are 2 class names, but the model knows 24 classes")).to_be_visible(timeout=SLOW)
+    expect(page.get_by_text("There are 2 class names, but the model knows 26 classes")).to_be_visible(timeout=SLOW)
     page.get_by_role("button", name="Remove names.txt").or_(page.get_by_label("Remove file")).first.click()
     page.get_by_role("button", name="Open this file").click()
     page.get_by_role("button", name="Use it here").click(timeout=SLOW)
