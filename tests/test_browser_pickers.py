@@ -57,6 +57,8 @@ def test_another_picture_gives_other_answers_without_a_jump_and_a_bad_one_gets_a
     page.set_viewport_size({"width": width, "height": 900})
     page.add_init_script(WATCH_SHIFTS)
     open_view(page, f"{server}/{name}")
+    expect(page.locator(".note", has_text="being measured")).to_have_count(0, timeout=SLOW)  # its end moves things too
+    settle(page)
     before = shown(page)
     assert wrong_room(page, ROOM_PX) == []
     take_shifts(page)
