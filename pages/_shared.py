@@ -357,5 +357,6 @@ def forget_model(name: str) -> None:
     ):
         cached.clear()
     measured_parts().pop(name, None)
+    failed_parts().pop(name, None)
     for key in [key for key in prepared() if key[0].name == name]:
         prepared().pop(key, None)
