@@ -1,5 +1,6 @@
 """The badge that says which weights run, how good they are, and what the model knows."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import streamlit as st
@@ -16,17 +17,10 @@ GREYED = "filter: grayscale(1); opacity: 0.55;"
 def weights_badge(spec: ModelSpec) -> None:
     """Say which weights run, whether they were ever trained, how good this setting is, and what the model knows."""
     card = _shared.loaded(spec).card
-    name = Path(spec.name).name  # of a file without its folder
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        _badge(spec)
         if _models.never_trained(spec):
-            st.badge(f"Never trained, its answers mean nothing: {name}", icon=":material/warning:", color="red")
             st.html(f"<style>.st-key-top5 {{ {GREYED} }}</style>")
-        elif card.selectors is not None and not card.selectors.trained:
-            st.badge(f"Selectors not trained yet: {name}", icon=":material/warning:", color="orange")
-        elif not card.training and _models.source_of(spec.name) == "file":
-            st.badge(f"Weights from a file: {name}", icon=":material/draft:", color="blue")
-        else:
-            st.badge(f"Real trained weights: {name}", icon=":material/verified:", color="green")
         if row := recorded.row_of(_peer_rows.all_rows(spec.name), spec):
             st.markdown(f"{100 * row.top1:.1f} % top-1 at this setting", help=_recorded_help(row), width="content")
         with st.popover(f"Knows {len(card.classes):,} classes", type="tertiary"):
@@ -34,6 +28,29 @@ def weights_badge(spec: ModelSpec) -> None:
             _classes.list_classes(card.classes)
 
 
+def weights_line(specs: Iterable[ModelSpec]) -> None:
+    """Say of each of some models which weights run, and whether they were ever trained."""
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        for spec in specs:
+            _badge(spec)
+
+
+def _badge(spec: ModelSpec) -> None:
+    card = _shared.loaded(spec).card
+    name = Path(spec.name).name  # of a file without its folder
+    if _models.never_trained(spec):
+        st.badge(f"Never trained, its answers mean nothing: {name}", icon=":material/warning:", color="red")
+    elif card.selectors is not None and not card.selectors.trained:
+        st.badge(f"Selectors not trained yet: {name}", icon=":material/warning:", color="orange")
+    elif not card.training and _models.source_of(spec.name) == "file":
+        st.badge(f"Weights from a file: {name}", icon=":material/draft:", color="blue")
+    else:
+        st.badge(f"Real trained weights: {name}", icon=":material/verified:", color="green")
+
+
 def _recorded_help(row: Recorded) -> str:
     points = 100 * recorded.margin(row)
-    return f"Recorded on {row.images:,} validation photos; {points:.1f} points more or less by chance (95 %)."
+    return (
+        f"How often its first answer is right. Recorded on {row.images:,} validation photos; {points:.1f} points more "
+        "or less by chance (95 %)."
+    )

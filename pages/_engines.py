@@ -8,7 +8,7 @@ from core.config import ModelSpec
 from core.engines import Runner, ready
 from core.errors import InputError
 from core.timings import EAGER, ENGINES
-from pages import _frame, _shared
+from pages import _frame, _shared, _url
 from viz.cost import engine_text, latency_text
 
 KEPT = 12
@@ -23,7 +23,13 @@ def measure_panel(specs: dict[str, ModelSpec], image_id: str) -> None:
         image_id: The photo.
     """
     engine = st.segmented_control(
-        "Engine", list(ENGINES), default=EAGER, format_func=ENGINES.get, key="engine", required=True
+        "Engine",
+        list(ENGINES),
+        default=_url.bring("engine", EAGER, _url.one_of(list(ENGINES))),
+        format_func=ENGINES.get,
+        key="engine",
+        bind="query-params",
+        required=True,
     )
     if engine == EAGER:
         _frame.latency_panel(specs, image_id)

@@ -63,12 +63,26 @@ def recorded_series(
     return [*found, *peer_series(dense, tokens)]
 
 
+def points_table(series: Sequence[Series]) -> dict[str, list]:
+    """The frontier's points by the headings of a table, for whoever cannot point at them."""
+    points = [(made.name, point) for made in series for point in made.points]
+    return {
+        "Method": [name for name, _ in points],
+        "Setting": [point.label for _, point in points],
+        "M MACs per photo": [round(point.macs / 1e6, 1) for _, point in points],
+        "Predicted ms": [None if point.ms is None else round(point.ms, 2) for _, point in points],
+        "Top-1, %": [None if point.top1 is None else round(100 * point.top1, 1) for _, point in points],
+        "By chance, ± points": [None if point.margin is None else round(100 * point.margin, 1) for _, point in points],
+    }
+
+
 def chance_sentence(names: Sequence[str]) -> str:
     """How the points of these models were recorded, and how far apart they must lie to mean something."""
     rows = [row for name in names for row in all_rows(name) if _possible(row) or peer_of(row)]
     points = 100 * max(margin(row) for row in rows)
     return (
-        f"Recorded by `python -m core evaluate` on {max(row.images for row in rows):,} validation photos, so each "
+        "Top-1 accuracy is how often the first answer is right. Recorded by `python -m core evaluate` on "
+        f"{max(row.images for row in rows):,} validation photos, so each "
         f"point could be {points:.1f} percentage points higher or lower by chance (95 %; the thin lines), and curves "
         "that rise and fall within that mean nothing. Between two recorded settings the accuracy is read off "
         "the straight line and called interpolated."

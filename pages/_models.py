@@ -32,7 +32,7 @@ def dense_of(name: str) -> str | None:
     if own.source == "released":
         return _backbone_of(name)
     if own.source == "file":
-        return _alike(name)
+        return alike(name, "dense")
     same = [
         e.name
         for e in _shared.models()
@@ -49,11 +49,11 @@ def _backbone_of(name: str) -> str | None:
     )
 
 
-def _alike(name: str) -> str | None:
-    """A dense model, bundled or opened here, of the same family, input and classes as a file's."""
-    own = _shared.loaded(ModelSpec(name)).card
-    for entry in _shared.models():
-        if entry.method == "dense" and entry.source in ("bundled", "file") and entry.available:
+def alike(name: str, method: str) -> str | None:
+    """A model of this method, bundled or opened here, of the same family, input and classes; itself if it is one."""
+    own, found = _shared.loaded(ModelSpec(name)).card, _shared.models()
+    for entry in sorted(found, key=lambda entry: entry.name != name):
+        if entry.method == method and entry.source in ("bundled", "file") and entry.available:
             card = _shared.loaded(ModelSpec(entry.name)).card
             if (card.family, card.classes, card.geometry.img_size) == (own.family, own.classes, own.geometry.img_size):
                 return entry.name

@@ -18,6 +18,7 @@ from viz.theme import percent, percent_text
 KEEPS = tuple(round(0.1 + 0.05 * step, 2) for step in range(19))
 BUDGET_STEP = 1.0
 USUAL_KEEP, USUAL_BUDGET = 0.7, 50
+COSTS = ("macs", "ms")
 COMPONENT = st.components.v2.component("savings", html=BODY, css=STYLE, js=SCRIPT)
 
 
@@ -57,10 +58,15 @@ def tokens_method(
     rows = [row for row in rows_of(name) if row.setting]
     labels = [percent(keep) for keep in KEEPS]
     figures = cost_figures(macs, _dense_macs(name), ms, dense_ms, missing, _accuracies(rows, macs))
-    slider = Slider("Keep ratio of each selector", KEEPS[0], 0.05, labels, KEEPS, "Keep ratio, %")
+    slider = Slider(keep_label(len(specs[0].keep)), KEEPS[0], 0.05, labels, KEEPS, "Keep ratio, %")
     made = Track(key, track, slider, figures, _points(labels, macs, ms, rows))
     at = KEEPS.index(value)
     return Method(name, made, value, specs[at], f"{track}, keep {labels[at]}", KEEPS, ms and tuple(ms))
+
+
+def keep_label(selectors: int) -> str:
+    """What a slider of keep ratios is called: 0.7 of 0.7 of 0.7 is not 0.7."""
+    return "Keep ratio of each selector" + f" ({selectors} in a row: they multiply)" * (selectors > 1)
 
 
 def path_method(name: str, *, elsewhere: bool, missing: str = MEASURING) -> Method:
@@ -85,10 +91,15 @@ def path_method(name: str, *, elsewhere: bool, missing: str = MEASURING) -> Meth
     return Method(name, track, value, spec, f"Single path, {percent_text(value)}", shares, ms and tuple(ms))
 
 
+def cost_axis() -> str:
+    """What accuracy is drawn against, "macs" or "ms"; in the URL as `cost`."""
+    return _url.held("cost", COSTS[0], _url.one_of(COSTS))
+
+
 def told(at: dict) -> None:
-    """Hold what the sliders say."""
+    """Hold what the sliders say, and the axis."""
     for key, value in at.items():
-        _url.hold(key, int(value) if key == "budget" else round(value, 2))
+        _url.hold(key, value if key == "cost" else int(value) if key == "budget" else round(value, 2))
 
 
 def _dense_macs(name: str) -> int:

@@ -35,10 +35,11 @@ def show_search(name: str, choice: _scrubber.Choice) -> None:
         ("The network at this moment", "The whole search"),
         playable=True,
     )
-    moment = min(len(moments) - 1, st.session_state.get("moment", len(moments) - 1))
+    last = len(moments) - 1
+    moment = min(last, _url.held("moment", last, _url.number(0, last)))
     mount(_scrubber.MOUNT, "search", data, {"value": moment, "block": choice.block}, _told)
 
 
 def _told(at: dict) -> None:
-    st.session_state["moment"] = int(at["value"])
+    _url.hold("moment", int(at["value"]))
     _url.hold("block", at["block"])

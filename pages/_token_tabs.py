@@ -6,7 +6,7 @@ import streamlit as st
 
 from core.config import ModelSpec
 from core.results import TokenTrace
-from pages import _frame, _shared, _token_files, _token_proof, _token_rivals
+from pages import _frame, _shared, _token_files, _token_proof, _token_rivals, _url
 from viz.scores import head_importance, head_maps, keep_maps
 from viz.theme import TIMES
 from viz.token_tables import package_table, patch_table
@@ -27,7 +27,8 @@ def show(spec: ModelSpec, image_id: str, trace: TokenTrace) -> None:
         "Masked or removed?": _token_proof.masked_or_removed,
         "Downloads": _token_files.show,
     }
-    tabs = st.tabs(list(views), key="details", on_change="rerun")
+    first = _url.bring("details", next(iter(views)), _url.one_of(list(views)))
+    tabs = st.tabs(list(views), key="details", default=first, bind="query-params", on_change="rerun")
     for tab, view in zip(tabs, views.values(), strict=True):
         if tab.open:
             with tab:

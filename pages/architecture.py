@@ -45,8 +45,9 @@ with _frame.clear_errors():
 words = MIXER_WORDS
 st.markdown(
     f"{mixers_sentence(choice.found)} **{words['msa']}** is the block's own attention, **{words['conv3x3']}** and "
-    f"**{words['conv1x1']}** are convolutions read out of its weights, **{words['skip']}** is no mixing. MACs are "
-    "multiply-adds; papers write FLOPs for the same count."
+    f"**{words['conv1x1']}** are convolutions read out of its weights, **{words['skip']}** is no mixing. The **FFN** "
+    "is the block's two-layer network; its bar shows the hidden units that are left. MACs are multiply-adds; papers "
+    "write FLOPs for the same count."
 )
 if published is not None:
     _published.show_published(published)

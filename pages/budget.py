@@ -3,26 +3,27 @@
 import streamlit as st
 
 from core.config import ModelSpec
-from pages import _along, _costs, _engines, _frame, _limits, _parts, _pickers, _scale, _shared
-from pages._frontier import chance_sentence, device_sentence, recorded_series
+from pages import _along, _badge, _costs, _engines, _frame, _limits, _models, _parts, _pickers, _scale, _shared
+from pages._frontier import chance_sentence, device_sentence, points_table, recorded_series
 from pages._joint import joint_method, joint_sentence
 from pages._mounted import mount
 from pages._peer_rows import peers_sentence
-from pages._savings import COMPONENT, path_method, tokens_method, told
+from pages._savings import COMPONENT, cost_axis, path_method, tokens_method, told
 from viz.cost import macs_by_part, saving_sentence
 from viz.savings import savings_data
 from viz.theme import macs_text
 
-_frame.guard("pages/budget.py", "pic", "keep", "budget", "joint")
+_frame.guard("pages/budget.py", "pic", "model", "keep", "budget", "joint")
 
 st.title("What do I save, and what does it cost me?")
-names = {
-    method: next(
-        (e.name for e in _shared.models() if e.method == method and e.available and e.source == "bundled"), None
-    )
-    for method in ("dense", "tokens", "singlepath", "joint")
-}
-dense, tokens, path, joint = names.values()
+left, middle, right = st.columns([8, 4, 3], gap="medium")
+with left:
+    image_id = _pickers.pick_picture()
+with middle:
+    name = _pickers.pick_model("tokens", "singlepath", "joint")
+with _frame.clear_errors():
+    tokens, path, joint = (_models.alike(name, method) for method in ("tokens", "singlepath", "joint"))
+    dense = _models.dense_of(name)
 given = _limits.given_table()
 elsewhere = given is not None
 to_measure = _parts.missing(path, tokens)
@@ -37,16 +38,11 @@ with _frame.clear_errors():
         methods.append(path_method(path, elsewhere=elsewhere, **missing))
     if joint:
         methods.append(joint_method(joint))
-left, right = st.columns([2, 1], gap="medium")
-with left:
-    image_id = _pickers.pick_picture()
 with right:
-    limit = _limits.pick_limit(methods) if methods else None
+    limit = _limits.pick_limit(methods)
 for kind, there in (("model with token selectors", tokens), ("single-path model", path)):
     if not there:
-        st.info(f"There is no {kind} on this machine yet.", icon=":material/info:")
-if not methods:
-    st.stop()
+        st.info(f"There is no {kind} with the input and classes of {name} on this machine.", icon=":material/info:")
 
 _limits.say_limit(methods, limit)
 series = recorded_series(dense, tokens, path, joint, table, elsewhere=elsewhere)
@@ -55,16 +51,21 @@ mount(
     COMPONENT,
     "savings",
     data,
-    {method.track.key: method.value for method in methods},
+    {method.track.key: method.value for method in methods} | {"cost": cost_axis()},
     told,
 )
+_badge.weights_line([ModelSpec(method.model) for method in methods])
 if joint:
     st.markdown(joint_sentence(joint))
 st.markdown(
-    chance_sentence([name for name in names.values() if name]) + peers_sentence(series)
+    chance_sentence([shown for shown in (dense, tokens, path, joint) if shown]) + peers_sentence(series)
     if series
     else "No evaluation has been recorded for these models yet."
 )
+
+if series:
+    with st.expander("The recorded points as a table"):
+        st.dataframe(points_table(series), hide_index=True)
 
 specs = {"Dense": ModelSpec(dense)} if dense else {}
 specs |= {method.label: method.spec for method in methods}

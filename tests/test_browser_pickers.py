@@ -12,7 +12,7 @@ from tests.conftest import ROOT
 
 MOST_SHIFT = 0.05
 """Layout shift of one change of settings; up to 0.1 counts as good on the web, and what is named here is felt."""
-ROOM_PX = 40
+ROOM_PX = 85  # three lines of text: some sentences come only where the machine is slow
 WEIGHTS = ROOT / "assets" / "bundled-tokens.safetensors"
 
 

@@ -20,6 +20,8 @@ from core.config import ModelSpec
 from core.errors import InputError
 from core.evaluate import dense_runner, evaluate
 from core.images import eval_transform
+from core.macs import count_macs
+from core.peers.plans import Plan
 from core.training.data import load_photo, match_folders, photos, spread_over
 from core.training.loop import _special_rates
 from core.training.runs import commit_state, open_run
@@ -134,9 +136,26 @@ def test_a_rival_is_trained_with_patches_dropped_at_random(work, capsys) -> None
     assert run("report", "--model", out / "model.safetensors", "--data", work / "data", *flags) == 0
     found = json.loads(capsys.readouterr().out)
     assert 0 <= found["against_random"]["top1"] <= 1
+    flags = ["--out", work / "both", "--no-packages", *LOOP]
+    assert run("finetune", "--model", dense, "--data", work / "data", *flags) == 2
+    assert "selectors are trained with their packages" in capsys.readouterr().err
     flags = ["--out", work / "both", "--drop-at-random", "--rank-by", "saliency", *LOOP]
     assert run("finetune", "--model", dense, "--data", work / "data", *flags) == 2
     assert "teaches no ranking; leave --rank-by away" in capsys.readouterr().err
+
+
+def test_a_rival_without_packages_is_a_dense_model_and_costs_what_it_keeps(work, capsys) -> None:
+    """By `evaluate --method random-dense` it is as good as its own run said, at the same MACs."""
+    out, dense = work / "dropped", work / "dense" / "model.safetensors"
+    flags = ["--selectors", "1,2", "--targets", "0.5,0.25", "--drop-at-random", "--no-packages", "--epochs", 1, *LOOP]
+    assert run("finetune", "--model", dense, "--data", work / "data", "--out", out, *flags) == 0
+    saved = load(ModelSpec(str(out / "model.safetensors")))
+    assert saved.method == "dense"
+    before = load(ModelSpec(str(dense))).model
+    assert not torch.equal(saved.model.blocks[2].mlp.fc1.weight, before.blocks[2].mlp.fc1.weight)
+    geometry = saved.card.geometry
+    kept = Plan("random-dense", geometry, (1, 2), (geometry.patches // 2, geometry.patches // 4))
+    assert metrics(out)[-1]["val_macs"] == pytest.approx(kept.macs.total / count_macs(geometry).total)
 
 
 def test_a_search_moves_the_expected_cost_towards_its_budget(work) -> None:

@@ -107,7 +107,7 @@ def agreement_sentence(a: Prediction, b: Prediction) -> str:
     """One sentence: do both give the same first answer?"""
     found = agreement(a, b)
     near = ", nearly the same probabilities" if found.kl_nats < NEAR_NATS else ""
-    end = f"KL {found.kl_nats:.3f} nats{near}."
+    end = f"Distance of the probabilities: KL {found.kl_nats:.3f} nats{near}."
     if found.same_top1:
         return f"Same answer: {a.top(1)[0].label}. {end}"
     return f"Different answer: {a.top(1)[0].label} became {b.top(1)[0].label}. {end}"

@@ -10,7 +10,7 @@ export default function (component) {
   const root = parentElement.querySelector(".savings");
   let state = states.get(parentElement);
   if (!state) {
-    state = { frame: 0, timer: 0, turn: null, at: {}, cost: "macs" };
+    state = { frame: 0, timer: 0, turn: null, at: {}, cost: "macs", wanted: "macs" };
     states.set(parentElement, state);
     root.replaceChildren();
     state.tracks = element("div", "tracks", root);
@@ -21,10 +21,11 @@ export default function (component) {
     state.observer.observe(root);
   }
   state.data = data;
-  state.tell = () => setStateValue("at", Object.fromEntries(
-    data.tracks.map((track) => [track.key, valueOf(track.slider, state.at[track.key])])));
+  state.tell = () => setStateValue("at", { ...Object.fromEntries(
+    data.tracks.map((track) => [track.key, valueOf(track.slider, state.at[track.key])])), cost: state.wanted });
   if (state.turn !== data.turn) {
     state.turn = data.turn;
+    state.wanted = data.at.cost;
     for (const track of data.tracks) state.at[track.key] = indexOf(track.slider, data.at[track.key]);
   }
   furnish(state);
@@ -63,7 +64,7 @@ function furnish(state) {
     };
   });
   state.frontier.hidden = !data.series.length;
-  if (!data.axes.ms) state.cost = "macs";
+  state.cost = data.axes[state.wanted] ? state.wanted : "macs"; // latency comes once it is measured
   if (!state.chart) chartOf(state);
   for (const button of state.switches.children) button.disabled = !data.axes[button.value];
 }
@@ -93,8 +94,9 @@ function chartOf(state) {
     button.type = "button";
     button.value = value;
     button.onclick = () => {
-      state.cost = value;
+      state.cost = state.wanted = value;
       draw(state);
+      state.tell();
     };
   }
   state.legend = element("div", "legend", state.frontier);
@@ -202,10 +204,12 @@ function frontier(state) {
       const words = `${series.name}, ${point.label}: ${point.said} % top-1 at ${unit(point, cost)}`;
       svg("title", mark, {}, words);
       mark.onpointerenter = () => (state.hint.textContent = words);
+      mark.onpointerleave = () => (state.hint.textContent = state.here);
     }
   }
   const said = data.tracks.map((track) => here(chart, track, state.at[track.key], cost, x, y, width));
-  state.hint.textContent = `You are here: ${said.join("; ")}.`;
+  state.here = `You are here: ${said.join("; ")}.`;
+  state.hint.textContent = state.here;
   chart.setAttribute("aria-label", `Recorded top-1 accuracy against ${across.title}. ${state.hint.textContent}`);
   legend(state, cost);
 }

@@ -24,13 +24,16 @@ from core.commands.targets import add_targets, read_targets
 from core.errors import InputError
 from core.evaluate import attention_runner, dense_runner, paired_difference, random_runner, token_runner
 from core.macs import count_macs
+from core.peers.dense import check_dense
+from core.peers.plans import Plan
+from core.peers.run import peer_runner
 from core.single_path.calibrate import calibrate as calibrate_budgets
 from core.single_path.calibrate import use_budget
 from core.single_path.compact import compact
 from core.single_path.derive import derive, gates_of
 from core.single_path.history import history_file
 from core.single_path.model import SinglePathViT
-from core.soft_tokens.decide import random_share
+from core.soft_tokens.decide import keep_count, random_share
 from core.soft_tokens.latency_schedule import schedule_ms
 from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.schedules import schedule_macs
@@ -75,12 +78,18 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "--rank-by",
         choices=RANKINGS,
         help="what selectors learn to rank patches by: where the dense model's class token looks in the blocks "
-        "to come, or how much its answer hangs on a patch (default: attention)",
+        "to come, how much its answer hangs on a patch, or how much that of --teacher does, a CNN (default: attention)",
     )
     tune.add_argument(
         "--drop-at-random",
         action="store_true",
         help="drop patches at random in training, and teach the selectors no ranking: what selectors must beat",
+    )
+    tune.add_argument(
+        "--no-packages",
+        action="store_true",
+        help="with --drop-at-random: nothing takes the place of what is dropped, and what is saved is a dense model, "
+        "for `evaluate --method random-dense --dense FILE`",
     )
     tune.set_defaults(run=run_finetune)
 
@@ -89,6 +98,8 @@ def run_finetune(args: argparse.Namespace) -> tuple[dict, str]:
     """Train on, as the model asks for it: selectors for a dense one, one budget or any for a searched one, or both."""
     if args.drop_at_random and args.rank_by is not None:
         raise InputError("--drop-at-random teaches no ranking; leave --rank-by away.")
+    if args.no_packages and not args.drop_at_random:
+        raise InputError("--no-packages goes with --drop-at-random: selectors are trained with their packages.")
     if args.budget is None and timm.is_model(args.model):
         check_method(family_of_timm(args.model).FAMILY, "tokens")  # before its weights are asked for
     model, card = read_model(args.model, download=True)
@@ -121,7 +132,11 @@ def run_tokens(args: argparse.Namespace, dense: Loaded, folders: list[str]) -> t
     heads = dense.card.geometry.heads
     model = SoftTokenViT(copy.deepcopy(dense.model).requires_grad_(True), blocks, heads=heads)
     other = None if args.teacher is None and args.distill is None else objective_of(args, dense.card, dense.model)
-    settings = TokenSettings(targets, rank_by=args.rank_by or "attention", at_random=args.drop_at_random)
+    settings = TokenSettings(
+        targets, rank_by=args.rank_by or "attention", at_random=args.drop_at_random, packages=not args.no_packages
+    )
+    if args.no_packages:
+        check_dense(args.model, dense)
     step = TokenStep(model, dense.model, settings, other)
     session = open_session(args, dense.card, folders, hold_out=True)
     geometry = dense.card.geometry
@@ -129,6 +144,12 @@ def run_tokens(args: argparse.Namespace, dense: Loaded, folders: list[str]) -> t
 
     def after_random(step: TokenStep, epoch: int) -> dict:
         patches = step.model.eval().patches
+        if args.no_packages:
+            plan = Plan("random-dense", geometry, blocks, tuple(keep_count(share, patches[0]) for share in targets))
+            found = session.validate(peer_runner(step.model.backbone, plan, args.seed))
+            told = {"epochs": epoch, "val_top1": found.top1, "dense": args.model, "at_random": True}
+            session.save(step.model.backbone, dense.card, told)
+            return {"val_top1": found.top1, "val_macs": found.mean_macs / found.dense_macs, "val_kept": list(targets)}
         draws = (
             torch.Generator().manual_seed(args.seed + i) for i in range(RANDOM_DRAWS if epoch == args.epochs else 1)
         )

@@ -30,7 +30,7 @@ def masked_forward(
     selectors: dict[int, Selector],
     images: Tensor,
     decide: SoftDecide,
-    packaging: Packaging = "weighted_mean",
+    packaging: Packaging | None = "weighted_mean",
 ) -> tuple[Tensor, Tensor, list[Stage]]:
     """The same function as `gathered_forward` for the same decisions, in a form that gradients pass through.
 
@@ -39,7 +39,7 @@ def masked_forward(
         selectors: By the block before which each stands, in rising order.
         images: (B, 3, H, W), normalised.
         decide: Gives 1 for kept and 0 for pruned, as floats.
-        packaging: See `core.soft_tokens.package`.
+        packaging: See `core.soft_tokens.package`; None: what is pruned is gone, and nothing takes its place.
 
     Returns:
         Logits (B, C); patch tokens after the final norm, (B, N, D), of use where kept; and a record per selector.

@@ -6,20 +6,22 @@ from torch import Tensor
 from core.config import Packaging
 
 
-def package_weights(keep_prob: Tensor, dropped: Tensor, packaging: Packaging) -> tuple[Tensor, Tensor]:
+def package_weights(keep_prob: Tensor, dropped: Tensor, packaging: Packaging | None) -> tuple[Tensor, Tensor]:
     """Weight of each patch in its image's package.
 
     Args:
         keep_prob: Probability of keeping each patch, (B, N), in (0, 1).
         dropped: 1 where the patch leaves at this stage, else 0, (B, N); float, so that gradients pass.
         packaging: "weighted_mean" divides by the sum of the weights (ours), "weighted_sum" does not
-            (the release's training file).
+            (the release's training file); None makes no package.
 
     Returns:
         Weights (B, N), all 0 where nothing was dropped, and whether each image has a package, bool (B,): as a mean
         where something was dropped; as a sum always, since the release attends to a package of nothing too.
     """
     weight = keep_prob * dropped
+    if packaging is None:
+        return torch.zeros_like(weight), torch.zeros(len(weight), dtype=torch.bool, device=weight.device)
     if packaging == "weighted_sum":
         return weight, torch.ones(len(weight), dtype=torch.bool, device=weight.device)
     total = weight.sum(dim=1, keepdim=True)
@@ -28,7 +30,7 @@ def package_weights(keep_prob: Tensor, dropped: Tensor, packaging: Packaging) ->
 
 
 def package_token(
-    x: Tensor, keep_prob: Tensor, dropped: Tensor, packaging: Packaging = "weighted_mean"
+    x: Tensor, keep_prob: Tensor, dropped: Tensor, packaging: Packaging | None = "weighted_mean"
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Fold the patches that each image drops at this stage into one token.
 

@@ -1,4 +1,4 @@
-"""What a dense ViT teaches selectors by its gradients: the patches that its answer hangs on."""
+"""What gradients teach selectors: the patches that an answer hangs on, a dense ViT's own or another teacher's."""
 
 import torch
 from timm.models.vision_transformer import VisionTransformer
@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from core.backbones import deit
+from core.training.teachers import Teacher
 
 BLUR = 3
 """Side of the square of patches over which saliency is averaged: one patch's gradient is mostly noise."""
@@ -40,6 +41,41 @@ class SaliencyTeacher(nn.Module):
             (gradient,) = torch.autograd.grad(best, start)
         found = blurred(gradient[:, prefix:].float().norm(dim=-1), self.model.patch_embed.grid_size)
         return logits.detach(), x[:, prefix:].detach(), [found] * len(self.blocks)
+
+
+class TeacherSaliency(nn.Module):
+    """A ViT without selectors, and which patches the answer of a CNN hangs on, the same for all selectors."""
+
+    def __init__(self, model: VisionTransformer, blocks: tuple[int, ...], teacher: Teacher) -> None:
+        """Set who teaches what.
+
+        Args:
+            model: Used as it is.
+            blocks: A selector stands before each of these.
+            teacher: Frozen, and moved between devices, by whoever else has it.
+
+        Raises:
+            InputError: If the teacher is no CNN.
+        """
+        super().__init__()
+        self.model = model
+        self.blocks = blocks
+        self.teacher = (teacher,)  # no module of this one: who distils from it has it too, and saves it once
+        teacher.map_at(self.model.patch_embed.grid_size[0])
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Logits (B, C) and normalised patch tokens (B, N, D) of the ViT, and per selector the saliency, (B, N).
+
+        Saliency is the length of the gradient of the CNN's likeliest class's log probability at each place of a
+        feature map, scaled to the grid and averaged over the patches around. No label is looked at.
+
+        Source: as `SaliencyTeacher`; at a late feature map, as in Selvaraju et al. 2017, arXiv:1610.02391, section 3.
+        """
+        prefix, grid = self.model.num_prefix_tokens, self.model.patch_embed.grid_size
+        x = self.model.forward_features(images)
+        lengths = self.teacher[0].sensitivity(images, grid[0])[:, None]
+        found = functional.interpolate(lengths, grid, mode="bilinear", align_corners=False).flatten(1)
+        return self.model.forward_head(x), x[:, prefix:], [blurred(found, grid)] * len(self.blocks)
 
 
 def blurred(values: Tensor, grid: tuple[int, int]) -> Tensor:

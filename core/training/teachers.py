@@ -50,11 +50,50 @@ class Teacher(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, C) of the student's classes for the student's images (B, 3, H, W)."""
+        return self.model(self._own(images))[:, self.columns]
+
+    def sensitivity(self, images: Tensor, cells: int) -> Tensor:
+        """How far the likeliest class's log probability hangs on each place of a late feature map, (B, h, w).
+
+        The length of its gradient, which no label goes into.
+
+        Args:
+            images: The student's, (B, 3, H, W).
+            cells: See `map_at`.
+
+        Raises:
+            InputError: As `map_at`.
+        """
+        at = self.map_at(cells)
+        with torch.enable_grad():
+            own = self._own(images).detach().requires_grad_()
+            last, (features,) = self.model.forward_intermediates(own, indices=[at])
+            logits = self.model.forward_head(last)[:, self.columns]
+            best = logits.float().log_softmax(dim=-1).amax(dim=-1).sum()
+            (gradient,) = torch.autograd.grad(best, features)
+        return gradient.float().norm(dim=1)
+
+    def map_at(self, cells: int) -> int:
+        """Which of the feature maps is the deepest with at least half of `cells` places a side.
+
+        Raises:
+            InputError: If the model has no feature maps of several sizes, or all are smaller.
+        """
+        strides = [info["reduction"] for info in getattr(self.model, "feature_info", [])]
+        fine = [i for i, stride in enumerate(strides) if self.img_size / stride >= cells / 2]
+        if len(set(strides)) < 2 or not fine or not hasattr(self.model, "forward_intermediates"):
+            raise InputError(
+                f"--rank-by teacher needs a --teacher with feature maps of several sizes, one of them at least "
+                f"{cells / 2:g} places a side, such as a CNN; this one has none."
+            )
+        return fine[-1]
+
+    def _own(self, images: Tensor) -> Tensor:
+        """The student's images (B, 3, H, W) as the model takes them."""
         if images.shape[-1] != self.img_size:
             size = (self.img_size, self.img_size)
             images = functional.interpolate(images, size, mode="bicubic", antialias=True)
-        images = (images * self.student_std + self.student_mean - self.own_mean) / self.own_std
-        return self.model(images)[:, self.columns]
+        return (images * self.student_std + self.student_mean - self.own_mean) / self.own_std
 
 
 def load_teacher(name: str, classes: Sequence[ClassName], student: Normalisation) -> Teacher:

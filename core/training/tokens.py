@@ -30,10 +30,11 @@ from core.soft_tokens.selector import Scores, shift_margin
 from core.soft_tokens.stages import Stage
 from core.training.objectives import Frozen, Objective, distillation, task_loss
 from core.training.pit import PitTeacher
-from core.training.saliency import SaliencyTeacher
+from core.training.saliency import SaliencyTeacher, TeacherSaliency
+from core.training.teachers import Teacher
 
-RankBy = Literal["attention", "saliency"]
-RANKINGS: tuple[RankBy, ...] = ("attention", "saliency")
+RankBy = Literal["attention", "saliency", "teacher"]
+RANKINGS: tuple[RankBy, ...] = ("attention", "saliency", "teacher")
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,13 @@ class TokenSettings:
     own_share: float = 0.3
     """Share of the steps that take the selectors' own decisions."""
     rank_by: RankBy = "attention"
-    """What a selector learns its ranking from: where the dense model's class token will look, or its saliency."""
+    """What a selector learns its ranking from: where the dense model's class token will look, its saliency, or that of
+    another teacher, a CNN."""
     at_random: bool = False
     """Drop at random instead, in every step: the backbone learns what a rival's would, the selectors how to
     weigh what is in a package and no ranking."""
+    packages: bool = True
+    """False: what is dropped is gone, and nothing takes its place; for a rival whose backbone alone is of use."""
 
 
 class DenseTeacher(nn.Module):
@@ -103,6 +107,26 @@ def _attentions_behind(model: VisionTransformer, at: int) -> list[int]:
     return found
 
 
+def _ranks(
+    rank_by: RankBy, dense: VisionTransformer, blocks: tuple[int, ...], other: Objective | None
+) -> PitTeacher | DenseTeacher | SaliencyTeacher | TeacherSaliency:
+    """What teaches the ranking.
+
+    Raises:
+        InputError: If what is asked for has none to teach.
+    """
+    if isinstance(dense, PoolingVisionTransformer):
+        if rank_by != "attention":
+            raise InputError("A PiT's selectors learn their ranking from attention alone; leave --rank-by away.")
+        return PitTeacher(dense, blocks)
+    if rank_by == "teacher":
+        teacher = other.teacher.module if other is not None and other.teacher is not None else None
+        if not isinstance(teacher, Teacher):
+            raise InputError("--rank-by teacher needs a --teacher, which selectors learn their ranking from.")
+        return TeacherSaliency(dense, blocks, teacher)
+    return (DenseTeacher if rank_by == "attention" else SaliencyTeacher)(dense, blocks)
+
+
 class TokenStep(nn.Module):
     """One training step of a model with selectors, distilled from the dense model it came from."""
 
@@ -122,11 +146,7 @@ class TokenStep(nn.Module):
         """
         super().__init__()
         self.model = model
-        pools = isinstance(teacher, PoolingVisionTransformer)
-        if pools and settings.rank_by == "saliency":
-            raise InputError("A PiT's selectors learn their ranking from attention alone; leave --rank-by away.")
-        kind = PitTeacher if pools else {"attention": DenseTeacher, "saliency": SaliencyTeacher}[settings.rank_by]
-        self.teacher = Frozen(kind(teacher, model.blocks))
+        self.teacher = Frozen(_ranks(settings.rank_by, teacher, model.blocks, other))
         self.settings = settings
         self.other = other
 
@@ -142,7 +162,7 @@ class TokenStep(nn.Module):
             model.by_block(),
             images,
             lambda stage, scores, alive: decide(stage, scores, alive > 0).float(),
-            model.packaging,
+            model.packaging if cfg.packages else None,
         )
         if self.other is None:
             loss = task_loss(logits, targets) + cfg.distill_weight * distillation(logits, reference)
