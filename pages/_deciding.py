@@ -10,6 +10,7 @@ from pages import _runs, _shared, _url
 MODES = ("The model", "Keep ratio", "Threshold")
 KEEP_RANGE = {"min": 0.1, "max": 1.0, "step": 0.05}
 KEEP_STEPS = tuple(round(0.05 * k, 2) for k in range(2, 21))
+nearest_step = _url.nearest(KEEP_STEPS)
 
 
 def pick_mode() -> str:
@@ -40,12 +41,6 @@ def pick_spec(name: str, mode: str) -> tuple[ModelSpec, float | None]:
 def keep_ratio() -> float:
     """The keep ratio that the player's slider is set to, in the URL as `keep`; one of `KEEP_STEPS`."""
     return _url.held("keep", 0.7, nearest_step)
-
-
-def nearest_step(text: str) -> float | None:
-    """A number in the text, clamped and rounded to one of `KEEP_STEPS`; None where there is none."""
-    ratio = _url.number(0.1, 1.0)(text)
-    return None if ratio is None else min(KEEP_STEPS, key=lambda step: abs(step - ratio))
 
 
 def pick_threshold() -> float:

@@ -22,15 +22,11 @@ def measure_panel(specs: dict[str, ModelSpec], image_id: str) -> None:
         specs: By what to call them; the first is what the others are held against. All do the same for every photo.
         image_id: The photo.
     """
+    usual = _url.bring("engine", EAGER, _url.one_of(list(ENGINES)))
     engine = st.segmented_control(
-        "Engine",
-        list(ENGINES),
-        default=_url.bring("engine", EAGER, _url.one_of(list(ENGINES))),
-        format_func=ENGINES.get,
-        key="engine",
+        "Engine", list(ENGINES), default=usual, format_func=ENGINES.get, required=True, key="engine",
         bind="query-params",
-        required=True,
-    )
+    )  # fmt: skip
     if engine == EAGER:
         _frame.latency_panel(specs, image_id)
         return

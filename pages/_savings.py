@@ -1,6 +1,5 @@
 """Both methods' sliders on the budget page, live: what each setting costs, is predicted to take, and reaches."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import streamlit as st
@@ -12,7 +11,7 @@ from core.timings import LatencyTable
 from pages import _parts, _shared, _url
 from pages._frontier import rows_of
 from viz.components import Slider
-from viz.savings import BODY, MEASURING, SCRIPT, STYLE, Point, Track, cost_figures
+from viz.savings import BODY, MEASURING, SCRIPT, STYLE, Point, Track, cost_figures, keep_label
 from viz.theme import percent, percent_text
 
 KEEPS = tuple(round(0.1 + 0.05 * step, 2) for step in range(19))
@@ -50,7 +49,7 @@ def tokens_method(
         key: In the URL.
         track: What the page calls the method.
     """
-    value = _url.held(key, USUAL_KEEP, _nearest(KEEPS))
+    value = _url.held(key, USUAL_KEEP, _url.nearest(KEEPS))
     specs = [_shared.keep_spec(name, keep) for keep in KEEPS]
     macs = _shared.keep_macs(name, KEEPS)
     predicted = _parts.predicted_keep(name, table, [(), *(spec.keep for spec in specs)])
@@ -64,11 +63,6 @@ def tokens_method(
     return Method(name, made, value, specs[at], f"{track}, keep {labels[at]}", KEEPS, ms and tuple(ms))
 
 
-def keep_label(selectors: int) -> str:
-    """What a slider of keep ratios is called: 0.7 of 0.7 of 0.7 is not 0.7."""
-    return "Keep ratio of each selector" + f" ({selectors} in a row: they multiply)" * (selectors > 1)
-
-
 def path_method(name: str, *, elsewhere: bool, missing: str = MEASURING) -> Method:
     """Budgets of a single-path model; `budget` in the URL, in percent.
 
@@ -79,7 +73,7 @@ def path_method(name: str, *, elsewhere: bool, missing: str = MEASURING) -> Meth
     """
     steps, low = _shared.all_budgets(name, BUDGET_STEP), _shared.lowest_share(name)
     shares = tuple(range(low, 101))
-    value = _url.held("budget", max(low, USUAL_BUDGET), _nearest(shares))
+    value = _url.held("budget", max(low, USUAL_BUDGET), _url.nearest(shares))
     macs = [found.macs for found in steps]
     ms = None if elsewhere else _parts.predicted_path(name, BUDGET_STEP)
     rows = rows_of(name)
@@ -115,14 +109,3 @@ def _points(labels: list[str], macs: list[int], ms: list[float] | None, rows: li
     return [
         Point(cost, time, accuracy_at(rows, cost), label) for label, cost, time in zip(labels, macs, times, strict=True)
     ]
-
-
-def _nearest(values: tuple[float, ...]) -> Callable[[str], float | None]:
-    """For `held`: the slider's value nearest to a number."""
-    number = _url.number(float(values[0]), float(values[-1]))
-
-    def fits(text: str) -> float | None:
-        asked = number(text)
-        return None if asked is None else min(values, key=lambda value: abs(value - asked))
-
-    return fits

@@ -56,6 +56,17 @@ def number(low: float, high: float) -> Callable[[str], float | None]:
     return fits
 
 
+def nearest(values: Sequence[float]) -> Callable[[str], float | None]:
+    """For `held`: that of `values`, which rise, next to a number."""
+    fits = number(float(values[0]), float(values[-1]))
+
+    def found(text: str) -> float | None:
+        asked = fits(text)
+        return None if asked is None else min(values, key=lambda value: abs(value - asked))
+
+    return found
+
+
 # --- settings of components: Streamlit binds only its own widgets to the URL ------------------------------------------
 
 _HELD = "held"

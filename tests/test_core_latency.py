@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from core.__main__ import main
 from core.checkpoints import load
+from core.commands.bench import check_schedule
 from core.config import ModelSpec
 from core.errors import InputError
 from core.latency_table import check_table, parse_table, predicted_ms, read_table, write_table
@@ -71,6 +72,19 @@ def test_a_spoilt_table_gets_one_sentence(spoil, sentence, tmp_path) -> None:
     with pytest.raises(InputError, match=sentence) as error:
         parse_table(spoil((tmp_path / "t.csv").read_text()), "t.csv")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("depth", "schedule"),
+    [(2, ((1,), (0.6,))), (3, ((1,), (0.6,))), (4, ((1, 2), (0.6, 0.3))), (12, ((3, 6), (0.6, 0.3)))],
+)
+def test_a_table_is_held_against_a_model_with_selectors_that_have_a_place(depth, schedule) -> None:
+    assert check_schedule(depth) == schedule
+
+
+def test_one_block_has_no_place_for_a_selector() -> None:
+    with pytest.raises(InputError, match="one block"):
+        check_schedule(1)
 
 
 @pytest.mark.parametrize(
@@ -143,6 +157,9 @@ def run(*arguments) -> int:
 
 def test_a_table_is_measured_and_then_used(work, capsys) -> None:
     model = work / "dense.safetensors"
+    assert run("bench", "--table", work / "two.csv", "--model", model, "--batch", "16,1") == 2
+    assert "one number of photos per pass" in capsys.readouterr().err
+    assert not (work / "two.csv").exists()
     assert run("bench", "--table", work / "own.csv", "--model", model, "--batch", 2, "--repeats", 4, "--json") == 0
     assert '"predicted_ms"' in capsys.readouterr().out
     check_table(read_table(work / "own.csv"), TINY)

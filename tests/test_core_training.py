@@ -212,6 +212,19 @@ def test_two_processes_train_one_model(work) -> None:
     assert evaluated == pytest.approx(last["val_top1"], abs=0.02)  # half precision may tip a photo
 
 
+def test_two_processes_put_selectors_into_one_model(work) -> None:
+    """What the run said of its last epoch holds for the file that it wrote."""
+    out, dense = work / "two-tokens", work / "dense" / "model.safetensors"
+    where = ["--selectors", "1,2", "--targets", "0.5,0.25", "--data", work / "data", "--out", out, "--epochs", 1]
+    done = torchrun(2, "finetune", "--model", dense, *where, *LOOP)
+    assert "on 2 processes" in done.stderr
+    last = metrics(out)[-1]
+    told = torchrun(1, "evaluate", "--model", out / "model.safetensors", "--data", work / "data", "--json")
+    found = json.loads(told.stdout)
+    assert found["mean_kept"] == pytest.approx(last["val_kept"], abs=0.02)  # half precision may tip a patch
+    assert found["top1"] == pytest.approx(last["val_top1"], abs=0.02)
+
+
 def evaluate_alone(model: Path, data: Path) -> float:
     """Top-1 of a weights file, in this process."""
     loaded = load(ModelSpec(str(model)))

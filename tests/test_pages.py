@@ -17,7 +17,7 @@ from streamlit.testing.v1 import AppTest
 
 from core import checkpoints, recorded, registry
 from core.cards import ModelCard, SelectorCard, SinglePathCard
-from core.config import Geometry, Normalisation
+from core.config import Geometry, ModelSpec, Normalisation
 from core.macs import count_macs
 from core.path_latency import path_ms
 from core.recorded import add_row
@@ -354,7 +354,7 @@ def track(at: AppTest, name: str) -> dict:
 
 def test_keep_ratio_and_budget_of_the_link_stand_on_the_sliders(visit) -> None:
     at = visit("budget", keep="0.52", budget="70.4")
-    assert sent(at)["at"] == {"keep": 0.5, "budget": 70}
+    assert sent(at)["at"] == {"keep": 0.5, "budget": 70, "cost": "macs"}
     assert track(at, "Tokens")["MACs"][1].endswith("saved")
 
 
@@ -376,14 +376,14 @@ def test_limit_that_cannot_be_kept_names_the_least_and_moves_nothing(visit) -> N
     at.number_input(key="limit").set_value(0.1).run()
     assert len(at.warning) == 2
     assert all("0.1 ms cannot be reached; the least possible is" in warning.value for warning in at.warning)
-    assert sent(at)["at"] == {"keep": 0.5, "budget": 80}
+    assert sent(at)["at"] == {"keep": 0.5, "budget": 80, "cost": "macs"}
 
 
 def test_limit_moves_both_sliders_to_the_largest_setting_that_keeps_it(visit) -> None:
     at = visit("budget", keep="0.5", budget="80")
     at.number_input(key="limit").set_value(60_000.0).run()
     assert not at.exception
-    assert sent(at)["at"] == {"keep": 1.0, "budget": 100}
+    assert sent(at)["at"] == {"keep": 1.0, "budget": 100, "cost": "macs"}
     assert len(at.success) == 2
     assert "".join(at.query_params["budget"]) == "100"
 
@@ -460,6 +460,42 @@ def test_wrong_table_gets_one_sentence_and_changes_nothing(visit, data, sentence
     assert len(at.error) == 1
     assert sentence in at.error[0].value
     assert track(at, "Tokens") == before
+
+
+def test_the_budget_page_shows_the_model_that_is_chosen_with_those_that_go_with_it(visit, assets, tmp_path) -> None:
+    """Another model with selectors takes the place of the bundled one; the others have its input and classes."""
+    at = visit("budget")
+    assert at.selectbox(key="model").options == ["bundled-tokens", "bundled-singlepath"]
+    own = tmp_path / "mine.safetensors"
+    save(tmp_path, "mine", dataclasses.replace(CARD, selectors=SelectorCard((2,), (0.5,), False)))
+    at.session_state["files"] = {str(own): registry.entry_of_file(str(own), checkpoints.load(ModelSpec(str(own))).card)}
+    at.selectbox(key="model").set_value("bundled-singlepath").run()
+    assert {made["name"] for made in sent(at)["tracks"]} == {"Tokens", "Single path"}
+    assert "in a row: they multiply" in sent(at)["tracks"][0]["slider"]["label"]
+    at.selectbox(key="model").set_value(str(own)).run()
+    assert not at.exception
+    assert sent(at)["tracks"][0]["slider"]["label"] == "Keep ratio of each selector"  # it has one
+    assert "Selectors not trained yet: mine.safetensors" in texts(at)
+    assert "".join(at.query_params["model"]) == str(own)
+
+
+@pytest.mark.parametrize(
+    ("page", "key", "value", "usual"),
+    [
+        ("tokens", "details", "Packages", "Scores"),
+        ("budget", "engine", "onnxruntime", "eager"),
+    ],
+)
+def test_a_link_opens_the_same_tab_and_engine(visit, page, key, value, usual) -> None:
+    at = visit(page, **{key: value})
+    assert at.session_state[key] == value
+    at = visit(page, **{key: "none such"})
+    assert at.session_state[key] == usual
+
+
+def test_a_link_draws_accuracy_against_the_same_cost(visit) -> None:
+    assert sent(visit("budget", cost="ms"))["at"]["cost"] == "ms"
+    assert sent(visit("budget", cost="euros"))["at"]["cost"] == "macs"
 
 
 def test_recorded_evaluations_make_the_frontier(visit, assets, tmp_path, monkeypatch) -> None:
@@ -596,6 +632,7 @@ def test_search_can_be_played_where_its_history_was_kept(visit, assets, tmp_path
     assert search["playable"]
     assert search["at"] == {"value": 2, "block": 1}
     assert len({json.dumps(step) for step in search["hidden"]}) == 3
+    assert sent(visit("architecture", budget="60", moment="1"), 1)["at"]["value"] == 1
 
 
 def test_home_says_where_we_differ(visit) -> None:

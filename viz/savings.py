@@ -165,6 +165,11 @@ def cost_figures(
     return [*figures, accuracy_figure(accuracy)]
 
 
+def keep_label(selectors: int) -> str:
+    """What a slider of keep ratios is called: 0.7 of 0.7 of 0.7 is not 0.7."""
+    return "Keep ratio of each selector" + f" ({selectors} in a row: they multiply)" * (selectors > 1)
+
+
 def accuracy_figure(accuracy: Sequence[tuple[float | None, bool]], beside: str = "") -> Figure:
     """Accuracy at every value of a slider.
 

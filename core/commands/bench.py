@@ -27,6 +27,9 @@ from core.timings import EAGER, ENGINES, SpeedRow
 from core.training.cost import compare_steps, derive_ms
 from core.training.loop import make_accelerator
 
+BATCHES = "1,16"
+"""Photos per pass that are measured, usually."""
+
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the command."""
@@ -40,7 +43,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     bench.add_argument("--budget", help="for single-path models: GMACs, or a share of dense such as 60%%")
     bench.add_argument("--keep", help="for models with selectors: share alive after each, such as 0.7,0.5,0.3")
-    bench.add_argument("--batch", default="1,16", help="photos per pass (default %(default)s)")
+    bench.add_argument("--batch", help=f"photos per pass (default {BATCHES}; of --table {BATCHES[0]})")
     bench.add_argument(
         "--engine",
         default=EAGER,
@@ -69,7 +72,7 @@ def run_bench(args: argparse.Namespace) -> tuple[dict, str]:
     JSON: {"device", "threads", "rows": [{"model", "engine", "batch", "dense_ms", "pruned_ms", "speedup", "mac_ratio",
     "efficiency", "dense_iqr_ms", "pruned_iqr_ms", "selector_share", "kept"}]}.
     """
-    batches = numbers(args.batch, int, "--batch")
+    batches = numbers(args.batch or (BATCHES[0] if args.table is not None else BATCHES), int, "--batch")
     if min(batches) < 1 or args.repeats < 4:
         raise InputError("--batch takes numbers of 1 or more, --repeats 4 or more.")
     if sum((args.training, args.table is not None, args.record is not None)) > 1:
@@ -79,6 +82,8 @@ def run_bench(args: argparse.Namespace) -> tuple[dict, str]:
     if args.training:
         return run_training(args, batches)
     if args.table is not None:
+        if len(batches) > 1:
+            raise InputError("A table is of one number of photos per pass; give --batch one.")
         return run_table(args, batches[0])
     engines, device = engines_of(args.engine, pick_device(args.device)), pick_device(args.device)
     if args.record is not None:
@@ -177,7 +182,7 @@ def run_table(args: argparse.Namespace, batch: int) -> tuple[dict, str]:
     check_method(card.family, "tokens")
     geometry = card.geometry
     check_one_grid(geometry)
-    check = (max(1, geometry.depth // 4), geometry.depth // 2), (0.6, 0.3)
+    check = check_schedule(geometry.depth)
     model = random_pair(geometry, check[0], device)
     images = torch.randn(batch, 3, geometry.img_size, geometry.img_size, device=device)
     decide = top_share(check[1], geometry.patches)
@@ -192,9 +197,10 @@ def run_table(args: argparse.Namespace, batch: int) -> tuple[dict, str]:
     line.clear()
     write_table(table, args.table)
     foretold = schedule_ms(table, geometry, check)
+    kept = " and ".join(f"{share:.0%}".replace("%", " %") for share in check[1])
     text = (
         f"{args.table}: {len(table.tokens)} token counts on {table.device}, {table.threads} threads, batch {batch}. "
-        f"A model that keeps 60 % and 30 % of its patches is predicted to take {foretold:.2f} ms and takes "
+        f"A model that keeps {kept} of its patches is predicted to take {foretold:.2f} ms and takes "
         f"{measured:.2f} ms ({100 * (foretold / measured - 1):+.0f} %)."
     )
     told = {"device": table.device, "threads": table.threads, "batch": batch}
@@ -205,6 +211,18 @@ def run_table(args: argparse.Namespace, batch: int) -> tuple[dict, str]:
         "predicted_ms": foretold,
         "measured_ms": measured,
     }, text
+
+
+def check_schedule(depth: int) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """Where selectors stand in the model that a table is held against, and what they keep: two, of few blocks one.
+
+    Raises:
+        InputError: If there is no block that a selector can stand before.
+    """
+    blocks = tuple(sorted({max(1, depth // 4), depth // 2} - {0}))
+    if depth < 2:
+        raise InputError("A model of one block has no place for a selector, so a table of it would say nothing.")
+    return blocks, (0.6, 0.3)[: len(blocks)]
 
 
 def run_training(args: argparse.Namespace, batches: tuple[int, ...]) -> tuple[dict, str]:

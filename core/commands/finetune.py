@@ -164,6 +164,7 @@ def run_tokens(args: argparse.Namespace, dense: Loaded, folders: list[str]) -> t
 
     def after_epoch(step: TokenStep, epoch: int) -> dict:
         calibrate(step.model.eval(), session.held_out_loader(), targets)
+        session.agree(step.model.selectors)
         found = session.validate(token_runner(step.model, geometry), step.model.patches)
         draws = range(RANDOM_DRAWS if epoch == args.epochs else 1)
         rivals = [session.validate(random_runner(step.model, geometry, args.seed + draw)) for draw in draws]

@@ -9,6 +9,7 @@ from pathlib import Path
 import timm
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -154,6 +155,11 @@ class Session:
         if self.held is None:
             raise ValueError("this command holds no photos out")
         return self.held
+
+    def agree(self, module: nn.Module) -> None:
+        """Take over the main process's parameters, in place: what each worked out by itself may differ in last bits."""
+        if self.accelerator.num_processes > 1:
+            broadcast([parameter.data for parameter in module.parameters()])
 
     def save(self, module: nn.Module, card: ModelCard | TeacherCard, reached: dict, *, half: bool = True) -> None:
         """Write the run's weights, with how they were trained; the main process does."""
