@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from core.backbones.families import family_of_geometry
 from core.checkpoints import Loaded, load
 from core.config import Geometry, ModelSpec
 from core.errors import InputError
@@ -20,7 +19,7 @@ from core.single_path.compact import carve
 from core.soft_tokens.fixed import graph_of
 from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.schedules import FITTED, geometry_of
-from core.speed import compare_fixed, compare_models, compare_tokens, random_pair, varied_top_share
+from core.speed import compare_fixed, compare_models, compare_tokens, dense_form, random_pair, varied_top_share
 from core.timings import EAGER, SpeedRow
 from core.trace import macs_of
 
@@ -107,7 +106,7 @@ def _schedule(name: str, batch: int, engine: str, device: torch.device, repeats:
 def _published(name: str, batch: int, engine: str, device: torch.device, repeats: int) -> SpeedRow:
     """A published architecture, compact, with random weights."""
     found = published()[name]
-    dense, pruned = (_dense(found.geometry, device) for _ in range(2))
+    dense, pruned = (dense_form(found.geometry, device) for _ in range(2))
     carve(pruned, found.mixers, found.ffn_hidden).eval().requires_grad_(False)
     made = architecture_of(found)
     images = _noise(found.geometry, batch, device)
@@ -120,20 +119,15 @@ def _loaded(case: Case, batch: int, engine: str, device: torch.device, repeats: 
     geometry, model, name = loaded.card.geometry, loaded.model.to(device), case.model
     images = _noise(geometry, batch, device)
     if isinstance(model, SoftTokenViT):
-        whole = _dense(geometry, device) if loaded.method == "joint" else None
+        whole = dense_form(geometry, device) if loaded.method == "joint" else None
         if engine == EAGER:
             return compare_tokens(model, geometry, images, None, name, repeats, whole)
         graph_of(model, case.keep, name)
         return compare_fixed(model, geometry, case.keep, images, name, repeats, engine, whole)
     if loaded.architecture is None:
         raise InputError(f"{name} is dense; name a pruned model, which is measured beside its dense form.")
-    dense = _dense(geometry, device)
+    dense = dense_form(geometry, device)
     return compare_models(dense, model, images, macs_of(loaded).total / loaded.dense_macs, name, repeats, engine)
-
-
-def _dense(geometry: Geometry, device: torch.device) -> nn.Module:
-    """The dense model of this shape with random weights."""
-    return family_of_geometry(geometry).build(geometry).eval().requires_grad_(False).to(device)
 
 
 def _noise(geometry: Geometry, batch: int, device: torch.device) -> Tensor:

@@ -179,6 +179,11 @@ def _selectors_alone(
     return run
 
 
+def dense_form(geometry: Geometry, device: torch.device) -> nn.Module:
+    """The dense model of this shape with random weights, likewise for timing alone."""
+    return family_of_geometry(geometry).build(geometry).eval().requires_grad_(False).to(device)
+
+
 def random_pair(geometry: Geometry, blocks: tuple[int, ...], device: torch.device) -> SoftTokenViT:
     """A model of this shape with random weights, for timing alone: what is measured does not depend on them."""
     backbone = family_of_geometry(geometry).build(geometry)

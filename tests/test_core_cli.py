@@ -54,12 +54,15 @@ def test_models_lists_every_source_with_the_documented_fields(capsys) -> None:
 def test_predict_gives_the_documented_object(model, flags, kept, work, capsys) -> None:
     found = call(capsys, "predict", work / "photo.png", "--model", work / f"{model}.safetensors", *flags)
     (row,) = found["images"]
-    assert list(row) == ["file", "top5", "macs", "dense_macs", "patches", "kept", "latency_ms"]
+    assert list(row) == ["file", "top5", "macs", "dense_macs", "patches", "kept", "latency_ms", "dense_latency_ms"]
     assert row["kept"] == kept
     assert row["patches"] == 16
     assert sum(guess["prob"] for guess in row["top5"]) == pytest.approx(1, abs=1e-6)  # three classes in all
     assert (row["macs"] < row["dense_macs"]) is (model != "dense")
     assert set(row["latency_ms"]) == {"median", "iqr", "device", "threads", "batch", "engine"}
+    beside = row["dense_latency_ms"]  # timed in turns with a pruned one
+    assert (beside is None) is (model == "dense")
+    assert set(beside or row["latency_ms"]) == set(row["latency_ms"])
 
 
 def test_describe_gives_the_documented_object_within_the_budget(work, capsys) -> None:

@@ -144,7 +144,32 @@ def test_predict_says_the_same_in_onnxruntime_and_names_it(work, capsys) -> None
     for ours, theirs in zip(other["top5"], eager["top5"], strict=True):
         assert ours["prob"] == pytest.approx(theirs["prob"], abs=1e-4)
     assert (other["macs"], other["kept"]) == (eager["macs"], [8])
-    assert (eager["latency_ms"]["engine"], other["latency_ms"]["engine"]) == ("torch eager", "onnxruntime")
+    for key in ("latency_ms", "dense_latency_ms"):  # pruned and dense in the same engine
+        assert (eager[key]["engine"], other[key]["engine"]) == ("torch eager", "onnxruntime")
+
+
+def test_a_folder_is_predicted_in_onnxruntime_as_in_torch_also_its_last_few_photos(work, tmp_path, capsys) -> None:
+    """Seven photos in batches of three: a fixed graph has the last one filled up with nothing."""
+    for index in range(7):
+        Image.new("RGB", (40, 30), (30 * index, 200 - 20 * index, 90)).save(tmp_path / f"{index}.png")
+    told = []
+    for engine in ("eager", "onnxruntime"):
+        flags = ["--model", work / "tokens.safetensors", "--keep", "0.5", "--engine", engine, "--batch", 3, "--json"]
+        assert run("predict", tmp_path, "--workers", 0, *flags) == 0
+        told.append(json.loads(capsys.readouterr().out)["images"])
+    assert len(told[0]) == len(told[1]) == 7
+    for eager, other in zip(*told, strict=True):
+        assert (other["file"], other["macs"], other["kept"]) == (eager["file"], eager["macs"], [8])
+        assert [g["prob"] for g in other["top5"]] == pytest.approx([g["prob"] for g in eager["top5"]], abs=1e-4)
+    assert other["latency_ms"]["engine"] == "onnxruntime"
+
+
+def test_a_file_of_results_is_not_gone_on_with_in_another_engine(work, tmp_path, capsys) -> None:
+    photo, out = work / "photo.png", tmp_path / "found.jsonl"
+    flags = ["--model", work / "tokens.safetensors", "--keep", "0.5", "--out", out, "--batch", 1, "--workers", 0]
+    assert run("predict", photo, *flags) == 0
+    assert run("predict", photo, *flags, "--resume", "--engine", "onnxruntime") == 2
+    assert "--engine onnxruntime" in capsys.readouterr().err
 
 
 def test_bench_measures_dense_and_pruned_in_the_engine_that_it_names(work, capsys) -> None:

@@ -109,7 +109,7 @@ def test_a_folder_is_predicted_as_its_photos_are_one_by_one(work, capsys) -> Non
 def test_unreadable_photos_are_lines_and_are_counted(work, tmp_path, capsys) -> None:
     found = call(capsys, command(work, "predict", data="torn/val"))
     assert len(found["images"]) == 5
-    assert "one photo at a time" in refusal(capsys, command(work, "predict", "--engine", "onnx"))
+    assert "There is no engine onnx" in refusal(capsys, command(work, "predict", "--engine", "onnx"))
     (row,) = found["unreadable"]
     assert "not a JPEG" in row["error"]
     for name in ("predict", "evaluate"):

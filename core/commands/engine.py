@@ -3,16 +3,20 @@
 import argparse
 from dataclasses import dataclass
 
+import torch
 from PIL import Image
+from torch import Tensor
 
 from core.checkpoints import Loaded
 from core.commands.shared import Progress, pick_device
-from core.engines import Runner, check_engine, ready
+from core.engines import Runner, check_engine, prepare, ready
+from core.evaluate import Runner as Batches
 from core.images import to_tensor
 from core.results import Prediction
 from core.soft_tokens.decide import keep_count
 from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.schedules import schedule_macs
+from core.speed import dense_form
 from core.timings import EAGER, ENGINES
 from core.trace import macs_of, prediction_of
 
@@ -26,6 +30,15 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def fixed_cost(loaded: Loaded) -> tuple[int, list[int] | None]:
+    """Multiply-adds of any photo in a fixed graph, and the patches alive after each selector."""
+    if not isinstance(loaded.model, SoftTokenViT):
+        return macs_of(loaded).total, None
+    geometry, keep = loaded.card.geometry, loaded.spec.keep
+    kept = [keep_count(share, geometry.patches) for share in keep]
+    return schedule_macs(geometry, loaded.model.blocks, keep, loaded.model.layers).total, kept
+
+
 @dataclass(frozen=True, eq=False)
 class Answering:
     """A model in an engine other than eager."""
@@ -37,11 +50,7 @@ class Answering:
         """What it says, its multiply-adds, and the patches alive after each selector."""
         loaded = self.loaded
         logits = self.run(to_tensor(photo, loaded.card).to(next(loaded.model.parameters()).device))
-        if not isinstance(loaded.model, SoftTokenViT):
-            return prediction_of(loaded, logits), macs_of(loaded).total, None
-        geometry, keep = loaded.card.geometry, loaded.spec.keep
-        kept = [keep_count(share, geometry.patches) for share in keep]
-        return prediction_of(loaded, logits), schedule_macs(geometry, loaded.model.blocks, keep).total, kept
+        return prediction_of(loaded, logits), *fixed_cost(loaded)
 
 
 def in_engine(args: argparse.Namespace, loaded: Loaded) -> Answering | None:
@@ -52,10 +61,46 @@ def in_engine(args: argparse.Namespace, loaded: Loaded) -> Answering | None:
     """
     if args.engine == EAGER:
         return None
+    return Answering(loaded, _made_ready(args, loaded, 1))
+
+
+def dense_beside(args: argparse.Namespace, loaded: Loaded) -> Runner | None:
+    """The dense model of this shape in the engine of the flags, to time; None where the model is dense itself."""
+    if loaded.method == "dense":
+        return None
+    device, size = next(loaded.model.parameters()).device, loaded.card.geometry.img_size
+    dense = dense_form(loaded.card.geometry, device)
+    return dense if args.engine == EAGER else prepare(dense, args.engine, torch.zeros(1, 3, size, size, device=device))
+
+
+def batches_in_engine(args: argparse.Namespace, loaded: Loaded) -> Batches | None:
+    """The model in the engine of the flags, for batches of up to `--batch` photos; None for eager.
+
+    A fixed graph takes batches of one size, so one that is smaller is filled up with nothing.
+
+    Raises:
+        InputError: As `in_engine`.
+    """
+    if args.engine == EAGER:
+        return None
+    run = _made_ready(args, loaded, args.batch)
+    macs, kept = fixed_cost(loaded)
+
+    def batch(images: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        count, device = len(images), images.device
+        empty = images.new_zeros(args.batch - count, *images.shape[1:])
+        logits = run(torch.cat((images, empty)) if len(empty) else images)[:count]
+        costs = torch.full((count,), float(macs), dtype=torch.float64, device=device)
+        return logits, costs, None if kept is None else torch.tensor([kept] * count, device=device)
+
+    return batch
+
+
+def _made_ready(args: argparse.Namespace, loaded: Loaded, batch: int) -> Runner:
     line = Progress()
     check_engine(args.engine, pick_device(args.device))
     line.show(f"Making {loaded.spec.name} ready in {ENGINES[args.engine]} …")
     try:
-        return Answering(loaded, ready(loaded, args.engine))
+        return ready(loaded, args.engine, batch)
     finally:
         line.clear()

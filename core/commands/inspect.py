@@ -7,7 +7,7 @@ from pathlib import Path
 from core.backbones.families import methods_sentence
 from core.checkpoints import load
 from core.commands.describe_published import describe_published
-from core.commands.engine import add_engine, in_engine
+from core.commands.engine import add_engine, dense_beside, in_engine
 from core.commands.loading import add_model, load_model_of, read_photo, setting_of, spec_of, tell_snapped
 from core.commands.peers import evaluate_peer
 from core.commands.shared import add_common, pick_device
@@ -23,7 +23,7 @@ from core.recorded import add_row
 from core.registry import list_models
 from core.results import Recorded
 from core.soft_tokens.model import SoftTokenViT
-from core.timings import EAGER
+from core.timings import Latency
 from core.trace import macs_of, predict, trace_tokens
 from core.training.loop import make_accelerator
 
@@ -77,11 +77,10 @@ def run_predict(args: argparse.Namespace) -> tuple[dict, str]:
     """Top-5 of each photo."""
     check_sweep(args)
     if args.out is not None or any(path.is_dir() for path in args.photos):
-        if args.engine != EAGER:
-            raise InputError(f"--engine {args.engine} takes one photo at a time; leave it away for folders and --out.")
         return predict_many(args)
     loaded = load_model_of(args)
     other, images, lines = in_engine(args, loaded), [], []
+    run, dense = other.run if other else loaded.model, dense_beside(args, loaded)
     for path in args.photos:
         photo = read_photo(path)
         kept = None
@@ -92,8 +91,8 @@ def run_predict(args: argparse.Namespace) -> tuple[dict, str]:
             prediction, macs, kept = trace.prediction, trace.macs.total, list(trace.kept_counts)
         else:
             prediction, macs = predict(loaded, photo), macs_of(loaded).total
-        (latency,) = measure_latency(
-            [other.run if other else loaded.model],
+        latency, *beside = measure_latency(
+            [run] if dense is None else [run, dense],
             to_tensor(photo, loaded.card).to(pick_device(args.device)),
             repeats=10,
             engine=args.engine,
@@ -107,14 +106,8 @@ def run_predict(args: argparse.Namespace) -> tuple[dict, str]:
                 "patches": loaded.card.geometry.patches,
                 "kept": kept,
                 **told_grids(loaded),
-                "latency_ms": {
-                    "median": latency.median_ms,
-                    "iqr": latency.iqr_ms,
-                    "device": latency.device,
-                    "threads": latency.threads,
-                    "batch": latency.batch,
-                    "engine": latency.engine,
-                },
+                "latency_ms": _told(latency),
+                "dense_latency_ms": _told(beside[0]) if beside else None,
             }
         )
         guesses = ", ".join(f"{g.label} {100 * g.prob:.1f} %" for g in prediction.top())
@@ -123,10 +116,27 @@ def run_predict(args: argparse.Namespace) -> tuple[dict, str]:
         alive = "" if kept is None else f"; patches kept {', '.join(map(str, kept))} of {of}"
         lines.append(
             f"{path}: {guesses}\n  {macs / 1e9:.4g} GMACs of {loaded.dense_macs / 1e9:.4g} dense{alive}; "
-            f"{latency.median_ms:.1f} ms (IQR {latency.iqr_ms:.1f}) on {latency.device}, "
+            f"{latency.median_ms:.1f} ms (IQR {latency.iqr_ms:.1f}){_beside(beside)} on {latency.device}, "
             f"{latency.threads} threads, batch {latency.batch}, {latency.engine}"
         )
     return {"model": args.model, "images": images}, "\n".join(lines)
+
+
+def _told(latency: Latency) -> dict:
+    """As the JSON has it."""
+    return {
+        "median": latency.median_ms,
+        "iqr": latency.iqr_ms,
+        "device": latency.device,
+        "threads": latency.threads,
+        "batch": latency.batch,
+        "engine": latency.engine,
+    }
+
+
+def _beside(dense: list[Latency]) -> str:
+    """The dense model of the same shape, timed in turns with a pruned one."""
+    return f", dense {dense[0].median_ms:.1f} ms (IQR {dense[0].iqr_ms:.1f})," if dense else ""
 
 
 def run_describe(args: argparse.Namespace) -> tuple[dict, str]:

@@ -10,6 +10,7 @@ from accelerate import Accelerator
 from PIL import Image
 
 from core.checkpoints import Loaded
+from core.commands.engine import batches_in_engine
 from core.commands.loading import load_model_of, read_photo, setting_of
 from core.commands.shared import Progress, first_process, pick_device, say
 from core.description import told_grids
@@ -59,12 +60,14 @@ def predict_many(args: argparse.Namespace) -> tuple[dict, str]:
     loaded = load_model_of(args)
     rows: list[dict] = []
     keep = rows.extend if args.out is None and first_process() else None
-    tally, pace = _sweep(args, loaded, listing, args.photos, accelerator, read_photo, graded=False, on_rows=keep)
+    engine = batches_in_engine(args, loaded)
+    run = None if engine is None else unnamed(engine)
+    tally, pace = _sweep(args, loaded, listing, args.photos, accelerator, read_photo, run, graded=False, on_rows=keep)
     latency = {
         "device": device_name(accelerator.device),
         "threads": torch.get_num_threads(),
         "batch": pace.batch,
-        "engine": EAGER,
+        "engine": args.engine,
     }
     first, median, third = np.percentile(pace.passes_ms or [0.0], (25, 50, 75))
     fixed = {
@@ -126,14 +129,15 @@ def _sweep(
     roots: list[Path],
     accelerator: Accelerator,
     read: Callable[[Path], Image.Image],
+    run: NamedRunner | None = None,
     *,
     graded: bool,
     on_rows: Callable[[list[dict]], None] | None = None,
 ) -> tuple[Tally, Pace]:
-    """Run over the list, with the file of results if one is asked for."""
+    """Run over the list, with the file of results if one is asked for; `run`: in place of the model as it is."""
     world = accelerator.num_processes
     loaded.model.to(accelerator.device)
-    run = runner_of(loaded, getattr(args, "method", "own"), args.seed)
+    run = run or runner_of(loaded, getattr(args, "method", "own"), args.seed)
     file, done, tally = _open(args, loaded, listing, roots, world)
     before = int(done.sum())
     if args.out is not None:
@@ -187,13 +191,15 @@ def _open(
 
 def _header(args: argparse.Namespace, loaded: Loaded, listing: PhotoList, roots: list[Path]) -> dict:
     """The first line of a file of results: all that its lines depend on."""
-    seed = f" --seed {args.seed}" if getattr(args, "method", "own") == "random" else ""
+    more = f" --seed {args.seed}" if getattr(args, "method", "own").startswith("random") else ""
+    if getattr(args, "engine", EAGER) != EAGER:
+        more += f" --engine {args.engine}"
     return {
         "prunescope": 1,
         "command": args.command,
         "model": args.model,
         "weights": weights_fingerprint(loaded.model, loaded.card),
-        "setting": setting_of(args) + seed,
+        "setting": setting_of(args) + more,
         "data": [str(root.resolve()) for root in roots],
         "photos": len(listing),
         "listing": listing.fingerprint(),
