@@ -6,8 +6,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from PIL import Image
 from core.__main__ import main
 from core.cards import SelectorCard
 from core.checkpoints import load
+from core.commands import sweeping
 from core.commands.loading import read_photo
 from core.config import ModelSpec
 from core.errors import InputError
@@ -104,6 +106,30 @@ def test_a_folder_is_predicted_as_its_photos_are_one_by_one(work, capsys) -> Non
     assert len({tuple(row["kept"]) for row in found["images"]}) > 1, "photos that keep as many patches prove little"
     assert list(found["images"][0]) == ["file", "top5", "macs", "dense_macs", "patches", "kept", "latency_ms"]
     assert found["images"][0]["latency_ms"]["batch"] == 5
+
+
+def test_photos_are_told_as_they_are_done_and_one_object_does_not_grow_without_end(work, capsys, monkeypatch) -> None:
+    told: list[int] = []
+    monkeypatch.setattr(sweeping, "_line", lambda row: told.append(len(told)) or f"line {len(told)} ends")
+    seen: list[int] = []
+    monkeypatch.setattr(sweeping, "sweep", partial(counted, sweeping.sweep, told, seen))
+    assert main([part for part in command(work, "predict", "--batch", 4, "--workers", 0) if part != "--json"]) == 0
+    assert capsys.readouterr().out.count("ends\n") == PHOTOS
+    assert seen[:3] == [4, 8, 12]  # after each batch, not at the end
+    monkeypatch.setattr(sweeping, "MOST_IN_ONE", PHOTOS - 1)
+    assert "give --out FILE" in refusal(capsys, command(work, "predict"))
+
+
+def counted(
+    sweep: Callable, told: list[int], seen: list[int], *given: object, on_rows: Callable, **more: object
+) -> object:
+    """A sweep that notes after each batch how many lines have been told."""
+
+    def noted(rows: list[dict]) -> None:
+        on_rows(rows)
+        seen.append(len(told))
+
+    return sweep(*given, on_rows=noted, **more)
 
 
 def test_unreadable_photos_are_lines_and_are_counted(work, tmp_path, capsys) -> None:

@@ -30,6 +30,9 @@ from core.trace import macs_of
 from core.training.data import load_photo, match_folders, photos, split_root
 from core.training.loop import make_accelerator
 
+MOST_IN_ONE = 10_000
+"""Photos of which one JSON object tells; more are for a file."""
+
 
 def add_sweep(parser: argparse.ArgumentParser) -> None:
     """The flags of a run over many photos."""
@@ -58,8 +61,13 @@ def predict_many(args: argparse.Namespace) -> tuple[dict, str]:
         read_photo(args.photos[0])  # the only photo: if it cannot be read, that is said and nothing else
     accelerator = make_accelerator(pick_device(args.device))
     loaded = load_model_of(args)
+    if args.json and args.out is None and len(listing) > MOST_IN_ONE:
+        raise InputError(
+            f"--json is one object of all {len(listing):,} photos, more than {MOST_IN_ONE:,}; give --out FILE, which "
+            "gets a line of JSON for each as the run goes."
+        )
     rows: list[dict] = []
-    keep = rows.extend if args.out is None and first_process() else None
+    keep = None if args.out is not None or not first_process() else rows.extend if args.json else _print
     engine = batches_in_engine(args, loaded)
     run = None if engine is None else unnamed(engine)
     tally, pace = _sweep(args, loaded, listing, args.photos, accelerator, read_photo, run, graded=False, on_rows=keep)
@@ -81,9 +89,7 @@ def predict_many(args: argparse.Namespace) -> tuple[dict, str]:
     result = {"model": args.model, "images": images, "unreadable": [row for row in rows if "error" in row]}
     if args.out is not None:
         result["unreadable"] = tally.unreadable
-    lines = [_line(row) for row in rows]
-    lines.append(f"{tally.images} photos{_unreadable(tally)}{_pace(pace)}")
-    return _with_pace(result, args, tally, pace), "\n".join(lines)
+    return _with_pace(result, args, tally, pace), f"{tally.images} photos{_unreadable(tally)}{_pace(pace)}"
 
 
 def evaluate_folder(args: argparse.Namespace) -> tuple[dict, str]:
@@ -146,6 +152,7 @@ def _sweep(
 
     def show(rows: list[dict]) -> None:
         if on_rows is not None:
+            line.clear()
             on_rows(rows)
         if first_process():
             line.show(f"{tally.images + tally.unreadable} of {len(listing)} photos")
@@ -228,6 +235,12 @@ def _with_pace(result: dict, args: argparse.Namespace, tally: Tally, pace: Pace)
     if args.out is not None:
         found |= {"out": str(args.out), "photos": tally.images + tally.unreadable}
     return found
+
+
+def _print(rows: list[dict]) -> None:
+    """Photos for a person as they are done: nothing is kept of them."""
+    for row in rows:
+        print(_line(row), flush=True)
 
 
 def _line(row: dict) -> str:
