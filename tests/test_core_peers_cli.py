@@ -56,6 +56,26 @@ def test_a_peer_costs_what_the_pruned_model_costs_on_these_photos_on_average(pee
     assert found["own"]["gain"] == pytest.approx(own["top1"] - found["top1"])
 
 
+@pytest.mark.parametrize("peer", PEERS)
+def test_a_peer_writes_a_line_per_photo_and_goes_on_with_them(peer, work, tmp_path, capsys) -> None:
+    """Cut after five lines and resumed, it finds what one run without a file finds."""
+    out, flags = tmp_path / "lines.jsonl", ["--method", peer, "--seed", "3"]
+    plain = evaluate(work, capsys, *flags)
+    found = evaluate(work, capsys, *flags, "--out", str(out), "--batch", "4")
+    lines = out.read_text().splitlines(keepends=True)
+    assert len(lines) == 1 + found["images"] == 13
+    out.write_text("".join(lines[:6]))
+    resumed = evaluate(work, capsys, *flags, "--out", str(out), "--resume")
+    assert out.read_text().splitlines(keepends=True) == lines
+    for key in ("images", "top1", "top5", "mean_macs", "method", "dense", "amounts"):
+        assert plain[key] == found[key] == resumed[key]
+    where = ["--model", str(work / "tokens.safetensors"), "--data", str(work / "data"), "--workers", "0"]
+    assert (
+        main(["evaluate", *where, "--method", "evit" if peer == "tome" else "tome", "--out", str(out), "--resume"]) == 2
+    )
+    assert "--method" in capsys.readouterr().err
+
+
 def test_a_budget_makes_a_peer_run_on_a_dense_model_alone(work, capsys) -> None:
     found = evaluate(work, capsys, "--method", "tome", "--budget", "70%", model="dense")
     assert found["mean_macs"] == pytest.approx(0.7 * found["dense_macs"], rel=0.02)

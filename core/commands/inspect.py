@@ -9,7 +9,7 @@ from core.checkpoints import load
 from core.commands.describe_published import describe_published
 from core.commands.engine import add_engine, dense_beside, in_engine
 from core.commands.loading import add_model, load_model_of, read_photo, setting_of, spec_of, tell_snapped
-from core.commands.peers import evaluate_peer
+from core.commands.peers import evaluate_peer, peer_into_file
 from core.commands.shared import add_common, pick_device
 from core.commands.sweeping import add_sweep, check_sweep, evaluate_folder, predict_many
 from core.description import description, told_grids
@@ -174,9 +174,9 @@ def run_evaluate(args: argparse.Namespace) -> tuple[dict, str]:
         if args.dense is not None:
             raise InputError(f"--dense goes with --method {', '.join(PEERS)}.")
         return evaluate_folder(args)
-    if args.out is not None:
-        raise InputError(f"--method {args.method} writes no line per photo; leave --out away.")
     accelerator = make_accelerator(pick_device(args.device))
+    if args.out is not None:
+        return peer_into_file(args, accelerator)
     found, more, about = evaluate_peer(args, accelerator)
     if args.record is not None and accelerator.is_main_process:
         cost = (found.mean_macs, found.dense_macs, found.images)

@@ -9,6 +9,7 @@ from core.class_lists import read_classes, with_classes
 from core.commands.loading import load_model_of
 from core.commands.over_folder import over_folder
 from core.commands.shared import parse_budget, say
+from core.commands.sweeping import evaluate_with
 from core.errors import InputError
 from core.evaluate import paired_difference, token_runner
 from core.peers.dense import check_dense, dense_of
@@ -17,6 +18,7 @@ from core.peers.run import peer_runner
 from core.results import Evaluation
 from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.schedules import schedule_macs
+from core.sweep import unnamed
 
 
 def evaluate_peer(args: argparse.Namespace, accelerator: Accelerator) -> tuple[Evaluation, dict, str]:
@@ -37,13 +39,7 @@ def evaluate_peer(args: argparse.Namespace, accelerator: Accelerator) -> tuple[E
     """
     dense, plan, own = _prepare(args, accelerator)
     found = over_folder(args, accelerator, dense, peer_runner(dense.model, plan, args.seed))
-    told = {
-        "method": plan.peer,
-        "dense": dense.spec.name,
-        "blocks": list(plan.blocks),
-        "amounts": list(plan.amounts),
-    }
-    text = f"{_named(plan)}, nothing trained for it: {_amounts(plan)}."
+    told, text = _told(dense, plan)
     if own is not None:
         gain, margin = paired_difference(own, found)
         told["own"] = {"top1": own.top1, "mean_macs": own.mean_macs, "gain": gain, "interval": margin}
@@ -52,6 +48,32 @@ def evaluate_peer(args: argparse.Namespace, accelerator: Accelerator) -> tuple[E
             f"{100 * gain:+.2f} ± {100 * margin:.2f} points on the same photos (95 %), with weights trained further."
         )
     return found, told, text
+
+
+def peer_into_file(args: argparse.Namespace, accelerator: Accelerator) -> tuple[dict, str]:
+    """The same with a line per photo in a file, which an interrupted run goes on with; no paired difference.
+
+    Raises:
+        InputError: As above, or if the file cannot be gone on with.
+    """
+    dense, plan, own = _prepare(args, accelerator)
+    told, text = _told(dense, plan)
+    if own is not None:
+        told["own"] = {"top1": own.top1, "mean_macs": own.mean_macs}
+        text += f"\n{args.model} itself: top-1 {100 * own.top1:.2f} %, {own.mean_macs / 1e9:.4g} GMACs."
+    result, head = evaluate_with(args, accelerator, dense, unnamed(peer_runner(dense.model, plan, args.seed)))
+    return result | told, f"{plan.peer} in place of {head}\n{text}"
+
+
+def _told(dense: Loaded, plan: Plan) -> tuple[dict, str]:
+    """What ran, for the JSON and in words."""
+    told = {
+        "method": plan.peer,
+        "dense": dense.spec.name,
+        "blocks": list(plan.blocks),
+        "amounts": list(plan.amounts),
+    }
+    return told, f"{_named(plan)} with the weights of {dense.spec.name}, nothing trained for it: {_amounts(plan)}."
 
 
 def _prepare(args: argparse.Namespace, accelerator: Accelerator) -> tuple[Loaded, Plan, Evaluation | None]:

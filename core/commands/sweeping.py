@@ -95,14 +95,19 @@ def predict_many(args: argparse.Namespace) -> tuple[dict, str]:
 def evaluate_folder(args: argparse.Namespace) -> tuple[dict, str]:
     """Accuracy on a folder of photos."""
     check_sweep(args)
-    accelerator = make_accelerator(pick_device(args.device))
-    loaded = load_model_of(args)
+    return evaluate_with(args, make_accelerator(pick_device(args.device)), load_model_of(args))
+
+
+def evaluate_with(
+    args: argparse.Namespace, accelerator: Accelerator, loaded: Loaded, run: NamedRunner | None = None
+) -> tuple[dict, str]:
+    """The same of a model that is there; `run`: in place of the model as it is."""
     root = split_root(args.data, "val")
     folders, left_out = match_folders(root, loaded.card.classes)
     found = photos(root, folders, None)
     listing, classes = labelled(found), len(found.classes)
     del found  # before loader processes copy it
-    tally, pace = _sweep(args, loaded, listing, [root], accelerator, load_photo, graded=True)
+    tally, pace = _sweep(args, loaded, listing, [root], accelerator, load_photo, run, graded=True)
     several = f"; {accelerator.num_processes} processes" if accelerator.num_processes > 1 else ""
     say(f"{len(listing)} photos of {classes} classes; {left_out} of other classes are left out{several}.")
     if not tally.images:
