@@ -119,6 +119,24 @@ class StepCost:
 
 
 @dataclass(frozen=True)
+class RaggedRow:
+    """Ways to run a block on images with different numbers of tokens."""
+
+    block: str
+    photos: int
+    mean_tokens: int
+    spread: float
+    """Standard deviation of the token counts, as a share of their mean."""
+    equal_ms: float
+    """Median of equal counts with the same sum."""
+    share: dict[str, float]
+    """By way: its speed as a share of that; 1 is no loss."""
+    repeats: int
+    device: str
+    threads: int
+
+
+@dataclass(frozen=True)
 class PathCosts:
     """What the parts of a single-path model take on one device: enough to foretell any architecture made of them."""
 

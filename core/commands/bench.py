@@ -18,6 +18,7 @@ from core.errors import InputError
 from core.latency import device_name
 from core.latency_table import check_one_grid, write_table
 from core.published import published
+from core.ragged_bench import CASES, compare_ragged
 from core.soft_tokens.decide import top_share
 from core.soft_tokens.latency_schedule import schedule_ms
 from core.soft_tokens.schedules import FITTED
@@ -61,6 +62,11 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     bench.add_argument(
         "--table", type=Path, help="measure block latency against token count instead, for --model, and write this CSV"
     )
+    bench.add_argument(
+        "--ragged",
+        action="store_true",
+        help="ways to run a block on photos that keep different numbers of tokens instead; takes no --model",
+    )
     bench.add_argument("--training", action="store_true", help="training steps instead: dense, and a search")
     bench.add_argument("--precision", choices=("auto", "bf16", "no"), default="auto", help="of --training")
     bench.set_defaults(run=run_bench)
@@ -75,10 +81,12 @@ def run_bench(args: argparse.Namespace) -> tuple[dict, str]:
     batches = numbers(args.batch or (BATCHES[0] if args.table is not None else BATCHES), int, "--batch")
     if min(batches) < 1 or args.repeats < 4:
         raise InputError("--batch takes numbers of 1 or more, --repeats 4 or more.")
-    if sum((args.training, args.table is not None, args.record is not None)) > 1:
-        raise InputError("--training, --table and --record are three measurements; ask for one.")
-    if args.engine != EAGER and (args.training or args.table is not None):
-        raise InputError("--training and --table measure torch's eager mode; leave --engine away.")
+    if sum((args.training, args.ragged, args.table is not None, args.record is not None)) > 1:
+        raise InputError("--training, --ragged, --table and --record are four measurements; ask for one.")
+    if args.engine != EAGER and (args.training or args.ragged or args.table is not None):
+        raise InputError("--training, --ragged and --table measure torch's eager mode; leave --engine away.")
+    if args.ragged:
+        return run_ragged(args)
     if args.training:
         return run_training(args, batches)
     if args.table is not None:
@@ -211,6 +219,29 @@ def run_table(args: argparse.Namespace, batch: int) -> tuple[dict, str]:
         "predicted_ms": foretold,
         "measured_ms": measured,
     }, text
+
+
+def run_ragged(args: argparse.Namespace) -> tuple[dict, str]:
+    """Each way's speed as a share of that of equal token counts.
+
+    JSON: {"rows": [{"block", "photos", "mean_tokens", "spread", "equal_ms", "share", "repeats", "device", "threads"}]}.
+    """
+    if args.model:
+        raise InputError("--ragged measures blocks of its own; leave --model away.")
+    device, line, rows = pick_device(args.device), Progress(), []
+    for case in CASES:
+        line.show(f"{case[0]}, {case[3]} photos …")
+        rows.append(compare_ragged(*case, repeats=args.repeats, device=device))
+    line.clear()
+    names = list(rows[0].share)
+    head = f"| block, photos, mean tokens | spread | {' | '.join(names)} |\n|{' --- |' * (2 + len(names))}"
+    lines = [
+        f"| {row.block}, {row.photos}, {row.mean_tokens} | {row.spread:.0%} | "
+        f"{' | '.join(f'{row.share[name]:.2f}' for name in names)} |"
+        for row in rows
+    ]
+    about = f"{rows[0].device}, {rows[0].threads} threads, {args.repeats} rounds: speed as a share of equal counts'."
+    return {"rows": [asdict(row) for row in rows]}, "\n".join([about, head, *lines])
 
 
 def check_schedule(depth: int) -> tuple[tuple[int, ...], tuple[float, ...]]:
