@@ -57,13 +57,27 @@ CONTROLS = (
     Control("tokens", "Who decides", "method", ("Keep ratio", "The model")),
     Control("tokens", "Keep ratio", "keep", RATIOS, KEEP),
     Control("tokens", "Stage", "stage", (0, 1, 2, 3), KEEP),
+    Control("tokens", "Model", "model", ("bundled-joint", "bundled-tokens")),
+    Control("tokens", "Threshold", "threshold", RATIOS[:-2], {"method": "Threshold"}),
+    Control("tokens", "Patch", "token", (1, 40, 78, 130), KEEP),
+    Control("tokens", "Tab", "details", ("Packages", "All patches", "Scores")),
+    Control("tokens", "Selector of the heads", "heads_of", (2, 3, 1)),
     Control("architecture", "Picture", "pic", PICTURES),
     Control("architecture", "Budget", "budget", BUDGETS),
+    Control("architecture", "Block", "block", (2, 7, 11, 0)),
+    Control("architecture", "Moment of the search", "moment", (3, 9, 0)),
+    Control("architecture", "Model", "model", ("bundled-joint", "bundled-singlepath")),
     Control("architecture", "Published architecture", "published", ("deit_bs_l006_t100", "swin_tn_l28_t32")),
     Control("budget", "Picture", "pic", PICTURES),
     Control("budget", "Keep ratio", "keep", RATIOS),
     Control("budget", "Budget", "budget", BUDGETS),
+    Control("budget", "Keep ratio of the joint model", "joint", RATIOS),
+    Control("budget", "Model", "model", ("bundled-singlepath", "bundled-joint", "bundled-tokens")),
+    Control("budget", "Limit", "limit", (30.0, 20.0, 12.0)),
+    Control("budget", "Axis of the frontier", "cost", ("ms", "macs")),
     Control("compare", "Picture", "pic", PICTURES),
+    Control("compare", "Model A", "a_model", ("bundled-singlepath", "bundled-tokens", "bundled-dense")),
+    Control("compare", "Tab", "view", ("Many photos", "One photo")),
     Control("compare", "Model B", "b_model", ("bundled-singlepath", "bundled-tokens", "bundled-dense")),
     Control("compare", "Who decides in B", "b_how", ("The model", "Threshold", "Keep ratio")),
     Control("compare", "Keep ratio of B", "b_keep", RATIOS),
@@ -95,7 +109,10 @@ def server_times(control: Control, count: int) -> np.ndarray:
 
 def move(at: AppTest, key: str, value: object) -> None:
     """Set the widget of this key, or the URL where there is none."""
-    for kind in ("slider", "selectbox", "button_group"):
+    if key in ("details", "view"):  # tabs are no widgets of AppTest's
+        at.session_state[key] = value
+        return
+    for kind in ("slider", "selectbox", "button_group", "number_input"):
         for widget in at.get(kind):
             if widget.key == key:
                 widget.set_value(value)
