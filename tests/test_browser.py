@@ -228,7 +228,7 @@ def test_budget_page_follows_both_sliders_and_the_limit_sets_them(server: str, p
     page.goto(f"{server}/budget?keep=0.7&budget=60")
     here = page.get_by_text(re.compile("^You are here: Tokens at 70 %")).first
     expect(here).to_be_visible(timeout=SLOW)
-    slider = page.get_by_role("slider", name="Keep ratio of each selector, Tokens")
+    slider = page.get_by_role("slider", name=re.compile("Keep ratio of each selector.*, Tokens"))
     box = slider.bounding_box()
     y = box["y"] + box["height"] / 2
     page.mouse.move(box["x"] + box["width"] * 0.66, y)
