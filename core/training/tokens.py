@@ -2,10 +2,10 @@
 
 The published recipe (Gumbel noise, ratio loss on the sampled share) is met by a keep probability equal to the target
 for every patch; then the ranking means nothing. Here nothing is sampled. A selector learns to tell, photo by photo,
-which patches the dense model's class token will look at in the blocks to come, or which its answer hangs on: `rank_by`;
-the backbone learns to work with what those decisions leave: mostly the k best patches for a schedule drawn at random,
-else the selector's own decision, whose threshold is pulled to the target. What was tried, and what it gave, is in
-assets/models.md.
+which patches the dense model's class token will look at in the blocks to come, or which its answer, or that of a CNN,
+hangs on: `rank_by`; the backbone learns to work with what those decisions leave: mostly the k best patches for a
+schedule drawn at random, else the selector's own decision, whose threshold is pulled to the target. What was tried, and
+what it gave, is in assets/models.md.
 """
 
 from dataclasses import dataclass
