@@ -30,7 +30,8 @@ def test_the_command_measures_all_ways_and_takes_nothing_else(monkeypatch, capsy
     (row,) = json.loads(capsys.readouterr().out)["rows"]
     assert set(row["share"]) >= set(NAMES)
     assert all(share > 0 for share in row["share"].values())
-    assert main(["bench", "--ragged", "--model", "bundled-tokens"]) == 2
-    assert "leave --model away" in capsys.readouterr().err
+    for flags in (["--model", "bundled-tokens"], ["--batch", "4"], ["--keep", "0.5"], ["--budget", "60%"]):
+        assert main(["bench", "--ragged", *flags]) == 2
+        assert "measures blocks of its own; leave" in capsys.readouterr().err
     assert main(["bench", "--ragged", "--training"]) == 2
     assert "ask for one" in capsys.readouterr().err

@@ -226,8 +226,8 @@ def run_ragged(args: argparse.Namespace) -> tuple[dict, str]:
 
     JSON: {"rows": [{"block", "photos", "mean_tokens", "spread", "equal_ms", "share", "repeats", "device", "threads"}]}.
     """
-    if args.model:
-        raise InputError("--ragged measures blocks of its own; leave --model away.")
+    if any((args.model, args.batch, args.keep, args.budget)):
+        raise InputError("--ragged measures blocks of its own; leave --model, --batch, --keep and --budget away.")
     device, line, rows = pick_device(args.device), Progress(), []
     for case in CASES:
         line.show(f"{case[0]}, {case[3]} photos …")

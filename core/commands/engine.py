@@ -69,8 +69,14 @@ def dense_beside(args: argparse.Namespace, loaded: Loaded) -> Runner | None:
     if loaded.method == "dense":
         return None
     device, size = next(loaded.model.parameters()).device, loaded.card.geometry.img_size
-    dense = dense_form(loaded.card.geometry, device)
-    return dense if args.engine == EAGER else prepare(dense, args.engine, torch.zeros(1, 3, size, size, device=device))
+    dense, line = dense_form(loaded.card.geometry, device), Progress()
+    if args.engine == EAGER:
+        return dense
+    line.show(f"Making its dense form ready in {ENGINES[args.engine]} …")
+    try:
+        return prepare(dense, args.engine, torch.zeros(1, 3, size, size, device=device))
+    finally:
+        line.clear()
 
 
 def batches_in_engine(args: argparse.Namespace, loaded: Loaded) -> Batches | None:
