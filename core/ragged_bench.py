@@ -36,7 +36,7 @@ def ways(block: Block, tokens: Sequence[Tensor]) -> dict[str, Work]:
     return {
         "pad all": partial(_padded, block, tokens, 1),
         f"pad in {GROUPS} groups": partial(_padded, block, tokens, GROUPS),
-        "packed, attention photo by photo": _packed(block, tokens, len(tokens)),
+        "packed, attention on slices": _packed(block, tokens, 0),
         f"packed, attention in {GROUPS} groups": _packed(block, tokens, GROUPS),
         "nested, jagged": _nested(block, tokens, torch.jagged),
         "nested, strided": _nested(block, tokens, torch.strided),

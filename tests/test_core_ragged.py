@@ -10,7 +10,7 @@ from core.__main__ import main
 from core.commands import bench
 from core.ragged_bench import ways
 
-NAMES = ("pad all", "pad in 4 groups", "packed, attention photo by photo", "packed, attention in 4 groups")
+NAMES = ("pad all", "pad in 4 groups", "packed, attention on slices", "packed, attention in 4 groups")
 
 
 @pytest.mark.parametrize("name", [*NAMES, "nested, jagged", "nested, strided"])

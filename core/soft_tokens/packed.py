@@ -1,7 +1,8 @@
 """Ragged batches: the tokens of all images in one sequence, none of them padding, and blocks that run on it.
 
-Everything but attention works token by token, so it runs on the sequence as it is. Attention runs image by image in
-a few groups of similar length, padded within the group; measured against the other ways in assets/benchmarks.md.
+Everything but attention works token by token, so it runs on the sequence as it is. Attention runs image by image on
+slices of the sequence, without a copy; on accelerators, where each launch costs, in a few groups of similar length,
+padded within the group. Measured against other ways in assets/benchmarks.md.
 """
 
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ from core.soft_tokens.stages import Pruned, on_grid
 NO_PATCH = -1
 """In place of a grid cell, for prefix tokens and packages."""
 GROUPS = 4
-"""Attention pads within each of this many groups of images."""
+"""On accelerators attention pads within each of this many groups of images."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,24 +138,30 @@ class Plan:
 
     tokens: int | None
     """Tokens of every image where all have as many, else None."""
-    groups: tuple[tuple[Tensor, Tensor | None, Tensor, Tensor | None], ...]
-    """Per group of images: rows of the sequence (b, T) with padding, key mask bool (b, 1, 1, T) or None, rows that
+    counts: tuple[int, ...]
+    """Tokens of each image."""
+    groups: tuple[tuple[Tensor, Tensor | None, Tensor, Tensor | None], ...] = ()
+    """None where images are slices. Per group of images: rows of the sequence (b, T) with padding, key mask bool (b, 1, 1, T) or None, rows that
     are no padding (m,), and their places among the b T results, or None for all."""
 
 
-def plan_attention(lengths: Sequence[int], device: torch.device, groups: int = GROUPS) -> Plan:
-    """Split the images into groups of similar length.
+def plan_attention(lengths: Sequence[int], device: torch.device, groups: int | None = None) -> Plan:
+    """How to keep images apart: as slices of the sequence, or in groups of similar length.
 
     Args:
         lengths: Tokens of each image, B of them.
         device: Of the tokens.
-        groups: At most this many.
+        groups: At most this many, 0 for slices; None: 0 on a CPU, `GROUPS` elsewhere.
     """
+    groups = (0 if device.type == "cpu" else GROUPS) if groups is None else groups
     if min(lengths) == max(lengths):
-        return Plan(lengths[0], ())
+        return Plan(lengths[0], tuple(lengths))
+    if groups == 0:
+        return Plan(None, tuple(lengths))
     counts = torch.tensor(lengths, device=device)
     begins = counts.cumsum(0) - counts
-    return Plan(None, tuple(_group(counts[some], begins[some]) for some in counts.argsort().chunk(groups)))
+    found = tuple(_group(counts[some], begins[some]) for some in counts.argsort().chunk(groups))
+    return Plan(None, tuple(lengths), found)
 
 
 def _group(counts: Tensor, begins: Tensor) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None]:
@@ -181,10 +188,23 @@ def packed_block(block: Block, packed: Packed, plan: Plan) -> Tensor:
 def packed_attention(attn: Attention, x: Tensor, plan: Plan) -> Tensor:
     """timm's attention at inference, within each image of a packed sequence, (M, D) in and out."""
     qkv = attn.qkv(x).unflatten(1, (3, attn.num_heads, attn.head_dim))  # (M, 3, H, d)
-    mixed = torch.empty(len(x), attn.attn_dim, dtype=qkv.dtype, device=x.device)
+    return attn.proj(_in_groups(attn, qkv, plan) if plan.groups else _in_slices(attn, qkv, plan.counts))
+
+
+def _in_slices(attn: Attention, qkv: Tensor, counts: Sequence[int]) -> Tensor:
+    """Attention image by image; (M, D)."""
+    q, k, v = qkv[None].permute(2, 0, 3, 1, 4)  # (1, H, M, d) each
+    parts = zip(*(part.split(counts, dim=2) for part in (attn.q_norm(q), attn.k_norm(k), v)), strict=True)
+    mixed = [functional.scaled_dot_product_attention(*part).transpose(1, 2) for part in parts]  # (1, T, H, d)
+    return torch.cat(mixed, dim=1).flatten(2)[0]
+
+
+def _in_groups(attn: Attention, qkv: Tensor, plan: Plan) -> Tensor:
+    """Attention group by group, each padded to its longest image; (M, D)."""
+    mixed = qkv.new_empty(len(qkv), attn.attn_dim)
     for rows, mask, into, places in plan.groups:
         q, k, v = qkv[rows].permute(2, 0, 3, 1, 4)  # (b, H, T, d) each
         out = functional.scaled_dot_product_attention(attn.q_norm(q), attn.k_norm(k), v, attn_mask=mask)
         out = out.transpose(1, 2).flatten(2).flatten(0, 1)  # (b T, D)
         mixed[into] = out if places is None else out[places]
-    return attn.proj(mixed)
+    return mixed
