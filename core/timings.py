@@ -163,6 +163,26 @@ class PathCosts:
 
 
 @dataclass(frozen=True)
+class CostCurve:
+    """How long one model takes on one device by the multiply-adds that its keep ratios leave."""
+
+    device: str
+    threads: int
+    batch: int
+    """Images per pass; all times are of the whole batch."""
+    macs: tuple[int, ...]
+    """Of one image, rising."""
+    ms: tuple[float, ...]
+    """At each of `macs`."""
+    dense_ms: float
+    """The dense model, in the same rounds."""
+
+    def __post_init__(self) -> None:
+        if len(self.macs) != len(self.ms) or any(b <= a for a, b in pairwise(self.macs)):
+            raise ValueError(f"multiply-adds must rise, with a time each: {self.macs}, {self.ms}")
+
+
+@dataclass(frozen=True)
 class StagedCosts:
     """The same where blocks differ from stage to stage, as in Swin."""
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from core.config import ModelSpec
 from core.recorded import margin, peer_of, spec_of
 from core.results import Recorded
-from core.timings import LatencyTable, PathCosts
-from pages import _parts, _shared
+from core.timings import CostCurve, LatencyTable, PathCosts
+from pages import _predicted, _shared
 from pages._peer_rows import all_rows, peer_series
 from viz.cost import device_text
 from viz.savings import Point, Series
@@ -35,6 +35,7 @@ def recorded_series(
     path: str | None,
     joint: str | None,
     table: LatencyTable | None,
+    curve: CostCurve | None,
     *,
     elsewhere: bool,
 ) -> list[Series]:
@@ -44,21 +45,23 @@ def recorded_series(
         dense: The dense model.
         tokens: The model with selectors.
         path: The single-path model.
-        joint: The single-path model with selectors, of which no latency is foretold.
+        joint: The single-path model with selectors.
         table: Latency by tokens on the device to predict for.
+        curve: Latency of the joint model there.
         elsewhere: That is another device, of which nothing is known for single-path models.
     """
     found = []
     if tokens and (keeps := [row for row in rows_of(tokens) if row.setting]):
-        times = _parts.predicted_keep(tokens, table, [spec_of(row).keep for row in keeps]) or [None] * len(keeps)
+        times = _predicted.predicted_keep(tokens, table, [spec_of(row).keep for row in keeps]) or [None] * len(keeps)
         found.append(Series("Tokens", [_point(row, ms) for row, ms in zip(keeps, times, strict=True)]))
     if path and (rows := [row for row in rows_of(path) if row.setting]):
-        times = [None if elsewhere else _parts.path_time(path, spec_of(row).budget) for row in rows]
+        times = [None if elsewhere else _predicted.path_time(path, spec_of(row).budget) for row in rows]
         found.append(Series("Single path", [_point(row, ms) for row, ms in zip(rows, times, strict=True)]))
     if joint and (rows := [row for row in rows_of(joint) if row.setting]):
-        found.append(Series("Joint", [_point(row, None) for row in rows]))
+        times = _predicted.predicted_keep(joint, curve, [spec_of(row).keep for row in rows]) or [None] * len(rows)
+        found.append(Series("Joint", [_point(row, ms) for row, ms in zip(rows, times, strict=True)]))
     if dense and (rows := [row for row in rows_of(dense) if not row.setting]):
-        ms = _parts.predicted_keep(tokens, table, [()]) if tokens else None
+        ms = _predicted.predicted_keep(tokens, table, [()]) if tokens else None
         found.append(Series("Dense", [_point(row, ms and ms[0]) for row in rows], joined=False))
     return [*found, *peer_series(dense, tokens)]
 
@@ -89,7 +92,7 @@ def chance_sentence(names: Sequence[str]) -> str:
     )
 
 
-def device_sentence(table: LatencyTable | PathCosts | None, *, elsewhere: bool) -> str:
+def device_sentence(table: LatencyTable | PathCosts | CostCurve | None, *, elsewhere: bool) -> str:
     """For which device latency is predicted."""
     if table is None:
         return "Latency is predicted once the parts of the models are measured here, in a moment."

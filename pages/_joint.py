@@ -1,17 +1,22 @@
 """A joint model on the budget page: its keep ratios move, its budget stands."""
 
 from core.config import ModelSpec
+from core.timings import CostCurve
 from pages import _shared
 from pages._savings import Method, tokens_method
+from viz.savings import MEASURING
 from viz.theme import percent
 
 
-def joint_method(name: str) -> Method:
+def joint_method(name: str, curve: CostCurve | None, missing: str = MEASURING) -> Method:
     """Keep ratios of a joint model; `joint` in the URL.
 
-    Latency by tokens is measured for dense blocks alone, so none is foretold.
+    Args:
+        name: The model.
+        curve: What it takes here; None: nothing is foretold.
+        missing: What is said in place of a prediction.
     """
-    return tokens_method(name, None, "not predicted: measure it", key="joint", track="Joint")
+    return tokens_method(name, curve, missing, key="joint", track="Joint")
 
 
 def joint_sentence(name: str) -> str:

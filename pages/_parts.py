@@ -1,6 +1,6 @@
 """Predicted latency: the parts of a model are measured here once, after the page stands, and then added up."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from threading import Thread
 
@@ -8,12 +8,14 @@ import streamlit as st
 
 from core.checkpoints import read_model
 from core.config import ModelSpec
-from core.path_latency import measure_path, path_ms
-from core.soft_tokens.latency_schedule import schedule_ms
+from core.curve_latency import measure_curve
+from core.path_latency import measure_path
 from core.table_bench import measure_table
-from core.timings import LatencyTable, PathCosts
+from core.timings import CostCurve, LatencyTable, PathCosts
 from pages import _shared
 
+Parts = PathCosts | LatencyTable | CostCurve
+"""What latency is predicted from: single-path, tokens, joint."""
 SHORT_TABLE = {"repeats": 3, "points": 9}
 """How a latency table is measured here: a short form, since somebody waits for it."""
 
@@ -56,9 +58,9 @@ def _watch(names: tuple[str, ...]) -> None:
 
 def _measure(
     name: str,
-    measure: Callable[[], PathCosts | LatencyTable],
+    measure: Callable[[], Parts],
     locks: tuple,
-    measured: dict[str, PathCosts | LatencyTable],
+    measured: dict[str, Parts],
     failed: dict[str, str],
     running: dict[str, Thread],
 ) -> None:
@@ -72,11 +74,13 @@ def _measure(
         running.pop(name, None)
 
 
-def _measurement(name: str) -> Callable[[], PathCosts | LatencyTable]:
+def _measurement(name: str) -> Callable[[], Parts]:
     """What measures the model's parts; it is loaded here, before anybody waits."""
     found = _shared.loaded(ModelSpec(name))
     if found.method == "tokens":
         return partial(measure_table, found.model, found.card.geometry, **SHORT_TABLE)
+    if found.method == "joint":
+        return partial(measure_curve, found.model, found.card.geometry)
     module, card = read_model(name)
     return partial(measure_path, module.eval().backbone, card.geometry)
 
@@ -92,27 +96,6 @@ def path_costs(name: str) -> PathCosts | None:
     return _shared.measured_parts().get(name)
 
 
-def token_table(name: str) -> LatencyTable | None:
-    """Latency of a block by tokens here, for a model with selectors; None until it is measured."""
+def token_table(name: str) -> LatencyTable | CostCurve | None:
+    """Latency here of a block by tokens, for a model with selectors, or of a whole joint model; None until measured."""
     return _shared.measured_parts().get(name)
-
-
-def predicted_path(name: str, step: float) -> list[float] | None:
-    """Predicted milliseconds of budgets `step` percent apart; None as below."""
-    costs = path_costs(name)
-    return None if costs is None else [path_ms(costs, found) for found in _shared.all_budgets(name, step)]
-
-
-def path_time(name: str, budget: float) -> float | None:
-    """Predicted milliseconds at a budget in MACs; None until parts are measured."""
-    costs = path_costs(name)
-    return None if costs is None else path_ms(costs, _shared.architecture(name, budget))
-
-
-def predicted_keep(name: str, table: LatencyTable | None, keeps: Sequence[tuple[float, ...]]) -> list[float] | None:
-    """Predicted milliseconds of each of these schedules, () for dense, by this table; None without one."""
-    if table is None:
-        return None
-    found = _shared.loaded(ModelSpec(name))
-    blocks = found.model.blocks
-    return [schedule_ms(table, found.card.geometry, (blocks[: len(keep)], keep)) for keep in keeps]

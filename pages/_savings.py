@@ -7,8 +7,8 @@ import streamlit as st
 from core.config import ModelSpec
 from core.recorded import accuracy_at, is_recorded
 from core.results import Recorded
-from core.timings import LatencyTable
-from pages import _parts, _shared, _url
+from core.timings import CostCurve, LatencyTable
+from pages import _predicted, _shared, _url
 from pages._frontier import rows_of
 from viz.components import Slider
 from viz.savings import BODY, MEASURING, SCRIPT, STYLE, Point, Track, cost_figures, keep_label
@@ -38,13 +38,18 @@ class Method:
 
 
 def tokens_method(
-    name: str, table: LatencyTable | None, missing: str = MEASURING, *, key: str = "keep", track: str = "Tokens"
+    name: str,
+    table: LatencyTable | CostCurve | None,
+    missing: str = MEASURING,
+    *,
+    key: str = "keep",
+    track: str = "Tokens",
 ) -> Method:
     """Keep ratios of a model with selectors; `keep` in the URL.
 
     Args:
         name: The model.
-        table: Of the device to predict for.
+        table: Of the device to predict for, or what the whole model takes there.
         missing: What is said in place of a prediction.
         key: In the URL.
         track: What the page calls the method.
@@ -52,7 +57,7 @@ def tokens_method(
     value = _url.held(key, USUAL_KEEP, _url.nearest(KEEPS))
     specs = [_shared.keep_spec(name, keep) for keep in KEEPS]
     macs = _shared.keep_macs(name, KEEPS)
-    predicted = _parts.predicted_keep(name, table, [(), *(spec.keep for spec in specs)])
+    predicted = _predicted.predicted_keep(name, table, [(), *(spec.keep for spec in specs)])
     dense_ms, ms = (predicted[0], predicted[1:]) if predicted else (None, None)
     rows = [row for row in rows_of(name) if row.setting]
     labels = [percent(keep) for keep in KEEPS]
@@ -75,7 +80,7 @@ def path_method(name: str, *, elsewhere: bool, missing: str = MEASURING) -> Meth
     shares = tuple(range(low, 101))
     value = _url.held("budget", max(low, USUAL_BUDGET), _url.nearest(shares))
     macs = [found.macs for found in steps]
-    ms = None if elsewhere else _parts.predicted_path(name, BUDGET_STEP)
+    ms = None if elsewhere else _predicted.predicted_path(name, BUDGET_STEP)
     rows = rows_of(name)
     labels = [percent_text(share) for share in shares]
     figures = cost_figures(macs, _dense_macs(name), ms, ms and ms[-1], missing, _accuracies(rows, macs))

@@ -7,7 +7,7 @@ import streamlit as st
 
 from core.recorded import accuracy_at, is_recorded
 from core.results import Architecture
-from pages import _costs, _models, _parts, _shared, _url
+from pages import _costs, _models, _parts, _predicted, _shared, _url
 from pages._frontier import rows_of
 from pages._mounted import mount
 from viz.components import Figure, Slider
@@ -55,7 +55,7 @@ def scrub_budget(name: str, *, beside: Beside | None = None) -> Choice:
         slider,
         steps,
         _costs.block_macs(name, steps),
-        budget_figures(steps, _parts.predicted_path(name, STEP), device, _accuracy(name, steps)),
+        budget_figures(steps, _predicted.predicted_path(name, STEP), device, _accuracy(name, steps)),
         ("The network at this budget", "All budgets at once"),
         beside=beside,
     )

@@ -30,7 +30,7 @@ from core.single_path.derive import budget_range, derive
 from core.single_path.history import history_file, read_history
 from core.soft_tokens.decide import decision
 from core.soft_tokens.schedules import keep_powers, schedule_macs
-from core.timings import EAGER, Latency, LatencyTable, PathCosts
+from core.timings import EAGER, CostCurve, Latency, LatencyTable, PathCosts
 from viz import player
 from viz.thumbnails import thumbnail_style
 
@@ -259,7 +259,7 @@ def measurements() -> dict[str, Thread]:
 
 
 @st.cache_resource(max_entries=1, show_spinner=False)
-def measured_parts() -> dict[str, PathCosts | LatencyTable]:
+def measured_parts() -> dict[str, PathCosts | LatencyTable | CostCurve]:
     """By model, what its parts take here, since the server started; see `pages._parts`."""
     return {}
 

@@ -26,18 +26,19 @@ with _frame.clear_errors():
     dense = _models.dense_of(name)
 given = _limits.given_table()
 elsewhere = given is not None
-to_measure = _parts.missing(path, tokens)
+to_measure = _parts.missing(path, tokens, joint)
 table, scale = (given, 1.0) if elsewhere else _scale.common_table(tokens, path)
-device = table or _parts.path_costs(path or "")  # looked up once: a measurement may end while the page is drawn
-methods = []
+curve, joint_scale = (None, 1.0) if elsewhere else _scale.common_table(joint, path)
+# Looked up once: a measurement may end while the page is drawn.
+device = table or _parts.path_costs(path or "") or curve
+methods, missing = [], {"missing": f"not in the table of {given.device}"} if elsewhere else {}
 with _frame.clear_errors():
     if tokens:
         methods.append(tokens_method(tokens, table))
     if path:
-        missing = {"missing": f"not in the table of {given.device}"} if elsewhere else {}
         methods.append(path_method(path, elsewhere=elsewhere, **missing))
     if joint:
-        methods.append(joint_method(joint))
+        methods.append(joint_method(joint, curve, **missing))
 with right:
     limit = _limits.pick_limit(methods)
 for kind, there in (("model with token selectors", tokens), ("single-path model", path)):
@@ -45,7 +46,7 @@ for kind, there in (("model with token selectors", tokens), ("single-path model"
         st.info(f"There is no {kind} with the input and classes of {name} on this machine.", icon=":material/info:")
 
 _limits.say_limit(methods, limit)
-series = recorded_series(dense, tokens, path, joint, table, elsewhere=elsewhere)
+series = recorded_series(dense, tokens, path, joint, table, curve, elsewhere=elsewhere)
 data = savings_data([method.track for method in methods], series, limit)
 mount(
     COMPONENT,
@@ -82,11 +83,11 @@ with left:
     st.markdown("Exact for this photo, in MACs (multiply-adds; papers write FLOPs for the same count).")
 with right:
     st.markdown("## Time")
-    if tokens or path:
+    if methods:
         st.markdown(device_sentence(device, elsewhere=elsewhere))
-        if said := _scale.scale_sentence(scale):
+        if said := _scale.scale_sentence((scale, joint_scale)):
             st.markdown(said)
-    st.button("Predict afresh", on_click=_parts.forget_parts, args=(tokens, path), icon=":material/refresh:")
+    st.button("Predict afresh", on_click=_parts.forget_parts, args=(tokens, path, joint), icon=":material/refresh:")
     st.markdown("Fewer multiply-adds are not always less time. Measure here, all models taking turns on this photo:")
     _engines.measure_panel(specs, image_id)
     if tokens:

@@ -9,11 +9,13 @@ import pytest
 from core import recorded
 from core.cards import CompactCard, SelectorCard, SinglePathCard
 from core.macs import count_macs
+from core.path_latency import path_ms
 from core.recorded import add_row
 from core.results import Recorded
+from core.timings import CostCurve, LatencyTable
 from pages import _models, _shared
 from tests import test_pages
-from tests.test_pages import CARD, GEOMETRY, player_of, save, texts, track
+from tests.test_pages import CARD, GEOMETRY, dense_ms, player_of, save, texts, track
 from viz.theme import MIXER_WORDS
 
 visit = test_pages.visit
@@ -66,11 +68,31 @@ def test_budget_page_has_keep_ratios_on_the_joint_model_beside_the_others(visit,
     at = visit("budget", joint="0.9")
     assert not at.exception
     joint = track(at, "Joint")
-    assert joint["Predicted latency"] == ("unknown", "not predicted: measure it")
+    assert joint["Predicted latency"][0].endswith(" ms")
+    assert dense_ms(at, "Joint") == dense_ms(at, "Single path")
     assert joint["Top-1 accuracy"][0].endswith("%")
     assert joint["MACs"][0] in texts(at)
     assert "both methods on one model" in texts(at)
     assert "Joint, keep 90 %" in texts(at)
+
+
+def test_a_joint_model_is_predicted_by_what_it_takes_at_its_own_multiply_adds(visit) -> None:
+    visit("budget")
+    (costs,) = _shared.keep_macs("bundled-joint", (0.5,))
+    path = _shared.measured_parts()["bundled-path"]
+    curve = CostCurve("here", 1, 1, (costs - 100, costs + 100), (2.0, 4.0), 12.0)
+    _shared.measured_parts()["bundled-joint"] = curve
+    scale = path_ms(path, _shared.architecture("bundled-path", count_macs(GEOMETRY).total)) / 12
+    found = track(visit("budget", joint="0.5"), "Joint")["Predicted latency"][0]
+    assert float(found.removesuffix(" ms")) == pytest.approx(3 * scale, abs=0.06)
+
+
+def test_another_devices_table_says_nothing_of_a_joint_model(visit) -> None:
+    at = visit("budget")
+    at.session_state["given_table"] = LatencyTable("toaster", 1, 1, 32, 2, 48, (2, 20), (3.0, 3.0), (0.0, 0.0), 1.0)
+    at.run()
+    assert not at.exception
+    assert track(at, "Joint")["Predicted latency"] == ("unknown", "not in the table of toaster")
 
 
 def test_compare_takes_a_joint_model_with_keep_ratio_or_threshold(visit) -> None:

@@ -1,0 +1,38 @@
+"""Predicted latency of settings, from what the parts of models were measured to take; see `pages._parts`."""
+
+from collections.abc import Sequence
+
+from core.config import ModelSpec
+from core.curve_latency import curve_ms
+from core.path_latency import path_ms
+from core.soft_tokens.latency_schedule import schedule_ms
+from core.soft_tokens.schedules import schedule_macs
+from core.timings import CostCurve, LatencyTable
+from pages import _shared
+from pages._parts import path_costs
+
+
+def predicted_path(name: str, step: float) -> list[float] | None:
+    """Predicted milliseconds of budgets `step` percent apart; None as below."""
+    costs = path_costs(name)
+    return None if costs is None else [path_ms(costs, found) for found in _shared.all_budgets(name, step)]
+
+
+def path_time(name: str, budget: float) -> float | None:
+    """Predicted milliseconds at a budget in MACs; None until parts are measured."""
+    costs = path_costs(name)
+    return None if costs is None else path_ms(costs, _shared.architecture(name, budget))
+
+
+def predicted_keep(
+    name: str, table: LatencyTable | CostCurve | None, keeps: Sequence[tuple[float, ...]]
+) -> list[float] | None:
+    """Predicted milliseconds of each of these schedules, () for dense, by this table or curve; None without one."""
+    if table is None:
+        return None
+    found = _shared.loaded(ModelSpec(name))
+    geometry, model = found.card.geometry, found.model
+    if isinstance(table, CostCurve):
+        costs = [keep and schedule_macs(geometry, model.blocks, keep, model.layers).total for keep in keeps]
+        return [curve_ms(table, macs) if macs else table.dense_ms for macs in costs]
+    return [schedule_ms(table, geometry, (model.blocks[: len(keep)], keep)) for keep in keeps]
