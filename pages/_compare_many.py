@@ -25,7 +25,7 @@ def many_photos(specs: Specs) -> None:
     if batch().photos:
         st.fragment(_compare, run_every=0.1 if st.session_state.get("comparing") else None)(specs)
     else:
-        st.info("Drop some photos, or a zip of them: A and B answer for each.", icon=":material/add_photo_alternate:")
+        st.info("Drop some photos, or a zip of them: A and B answer for each, in place of the picture above.", icon=":material/add_photo_alternate:")
     st.markdown("MACs are multiply-adds of each photo; papers write FLOPs for the same count.")
 
 

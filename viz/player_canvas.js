@@ -28,6 +28,15 @@ function hatchTile(shape, colour, cell, lines, width) {
       pen.moveTo(x - cell, 2 * cell);
       pen.lineTo(x + 2 * cell, -cell);
     }
+    const middle = x + cell / lines / 2;
+    if (shape === "-" || shape === "+") {
+      pen.moveTo(-cell, middle);
+      pen.lineTo(2 * cell, middle);
+    }
+    if (shape === "|" || shape === "+") {
+      pen.moveTo(middle, -cell);
+      pen.lineTo(middle, 2 * cell);
+    }
   }
   pen.stroke();
   return tile;

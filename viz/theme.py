@@ -28,7 +28,14 @@ class Look:
     """Plotly's pattern shape; "" is a plain fill."""
 
 
-SELECTORS = (Look("#56B4E9", "\\"), Look("#F0E442", "/"), Look("#D55E00", "x"))
+SELECTORS = (
+    Look("#56B4E9", "\\"),
+    Look("#F0E442", "/"),
+    Look("#D55E00", "x"),
+    Look("#009E73", "-"),
+    Look("#CC79A7", "|"),
+    Look("#E69F00", "+"),
+)
 MIXER_LOOKS: dict[Mixer, Look] = {
     "msa": Look("#0072B2", ""),
     "conv3x3": Look("#E69F00", "x"),
@@ -57,7 +64,7 @@ PART_WORDS = {
 
 
 def selector_look(stage: int) -> Look:
-    """Colour and hatch of selector and package `stage`, from 0; they repeat after the third."""
+    """Colour and hatch of selector and package `stage`, from 0; they repeat after the sixth."""
     return SELECTORS[stage % len(SELECTORS)]
 
 

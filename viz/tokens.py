@@ -72,6 +72,11 @@ def _hatch(shape: str, cell: int, *, now: bool) -> np.ndarray:
             draw.line((x - big, -big, x + 2 * big, 2 * big), fill=255, width=width)
         if shape in "/x":
             draw.line((x - big, 2 * big, x + 2 * big, -big), fill=255, width=width)
+        middle = x + big / lines / 2
+        if shape in "-+":
+            draw.line((-big, middle, 2 * big, middle), fill=255, width=width)
+        if shape in "|+":
+            draw.line((middle, -big, middle, 2 * big), fill=255, width=width)
     return np.asarray(mask.resize((cell, cell), Image.Resampling.BOX), np.float32) / 255
 
 
