@@ -11,6 +11,7 @@ from pages._many_files import Batch, Specs, batch, take_photos
 from viz.predictions import agreement_table
 from viz.theme import percent
 
+ASK = "Drop some photos, or a zip of them: A and B answer for each, in place of the picture above."
 SLICE_S = 0.4
 """Seconds of photos between two looks at the buttons."""
 KEPT = 6
@@ -25,7 +26,7 @@ def many_photos(specs: Specs) -> None:
     if batch().photos:
         st.fragment(_compare, run_every=0.1 if st.session_state.get("comparing") else None)(specs)
     else:
-        st.info("Drop some photos, or a zip of them: A and B answer for each, in place of the picture above.", icon=":material/add_photo_alternate:")
+        st.info(ASK, icon=":material/add_photo_alternate:")
     st.markdown("MACs are multiply-adds of each photo; papers write FLOPs for the same count.")
 
 
@@ -95,8 +96,8 @@ def _findings(done: dict, own: Batch) -> None:
         name: st.column_config.NumberColumn(format=form)
         for name, form in (("A, %", "%.0f"), ("B, %", "%.0f"), ("KL, nats", "%.3f"), ("MACs of B, % of A's", "%.0f"))
     })  # fmt: skip
-    name = "agreement.csv"
-    st.download_button("Table as CSV", to_csv(rows), name, "text/csv", on_click="ignore", icon=":material/download:")
+    file = ("agreement.csv", "text/csv")
+    st.download_button("Table as CSV", to_csv(rows), *file, on_click="ignore", icon=":material/download:")
 
 
 def _cards(changed: list[PhotoAgreement], small: dict[PhotoAgreement, bytes]) -> None:

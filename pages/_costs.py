@@ -1,12 +1,11 @@
 """Multiply-adds that pages show, of photos and of blocks."""
 
 from collections.abc import Sequence
-from functools import cache
 
 from core import trace
 from core.config import ModelSpec
 from core.grids import pools
-from core.macs import count_macs
+from core.macs import block_prices, count_macs
 from core.macs import macs_per_block as count_per_block
 from core.registry import SELECTING
 from core.results import Architecture, MacCount
@@ -55,8 +54,11 @@ def block_counts(name: str, found: Architecture, block: int) -> tuple[MacCount, 
 def block_macs(name: str, all_found: Sequence[Architecture]) -> list[list[int]]:
     """Multiply-adds of each block of each architecture, mixer and FFN together."""
     geometry = _shared.loaded(ModelSpec(name)).card.geometry
-    count = cache(lambda block, mixer, hidden: block_count(geometry, block, mixer, hidden).total)
+    prices = block_prices(geometry)
     return [
-        [count(block, *kind) for block, kind in enumerate(zip(found.mixers, found.ffn_hidden, strict=True))]
+        [
+            price.mixers[mixer] + hidden * price.unit
+            for price, mixer, hidden in zip(prices, found.mixers, found.ffn_hidden, strict=True)
+        ]
         for found in all_found
     ]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from core.checkpoints import Loaded
 from core.config import ModelSpec
 from core.recorded import margin, peer_of, spec_of
 from core.results import Recorded
@@ -14,19 +15,19 @@ from viz.savings import Point, Series
 
 def rows_of(name: str) -> list[Recorded]:
     """What was recorded of a model; not of another one that had its name."""
-    return [row for row in all_rows(name) if _possible(row)]
+    model = _shared.loaded(ModelSpec(name))
+    return [row for row in all_rows(name) if _possible(row, model)]
 
 
-def _possible(row: Recorded) -> bool:
-    """Whether the model takes the setting of the row."""
+def _possible(row: Recorded, model: Loaded) -> bool:
+    """Whether the row's model takes its setting."""
     spec = spec_of(row)
     if spec is None:
         return False
     if spec.keep is not None:
-        selectors = _shared.loaded(ModelSpec(row.model)).card.selectors
+        selectors = model.card.selectors
         return selectors is not None and len(spec.keep) == len(selectors.blocks)
-    gated = _shared.loaded(ModelSpec(row.model)).gates is not None
-    return spec.budget is None or (gated and spec.budget >= _shared.reachable(row.model)[0])
+    return spec.budget is None or (model.gates is not None and spec.budget >= _shared.reachable(row.model)[0])
 
 
 def recorded_series(
@@ -81,7 +82,8 @@ def points_table(series: Sequence[Series]) -> dict[str, list]:
 
 def chance_sentence(names: Sequence[str]) -> str:
     """How the points of these models were recorded, and how far apart they must lie to mean something."""
-    rows = [row for name in names for row in all_rows(name) if _possible(row) or peer_of(row)]
+    peers = [row for name in names for row in all_rows(name) if peer_of(row)]
+    rows = [*(row for name in names for row in rows_of(name)), *peers]
     points = 100 * max(margin(row) for row in rows)
     return (
         "Top-1 accuracy is how often the first answer is right. Recorded by `python -m core evaluate` on "

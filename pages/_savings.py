@@ -55,7 +55,7 @@ def tokens_method(
         track: What the page calls the method.
     """
     value = _url.held(key, USUAL_KEEP, _url.nearest(KEEPS))
-    specs = [_shared.keep_spec(name, keep) for keep in KEEPS]
+    specs = _shared.keep_specs(name, KEEPS)
     macs = _shared.keep_macs(name, KEEPS)
     predicted = _predicted.predicted_keep(name, table, [(), *(spec.keep for spec in specs)])
     dense_ms, ms = (predicted[0], predicted[1:]) if predicted else (None, None)

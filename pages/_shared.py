@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from threading import Thread
@@ -24,7 +24,7 @@ from core.peers import trace as peers
 from core.peers.plans import Plan
 from core.recorded import recorded_evaluations
 from core.results import Architecture, Prediction, Recorded, TokenTrace
-from core.searched import GateHistory, KernelReading
+from core.searched import GateHistory, Gates, KernelReading
 from core.single_path.blocks import read_block
 from core.single_path.derive import budget_range, derive
 from core.single_path.history import history_file, read_history
@@ -272,8 +272,14 @@ def failed_parts() -> dict[str, str]:
 
 def keep_spec(name: str, ratio: float) -> ModelSpec:
     """Every selector keeps `ratio` of the patches that reach it: 0.7 leaves 0.7, 0.49, 0.34 of all patches."""
-    powers = keep_powers(ratio, loaded(ModelSpec(name)).model.patches)  # anew on each grid, where a family pools
-    return ModelSpec(name, keep=tuple(round(power, 4) for power in powers))
+    return keep_specs(name, (ratio,))[0]
+
+
+def keep_specs(name: str, ratios: Sequence[float]) -> list[ModelSpec]:
+    """The same for several ratios."""
+    patches = loaded(ModelSpec(name)).model.patches
+    powers = [keep_powers(ratio, patches) for ratio in ratios]  # anew on each grid, where a family pools
+    return [ModelSpec(name, keep=tuple(round(power, 4) for power in some)) for some in powers]
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
@@ -319,11 +325,17 @@ def gate_history(name: str) -> GateHistory | None:
     return None if path is None else read_history(history_file(path), loaded(ModelSpec(name)).card.geometry)
 
 
+@st.cache_resource(max_entries=4, show_spinner=False)
+def moments(name: str) -> tuple[Gates, ...]:
+    """The gates at each moment of the search; none where no history was kept."""
+    history = gate_history(name)
+    return () if history is None else tuple(history.at(i) for i in range(len(history.epochs)))
+
+
 @st.cache_resource(max_entries=32, show_spinner=False)
 def over_search(name: str, budget: float) -> tuple[Architecture, ...]:
     """What this budget would have derived at each moment of the search."""
-    history = gate_history(name)
-    return () if history is None else tuple(derive(history.at(i), budget) for i in range(len(history.epochs)))
+    return tuple(derive(gates, budget) for gates in moments(name))
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
@@ -331,8 +343,8 @@ def keep_macs(name: str, ratios: tuple[float, ...]) -> list[int]:
     """Multiply-adds of any photo at each of these keep ratios of every selector."""
     found = loaded(ModelSpec(name))
     return [
-        schedule_macs(found.card.geometry, found.model.blocks, keep_spec(name, r).keep, found.model.layers).total
-        for r in ratios
+        schedule_macs(found.card.geometry, found.model.blocks, spec.keep, found.model.layers).total
+        for spec in keep_specs(name, ratios)
     ]
 
 
@@ -352,6 +364,7 @@ def forget_model(name: str) -> None:
         all_budgets,
         kernel_readings,
         gate_history,
+        moments,
         over_search,
         keep_macs,
     ):

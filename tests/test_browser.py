@@ -2,18 +2,21 @@
 
 import re
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from core.soft_tokens.decide import keep_count
 from core.weights import read_card
+from tests.browse import SLOW, open_view, width_of
 from tests.conftest import ROOT
 
 GEOMETRY = read_card(ROOT / "assets" / "bundled-tokens.safetensors").geometry
 PATCHES, SIDE = GEOMETRY.patches, GEOMETRY.grid[1]
 QUARTER = f"Selector 2 before block 7: {keep_count(0.25, PATCHES)} of {PATCHES}"
 """Said at a keep ratio of 0.5."""
+BOTH_WIDTHS = pytest.mark.parametrize("width", [390, 1440])
+HEIGHT = 900
 PHOTO = ROOT / "assets" / "samples" / "flower.jpg"
-SLOW = 60_000  # the first visit imports torch and loads weights
 
 
 def kept_sentence(page: Page) -> str:
@@ -33,9 +36,11 @@ def picture(page: Page) -> str:
     return page.locator(".player canvas").evaluate("canvas => canvas.toDataURL()")
 
 
-def test_a_photo_goes_in_and_the_pages_show_what_pruning_does_to_it(server: str, page: Page) -> None:
+@BOTH_WIDTHS
+def test_a_photo_goes_in_and_the_page_shows_what_pruning_does_to_it(server: str, page: Page, width: int) -> None:
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(str(error)))
+    page.set_viewport_size({"width": width, "height": HEIGHT})
 
     # A deep link, not the home page.
     page.goto(f"{server}/tokens?method=Keep+ratio&keep=0.5&stage=2")
@@ -69,25 +74,7 @@ def test_a_photo_goes_in_and_the_pages_show_what_pruning_does_to_it(server: str,
     page.get_by_role("radio", name="The model").or_(page.get_by_role("button", name="The model")).first.click()
     expect(page.get_by_role("slider", name="Keep ratio")).to_be_hidden(timeout=SLOW)
     assert re.search(rf"before block 7: \d+ of {PATCHES} patches kept", kept_sentence(page))
-
-    # The budget moves, and the architecture follows.
-    page.get_by_role("link", name="Architecture").first.click()
-    expect(page.get_by_role("heading", name="What does each layer become?")).to_be_visible(timeout=SLOW)
-    slider = page.get_by_role("slider", name=re.compile("Budget"))
-    expect(slider).to_be_visible(timeout=SLOW)
-    network = page.locator(".scrubber .sentence").first
-    at_first = network.inner_text()
-    slider.focus()
-    for _ in range(30):
-        slider.press("ArrowLeft")
-    expect(network).not_to_have_text(at_first, timeout=SLOW)
-    expect(page).to_have_url(re.compile(r"budget=35"), timeout=SLOW)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 1440
-
-    # A phone sees the same page without scrolling sideways.
-    page.set_viewport_size({"width": 390, "height": 844})
-    page.wait_for_timeout(500)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert width_of(page) <= width
     assert not problems, problems
 
 
@@ -148,7 +135,9 @@ def test_packages_and_patches_light_each_other_up(server: str, page: Page) -> No
         raise AssertionError("no patch lights up its package")
 
 
-def test_keep_ratio_is_live_while_one_drags_and_told_on_release(server: str, page: Page) -> None:
+@BOTH_WIDTHS
+def test_keep_ratio_is_live_while_one_drags_and_told_on_release(server: str, page: Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": HEIGHT})
     page.emulate_media(reduced_motion="reduce")
     page.goto(f"{server}/tokens?method=Keep+ratio&keep=0.5&stage=1")
     expect(page.locator(".player")).to_have_attribute("data-steps", "19", timeout=SLOW)
@@ -199,12 +188,15 @@ def test_the_player_plays_by_itself_once_and_not_for_those_who_want_calm(server:
     calm.context.close()
 
 
-def test_scrubber_follows_the_pointer_and_tells_the_page_on_release(server: str, page: Page) -> None:
+@BOTH_WIDTHS
+def test_scrubber_follows_the_pointer_and_tells_the_page_on_release(server: str, page: Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": HEIGHT})
     page.goto(f"{server}/architecture?budget=60")
     scrubber = page.locator(".scrubber[data-rendered]").first
     expect(scrubber).to_be_visible(timeout=SLOW)
     slider = page.get_by_role("slider", name=re.compile("Budget"))
     sentence = page.locator(".scrubber .sentence").first
+    slider.scroll_into_view_if_needed()
     box, first = slider.bounding_box(), sentence.inner_text()
     y = box["y"] + box["height"] / 2
     page.mouse.move(box["x"] + box["width"] * 0.43, y)
@@ -216,6 +208,11 @@ def test_scrubber_follows_the_pointer_and_tells_the_page_on_release(server: str,
     page.mouse.up()
     expect(page).to_have_url(re.compile(r"budget=3\d"), timeout=SLOW)
 
+    # The keyboard moves it too.
+    slider.focus()
+    slider.press("Home")
+    expect(page).to_have_url(re.compile(r"budget=30"), timeout=SLOW)
+
     # A click in the diagram chooses block and budget at once.
     diagram = page.locator(".scrubber .holder canvas").first
     area = diagram.bounding_box()
@@ -224,11 +221,14 @@ def test_scrubber_follows_the_pointer_and_tells_the_page_on_release(server: str,
     expect(page.get_by_role("button", name=re.compile("^Block 5")).first).to_have_attribute("aria-pressed", "true")
 
 
-def test_budget_page_follows_both_sliders_and_the_limit_sets_them(server: str, page: Page) -> None:
+@BOTH_WIDTHS
+def test_budget_page_follows_both_sliders_and_the_limit_sets_them(server: str, page: Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": HEIGHT})
     page.goto(f"{server}/budget?keep=0.7&budget=60")
     here = page.get_by_text(re.compile("^You are here: Tokens at 70 %")).first
     expect(here).to_be_visible(timeout=SLOW)
     slider = page.get_by_role("slider", name=re.compile("Keep ratio of each selector.*, Tokens"))
+    slider.scroll_into_view_if_needed()
     box = slider.bounding_box()
     y = box["y"] + box["height"] / 2
     page.mouse.move(box["x"] + box["width"] * 0.66, y)
@@ -252,6 +252,25 @@ def test_budget_page_follows_both_sliders_and_the_limit_sets_them(server: str, p
     page.get_by_role("button", name="Predicted latency").click()
     expect(page.get_by_text(re.compile("^no latency predicted: (?!.*Joint).*ToMe"))).to_be_visible()
     expect(joint).to_be_visible()
-    page.set_viewport_size({"width": 390, "height": 844})
-    page.wait_for_timeout(500)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert width_of(page) <= width
+
+
+@BOTH_WIDTHS
+def test_compare_tells_whether_another_model_agrees_and_what_either_looked_at(
+    server: str, page: Page, width: int
+) -> None:
+    page.set_viewport_size({"width": width, "height": HEIGHT})
+    open_view(page, f"{server}/compare?pic=Temple")
+    verdict = page.get_by_role("heading", level=2).first
+    expect(verdict).to_have_text(re.compile("^(Both say|A says) "), timeout=SLOW)
+    saved = page.get_by_test_id("stMetric").filter(has_text="MACs of B against A").get_by_test_id("stMetricValue")
+    before = saved.inner_text()
+    page.get_by_role("combobox", name="Model B").click()
+    page.get_by_role("option", name="bundled-singlepath").click()
+    expect(page).to_have_url(re.compile("b=bundled-singlepath"), timeout=SLOW)
+    expect(saved).not_to_have_text(before, timeout=SLOW)
+    assert re.fullmatch(r"\N{MINUS SIGN}\d+ %", saved.inner_text())
+    page.get_by_text("Occlusion", exact=True).click()
+    expect(page.get_by_text("Change, B \N{MINUS SIGN} A")).to_be_visible(timeout=SLOW)
+    expect(page.get_by_text(re.compile("^Rank correlation of the two maps: "))).to_be_visible(timeout=SLOW)
+    assert width_of(page) <= width

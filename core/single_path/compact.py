@@ -121,7 +121,10 @@ def _twin(module: nn.Module) -> nn.Module:
     """
     twin = object.__new__(type(module))
     vars(twin).update(
-        {name: value.copy() if isinstance(value, dict) else value for name, value in vars(module).items()}
+        {
+            name: (value.copy() if value else type(value)()) if isinstance(value, dict) else value  # most are empty
+            for name, value in vars(module).items()
+        }
     )
     for name, weight in module._parameters.items():
         twin._parameters[name] = None if weight is None else nn.Parameter(weight.detach(), weight.requires_grad)

@@ -1,5 +1,7 @@
 """From gates and a budget to an Architecture: close gates in one fixed order until the count fits."""
 
+from functools import lru_cache
+
 import numpy as np
 
 from core.config import Geometry
@@ -22,6 +24,7 @@ def gates_of(model: SinglePathViT, geometry: Geometry) -> Gates:
     )
 
 
+@lru_cache(maxsize=64)
 def closing_order(gates: Gates) -> tuple[np.ndarray, np.ndarray]:
     """Every gate, least useful per multiply-add first.
 
@@ -33,7 +36,8 @@ def closing_order(gates: Gates) -> tuple[np.ndarray, np.ndarray]:
 
     Returns:
         Gate numbers in closing order, (3 L + sum of F,), and the MACs that each saves, in that order. Gate 3 l + i is
-        mixer gate 2 - i of block l (MSA first); from 3 L on come the hidden units, block by block.
+        mixer gate 2 - i of block l (MSA first); from 3 L on come the hidden units, block by block. The same arrays for
+        the same gates, so leave them as they are.
     """
     prices = block_prices(gates.geometry)
     ladder = np.array([[price.mixers[mixer] for mixer in BY_OPEN_GATES] for price in prices])  # (L, 4)
