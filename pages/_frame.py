@@ -1,8 +1,11 @@
 """What frames every page: the router guard, errors as one sentence, charts, latency on demand."""
 
+import atexit
+import gc
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +51,18 @@ def guard(path: str, *keys: str) -> None:
             st.switch_page(path, query_params=held | query)
         except StreamlitAPIException:  # the widgets of the page before still hold a key; an empty run frees it
             st.rerun()
+    _set_imports_aside()
     st.html(ROOM)
     if "has_room" not in st.session_state:  # the browser loads what reads the sheet; then comes what needs the room
         st.session_state["has_room"] = True
         time.sleep(SHEET_S)
+
+
+@cache  # once in the life of this process
+def _set_imports_aside() -> None:
+    """Collect no garbage among what has been imported: looking through it halts every page for half a second."""
+    gc.freeze()
+    atexit.register(gc.unfreeze)  # some libraries complain at the end about what is still there
 
 
 def settings_of_page() -> tuple[str, ...]:

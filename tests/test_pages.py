@@ -1,6 +1,7 @@
 """Each page under AppTest, entered through app.py, with tiny models in a folder of their own."""
 
 import dataclasses
+import gc
 import io
 import json
 import re
@@ -27,7 +28,7 @@ from core.searched import Gates
 from core.single_path.history import add_snapshot
 from core.timings import LatencyTable
 from core.weights import save_checkpoint
-from pages import _parts, _shared
+from pages import _frame, _parts, _shared
 
 ROOT = Path(__file__).resolve().parent.parent
 FIRST = json.loads((ROOT / "assets" / "samples" / "samples.json").read_text())[0]["title"]
@@ -640,3 +641,13 @@ def test_home_says_where_we_differ(visit) -> None:
     assert "Kernel offsets" in said
     assert "Gumbel noise" in said
     assert (ROOT / "assets" / "differences.md").read_text().strip() in said
+
+
+def test_garbage_is_not_looked_for_among_what_was_imported_when_the_first_page_opened(visit) -> None:
+    _frame._set_imports_aside.cache_clear()
+    imported = len(gc.get_objects())
+    visit("tokens")
+    frozen = gc.get_freeze_count()
+    assert frozen >= imported
+    visit("tokens")
+    assert gc.get_freeze_count() <= frozen  # once only: later garbage must not be kept
