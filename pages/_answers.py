@@ -26,8 +26,9 @@ def verdict(before: Prediction | None, said: Prediction) -> None:
         st.markdown("The dense model that it was made of is not on this machine, so there is nothing to agree with.")
         return
     sentence = agreement_sentence(before, said)
-    if agreement(before, said).same_top1:
-        st.success(sentence, icon=":material/check_circle:")
-    else:
-        st.warning(sentence, icon=":material/change_circle:")
+    with st.container(key="answers"):
+        if agreement(before, said).same_top1:
+            st.success(sentence, icon=":material/check_circle:")
+        else:
+            st.warning(sentence, icon=":material/change_circle:")
     _frame.chart(top5_pair(before, said), "top5", sentence)

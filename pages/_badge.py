@@ -20,7 +20,7 @@ def weights_badge(spec: ModelSpec) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         _badge(spec)
         if _models.never_trained(spec):
-            st.html(f"<style>.st-key-top5 {{ {GREYED} }}</style>")
+            st.html(f"<style>.st-key-top5, .st-key-answers {{ {GREYED} }}</style>")
         if row := recorded.row_of(_peer_rows.all_rows(spec.name), spec):
             st.markdown(f"{100 * row.top1:.1f} % top-1 at this setting", help=_recorded_help(row), width="content")
         with st.popover(f"Knows {len(card.classes):,} classes", type="tertiary"):

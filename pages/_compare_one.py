@@ -23,7 +23,8 @@ def one_photo(specs: tuple[ModelSpec, ModelSpec], image_id: str) -> None:
     with _frame.clear_errors():
         said = tuple(answer(spec, image_id) for spec in specs)
         macs = [_costs.macs_of(spec, image_id).total for spec in specs]
-    _verdict(said, macs)
+    with st.container(key="answers"):
+        _verdict(said, macs)
     left, middle, right = st.columns(SIDES, gap="medium")
     for column, letter, spec, cost in zip((left, right), "AB", specs, macs, strict=True):
         with column:

@@ -4,12 +4,14 @@ import dataclasses
 import shutil
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import streamlit as st
 import torch
 from streamlit.testing.v1 import AppTest
+from streamlit.testing.v1.element_tree import Block
 
 from core import checkpoints, downloads, registry
 from core.cards import SelectorCard, SinglePathCard
@@ -237,8 +239,19 @@ def test_the_answers_of_a_model_that_was_never_trained_are_greyed(visit, tmp_pat
     save(tmp_path, "raw", dataclasses.replace(TOKENS, training={}))
     at = visit("tokens", model=str(tmp_path / "raw.safetensors"))
     assert "Never trained, its answers mean nothing: raw.safetensors" in texts(at)
-    assert any("grayscale" in html.proto.body for html in at.get("html"))
+    assert any(".st-key-answers { filter: grayscale" in html.proto.body for html in at.get("html"))
     assert not any("grayscale" in html.proto.body for html in visit("tokens").get("html"))
+    for page, key in (("tokens", "model"), ("compare", "b")):
+        at = visit(page, **{key: str(tmp_path / "raw.safetensors")})
+        assert [block for block in blocks(at.main) if block.proto.id.endswith("-answers")]
+
+
+def blocks(block: Block) -> Iterator[Block]:
+    """All blocks in this one."""
+    for child in block.children.values():
+        if isinstance(child, Block):
+            yield child
+            yield from blocks(child)
 
 
 def test_the_camera_is_asked_only_behind_its_choice(visit) -> None:  # noqa: F811

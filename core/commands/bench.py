@@ -1,8 +1,10 @@
 """`bench`: what things cost on this machine, measured in turns within one run."""
 
 import argparse
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from itertools import product
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
@@ -28,6 +30,8 @@ from core.timings import EAGER, ENGINES, SpeedRow
 from core.training.cost import compare_steps, derive_ms
 from core.training.loop import make_accelerator
 
+USUAL = ("deit_small_2.6g", "deit_small_2.6g_early", "deit_tiny_0.9g", "deit_tiny_0.9g_early")
+"""Schedules that are measured where no model is named: two selectors, and one."""
 BATCHES = "1,16"
 """Photos per pass that are measured, usually."""
 
@@ -40,7 +44,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "--model",
         action="append",
         help=f"a pruned model, a published architecture, or a schedule with random weights: {', '.join(FITTED)}; may "
-        "be repeated (default: deit_small_2.6g and deit_tiny_0.9g)",
+        f"be repeated (default: {', '.join(USUAL)})",
     )
     bench.add_argument("--budget", help="for single-path models: GMACs, or a share of dense such as 60%%")
     bench.add_argument("--keep", help="for models with selectors: share alive after each, such as 0.7,0.5,0.3")
@@ -98,7 +102,7 @@ def run_bench(args: argparse.Namespace) -> tuple[dict, str]:
         return run_record(args, batches, engines, device)
     here = {"device": device_name(device), "threads": torch.get_num_threads()}
     rows, line = [], Progress()
-    for name in args.model or ("deit_small_2.6g", "deit_tiny_0.9g"):
+    for name in args.model or USUAL:
         case = _case_of(args, name)
         for batch, engine in product(batches, engines):
             line.show(f"{name}, batch {batch}, {ENGINES[engine]} …")
@@ -125,7 +129,7 @@ def run_record(
     for done, (case, batch, engine) in enumerate(work):
         line.show(f"{done} of {len(work)}: {case}, batch {batch}, {ENGINES[engine]} …")
         try:
-            row = measure(case, batch, engine, device, args.repeats)
+            row = _measured_afresh(case, batch, engine, device, args.repeats)
         except InputError as error:  # one engine less is no reason to lose the others
             refused.append(f"Left out: {case}, batch {batch}, {ENGINES[engine]}: {error}")
             continue
@@ -137,6 +141,12 @@ def run_record(
         raise InputError(refused[0])
     record = read_record(args.record)
     return record, "\n".join([*refused, f"{len(record['rows'])} rows are in {args.record}, and as a table beside it."])
+
+
+def _measured_afresh(*work: Case | int | str | torch.device) -> SpeedRow:
+    """`measure` in a process of its own: what ran before leaves the memory in a state that the next row would feel."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(measure, *work).result()
 
 
 def engines_of(text: str, device: torch.device) -> tuple[str, ...]:
