@@ -16,7 +16,8 @@ Where to start reading:
     core.soft_tokens                   selector, package token, really removing tokens (arXiv:2112.13890)
     core.single_path                   gates, mixer, search form, budget -> Architecture (arXiv:2111.11802)
     core.macs, core.params             what it costs, in closed form
-    core.latency, core.speed           what it takes, measured here; core.latency_table and its kin foretell it
+    core.latency, core.speed           what it takes, measured here
+    core.latency_table                 foretells it for selectors; core.path_latency, core.curve_latency for the others
     core.engines, core.benchmarks      onnxruntime and torch.compile; what `make bench` records
     core.trace                         model + image -> TokenTrace; core.rivals: other choices at the same cost
     core.peers                         merging, fusing and dropping tokens of the dense model, at the same cost

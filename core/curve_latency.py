@@ -3,6 +3,7 @@
 A latency table holds one kind of block; a model that single-path pruning has changed has many.
 """
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -33,14 +34,21 @@ def measure_curve(model: SoftTokenViT, geometry: Geometry, *, batch: int = 1, re
     """
     device = next(model.parameters()).device
     images = torch.randn(batch, 3, geometry.img_size, geometry.img_size, device=device)
-    keeps = sorted({keep_powers(ratio, model.patches) for ratio in RATIOS})
-    works = [partial(model.run, images, top_share(keep, model.patches), record=False) for keep in keeps]
+    keeps = {}  # by cost: on a small grid two ratios may keep as many patches
+    for keep in (keep_powers(ratio, model.patches) for ratio in RATIOS):
+        keeps[schedule_macs(geometry, model.blocks, keep, model.layers).total] = keep
+    macs = sorted(keeps)
+    works = [partial(model.run, images, top_share(keeps[cost], model.patches), record=False) for cost in macs]
     works.append(partial(dense_form(geometry, device), images))
     *times, dense_ms = np.median(interleaved(works, repeats, device, warmup=1), axis=0).tolist()
-    macs = [schedule_macs(geometry, model.blocks, keep, model.layers).total for keep in keeps]
     return CostCurve(device_name(device), torch.get_num_threads(), batch, tuple(macs), tuple(times), dense_ms)
 
 
 def curve_ms(curve: CostCurve, macs: int) -> float:
     """Milliseconds of one pass at this cost, on straight lines between what was measured; flat beyond it."""
     return float(np.interp(macs, curve.macs, curve.ms))
+
+
+def scaled_curve(curve: CostCurve, factor: float) -> CostCurve:
+    """The curve with all of its times multiplied by `factor`, more than 0."""
+    return replace(curve, ms=tuple(factor * ms for ms in curve.ms), dense_ms=factor * curve.dense_ms)

@@ -20,7 +20,7 @@ from core.config import Geometry
 from core.errors import InputError
 from core.files import write_text
 from core.grids import pools
-from core.timings import CostCurve, LatencyTable
+from core.timings import LatencyTable
 
 COLUMNS = ("part", "tokens", "ms", "width", "heads", "ffn_hidden", "device", "threads", "batch")
 PARTS = ("block", "selector", "rest")
@@ -161,9 +161,7 @@ def predicted_ms(table: LatencyTable, tokens: Sequence[int], seen: Sequence[int]
     return float(table.rest_ms + blocks + selectors)
 
 
-def scaled_table(table: LatencyTable | CostCurve, factor: float) -> LatencyTable | CostCurve:
-    """The table, or curve, with all of its times multiplied by `factor`, more than 0."""
-    if isinstance(table, CostCurve):
-        return replace(table, ms=tuple(factor * ms for ms in table.ms), dense_ms=factor * table.dense_ms)
+def scaled_table(table: LatencyTable, factor: float) -> LatencyTable:
+    """The table with all of its times multiplied by `factor`, more than 0."""
     block, selector = (tuple(factor * ms for ms in times) for times in (table.block_ms, table.selector_ms))
     return replace(table, block_ms=block, selector_ms=selector, rest_ms=factor * table.rest_ms)

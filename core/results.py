@@ -7,6 +7,8 @@ import numpy as np
 
 Mixer = Literal["msa", "conv3x3", "conv1x1", "skip"]
 MIXERS: tuple[Mixer, ...] = ("msa", "conv3x3", "conv1x1", "skip")
+BY_OPEN_GATES: tuple[Mixer, ...] = MIXERS[::-1]
+"""What a block is when its first 0, 1, 2 or 3 gates are open."""
 
 
 @dataclass(frozen=True)

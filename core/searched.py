@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from core.config import Geometry
+from core.macs import block_prices
+from core.results import BY_OPEN_GATES
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +26,29 @@ class Gates:
         shapes = [logits.shape for logits in self.ffn_logits]
         if self.mixer_logits.shape != (depth, 3) or shapes != [(width,) for width in widths]:
             raise ValueError(f"gates {self.mixer_logits.shape}, {shapes} for {depth} blocks of {widths}")
+
+    @cached_property
+    def closing_order(self) -> tuple[np.ndarray, np.ndarray]:
+        """Every gate, least useful per multiply-add first; sorted once, as a slider asks for many budgets.
+
+        A gate's logit was learned against the price of its multiply-adds (the search's cost term pulls each gate down
+        in proportion to what it costs), so the logit itself ranks usefulness per multiply-add: at 0 a gate is worth
+        just what it costs. An outer gate cannot outlive an inner one, so a mixer gate ranks by the smallest logit up to
+        it; then the gates above 0 are just those that are open at evaluation. Ties: the more expensive mixer first,
+        then the earlier block.
+
+        Gate numbers in closing order, (3 L + sum of F,), and the MACs that each saves, in that order. Gate 3 l + i is
+        mixer gate 2 - i of block l (MSA first); from 3 L on come the hidden units, block by block.
+        """
+        prices = block_prices(self.geometry)
+        ladder = np.array([[price.mixers[mixer] for mixer in BY_OPEN_GATES] for price in prices])  # (L, 4)
+        steps = np.diff(ladder)[:, ::-1]  # MSA to 3x3, 3x3 to 1x1, 1x1 to nothing
+        rank = np.minimum.accumulate(self.mixer_logits, axis=1)[:, ::-1]
+        score = np.concatenate((rank.ravel(), *self.ffn_logits))
+        units = np.repeat([price.unit for price in prices], self.geometry.ffn_widths)
+        cost = np.concatenate((steps.ravel(), units))
+        order = np.argsort(score, kind="stable")
+        return order, cost[order]
 
 
 @dataclass(frozen=True, eq=False)

@@ -35,7 +35,7 @@ def _cost(name: str, choice: Choice) -> None:
     rows = [("Dense block", dense), (f"At {percent_text(choice.share)}", now)]
     _frame.chart(macs_by_part(rows), "block_cost", saving_sentence(now.total, dense.total))
     st.markdown(f"{saving_sentence(now.total, dense.total)}.")
-    if costs := _parts.path_costs(name):
+    if costs := _parts.parts_of(name):
         before = block_ms(costs, _scale.dense_path(name))[choice.block]
         after = block_ms(costs, choice.found)[choice.block]
         st.markdown(

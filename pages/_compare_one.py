@@ -23,8 +23,7 @@ def one_photo(specs: tuple[ModelSpec, ModelSpec], image_id: str) -> None:
     with _frame.clear_errors():
         said = tuple(answer(spec, image_id) for spec in specs)
         macs = [_costs.macs_of(spec, image_id).total for spec in specs]
-    with st.container(key="answers"):
-        _verdict(said, macs)
+    _verdict(said, macs)
     left, middle, right = st.columns(SIDES, gap="medium")
     for column, letter, spec, cost in zip((left, right), "AB", specs, macs, strict=True):
         with column:
@@ -60,10 +59,11 @@ def _verdict(said: tuple[Prediction, Prediction], macs: list[int]) -> None:
     """One line, and four numbers."""
     found = agreement(*said)
     first, other = (prediction.top(1)[0] for prediction in said)
-    if found.same_top1:
-        st.header(f"Both say {first.label}", anchor=False)
-    else:
-        st.header(f"A says {first.label}, B says {other.label}", anchor=False)
+    with st.container(key="answers"):
+        if found.same_top1:
+            st.header(f"Both say {first.label}", anchor=False)
+        else:
+            st.header(f"A says {first.label}, B says {other.label}", anchor=False)
     with st.grid(4, min_column_width=150):
         st.metric("Same first answer", "yes" if found.same_top1 else "no", border=True, height="stretch")
         st.metric("Rank of A's answer in B", str(found.rank_in_b), border=True, height="stretch")

@@ -9,6 +9,7 @@ from core.results import Recorded
 from core.timings import CostCurve, LatencyTable, PathCosts
 from pages import _predicted, _shared
 from pages._peer_rows import all_rows, peer_series
+from pages._scale import Times
 from viz.cost import device_text
 from viz.savings import Point, Series
 
@@ -35,8 +36,7 @@ def recorded_series(
     tokens: str | None,
     path: str | None,
     joint: str | None,
-    table: LatencyTable | None,
-    curve: CostCurve | None,
+    times: Times,
     *,
     elsewhere: bool,
 ) -> list[Series]:
@@ -47,24 +47,29 @@ def recorded_series(
         tokens: The model with selectors.
         path: The single-path model.
         joint: The single-path model with selectors.
-        table: Latency by tokens on the device to predict for.
-        curve: Latency of the joint model there.
+        times: What latency is predicted from.
         elsewhere: That is another device, of which nothing is known for single-path models.
     """
     found = []
     if tokens and (keeps := [row for row in rows_of(tokens) if row.setting]):
-        times = _predicted.predicted_keep(tokens, table, [spec_of(row).keep for row in keeps]) or [None] * len(keeps)
-        found.append(Series("Tokens", [_point(row, ms) for row, ms in zip(keeps, times, strict=True)]))
+        found.append(_series("Tokens", keeps, _keep_times(tokens, times.table, keeps)))
     if path and (rows := [row for row in rows_of(path) if row.setting]):
-        times = [None if elsewhere else _predicted.path_time(path, spec_of(row).budget) for row in rows]
-        found.append(Series("Single path", [_point(row, ms) for row, ms in zip(rows, times, strict=True)]))
+        each = [None if elsewhere else _predicted.path_time(path, spec_of(row).budget) for row in rows]
+        found.append(_series("Single path", rows, each))
     if joint and (rows := [row for row in rows_of(joint) if row.setting]):
-        times = _predicted.predicted_keep(joint, curve, [spec_of(row).keep for row in rows]) or [None] * len(rows)
-        found.append(Series("Joint", [_point(row, ms) for row, ms in zip(rows, times, strict=True)]))
+        found.append(_series("Joint", rows, _keep_times(joint, times.curve, rows)))
     if dense and (rows := [row for row in rows_of(dense) if not row.setting]):
-        ms = _predicted.predicted_keep(tokens, table, [()]) if tokens else None
-        found.append(Series("Dense", [_point(row, ms and ms[0]) for row in rows], joined=False))
+        found.append(Series("Dense", [_point(row, times.dense_ms) for row in rows], joined=False))
     return [*found, *peer_series(dense, tokens)]
+
+
+def _keep_times(name: str, table: LatencyTable | CostCurve | None, rows: Sequence[Recorded]) -> Sequence[float | None]:
+    """Predicted milliseconds of each row's keep ratios."""
+    return _predicted.predicted_keep(name, table, [spec_of(row).keep for row in rows]) or [None] * len(rows)
+
+
+def _series(name: str, rows: Sequence[Recorded], each_ms: Sequence[float | None]) -> Series:
+    return Series(name, [_point(row, ms) for row, ms in zip(rows, each_ms, strict=True)])
 
 
 def points_table(series: Sequence[Series]) -> dict[str, list]:

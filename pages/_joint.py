@@ -1,6 +1,7 @@
 """A joint model on the budget page: its keep ratios move, its budget stands."""
 
 from core.config import ModelSpec
+from core.curve_latency import RATIOS
 from core.timings import CostCurve
 from pages import _shared
 from pages._savings import Method, tokens_method
@@ -24,5 +25,6 @@ def joint_sentence(name: str) -> str:
     made = _shared.loaded(ModelSpec(name)).architecture
     return (
         f"**Joint:** both methods on one model. Single-path pruning left {percent(made.macs / made.dense_macs)} of the "
-        "multiply-adds, for good; its selectors then drop patches of what is left."
+        "multiply-adds, for good; its selectors then drop patches of what is left. Its latency is read off between "
+        f"{len(RATIOS)} keep ratios at which the whole model is measured here."
     )

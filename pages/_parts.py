@@ -11,10 +11,10 @@ from core.config import ModelSpec
 from core.curve_latency import measure_curve
 from core.path_latency import measure_path
 from core.table_bench import measure_table
-from core.timings import CostCurve, LatencyTable, PathCosts
+from core.timings import CostCurve, LatencyTable, PathCosts, StagedCosts
 from pages import _shared
 
-Parts = PathCosts | LatencyTable | CostCurve
+Parts = PathCosts | StagedCosts | LatencyTable | CostCurve
 """What latency is predicted from: single-path, tokens, joint."""
 SHORT_TABLE = {"repeats": 3, "points": 9}
 """How a latency table is measured here: a short form, since somebody waits for it."""
@@ -35,7 +35,7 @@ def measure_after_paint(names: tuple[str, ...]) -> None:
     """
     failed = [name for name in missing(*names) if name in _shared.failed_parts()]
     for name in failed:
-        why = f"What the parts of {name} take could not be measured here ({_shared.failed_parts()[name]})"
+        why = f"What {name} takes could not be measured here ({_shared.failed_parts()[name]})"
         st.warning(f"{why}, so no latency is predicted for it.", icon=":material/timer_off:")
         st.button("Try again", on_click=_shared.failed_parts().pop, args=(name, None), key=f"again {name}")
     waiting = [name for name in missing(*names) if name not in failed]
@@ -91,11 +91,6 @@ def forget_parts(*names: str | None) -> None:
         _shared.measured_parts().pop(name, None)
 
 
-def path_costs(name: str) -> PathCosts | None:
-    """What the parts of a single-path model take here; None until they are measured."""
-    return _shared.measured_parts().get(name)
-
-
-def token_table(name: str) -> LatencyTable | CostCurve | None:
-    """Latency here of a block by tokens, for a model with selectors, or of a whole joint model; None until measured."""
+def parts_of(name: str | None) -> Parts | None:
+    """What a model takes here: its parts, a block by tokens, or the whole of a joint model; None until measured."""
     return _shared.measured_parts().get(name)

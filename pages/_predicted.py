@@ -9,18 +9,18 @@ from core.soft_tokens.latency_schedule import schedule_ms
 from core.soft_tokens.schedules import schedule_macs
 from core.timings import CostCurve, LatencyTable
 from pages import _shared
-from pages._parts import path_costs
+from pages._parts import parts_of
 
 
 def predicted_path(name: str, step: float) -> list[float] | None:
     """Predicted milliseconds of budgets `step` percent apart; None as below."""
-    costs = path_costs(name)
+    costs = parts_of(name)
     return None if costs is None else [path_ms(costs, found) for found in _shared.all_budgets(name, step)]
 
 
 def path_time(name: str, budget: float) -> float | None:
     """Predicted milliseconds at a budget in MACs; None until parts are measured."""
-    costs = path_costs(name)
+    costs = parts_of(name)
     return None if costs is None else path_ms(costs, _shared.architecture(name, budget))
 
 

@@ -1,8 +1,9 @@
-"""Two models whose parts were measured one after the other, on one axis of milliseconds."""
+"""Models that were measured one after the other, on one axis of milliseconds."""
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 from core.config import ModelSpec
+from core.curve_latency import scaled_curve
 from core.latency_table import scaled_table
 from core.path_latency import path_ms
 from core.results import Architecture
@@ -13,22 +14,46 @@ AGREE, BUSY = 0.02, 1.15
 """Measurements of the same that differ by less are alike; by more, something else was at work."""
 
 
-def common_table(tokens: str | None, path: str | None) -> tuple[LatencyTable | CostCurve | None, float]:
-    """Times of a model with selectors by which the dense network takes what the single-path model's parts add up to.
+@dataclass(frozen=True)
+class Times:
+    """What latency is predicted from, and that of the dense network by it."""
 
-    The parts of the two are measured one after the other, and a machine is not always equally busy.
+    table: LatencyTable | None = None
+    """Of the model with selectors; None until it is measured."""
+    curve: CostCurve | None = None
+    """Of the joint model; likewise."""
+    dense_ms: float | None = None
+    """None until one of the models is measured."""
+    apart: float = 1.0
+    """How many times as long the dense network took once as another time."""
 
-    Returns:
-        A table, or a joint model's curve, None until it is measured; and what its times were multiplied by, 1 until
-        both models are measured.
+
+def common_times(tokens: str | None, path: str | None, joint: str | None) -> Times:
+    """Times by which the dense network takes equally long beside each of the models.
+
+    Each measurement has the dense network in it, and a machine is not always equally busy; the first one counts:
+    the single-path model's, or else the token model's.
     """
-    table = _parts.token_table(tokens) if tokens else None
-    costs = _parts.path_costs(path) if path else None
-    if table is None or costs is None:
-        return table, 1.0
-    (dense,) = _predicted.predicted_keep(tokens, table, [()])
-    scale = path_ms(costs, dense_path(path)) / dense
-    return scaled_table(table, scale), scale
+    costs, table, curve = map(_parts.parts_of, (path, tokens, joint))
+    dense = {
+        "path": path_ms(costs, dense_path(path)) if costs else None,
+        "table": table_dense_ms(tokens, table),
+        "curve": curve.dense_ms if curve else None,
+    }
+    known = [ms for ms in dense.values() if ms]
+    if not known:
+        return Times()
+    return Times(
+        table and scaled_table(table, known[0] / dense["table"]),
+        curve and scaled_curve(curve, known[0] / dense["curve"]),
+        known[0],
+        max(known) / min(known),
+    )
+
+
+def table_dense_ms(tokens: str | None, table: LatencyTable | None) -> float | None:
+    """The dense network by a model with selectors' table; None without either."""
+    return _predicted.predicted_keep(tokens, table, [()])[0] if tokens and table else None
 
 
 def dense_path(name: str) -> Architecture:
@@ -36,15 +61,14 @@ def dense_path(name: str) -> Architecture:
     return _shared.architecture(name, _shared.loaded(ModelSpec(name)).dense_macs)
 
 
-def scale_sentence(scales: Sequence[float]) -> str | None:
+def scale_sentence(apart: float) -> str | None:
     """How far apart the measurements of the dense network were; None where they agree."""
-    most = max(max(scale, 1 / scale) for scale in scales)
-    if most < 1 + AGREE:
+    if apart < 1 + AGREE:
         return None
     said = (
         "The dense network was measured with each of these models, one after the other, and took "
-        f"{most:.2f} times as long once; the times of models with selectors are scaled to agree."
+        f"{apart:.2f} times as long once; the times of models with selectors are scaled to agree."
     )
-    if most > BUSY:
+    if apart > BUSY:
         said += " The machine was busy with other work, so do not trust these predictions: press **Predict afresh**."
     return said

@@ -27,18 +27,19 @@ with _frame.clear_errors():
 given = _limits.given_table()
 elsewhere = given is not None
 to_measure = _parts.missing(path, tokens, joint)
-table, scale = (given, 1.0) if elsewhere else _scale.common_table(tokens, path)
-curve, joint_scale = (None, 1.0) if elsewhere else _scale.common_table(joint, path)
-# Looked up once: a measurement may end while the page is drawn.
-device = table or _parts.path_costs(path or "") or curve
+if elsewhere:
+    times = _scale.Times(given, dense_ms=_scale.table_dense_ms(tokens, given))
+else:
+    times = _scale.common_times(tokens, path, joint)
+device = times.table or _parts.parts_of(path) or times.curve
 methods, missing = [], {"missing": f"not in the table of {given.device}"} if elsewhere else {}
 with _frame.clear_errors():
     if tokens:
-        methods.append(tokens_method(tokens, table))
+        methods.append(tokens_method(tokens, times.table))
     if path:
         methods.append(path_method(path, elsewhere=elsewhere, **missing))
     if joint:
-        methods.append(joint_method(joint, curve, **missing))
+        methods.append(joint_method(joint, times.curve, **missing))
 with right:
     limit = _limits.pick_limit(methods)
 for kind, there in (("model with token selectors", tokens), ("single-path model", path)):
@@ -46,7 +47,7 @@ for kind, there in (("model with token selectors", tokens), ("single-path model"
         st.info(f"There is no {kind} with the input and classes of {name} on this machine.", icon=":material/info:")
 
 _limits.say_limit(methods, limit)
-series = recorded_series(dense, tokens, path, joint, table, curve, elsewhere=elsewhere)
+series = recorded_series(dense, tokens, path, joint, times, elsewhere=elsewhere)
 data = savings_data([method.track for method in methods], series, limit)
 mount(
     COMPONENT,
@@ -85,7 +86,7 @@ with right:
     st.markdown("## Time")
     if methods:
         st.markdown(device_sentence(device, elsewhere=elsewhere))
-        if said := _scale.scale_sentence((scale, joint_scale)):
+        if said := _scale.scale_sentence(times.apart):
             st.markdown(said)
     st.button("Predict afresh", on_click=_parts.forget_parts, args=(tokens, path, joint), icon=":material/refresh:")
     st.markdown("Fewer multiply-adds are not always less time. Measure here, all models taking turns on this photo:")

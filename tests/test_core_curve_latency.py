@@ -3,8 +3,7 @@
 import pytest
 
 from core import curve_latency
-from core.curve_latency import RATIOS, curve_ms, measure_curve
-from core.latency_table import scaled_table
+from core.curve_latency import RATIOS, curve_ms, measure_curve, scaled_curve
 from core.soft_tokens.schedules import keep_powers, schedule_macs
 from core.timings import CostCurve
 from tests.joint import MIXED, joint_model
@@ -19,7 +18,7 @@ def test_between_two_measured_costs_a_straight_line_is_read_off_and_beyond_them_
 
 
 def test_scaling_changes_all_times_and_nothing_else() -> None:
-    assert scaled_table(CURVE, 2.0) == CostCurve("toaster", 1, 1, (100, 200, 400), (2.0, 6.0, 8.0), 12.0)
+    assert scaled_curve(CURVE, 2.0) == CostCurve("toaster", 1, 1, (100, 200, 400), (2.0, 6.0, 8.0), 12.0)
 
 
 @pytest.mark.parametrize("macs", [(100, 200), (100, 100, 400), (400, 200, 100)])

@@ -416,7 +416,7 @@ def test_parts_that_cannot_be_measured_get_a_sentence_and_another_try(visit, mon
     with monkeypatch.context() as patched:
         patched.setattr(_parts, "measure_path", fail)
         at = visit("architecture")
-    assert "bundled-singlepath take could not be measured here (no memory left)" in at.warning[-1].value
+    assert "bundled-singlepath takes could not be measured here (no memory left)" in at.warning[-1].value
     next(button for button in at.button if button.label == "Try again").click().run()
     for thread in list(_shared.measurements().values()):
         thread.join()

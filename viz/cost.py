@@ -6,7 +6,7 @@ from dataclasses import fields
 import plotly.graph_objects as go
 
 from core.results import MacCount
-from core.timings import Latency, LatencyTable, PathCosts
+from core.timings import CostCurve, Latency, LatencyTable, PathCosts, StagedCosts
 from viz.theme import (
     PART_WORDS,
     PARTS,
@@ -56,7 +56,7 @@ def macs_by_part(rows: Sequence[tuple[str, MacCount]]) -> go.Figure:
     )
 
 
-def device_text(timed: Latency | PathCosts | LatencyTable) -> str:
+def device_text(timed: Latency | PathCosts | StagedCosts | LatencyTable | CostCurve) -> str:
     """On what it was timed: cpu, 2 threads, batch 1."""
     return f"{timed.device}, {timed.threads} thread{'s' * (timed.threads != 1)}, batch {timed.batch}"
 

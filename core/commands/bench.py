@@ -2,6 +2,7 @@
 
 import argparse
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 from itertools import product
 from multiprocessing import get_context
@@ -11,7 +12,7 @@ import torch
 
 from core.backbones.families import check_method
 from core.bench_record import JSON, add_rows, check_record, conditions, read_record
-from core.benchmarks import Case, cases, matching, measure
+from core.benchmarks import USUAL, Case, cases, matching, measure
 from core.checkpoints import load
 from core.commands.shared import Progress, add_common, numbers, parse_budget, pick_device, say
 from core.config import ModelSpec
@@ -30,8 +31,6 @@ from core.timings import EAGER, ENGINES, SpeedRow
 from core.training.cost import compare_steps, derive_ms
 from core.training.loop import make_accelerator
 
-USUAL = ("deit_small_2.6g", "deit_small_2.6g_early", "deit_tiny_0.9g", "deit_tiny_0.9g_early")
-"""Schedules that are measured where no model is named: two selectors, and one."""
 BATCHES = "1,16"
 """Photos per pass that are measured, usually."""
 
@@ -102,12 +101,12 @@ def run_bench(args: argparse.Namespace) -> tuple[dict, str]:
         return run_record(args, batches, engines, device)
     here = {"device": device_name(device), "threads": torch.get_num_threads()}
     rows, line = [], Progress()
-    for name in args.model or USUAL:
-        case = _case_of(args, name)
-        for batch, engine in product(batches, engines):
-            line.show(f"{name}, batch {batch}, {ENGINES[engine]} …")
-            rows.append(measure(case, batch, engine, device, args.repeats))
-            line.clear()
+    work = list(product([_case_of(args, name) for name in args.model or USUAL], batches, engines))
+    measured = measure if len(work) == 1 else _measured_afresh
+    for case, batch, engine in work:
+        line.show(f"{case}, batch {batch}, {ENGINES[engine]} …")
+        rows.append(measured(case, batch, engine, device, args.repeats))
+        line.clear()
     head = f"{here['device']}, {here['threads']} threads, float32, {args.repeats} rounds"
     return {**here, "rows": [asdict(row) for row in rows]}, "\n".join([head, *(_text(row) for row in rows)])
 
@@ -144,9 +143,21 @@ def run_record(
 
 
 def _measured_afresh(*work: Case | int | str | torch.device) -> SpeedRow:
-    """`measure` in a process of its own: what ran before leaves the memory in a state that the next row would feel."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(measure, *work).result()
+    """`measure` in a process of its own: what ran before leaves the memory in a state that the next row would feel.
+
+    Raises:
+        InputError: As `measure` does, or if the process is ended from outside.
+    """
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        try:
+            return pool.submit(_seeded, torch.initial_seed(), *work).result()
+        except BrokenProcessPool as error:
+            raise InputError("its process was ended from outside; maybe there is not enough memory for it.") from error
+
+
+def _seeded(seed: int, *work: Case | int | str | torch.device) -> SpeedRow:
+    torch.manual_seed(seed)
+    return measure(*work)
 
 
 def engines_of(text: str, device: torch.device) -> tuple[str, ...]:

@@ -6,9 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from core.results import Architecture, Mixer
+from core.results import BY_OPEN_GATES, Architecture, Mixer
 from core.single_path import mixer as mix
-from core.single_path.derive import BY_OPEN_GATES
 from core.single_path.model import Gating, Path, SinglePathViT
 from core.single_path.views import Backbone, blocks_of, head_dim, views_of
 

@@ -1,18 +1,13 @@
 """From gates and a budget to an Architecture: close gates in one fixed order until the count fits."""
 
-from functools import lru_cache
-
 import numpy as np
 
 from core.config import Geometry
 from core.errors import InputError
-from core.macs import block_prices, count_macs
-from core.results import Architecture, Mixer
+from core.macs import count_macs
+from core.results import BY_OPEN_GATES, Architecture
 from core.searched import Gates
 from core.single_path.model import SinglePathViT
-
-BY_OPEN_GATES: tuple[Mixer, ...] = ("skip", "conv1x1", "conv3x3", "msa")
-"""What a block is when its first 0, 1, 2 or 3 gates are open."""
 
 
 def gates_of(model: SinglePathViT, geometry: Geometry) -> Gates:
@@ -22,32 +17,6 @@ def gates_of(model: SinglePathViT, geometry: Geometry) -> Gates:
         np.stack([path.mixer_logits.detach().cpu().numpy() for path in model.paths]).astype(np.float64),
         tuple(path.ffn_logits.detach().cpu().numpy().astype(np.float64) for path in model.paths),
     )
-
-
-@lru_cache(maxsize=64)
-def closing_order(gates: Gates) -> tuple[np.ndarray, np.ndarray]:
-    """Every gate, least useful per multiply-add first.
-
-    A gate's logit was learned against the price of its multiply-adds (the search's cost term pulls each gate down
-    in proportion to what it costs), so the logit itself ranks usefulness per multiply-add: at 0 a gate is worth
-    just what it costs. An outer gate cannot outlive an inner one, so a mixer gate ranks by the smallest logit up to
-    it; then the gates above 0 are just those that are open at evaluation. Ties: the more expensive mixer first,
-    then the earlier block.
-
-    Returns:
-        Gate numbers in closing order, (3 L + sum of F,), and the MACs that each saves, in that order. Gate 3 l + i is
-        mixer gate 2 - i of block l (MSA first); from 3 L on come the hidden units, block by block. The same arrays for
-        the same gates, so leave them as they are.
-    """
-    prices = block_prices(gates.geometry)
-    ladder = np.array([[price.mixers[mixer] for mixer in BY_OPEN_GATES] for price in prices])  # (L, 4)
-    steps = np.diff(ladder)[:, ::-1]  # MSA to 3x3, 3x3 to 1x1, 1x1 to nothing
-    rank = np.minimum.accumulate(gates.mixer_logits, axis=1)[:, ::-1]
-    score = np.concatenate((rank.ravel(), *gates.ffn_logits))
-    units = np.repeat([price.unit for price in prices], gates.geometry.ffn_widths)
-    cost = np.concatenate((steps.ravel(), units))
-    order = np.argsort(score, kind="stable")
-    return order, cost[order]
 
 
 def budget_range(gates: Gates) -> tuple[int, int]:
@@ -77,7 +46,7 @@ def derive(gates: Gates, budget: float) -> Architecture:
             f"A budget of {budget / 1e9:.4g} GMACs cannot be reached; with everything closed {least / 1e9:.4g} remain "
             f"({100 * least / dense:.0f} % of dense)."
         )
-    order, saved = closing_order(gates)
+    order, saved = gates.closing_order
     left = dense - np.concatenate(([0], np.cumsum(saved)))
     closed_count = int(np.argmax(left <= budget))
     closed = np.zeros(len(order), dtype=bool)

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from core.config import Geometry
 from core.macs import block_prices, count_macs
-from core.single_path.derive import BY_OPEN_GATES
+from core.results import BY_OPEN_GATES
 from core.single_path.gates import nest
 from core.single_path.model import SinglePathViT
 from core.swin_counts import SWIN, SwinGeometry

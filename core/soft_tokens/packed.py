@@ -141,7 +141,7 @@ class Plan:
     counts: tuple[int, ...]
     """Tokens of each image."""
     groups: tuple[tuple[Tensor, Tensor | None, Tensor, Tensor | None], ...] = ()
-    """None where images are slices. Per group of images: rows of the sequence (b, T) with padding, key mask bool
+    """Empty where images are slices. Per group of images: rows of the sequence (b, T) with padding, key mask bool
     (b, 1, 1, T) or None, rows that are no padding (m,), and their places among the b T results, or None for all."""
 
 

@@ -3,6 +3,7 @@
 import copy
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -72,8 +73,9 @@ def derive_ms(geometry: Geometry, repeats: int = 20) -> float:
     budget = BUDGET * count_macs(geometry).total
     times = []
     for _ in range(repeats):
+        unsorted = replace(gates)  # what is sorted once is part of the time
         began = time.perf_counter()
-        derive(gates, budget)
+        derive(unsorted, budget)
         times.append(1e3 * (time.perf_counter() - began))
     return float(np.median(times))
 
