@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from core.checkpoints import Loaded
 from core.errors import InputError
 from core.export import ONNX_PACKAGES, draw_onnx
+from core.latency import hush_cuda_search
 from core.soft_tokens.fixed import graph_of
 from core.timings import EAGER, ENGINES, ONNXRUNTIME
 
@@ -105,6 +106,7 @@ def _compiled(model: nn.Module, inputs: tuple[Tensor, ...]) -> Runner:
     Raises:
         InputError: If its compiler is missing or fails.
     """
+    hush_cuda_search()
     try:
         # Drawn first: torch keeps few graphs per class of module, and each drawn graph is a class of its own.
         graph = torch.export.export(model, inputs).module()

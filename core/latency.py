@@ -64,8 +64,7 @@ def interleaved(
         device: Where they run; `torch.utils.benchmark.Timer` does the timing and waits for a GPU to finish.
         warmup: Calls of each that are not timed.
     """
-    # Imported here: it looks for a CUDA compiler, and complains on machines that have one but no GPU.
-    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+    hush_cuda_search()
     from torch.utils.benchmark import Timer
 
     threads = torch.get_num_threads()
@@ -76,6 +75,11 @@ def interleaved(
     for timer in timers:
         timer.timeit(warmup)
     return np.array([[timer.timeit(1).times[0] * 1e3 for timer in timers] for _ in range(repeats)])
+
+
+def hush_cuda_search() -> None:
+    """What first times or compiles looks for a CUDA compiler, and complains where there is one but no GPU."""
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
 
 
 def device_name(device: torch.device) -> str:
