@@ -78,6 +78,27 @@ def test_a_photo_goes_in_and_the_page_shows_what_pruning_does_to_it(server: str,
     assert not problems, problems
 
 
+@BOTH_WIDTHS
+def test_home_plays_a_pruned_photo_and_leads_to_a_telling_view_and_to_ones_own_photo(
+    server: str, page: Page, width: int
+) -> None:
+    page.set_viewport_size({"width": width, "height": HEIGHT})
+    page.emulate_media(reduced_motion="reduce")
+    page.goto(server)
+    rendered(page)
+    calm = picture(page)
+    page.locator(".player button.chip").first.focus()
+    assert picture(page) != calm
+    assert width_of(page) <= width
+    page.get_by_role("link", name="Halve the network").click()
+    expect(page.get_by_role("heading", name="What does each layer become?")).to_be_visible(timeout=SLOW)
+    expect(page).to_have_url(re.compile("budget=50"))
+    page.goto(server)
+    page.get_by_role("button", name="Try it with your own photo").click(timeout=SLOW)
+    expect(page.get_by_text("Drop a picture of your own.")).to_be_visible(timeout=SLOW)
+    expect(page).to_have_url(re.compile(r"/tokens\?.*pic=Your\+own"))
+
+
 def test_the_player_is_worked_by_keyboard_and_a_link_reopens_what_it_shows(server: str, page: Page) -> None:
     page.emulate_media(reduced_motion="reduce")
     page.goto(f"{server}/tokens?stage=1")
