@@ -23,6 +23,8 @@ SHOWN = ("model", "method", "keep", "threshold", "budget")
 """Settings that say what a page shows of a model, for the page that follows."""
 ROOM = Path(viz.__file__).parent / "room.css"
 """Keeps room for what comes late."""
+RARELY = 50
+"""Collections of young garbage to one of all; by Python's own 10, a tenth of the runs of a page would wait for one."""
 SHEET_S = 0.25
 """Seconds that a browser on this machine takes to read it, the first time."""
 
@@ -62,6 +64,7 @@ def guard(path: str, *keys: str) -> None:
 def _set_imports_aside() -> None:
     """Collect no garbage among what has been imported: looking through it halts every page for half a second."""
     gc.freeze()
+    gc.set_threshold(700, 10, RARELY)
     atexit.register(gc.unfreeze)  # some libraries complain at the end about what is still there
 
 
