@@ -152,7 +152,7 @@ def _measured_afresh(*work: Case | int | str | torch.device) -> SpeedRow:
         try:
             return pool.submit(_seeded, torch.initial_seed(), *work).result()
         except BrokenProcessPool as error:
-            raise InputError("its process was ended from outside; maybe there is not enough memory for it.") from error
+            raise InputError("A measurement was ended; maybe memory ran out: try a smaller --batch.") from error
 
 
 def _seeded(seed: int, *work: Case | int | str | torch.device) -> SpeedRow:
