@@ -101,7 +101,7 @@ def compact(model: SinglePathViT, architecture: Architecture) -> Backbone:
     """
     if architecture.ffn_kept is None:
         raise ValueError("this architecture gives the number of hidden units, not which")
-    plain = _twin(model.backbone).eval()
+    plain = _twin(model.backbone)
     blocks, sources = blocks_of(plain), blocks_of(model.backbone)
     for block, kept in zip(blocks, architecture.ffn_kept, strict=True):
         narrow_ffn(block, torch.from_numpy(kept))
@@ -110,14 +110,18 @@ def compact(model: SinglePathViT, architecture: Architecture) -> Backbone:
     for block, source, path, kind in zip(blocks, sources, model.paths, architecture.mixers, strict=True):
         if kind in ("conv3x3", "conv1x1"):
             fill_conv(block.attn, source.attn, path, kind, model.alpha)
-    return plain.eval()
+        block.attn.eval()
+    return plain
 
 
 def _twin(module: nn.Module) -> nn.Module:
-    """The same module again, down to its parts, in the first one's memory: its layers and hooks can be changed.
+    """The same module in evaluation mode, down to its parts, in the first one's memory: its layers can be changed.
 
-    What `copy.deepcopy` would do with all tensors in its memo, in a fiftieth of the time.
+    What `copy.deepcopy` would do with all tensors in its memo, in a fiftieth of the time. What never does anything of
+    its own, half of a ViT's modules, is not made again.
     """
+    if isinstance(module, nn.Identity | nn.GELU) or (isinstance(module, nn.Dropout) and module.p == 0):
+        return module
     twin = object.__new__(type(module))
     vars(twin).update(
         {
@@ -125,6 +129,7 @@ def _twin(module: nn.Module) -> nn.Module:
             for name, value in vars(module).items()
         }
     )
+    vars(twin)["training"] = False
     for name, weight in module._parameters.items():
         twin._parameters[name] = None if weight is None else nn.Parameter(weight.detach(), weight.requires_grad)
     for name, part in module._modules.items():
@@ -161,10 +166,10 @@ def fold_norm(conv: nn.Conv2d, weight: Tensor, bias: Tensor, norm: nn.BatchNorm2
 def narrow_ffn(block: nn.Module, kept: Tensor) -> None:
     """Remove the hidden units that are not kept, bool (F,), in place."""
     fc1, fc2 = block.mlp.fc1, block.mlp.fc2
-    kept = kept.to(fc1.weight.device)
-    fc1.weight, fc1.bias = nn.Parameter(fc1.weight[kept]), nn.Parameter(fc1.bias[kept])
-    fc2.weight = nn.Parameter(fc2.weight[:, kept])
-    fc1.out_features = fc2.in_features = int(kept.sum())
+    left = kept.nonzero().flatten().to(fc1.weight.device)  # selecting by numbers is four times faster than by a mask
+    fc1.weight, fc1.bias = (nn.Parameter(weight.index_select(0, left)) for weight in (fc1.weight, fc1.bias))
+    fc2.weight = nn.Parameter(fc2.weight.index_select(1, left))
+    fc1.out_features = fc2.in_features = len(left)
 
 
 def derived_gating(architecture: Architecture, device: torch.device) -> Gating:
