@@ -1,5 +1,7 @@
 """One block of a single-path model on a page: its gates, the convolution inside its attention, what it costs."""
 
+from functools import partial
+
 import streamlit as st
 
 from core.config import ModelSpec
@@ -7,7 +9,7 @@ from core.path_latency import block_ms
 from pages import _costs, _frame, _parts, _scale, _shared
 from pages._scrubber import Choice
 from viz.cost import device_text, macs_by_part, saving_sentence
-from viz.gates import ffn_gates, gate_curves, gate_rows
+from viz.gates import ffn_gates, gate_curves, gate_table
 from viz.kernels import head_mixing, kernel_norms, mixing_sentence
 from viz.theme import MIXER_WORDS, percent_text
 
@@ -47,7 +49,7 @@ def _cost(name: str, choice: Choice) -> None:
 def _gates(name: str, choice: Choice) -> None:
     st.markdown("### Its gates")
     gates, kept = _shared.loaded(ModelSpec(name)).gates, choice.found.ffn_kept
-    st.table(gate_rows(gates, choice.block, choice.found.mixers[choice.block]), border="horizontal", hide_index=True)
+    st.markdown(gate_table(gates, choice.block, choice.found.mixers[choice.block]))
     hidden = choice.found.ffn_hidden[choice.block], choice.found.ffn_full[choice.block]
     alt = f"{hidden[0]} of {hidden[1]} FFN hidden units are kept"
     _frame.chart(ffn_gates(gates.ffn_logits[choice.block], kept[choice.block]), "ffn_gates", alt)
@@ -66,12 +68,14 @@ def _convolution(name: str, choice: Choice) -> None:
     st.markdown(
         f"At each of nine offsets the kernel is a mixture of the heads' value weights. {uses} Share of each head:"
     )
-    _frame.chart(head_mixing(reading), "head_mixing", mixing_sentence(reading))
+    shares = _shared.drawn_once("head_mixing", (name, choice.block), partial(head_mixing, reading))
+    _frame.chart(shares, "head_mixing", mixing_sentence(reading))
     st.markdown(
         f"{mixing_sentence(reading)} Each is a softmax over heads of learned logits, at temperature {reading.alpha:g}. "
         f"The resulting kernel, a matrix of {reading.channels} channels at each offset, has these norms:"
     )
-    _frame.chart(kernel_norms(reading), "kernel_norms", "Norm of the kernel at nine offsets")
+    norms = _shared.drawn_once("kernel_norms", (name, choice.block), partial(kernel_norms, reading))
+    _frame.chart(norms, "kernel_norms", "Norm of the kernel at nine offsets")
 
 
 def _history(name: str, choice: Choice) -> None:
@@ -81,5 +85,6 @@ def _history(name: str, choice: Choice) -> None:
         st.info("No history of the gates was kept beside these weights.", icon=":material/info:")
         return
     alt = f"Probability of the gates of block {choice.block + 1} over {history.epochs[-1]:g} epochs"
-    _frame.chart(gate_curves(history, choice.block), "gate_curves", alt)
+    curves = _shared.drawn_once("gate_curves", (name, choice.block), partial(gate_curves, history, choice.block))
+    _frame.chart(curves, "gate_curves", alt)
     st.markdown("Above the dotted line at 50 % a gate would be open by itself; a budget may close it all the same.")

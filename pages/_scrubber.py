@@ -1,13 +1,16 @@
 """The budget scrubber on a page: a component whose budget and block are held in the URL."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import streamlit as st
 
+from core.path_latency import path_ms
 from core.recorded import accuracy_at, is_recorded
 from core.results import Architecture
-from pages import _costs, _models, _parts, _predicted, _shared, _url
+from core.timings import PathCosts, StagedCosts
+from pages import _costs, _models, _parts, _shared, _url
 from pages._frontier import rows_of
 from pages._mounted import mount
 from viz.components import Figure, Slider
@@ -47,20 +50,29 @@ def scrub_budget(name: str, *, beside: Beside | None = None) -> Choice:
     depth = len(steps[0].mixers)
     share = _url.held("budget", max(low, USUAL), _snapped(low))
     block = min(depth - 1, _url.held("block", 0, _url.number(0, depth - 1)))
-    known = _parts.parts_of(name)
-    device = "" if known is None else device_text(known)
+    costs = _parts.parts_of(name)
+    of = (name, costs, beside and beside.title)
+    data = _shared.drawn_once("scrubber", of, partial(_payload, name, steps, costs, beside))
+    mount(MOUNT, "scrubber", data, {"value": share, "block": block}, _told)
+    return Choice(share, steps[0].dense_macs * share / 100, block, steps[round((share - low) / STEP)])
+
+
+def _payload(
+    name: str, steps: Sequence[Architecture], costs: PathCosts | StagedCosts | None, beside: Beside | None
+) -> dict:
+    """What the component draws."""
+    low = _shared.lowest_share(name)
+    device, ms = ("", None) if costs is None else (device_text(costs), [path_ms(costs, found) for found in steps])
     shares = [low + STEP * i for i in range(len(steps))]
     slider = Slider(LABEL, low, STEP, [percent_text(s) for s in shares], shares, LABEL)
-    data = scrubber_data(
+    return scrubber_data(
         slider,
         steps,
         _costs.block_macs(name, steps),
-        budget_figures(steps, _predicted.predicted_path(name, STEP), device, _accuracy(name, steps)),
+        budget_figures(steps, ms, device, _accuracy(name, steps)),
         ("The network at this budget", "All budgets at once"),
         beside=beside,
     )
-    mount(MOUNT, "scrubber", data, {"value": share, "block": block}, _told)
-    return Choice(share, steps[0].dense_macs * share / 100, block, steps[round((share - low) / STEP)])
 
 
 def _accuracy(name: str, steps: Sequence[Architecture]) -> Figure:

@@ -2,11 +2,11 @@
 
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from threading import Thread
-from typing import Any
+from typing import Any, TypeVar
 
 import streamlit as st
 from PIL import Image
@@ -34,6 +34,8 @@ from core.timings import EAGER, CostCurve, Latency, LatencyTable, PathCosts
 from viz import player
 from viz.thumbnails import thumbnail_style
 
+Drawing = TypeVar("Drawing")
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -48,7 +50,7 @@ class Sample:
     """Names that ImageNet's classes have for what it shows; none: it has no such class."""
 
 
-@st.cache_data(max_entries=1, show_spinner=False)
+@st.cache_resource(max_entries=1, show_spinner=False)
 def samples() -> tuple[Sample, ...]:
     """The sample pictures with their licences."""
     listed = json.loads((registry.ASSETS / "samples" / "samples.json").read_text())
@@ -67,7 +69,7 @@ def thumbnails() -> str:
     return thumbnail_style(pictures, ".st-key-pic")
 
 
-@st.cache_data(max_entries=1, ttl=60, show_spinner=False)
+@st.cache_resource(max_entries=1, ttl=60, show_spinner=False)
 def listed() -> tuple[registry.ModelEntry, ...]:
     """What can be loaded by name; looked up again each minute, so that a new file shows."""
     return registry.list_models()
@@ -78,7 +80,7 @@ def models() -> tuple[registry.ModelEntry, ...]:
     return (*listed(), *st.session_state.get("files", {}).values())
 
 
-@st.cache_data(max_entries=1, show_spinner=False)
+@st.cache_resource(max_entries=1, show_spinner=False)
 def evaluations() -> tuple[Recorded, ...]:
     """Recorded evaluations of the bundled models."""
     return recorded_evaluations()
@@ -143,7 +145,7 @@ def photo(image_id: str) -> Image.Image:
 
 def view(spec: ModelSpec, image_id: str) -> Image.Image:
     """The square of the photo that the model looks at."""
-    return model_view(photo(image_id), loaded(spec).card)
+    return model_view(photo(image_id), loaded(ModelSpec(spec.name)).card)
 
 
 @st.cache_data(max_entries=8, scope="session", show_spinner=False)
@@ -338,6 +340,18 @@ def over_search(name: str, budget: float) -> tuple[Architecture, ...]:
     return tuple(derive(gates, budget) for gates in moments(name))
 
 
+@st.cache_resource(max_entries=64, show_spinner=False)
+def drawn_once(what: str, of: tuple, _draw: Callable[[], Drawing]) -> Drawing:
+    """What pages draw alike for everybody, and again at each turn of a control that it does not depend on.
+
+    Args:
+        what: Its name.
+        of: All that it depends on; the model's name first.
+        _draw: Makes it; nobody changes it afterwards.
+    """
+    return _draw()
+
+
 @st.cache_data(max_entries=8, show_spinner=False)
 def keep_macs(name: str, ratios: tuple[float, ...]) -> list[int]:
     """Multiply-adds of any photo at each of these keep ratios of every selector."""
@@ -366,6 +380,7 @@ def forget_model(name: str) -> None:
         gate_history,
         moments,
         over_search,
+        drawn_once,
         keep_macs,
     ):
         cached.clear()

@@ -616,7 +616,7 @@ def test_block_of_the_link_is_shown_with_gates_kernel_and_cost(visit) -> None:
     assert "Block 3: MSA at 100 %" in texts(at)
     assert "Nothing saved" in texts(at)
     assert "nine offsets" in texts(at)
-    assert len(at.table[0].value) == 3
+    assert "| Gate | Opens | Probability | Logit | At this budget |" in texts(at)
     assert "No history of the gates" in texts(at)  # beside these weights
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from core.config import Geometry
 from core.searched import GateHistory, Gates, KernelReading
-from viz.gates import ffn_gates, gate_curves, gate_rows
+from viz.gates import ffn_gates, gate_curves, gate_rows, gate_table
 from viz.kernels import head_mixing, kernel_norms, mixing_sentence
 
 GEOMETRY = Geometry(img_size=16, patch=8, width=4, depth=2, heads=2, ffn_hidden=4, classes=3)
@@ -25,6 +25,14 @@ def test_table_names_what_each_gate_opens_and_its_probability() -> None:
     assert [row["Probability"] for row in rows] == ["50 %", "75 %", "25 %"]
     assert [row["At this budget"] for row in rows] == ["open", "open", "closed"]
     assert [row["At this budget"] for row in gate_rows(GATES, 0, "skip")] == ["closed"] * 3
+
+
+def test_table_in_markdown_has_a_heading_and_a_row_per_gate() -> None:
+    head, rule, *rows = gate_table(GATES, 0, "conv3x3").splitlines()
+    assert head == "| Gate | Opens | Probability | Logit | At this budget |"
+    assert rule == "| --- | --- | --- | --- | --- |"
+    assert rows[1] == f"| 2 | 3{TURN}3 or more | 75 % | {LOGIT_75:.2f} | open |"
+    assert len(rows) == 3
 
 
 def test_ffn_gates_stand_by_rank_and_kept_ones_apart() -> None:
