@@ -23,8 +23,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 app: $(READY)
 	@$(VENV_PYTHON) -m streamlit run app.py $(if $(PORT),--server.port=$(PORT))
 
-# Files of tests side by side, one on each core, so that none needs a second thread; then the browser tests alone, as they
-# watch things that pass by. Where no Chromium can be had these fail; all others still run.
+# Files of tests side by side, one on each core, so that none needs a second thread; then the browser tests, two files at
+# a time, as they watch things that pass by. Where no Chromium can be had these fail; all others still run.
 BROWSER_TESTS := tests/test_accessibility.py tests/test_browser.py tests/test_browser_pickers.py
 
 test: $(READY)
@@ -34,7 +34,7 @@ ifdef ARGS
 else
 	@failed=0; \
 	OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile $(BROWSER_TESTS:%=--ignore=%) || failed=1; \
-	$(VENV_PYTHON) -m pytest $(BROWSER_TESTS) || failed=1; \
+	$(VENV_PYTHON) -m pytest -n auto --maxprocesses 2 --dist loadfile $(BROWSER_TESTS) || failed=1; \
 	exit $$failed
 endif
 
