@@ -42,16 +42,16 @@ def faded_photo(view: Image.Image, dropped: np.ndarray, grid: tuple[int, int], s
     rows, cols = grid
     cell = side // max(rows, cols)
     photo = np.asarray(view.convert("RGB").resize((cols * cell, rows * cell), Image.Resampling.LANCZOS), np.float32)
+    cells = photo.reshape(rows, cell, cols, cell, 3).swapaxes(1, 2)  # (rows, cols, cell, cell, 3), the same memory
     for index, left in enumerate(dropped):
-        now = index == len(dropped) - 1
-        where = _on_grid(left, grid, cell)
-        hatch = np.tile(_hatch(selector_look(index).hatch, cell, now=now), (rows, cols))[..., None]
-        photo = np.where(where, _packaged(photo, selector_look(index), hatch, now=now), photo)
+        now, where = index == len(dropped) - 1, left.reshape(grid)
+        hatch = _hatch(selector_look(index).hatch, cell, now=now)[..., None]
+        cells[where] = _packaged(cells[where], selector_look(index), hatch, now=now)
     return Image.fromarray(photo.round().astype(np.uint8))
 
 
 def _packaged(photo: np.ndarray, look: Look, hatch: np.ndarray, *, now: bool) -> np.ndarray:
-    """All of `photo` (H, W, 3) as if packaged: darkened, tinted where it happens now, hatched where `hatch` is 1."""
+    """All of `photo` (..., H, W, 3) as if packaged: darkened, tinted where it happens now, hatched where `hatch` is 1."""
     colour = np.array(rgb(look.colour), np.float32)
     base = photo * (1 - DARK_NOW) * (1 - TINT_NOW) + colour * TINT_NOW * 0.75 if now else photo * (1 - DARK_EARLIER)
     ink = colour if now else colour * 0.85
