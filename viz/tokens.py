@@ -42,7 +42,7 @@ def faded_photo(view: Image.Image, dropped: np.ndarray, grid: tuple[int, int], s
     rows, cols = grid
     cell = side // max(rows, cols)
     photo = np.asarray(view.convert("RGB").resize((cols * cell, rows * cell), Image.Resampling.LANCZOS), np.float32)
-    cells = photo.reshape(rows, cell, cols, cell, 3).swapaxes(1, 2)  # (rows, cols, cell, cell, 3), the same memory
+    cells = _cells(photo, grid, cell)
     for index, left in enumerate(dropped):
         now, where = index == len(dropped) - 1, left.reshape(grid)
         hatch = _hatch(selector_look(index).hatch, cell, now=now)[..., None]
@@ -51,7 +51,7 @@ def faded_photo(view: Image.Image, dropped: np.ndarray, grid: tuple[int, int], s
 
 
 def _packaged(photo: np.ndarray, look: Look, hatch: np.ndarray, *, now: bool) -> np.ndarray:
-    """All of `photo` (..., H, W, 3) as if packaged: darkened, tinted where it happens now, hatched where `hatch` is 1."""
+    """`photo` (..., H, W, 3) as if packaged: darkened, tinted where it happens now, hatched where `hatch` is 1."""
     colour = np.array(rgb(look.colour), np.float32)
     base = photo * (1 - DARK_NOW) * (1 - TINT_NOW) + colour * TINT_NOW * 0.75 if now else photo * (1 - DARK_EARLIER)
     ink = colour if now else colour * 0.85
@@ -80,9 +80,10 @@ def _hatch(shape: str, cell: int, *, now: bool) -> np.ndarray:
     return np.asarray(mask.resize((cell, cell), Image.Resampling.BOX), np.float32) / 255
 
 
-def _on_grid(values: np.ndarray, grid: tuple[int, int], cell: int) -> np.ndarray:
-    """One value per patch (N,), as pixels (rows * cell, cols * cell, 1)."""
-    return values.reshape(grid).repeat(cell, axis=0).repeat(cell, axis=1)[..., None]
+def _cells(photo: np.ndarray, grid: tuple[int, int], cell: int) -> np.ndarray:
+    """The pixels of each patch, (rows, cols, cell, cell, 3), in the memory of `photo` (rows * cell, cols * cell, 3)."""
+    rows, cols = grid
+    return photo.reshape(rows, cell, cols, cell, 3).swapaxes(1, 2)
 
 
 def package_swatch(stage: int, size: int = 56) -> Image.Image:
@@ -118,15 +119,15 @@ def package_photo(view: Image.Image, trace: TokenTrace, package: int, side: int 
     rows, cols = grid = trace.grid_at(package)
     cell = side // max(rows, cols)
     photo = np.asarray(view.convert("RGB").resize((cols * cell, rows * cell), Image.Resampling.LANCZOS), np.float32)
-    weight = trace.package_weight[package - 1, : rows * cols]
-    share = weight / max(weight.max(), 1e-12)  # (N,), 1 for the heaviest
+    weight = trace.package_weight[package - 1, : rows * cols].reshape(grid)
+    share = weight / max(weight.max(), 1e-12)  # 1 for the heaviest
     light = np.where(weight > 0, 0.25 + 0.75 * share, 1 - DARK_EARLIER).astype(np.float32)
+    cells = _cells(photo, grid, cell)
+    cells *= light[..., None, None, None]
     look = selector_look(package - 1)
-    hatch = np.tile(_hatch(look.hatch, cell, now=False), (rows, cols))[..., None]
-    hatch = hatch * _on_grid(np.float32(weight > 0), grid, cell)
-    bright = photo * _on_grid(light, grid, cell)
-    picture = bright * (1 - hatch) + np.array(rgb(look.colour), np.float32) * hatch
-    return Image.fromarray(picture.round().astype(np.uint8))
+    hatch = _hatch(look.hatch, cell, now=False)[..., None]
+    cells[weight > 0] = cells[weight > 0] * (1 - hatch) + np.array(rgb(look.colour), np.float32) * hatch
+    return Image.fromarray(photo.round().astype(np.uint8))
 
 
 def stage_sentence(trace: TokenTrace, stage: int) -> str:
