@@ -17,7 +17,7 @@ from core.config import ModelSpec
 from core.errors import InputError
 from pages import _shared, _url
 from viz.cost import latency_text
-from viz.theme import light_ink
+from viz.theme import InLight
 
 SHOWN = ("model", "method", "keep", "threshold", "budget")
 """Settings that say what a page shows of a model, for the page that follows."""
@@ -85,9 +85,8 @@ def clear_errors() -> Iterator[None]:
 
 def chart(figure: Any, key: str, alt: str, **more: Any) -> None:
     """A figure of viz across the column, readable in both themes; in the dark one Streamlit's own labels are."""
-    if st.context.theme.type == "light":
-        figure = light_ink(figure)
-    st.plotly_chart(figure, key=key, alt=alt, config={"displayModeBar": False}, **more)
+    inked = InLight(figure) if st.context.theme.type == "light" else figure
+    st.plotly_chart(inked, key=key, alt=alt, config={"displayModeBar": False}, **more)
 
 
 @st.fragment
