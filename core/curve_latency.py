@@ -3,6 +3,7 @@
 A latency table holds one kind of block; a model that single-path pruning has changed has many.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -23,7 +24,14 @@ REPEATS = 7
 
 
 @torch.inference_mode()
-def measure_curve(model: SoftTokenViT, geometry: Geometry, *, batch: int = 1, repeats: int = REPEATS) -> CostCurve:
+def measure_curve(
+    model: SoftTokenViT,
+    geometry: Geometry,
+    *,
+    batch: int = 1,
+    repeats: int = REPEATS,
+    between: Callable[[], object] | None = None,
+) -> CostCurve:
     """Time the model at `RATIOS`, and the dense model, in turns; about a second for a small one.
 
     Args:
@@ -31,6 +39,7 @@ def measure_curve(model: SoftTokenViT, geometry: Geometry, *, batch: int = 1, re
         geometry: Of the dense model.
         batch: Images per pass.
         repeats: Timed passes of each.
+        between: See `core.latency.interleaved`.
     """
     device = next(model.parameters()).device
     images = torch.randn(batch, 3, geometry.img_size, geometry.img_size, device=device)
@@ -40,7 +49,7 @@ def measure_curve(model: SoftTokenViT, geometry: Geometry, *, batch: int = 1, re
     macs = sorted(keeps)
     works = [partial(model.run, images, top_share(keeps[cost], model.patches), record=False) for cost in macs]
     works.append(partial(dense_form(geometry, device), images))
-    *times, dense_ms = np.median(interleaved(works, repeats, device, warmup=1), axis=0).tolist()
+    *times, dense_ms = np.median(interleaved(works, repeats, device, 1, between), axis=0).tolist()
     return CostCurve(device_name(device), torch.get_num_threads(), batch, tuple(macs), tuple(times), dense_ms)
 
 

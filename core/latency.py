@@ -54,7 +54,11 @@ def measure_latency(
 
 @torch.inference_mode()
 def interleaved(
-    works: Sequence[Callable[[], object]], repeats: int, device: torch.device, warmup: int = 3
+    works: Sequence[Callable[[], object]],
+    repeats: int,
+    device: torch.device,
+    warmup: int = 3,
+    between: Callable[[], object] | None = None,
 ) -> np.ndarray:
     """Milliseconds of each piece of work, taking turns, (repeats, works).
 
@@ -63,6 +67,7 @@ def interleaved(
         repeats: Timed calls of each.
         device: Where they run; `torch.utils.benchmark.Timer` does the timing and waits for a GPU to finish.
         warmup: Calls of each that are not timed.
+        between: Called before each call, untimed: whoever measures in the background lets others pass here.
     """
     hush_cuda_search()
     from torch.utils.benchmark import Timer
@@ -72,9 +77,11 @@ def interleaved(
         Timer("with torch.inference_mode(): work()", globals={"work": work, "torch": torch}, num_threads=threads)
         for work in works
     ]
+    between = between or (lambda: None)
     for timer in timers:
+        between()
         timer.timeit(warmup)
-    return np.array([[timer.timeit(1).times[0] * 1e3 for timer in timers] for _ in range(repeats)])
+    return np.array([[(between(), timer.timeit(1).times[0] * 1e3)[1] for timer in timers] for _ in range(repeats)])
 
 
 def hush_cuda_search() -> None:

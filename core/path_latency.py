@@ -5,6 +5,7 @@ them (norms, residual sums, memory traffic between blocks) is in the times.
 """
 
 import copy
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -28,13 +29,16 @@ PATIENCE_MS = 900.0
 
 
 @torch.inference_mode()
-def measure_path(backbone: Backbone, geometry: Geometry, *, batch: int = 1) -> PathCosts | StagedCosts:
+def measure_path(
+    backbone: Backbone, geometry: Geometry, *, batch: int = 1, between: Callable[[], object] | None = None
+) -> PathCosts | StagedCosts:
     """Time every mixer, the FFN at five widths, and the rest; about a second for a small model.
 
     Args:
         backbone: The dense network of the search form, in evaluation mode, on the device to measure; left as it is.
         geometry: Of it.
         batch: Images per pass.
+        between: See `core.latency.interleaved`.
     """
     device = next(backbone.parameters()).device
     images = torch.randn(batch, 3, geometry.img_size, geometry.img_size, device=device)
@@ -47,9 +51,9 @@ def measure_path(backbone: Backbone, geometry: Geometry, *, batch: int = 1) -> P
         kinds += [(stage, "msa", width) for width in widths[stage][1:]]
     works = [partial(_uniform(backbone, *kind), images) for kind in kinds]
     works.append(partial(_without_blocks(backbone), images))
-    round_ms = float(interleaved(works, 1, device, warmup=1).sum())
+    round_ms = float(interleaved(works, 1, device, 1, between).sum())
     repeats = int(np.clip(PATIENCE_MS / round_ms, *REPEATS))
-    *whole, rest = np.median(interleaved(works, repeats, device, warmup=0), axis=0).tolist()
+    *whole, rest = np.median(interleaved(works, repeats, device, 0, between), axis=0).tolist()
     of_kind = dict(zip(kinds, whole, strict=True))
 
     def costs(stage: int) -> PathCosts:

@@ -28,9 +28,10 @@ def measure_table(
     repeats: int = 12,
     points: int = POINTS,
     on_round: Callable[[int, int], None] | None = None,
+    between: Callable[[], object] | None = None,
 ) -> LatencyTable:
     """The table of `measure_beside` alone; the arguments as there."""
-    options = {"batch": batch, "repeats": repeats, "points": points, "on_round": on_round}
+    options = {"batch": batch, "repeats": repeats, "points": points, "on_round": on_round, "between": between}
     return measure_beside(model, geometry, (), **options)[0]
 
 
@@ -44,6 +45,7 @@ def measure_beside(
     repeats: int = 12,
     points: int = POINTS,
     on_round: Callable[[int, int], None] | None = None,
+    between: Callable[[], object] | None = None,
 ) -> tuple[LatencyTable, tuple[float, ...]]:
     """Time all blocks in a row, as a model runs them, at a range of token counts; and a selector before them.
 
@@ -57,6 +59,7 @@ def measure_beside(
         repeats: Timed passes of each.
         points: Token counts to measure; below 9 the gaps between them grow too wide for `check_table`.
         on_round: Called with the rounds done and in all.
+        between: See `core.latency.interleaved`.
 
     Returns:
         The table, and the median of each of `others` in milliseconds.
@@ -75,7 +78,7 @@ def measure_beside(
     ]
     rounds = []
     for done in range(repeats):  # all counts take turns, so that a slow moment of the machine hits all alike
-        rounds.append(interleaved(works, 1, device, warmup=0 if done else 1)[0])
+        rounds.append(interleaved(works, 1, device, 0 if done else 1, between)[0])
         if on_round is not None:
             on_round(done + 1, repeats)
     beside, (whole, plain), parts = np.split(np.array(rounds).T, (len(others), len(others) + 2))

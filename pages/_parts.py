@@ -1,5 +1,6 @@
 """Predicted latency: the parts of a model are measured here once, after the page stands, and then added up."""
 
+import time
 from collections.abc import Callable
 from functools import partial
 from threading import Thread
@@ -16,6 +17,7 @@ from pages import _shared
 
 Parts = PathCosts | StagedCosts | LatencyTable | CostCurve
 """What latency is predicted from: single-path, tokens, joint."""
+PAUSE_S = 0.001
 SHORT_TABLE = {"repeats": 3, "points": 9}
 """How a latency table is measured here: a short form, since somebody waits for it."""
 
@@ -58,23 +60,31 @@ def _watch(names: tuple[str, ...]) -> None:
 
 def _measure(
     name: str,
-    measure: Callable[[], Parts],
+    measure: Callable[..., Parts],
     locks: tuple,
     measured: dict[str, Parts],
     failed: dict[str, str],
     running: dict[str, Thread],
 ) -> None:
-    """In its own thread, alone: measure one model's parts."""
+    """In its own thread, alone: measure one model's parts; whoever waits for a model passes between two timings."""
+
+    def give_way() -> None:
+        for lock in reversed(locks):
+            lock.release()
+        time.sleep(PAUSE_S)
+        for lock in locks:
+            lock.acquire()
+
     try:
         with locks[0], locks[1]:
-            measured[name] = measure()
+            measured[name] = measure(between=give_way)
     except Exception as error:  # a thread that dies silently would be waited for forever
         failed[name] = str(error) or type(error).__name__
     finally:
         running.pop(name, None)
 
 
-def _measurement(name: str) -> Callable[[], Parts]:
+def _measurement(name: str) -> Callable[..., Parts]:
     """What measures the model's parts; it is loaded here, before anybody waits."""
     found = _shared.loaded(ModelSpec(name))
     if found.method == "tokens":

@@ -195,8 +195,8 @@ def report(where: str, rows: list[tuple[Control, np.ndarray]], paints: dict[str,
         "",
         "Milliseconds that Python takes from a control's event to the last element, in the light theme; target: at "
         f"most {TARGET_MS} ms at the 95th percentile. Each move goes to a value that this session has not seen until "
-        "all were seen. Processor time is that of all cores together; where it is far below the clock, others were at work on "
-        "the machine.",
+        "all were seen. Processor time is that of all cores together; where it is far below the clock, others were at "
+        "work on the machine.",
         "",
         "| page | control | moves | median | 95th percentile | processor, median | within the target |",
         "| --- | --- | ---: | ---: | ---: | ---: | --- |",

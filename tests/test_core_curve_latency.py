@@ -31,7 +31,7 @@ def test_the_model_runs_at_each_ratio_with_as_many_multiply_adds_as_are_written_
     model, made = joint_model(*MIXED)
     counted = []
 
-    def interleaved(works, repeats, device, warmup):
+    def interleaved(works, repeats, device, warmup, between):
         for work in works[:-1]:
             _, stages = work.func(*work.args)
             counted.append(tuple(int(stage.kept.sum()) for stage in stages))

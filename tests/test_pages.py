@@ -6,6 +6,7 @@ import io
 import json
 import re
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import parse_qsl
@@ -423,6 +424,27 @@ def test_parts_that_cannot_be_measured_get_a_sentence_and_another_try(visit, mon
     at.run()
     assert not any("could not be measured" in warning.value for warning in at.warning)
     assert "bundled-singlepath" in _shared.measured_parts()
+
+
+def test_whoever_waits_for_a_model_passes_between_two_timings() -> None:
+    locks, passed, measured = (threading.Lock(), threading.RLock()), threading.Event(), {}
+
+    def waits() -> None:
+        with locks[1]:
+            passed.set()
+
+    def measure(between) -> str:
+        waiting = threading.Thread(target=waits)
+        waiting.start()
+        assert not passed.wait(0.05)  # while something is timed nobody is let in
+        for _ in range(1000):
+            between()
+            if passed.is_set():
+                break
+        return f"passed: {passed.is_set()}"
+
+    _parts._measure("some-model", measure, locks, measured, failed := {}, {})
+    assert (measured, failed) == ({"some-model": "passed: True"}, {})
 
 
 def table_text(device: str = "toaster") -> bytes:
