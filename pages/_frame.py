@@ -54,6 +54,7 @@ def guard(path: str, *keys: str) -> None:
         except StreamlitAPIException:  # the widgets of the page before still hold a key; an empty run frees it
             st.rerun()
     _set_imports_aside()
+    _shared.activity()["ran_at"] = time.monotonic()
     st.html(ROOM)
     if "has_room" not in st.session_state:  # the browser loads what reads the sheet; then comes what needs the room
         st.session_state["has_room"] = True

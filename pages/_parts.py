@@ -17,7 +17,8 @@ from pages import _shared
 
 Parts = PathCosts | StagedCosts | LatencyTable | CostCurve
 """What latency is predicted from: single-path, tokens, joint."""
-PAUSE_S = 0.001
+QUIET_S, PATIENCE_S = 0.4, 30.0
+"""For so long no page has run before the next timing, so that neither slows the other; but no longer wait in all."""
 SHORT_TABLE = {"repeats": 3, "points": 9}
 """How a latency table is measured here: a short form, since somebody waits for it."""
 
@@ -44,7 +45,7 @@ def measure_after_paint(names: tuple[str, ...]) -> None:
     for name in waiting:
         if name not in _shared.measurements():
             locks = (_shared.attribution_lock(), _shared.inference_lock())
-            kept = (_shared.measured_parts(), _shared.failed_parts(), _shared.measurements())
+            kept = (_shared.measured_parts(), _shared.failed_parts(), _shared.measurements(), _shared.activity())
             work = (name, _measurement(name), locks, *kept)
             _shared.measurements()[name] = Thread(target=_measure, args=work, daemon=True)
             _shared.measurements()[name].start()
@@ -65,13 +66,20 @@ def _measure(
     measured: dict[str, Parts],
     failed: dict[str, str],
     running: dict[str, Thread],
+    activity: dict[str, float],
 ) -> None:
-    """In its own thread, alone: measure one model's parts; whoever waits for a model passes between two timings."""
+    """In its own thread, alone: measure one model's parts; whoever uses the pages passes between two timings."""
+    patience = PATIENCE_S
 
     def give_way() -> None:
+        nonlocal patience
         for lock in reversed(locks):
             lock.release()
-        time.sleep(PAUSE_S)
+        begun = time.monotonic()
+        time.sleep(0.001)  # who waits for a lock takes it now
+        while time.monotonic() < min(activity["ran_at"] + QUIET_S, begun + patience):
+            time.sleep(0.02)
+        patience -= time.monotonic() - begun
         for lock in locks:
             lock.acquire()
 

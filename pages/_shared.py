@@ -368,6 +368,12 @@ def stamps() -> dict[str, tuple[int, int]]:
     return {}
 
 
+@st.cache_resource(max_entries=1, show_spinner=False)
+def activity() -> dict[str, float]:
+    """`ran_at`: when a page was last run for anybody, by `time.monotonic`."""
+    return {"ran_at": 0.0}
+
+
 def forget_model(name: str) -> None:
     """Drop what was made of a model whose file has changed; whatever is keyed otherwise is dropped whole."""
     for cached in (

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import parse_qsl
@@ -443,8 +444,30 @@ def test_whoever_waits_for_a_model_passes_between_two_timings() -> None:
                 break
         return f"passed: {passed.is_set()}"
 
-    _parts._measure("some-model", measure, locks, measured, failed := {}, {})
+    _parts._measure("some-model", measure, locks, measured, failed := {}, {}, {"ran_at": 0.0})
     assert (measured, failed) == ({"some-model": "passed: True"}, {})
+
+
+def test_nothing_is_timed_while_pages_run_but_not_for_ever(monkeypatch) -> None:
+    waited = []
+
+    def measure(between) -> None:
+        for _ in range(3):
+            begun = time.monotonic()
+            between()
+            waited.append(time.monotonic() - begun)
+
+    def run(ran_at: float) -> list[float]:
+        waited.clear()
+        _parts._measure("some-model", measure, (threading.Lock(), threading.RLock()), {}, {}, {}, {"ran_at": ran_at})
+        return waited
+
+    monkeypatch.setattr(_parts, "QUIET_S", 0.2)
+    assert run(time.monotonic())[0] >= 0.2
+    monkeypatch.setattr(_parts, "PATIENCE_S", 0.1)
+    first, *later = run(time.monotonic() + 3600)  # somebody is always there
+    assert first >= 0.1
+    assert max(later) < 3600
 
 
 def table_text(device: str = "toaster") -> bytes:
