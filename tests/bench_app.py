@@ -29,6 +29,7 @@ from playwright.sync_api import sync_playwright
 from streamlit.runtime.context import ContextProxy
 from streamlit.testing.v1 import AppTest
 
+from pages import _shared
 from tests.conftest import CHROMIUM_FLAGS, _end, _healthy
 from tests.find_chromium import NONE, find_chromium
 
@@ -100,6 +101,9 @@ def server_times(control: Control, count: int) -> np.ndarray:
     at.switch_page(f"pages/{control.page}.py")
     for key, value in control.query.items():
         at.query_params[key] = value
+    at.run()
+    for thread in list(_shared.measurements().values()):  # what is measured in the background waits for a pause
+        thread.join()
     at.run()
     times = []
     for step in range(count):
