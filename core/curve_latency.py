@@ -32,7 +32,7 @@ def measure_curve(
     repeats: int = REPEATS,
     between: Callable[[], object] | None = None,
 ) -> CostCurve:
-    """Time the model at `RATIOS`, and the dense model, in turns; about a second for a small one.
+    """Time the model at `RATIOS`, and the dense model, in turns; two or three seconds for a small one.
 
     Args:
         model: With its selectors folded, in evaluation mode, on the device to measure.

@@ -3,7 +3,7 @@
 import io
 import math
 import warnings
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -100,7 +100,7 @@ def model_view(image: Image.Image, card: ModelCard) -> Image.Image:
     return image.crop(view_box(image.size, card))
 
 
-@cache
+@lru_cache(maxsize=16)
 def eval_transform(img_size: int, norm: Normalisation) -> object:
     """timm's evaluation transform: resize the short side, cut the centre, normalise."""
     return create_transform(

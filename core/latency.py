@@ -67,21 +67,26 @@ def interleaved(
         repeats: Timed calls of each.
         device: Where they run; `torch.utils.benchmark.Timer` does the timing and waits for a GPU to finish.
         warmup: Calls of each that are not timed.
-        between: Called before each call, untimed: whoever measures in the background lets others pass here.
+        between: Called before each timed call and each warm-up, untimed: whoever measures in the background lets others
+            pass here.
     """
     hush_cuda_search()
-    from torch.utils.benchmark import Timer
+    from torch.utils.benchmark import Measurement, Timer
 
     threads = torch.get_num_threads()
     timers = [
         Timer("with torch.inference_mode(): work()", globals={"work": work, "torch": torch}, num_threads=threads)
         for work in works
     ]
-    between = between or (lambda: None)
+
+    def called(timer: Timer, times: int) -> Measurement:
+        if between is not None:
+            between()
+        return timer.timeit(times)
+
     for timer in timers:
-        between()
-        timer.timeit(warmup)
-    return np.array([[(between(), timer.timeit(1).times[0] * 1e3)[1] for timer in timers] for _ in range(repeats)])
+        called(timer, warmup)
+    return np.array([[called(timer, 1).mean * 1e3 for timer in timers] for _ in range(repeats)])  # (repeats, works)
 
 
 def hush_cuda_search() -> None:

@@ -32,7 +32,7 @@ PATIENCE_MS = 900.0
 def measure_path(
     backbone: Backbone, geometry: Geometry, *, batch: int = 1, between: Callable[[], object] | None = None
 ) -> PathCosts | StagedCosts:
-    """Time every mixer, the FFN at five widths, and the rest; about a second for a small model.
+    """Time every mixer, the FFN at five widths, and the rest; three or four seconds for a small model.
 
     Args:
         backbone: The dense network of the search form, in evaluation mode, on the device to measure; left as it is.

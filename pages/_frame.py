@@ -86,6 +86,7 @@ def clear_errors() -> Iterator[None]:
 
 def chart(figure: Any, key: str, alt: str, **more: Any) -> None:
     """A figure of viz across the column, readable in both themes; in the dark one Streamlit's own labels are."""
+    _shared.activity()["ran_at"] = time.monotonic()
     inked = InLight(figure) if st.context.theme.type == "light" else figure
     st.plotly_chart(inked, key=key, alt=alt, config={"displayModeBar": False}, **more)
 

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from functools import partial
-from threading import Thread
+from threading import Thread, current_thread
 
 import streamlit as st
 
@@ -18,7 +18,7 @@ from pages import _shared
 Parts = PathCosts | StagedCosts | LatencyTable | CostCurve
 """What latency is predicted from: single-path, tokens, joint."""
 QUIET_S, PATIENCE_S = 0.4, 30.0
-"""For so long no page has run before the next timing, so that neither slows the other; but no longer wait in all."""
+"""So long before a timing no page has begun or drawn a chart, lest either slow the other; the most waited in all."""
 SHORT_TABLE = {"repeats": 3, "points": 9}
 """How a latency table is measured here: a short form, since somebody waits for it."""
 
@@ -72,7 +72,7 @@ def _measure(
     patience = PATIENCE_S
 
     def give_way() -> None:
-        nonlocal patience
+        nonlocal patience  # of all timings together
         for lock in reversed(locks):
             lock.release()
         begun = time.monotonic()
@@ -83,13 +83,20 @@ def _measure(
         for lock in locks:
             lock.acquire()
 
+    def is_wanted() -> bool:  # else the model's file has changed since
+        return running.get(name) is current_thread()
+
     try:
         with locks[0], locks[1]:
-            measured[name] = measure(between=give_way)
+            found = measure(between=give_way)
+        if is_wanted():
+            measured[name] = found
     except Exception as error:  # a thread that dies silently would be waited for forever
-        failed[name] = str(error) or type(error).__name__
+        if is_wanted():
+            failed[name] = str(error) or type(error).__name__
     finally:
-        running.pop(name, None)
+        if is_wanted():
+            del running[name]
 
 
 def _measurement(name: str) -> Callable[..., Parts]:

@@ -5,17 +5,17 @@ from collections.abc import Sequence
 from core.config import ModelSpec
 from core.curve_latency import curve_ms
 from core.path_latency import path_ms
+from core.results import Architecture
 from core.soft_tokens.latency_schedule import schedule_ms
 from core.soft_tokens.schedules import schedule_macs
-from core.timings import CostCurve, LatencyTable
+from core.timings import CostCurve, LatencyTable, PathCosts, StagedCosts
 from pages import _shared
 from pages._parts import parts_of
 
 
-def predicted_path(name: str, step: float) -> list[float] | None:
-    """Predicted milliseconds of budgets `step` percent apart; None as below."""
-    costs = parts_of(name)
-    return None if costs is None else [path_ms(costs, found) for found in _shared.all_budgets(name, step)]
+def predicted_path(costs: PathCosts | StagedCosts | None, architectures: Sequence[Architecture]) -> list[float] | None:
+    """Predicted milliseconds of each of these; None as long as the model's parts are not measured."""
+    return None if costs is None else [path_ms(costs, found) for found in architectures]
 
 
 def path_time(name: str, budget: float) -> float | None:

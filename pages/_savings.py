@@ -8,7 +8,7 @@ from core.config import ModelSpec
 from core.recorded import accuracy_at, is_recorded
 from core.results import Recorded
 from core.timings import CostCurve, LatencyTable
-from pages import _predicted, _shared, _url
+from pages import _parts, _predicted, _shared, _url
 from pages._frontier import rows_of
 from viz.components import Slider
 from viz.savings import BODY, MEASURING, SCRIPT, STYLE, Point, Track, cost_figures, keep_label
@@ -80,7 +80,7 @@ def path_method(name: str, *, elsewhere: bool, missing: str = MEASURING) -> Meth
     shares = tuple(range(low, 101))
     value = _url.held("budget", max(low, USUAL_BUDGET), _url.nearest(shares))
     macs = [found.macs for found in steps]
-    ms = None if elsewhere else _predicted.predicted_path(name, BUDGET_STEP)
+    ms = None if elsewhere else _predicted.predicted_path(_parts.parts_of(name), steps)
     rows = rows_of(name)
     labels = [percent_text(share) for share in shares]
     figures = cost_figures(macs, _dense_macs(name), ms, ms and ms[-1], missing, _accuracies(rows, macs))

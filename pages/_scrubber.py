@@ -6,11 +6,10 @@ from typing import NamedTuple
 
 import streamlit as st
 
-from core.path_latency import path_ms
 from core.recorded import accuracy_at, is_recorded
 from core.results import Architecture
 from core.timings import PathCosts, StagedCosts
-from pages import _costs, _models, _parts, _shared, _url
+from pages import _costs, _models, _parts, _predicted, _shared, _url
 from pages._frontier import rows_of
 from pages._mounted import mount
 from viz.components import Figure, Slider
@@ -50,34 +49,44 @@ def scrub_budget(name: str, *, beside: Beside | None = None) -> Choice:
     depth = len(steps[0].mixers)
     share = _url.held("budget", max(low, USUAL), _snapped(low))
     block = min(depth - 1, _url.held("block", 0, _url.number(0, depth - 1)))
-    costs = _parts.parts_of(name)
-    of = (name, costs, beside and beside.title)
-    data = _shared.drawn_once("scrubber", of, partial(_payload, name, steps, costs, beside))
+    costs, dense = _parts.parts_of(name), _models.dense_of(name)
+    other = beside and (beside.title, beside.note, tuple(beside.block_macs), *_layers(beside.architecture))
+    drawing = partial(_payload, name, steps, costs, dense, beside)
+    data = _shared.drawn_once("scrubber", (name, costs, dense, other), drawing)
     mount(MOUNT, "scrubber", data, {"value": share, "block": block}, _told)
     return Choice(share, steps[0].dense_macs * share / 100, block, steps[round((share - low) / STEP)])
 
 
 def _payload(
-    name: str, steps: Sequence[Architecture], costs: PathCosts | StagedCosts | None, beside: Beside | None
+    name: str,
+    steps: Sequence[Architecture],
+    costs: PathCosts | StagedCosts | None,
+    dense: str | None,
+    beside: Beside | None,
 ) -> dict:
     """What the component draws."""
     low = _shared.lowest_share(name)
-    device, ms = ("", None) if costs is None else (device_text(costs), [path_ms(costs, found) for found in steps])
+    device, ms = "" if costs is None else device_text(costs), _predicted.predicted_path(costs, steps)
     shares = [low + STEP * i for i in range(len(steps))]
     slider = Slider(LABEL, low, STEP, [percent_text(s) for s in shares], shares, LABEL)
     return scrubber_data(
         slider,
         steps,
         _costs.block_macs(name, steps),
-        budget_figures(steps, ms, device, _accuracy(name, steps)),
+        budget_figures(steps, ms, device, _accuracy(name, steps, dense)),
         ("The network at this budget", "All budgets at once"),
         beside=beside,
     )
 
 
-def _accuracy(name: str, steps: Sequence[Architecture]) -> Figure:
+def _layers(architecture: Architecture) -> tuple:
+    """All that is drawn of it."""
+    return architecture.mixers, architecture.ffn_hidden, architecture.ffn_full
+
+
+def _accuracy(name: str, steps: Sequence[Architecture], dense: str | None) -> Figure:
     """Accuracy at each budget, from what was recorded, and that of the dense model."""
-    rows, dense = rows_of(name), _models.dense_of(name)
+    rows = rows_of(name)
     whole = next((row.top1 for row in rows_of(dense) if not row.setting), None) if dense else None
     found = [(accuracy_at(rows, step.macs), is_recorded(rows, step.macs)) for step in steps]
     return accuracy_figure(found, "" if whole is None else f" · dense {100 * whole:.1f} %")

@@ -46,7 +46,7 @@ class Sample:
     title: str
     credit: str
     licence: str
-    shows: list[str]
+    shows: tuple[str, ...]
     """Names that ImageNet's classes have for what it shows; none: it has no such class."""
 
 
@@ -54,7 +54,8 @@ class Sample:
 def samples() -> tuple[Sample, ...]:
     """The sample pictures with their licences."""
     listed = json.loads((registry.ASSETS / "samples" / "samples.json").read_text())
-    return tuple(Sample(**{key: entry[key] for key in Sample.__dataclass_fields__}) for entry in listed)
+    kept = [{key: entry[key] for key in Sample.__dataclass_fields__} for entry in listed]
+    return tuple(Sample(**entry | {"shows": tuple(entry["shows"])}) for entry in kept)
 
 
 def sample_of(image_id: str) -> Sample | None:
@@ -346,7 +347,7 @@ def drawn_once(what: str, of: tuple, _draw: Callable[[], Drawing]) -> Drawing:
 
     Args:
         what: Its name.
-        of: All that it depends on; the model's name first.
+        of: All that it depends on.
         _draw: Makes it; nobody changes it afterwards.
     """
     return _draw()
@@ -370,7 +371,7 @@ def stamps() -> dict[str, tuple[int, int]]:
 
 @st.cache_resource(max_entries=1, show_spinner=False)
 def activity() -> dict[str, float]:
-    """`ran_at`: when a page was last run for anybody, by `time.monotonic`."""
+    """`ran_at`: when a page last began or drew a chart for anybody, by `time.monotonic`."""
     return {"ran_at": 0.0}
 
 
@@ -390,6 +391,7 @@ def forget_model(name: str) -> None:
         keep_macs,
     ):
         cached.clear()
+    measurements().pop(name, None)  # what is being measured is not kept
     measured_parts().pop(name, None)
     failed_parts().pop(name, None)
     for key in [key for key in prepared() if key[0].name == name]:

@@ -5,10 +5,13 @@ import dataclasses
 import pytest
 import torch
 
+from core.curve_latency import measure_curve
+from core.latency import interleaved
 from core.path_latency import block_ms, measure_path, path_ms
 from core.results import Architecture
+from core.table_bench import measure_table
 from core.timings import PathCosts
-from tests.tiny import TINY, images, single_path_model
+from tests.tiny import TINY, images, single_path_model, token_model
 
 COSTS = PathCosts(
     "toaster", 1, 1, {"msa": 4.0, "conv3x3": 3.0, "conv1x1": 2.0, "skip": 1.0}, (0, 4, 8), (0.0, 2.0, 3.0), 10.0
@@ -34,6 +37,20 @@ def test_prediction_is_the_rest_and_each_blocks_mixer_and_ffn() -> None:
 def test_costs_that_make_no_sense_are_refused(wrong) -> None:
     with pytest.raises(ValueError, match=r"FFN widths|numbers of 0"):
         dataclasses.replace(COSTS, **wrong)
+
+
+def test_others_may_pass_before_every_timing() -> None:
+    passed = []
+    interleaved([lambda: None] * 3, 4, torch.device("cpu"), 2, lambda: passed.append(1))
+    assert len(passed) == 3 + 3 * 4  # each one's warm-up, and each timed call
+    for measure, given in (
+        (measure_path, single_path_model().backbone),
+        (measure_curve, token_model().fold()),
+        (measure_table, token_model()),
+    ):
+        passed.clear()
+        measure(given, TINY, between=lambda: passed.append(1))
+        assert passed
 
 
 def test_measuring_covers_every_mixer_and_width_and_leaves_the_model_as_it_was() -> None:

@@ -44,7 +44,7 @@ def faded_photo(view: Image.Image, dropped: np.ndarray, grid: tuple[int, int], s
     photo = np.asarray(view.convert("RGB").resize((cols * cell, rows * cell), Image.Resampling.LANCZOS), np.float32)
     cells = _cells(photo, grid, cell)
     for index, left in enumerate(dropped):
-        now, where = index == len(dropped) - 1, left.reshape(grid)
+        now, where = index == len(dropped) - 1, left.reshape(grid)  # (rows, cols)
         hatch = _hatch(selector_look(index).hatch, cell, now=now)[..., None]
         cells[where] = _packaged(cells[where], selector_look(index), hatch, now=now)
     return Image.fromarray(photo.round().astype(np.uint8))
@@ -119,7 +119,7 @@ def package_photo(view: Image.Image, trace: TokenTrace, package: int, side: int 
     rows, cols = grid = trace.grid_at(package)
     cell = side // max(rows, cols)
     photo = np.asarray(view.convert("RGB").resize((cols * cell, rows * cell), Image.Resampling.LANCZOS), np.float32)
-    weight = trace.package_weight[package - 1, : rows * cols].reshape(grid)
+    weight = trace.package_weight[package - 1, : rows * cols].reshape(grid)  # (rows, cols)
     share = weight / max(weight.max(), 1e-12)  # 1 for the heaviest
     light = np.where(weight > 0, 0.25 + 0.75 * share, 1 - DARK_EARLIER).astype(np.float32)
     cells = _cells(photo, grid, cell)

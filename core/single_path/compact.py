@@ -90,7 +90,7 @@ def compact(model: SinglePathViT, architecture: Architecture) -> Backbone:
     """A plain timm ViT or Swin with this architecture, in evaluation mode; `model` stays as it is.
 
     Weights that stay whole are the model's own memory, not copies of it, so that a slider's next step costs little:
-    train neither of the two while both are in use.
+    train neither of the two while both are in use. Parts without weights are the model's own too; hooks go on others.
 
     Args:
         model: The search form with its weights.
@@ -110,15 +110,16 @@ def compact(model: SinglePathViT, architecture: Architecture) -> Backbone:
     for block, source, path, kind in zip(blocks, sources, model.paths, architecture.mixers, strict=True):
         if kind in ("conv3x3", "conv1x1"):
             fill_conv(block.attn, source.attn, path, kind, model.alpha)
-        block.attn.eval()
+        if kind != "msa":
+            block.attn.eval()
     return plain
 
 
 def _twin(module: nn.Module) -> nn.Module:
     """The same module in evaluation mode, down to its parts, in the first one's memory: its layers can be changed.
 
-    What `copy.deepcopy` would do with all tensors in its memo, in a fiftieth of the time. What never does anything of
-    its own, half of a ViT's modules, is not made again.
+    What `copy.deepcopy` would do with all tensors in its memo, in a fiftieth of the time. Parts that hold nothing and
+    do the same in training, half of a ViT's modules, are not made again: hang no hooks on them.
     """
     if isinstance(module, nn.Identity | nn.GELU) or (isinstance(module, nn.Dropout) and module.p == 0):
         return module
