@@ -83,20 +83,14 @@ def _measure(
         for lock in locks:
             lock.acquire()
 
-    def is_wanted() -> bool:  # else the model's file has changed since
-        return running.get(name) is current_thread()
-
     try:
         with locks[0], locks[1]:
-            found = measure(between=give_way)
-        if is_wanted():
-            measured[name] = found
+            kept, found = measured, measure(between=give_way)
     except Exception as error:  # a thread that dies silently would be waited for forever
-        if is_wanted():
-            failed[name] = str(error) or type(error).__name__
-    finally:
-        if is_wanted():
-            del running[name]
+        kept, found = failed, str(error) or type(error).__name__
+    if running.get(name) is current_thread():  # else the model's file has changed since
+        kept[name] = found
+        del running[name]
 
 
 def _measurement(name: str) -> Callable[..., Parts]:
