@@ -44,7 +44,7 @@ def measure_after_paint(names: tuple[str, ...]) -> None:
     waiting = [name for name in missing(*names) if name not in failed]
     for name in waiting:
         if name not in _shared.measurements():
-            locks = (_shared.attribution_lock(), _shared.inference_lock())
+            locks = (_shared.measuring_lock(), _shared.attribution_lock(), _shared.inference_lock())
             kept = (_shared.measured_parts(), _shared.failed_parts(), _shared.measurements(), _shared.activity())
             work = (name, _measurement(name), locks, *kept)
             _shared.measurements()[name] = Thread(target=_measure, args=work, daemon=True)
@@ -73,18 +73,19 @@ def _measure(
 
     def give_way() -> None:
         nonlocal patience  # of all timings together
-        for lock in reversed(locks):
-            lock.release()
         begun = time.monotonic()
-        time.sleep(0.001)  # who waits for a lock takes it now
+        if begun >= min(activity["ran_at"] + QUIET_S, begun + patience):  # the usual: nothing stirs between two timings
+            return
+        for lock in reversed(locks[1:]):
+            lock.release()
         while time.monotonic() < min(activity["ran_at"] + QUIET_S, begun + patience):
             time.sleep(0.02)
         patience -= time.monotonic() - begun
-        for lock in locks:
+        for lock in locks[1:]:
             lock.acquire()
 
     try:
-        with locks[0], locks[1]:
+        with locks[0], locks[1], locks[2]:  # the first: one measurement after the other, or each would slow the others
             kept, found = measured, measure(between=give_way)
     except Exception as error:  # a thread that dies silently would be waited for forever
         kept, found = failed, str(error) or type(error).__name__

@@ -103,6 +103,12 @@ def attribution_lock() -> threading.Lock:
     return threading.Lock()
 
 
+@st.cache_resource(max_entries=1, show_spinner=False)
+def measuring_lock() -> threading.Lock:
+    """One background measurement at a time, from its first timing to its last."""
+    return threading.Lock()
+
+
 @st.cache_resource(max_entries=8, show_spinner="Loading the model …")
 def load_once(spec: ModelSpec) -> checkpoints.Loaded:
     """One object for all sessions: evaluation mode, read-only."""

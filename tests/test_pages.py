@@ -427,32 +427,53 @@ def test_parts_that_cannot_be_measured_get_a_sentence_and_another_try(visit, mon
     assert "bundled-singlepath" in _shared.measured_parts()
 
 
-def test_whoever_waits_for_a_model_passes_between_two_timings() -> None:
-    locks, passed, measured = (threading.Lock(), threading.RLock()), threading.Event(), {}
+def measuring_locks() -> tuple:
+    """As `_parts` takes them: of measurements, attributions, inferences."""
+    return threading.Lock(), threading.Lock(), threading.RLock()
+
+
+def test_whoever_runs_a_page_passes_between_two_timings_and_nobody_else() -> None:
+    locks, passed, measured, activity = measuring_locks(), threading.Event(), {}, {"ran_at": 0.0}
 
     def waits() -> None:
-        with locks[1]:
+        with locks[2]:
             passed.set()
 
     def measure(between) -> str:
-        waiting = threading.Thread(target=waits)
-        waiting.start()
-        assert not passed.wait(0.05)  # while something is timed nobody is let in
-        for _ in range(1000):
-            between()
-            if passed.is_set():
-                break
-        return f"passed: {passed.is_set()}"
+        threading.Thread(target=waits).start()
+        between()
+        assert not passed.wait(0.05)  # no page has run: timings follow each other at once
+        activity["ran_at"] = time.monotonic()
+        between()
+        return f"passed: {passed.wait(1)}"
 
     mine = {"some-model": threading.current_thread()}
-    _parts._measure("some-model", measure, locks, measured, failed := {}, mine, {"ran_at": 0.0})
+    _parts._measure("some-model", measure, locks, measured, failed := {}, mine, activity)
     assert (measured, failed, mine) == ({"some-model": "passed: True"}, {}, {})
 
 
+def test_one_measurement_waits_for_the_other_even_while_that_gives_way() -> None:
+    locks, inside, together = measuring_locks(), [], []
+
+    def measure(between) -> None:
+        inside.append(1)
+        between()
+        together.append(len(inside))
+        inside.pop()
+
+    given = (measure, locks, {}, {}, {}, {"ran_at": time.monotonic()})
+    threads = [threading.Thread(target=_parts._measure, args=(name, *given)) for name in ("one", "other")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert together == [1, 1]
+
+
 def test_what_was_measured_of_a_file_that_has_changed_since_is_not_kept() -> None:
-    locks, measured = (threading.Lock(), threading.RLock()), {}
-    others = {"some-model": threading.Thread()}  # of the file as it is now
-    _parts._measure("some-model", lambda between: "old", locks, measured, failed := {}, others, {"ran_at": 0.0})
+    others, measured = {"some-model": threading.Thread()}, {}  # of the file as it is now
+    given = (measuring_locks(), measured, failed := {}, others, {"ran_at": 0.0})
+    _parts._measure("some-model", lambda between: "old", *given)
     assert (measured, failed, list(others)) == ({}, {}, ["some-model"])
 
 
@@ -467,7 +488,7 @@ def test_nothing_is_timed_while_pages_run_but_not_for_ever(monkeypatch) -> None:
 
     def run(ran_at: float) -> list[float]:
         waited.clear()
-        _parts._measure("some-model", measure, (threading.Lock(), threading.RLock()), {}, {}, {}, {"ran_at": ran_at})
+        _parts._measure("some-model", measure, measuring_locks(), {}, {}, {}, {"ran_at": ran_at})
         return waited
 
     monkeypatch.setattr(_parts, "QUIET_S", 0.2)
