@@ -1,6 +1,7 @@
 """Engines give the logits of eager torch, for every kind of model that they take, and say what they cannot take."""
 
 import json
+import os
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ from core import bench_record, benchmarks
 from core.__main__ import main
 from core.backbones import deit, lvvit
 from core.cards import CompactCard, SelectorCard
+from core.commands.bench import _measured_afresh
 from core.engines import check_engine, graph_of, prepare
 from core.errors import InputError
 from core.lvvit_counts import LVVIT
@@ -223,6 +225,18 @@ def test_the_record_keeps_one_row_per_model_engine_and_batch_and_forgets_other_m
     assert "| `a` | onnxruntime | 1 | 10.0 ms (1.0) | 5.0 ms (0.5) | 2.00 | 2.50 | 0.80 | 2.0 % | 8, 3-5 |" in table
     bench_record.add_rows(path, {**here, "threads": here["threads"] + 1}, [ROW], ["a", "b"])
     assert len(bench_record.read_record(path)["rows"]) == 1
+
+
+class Ends:
+    """Work that ends the process which is handed it, as a machine does that is short of memory."""
+
+    def __reduce__(self) -> tuple:
+        return os._exit, (1,)
+
+
+def test_a_measurement_whose_process_is_ended_gets_one_line() -> None:
+    with pytest.raises(InputError, match="A measurement was ended; maybe memory ran out: try a smaller --batch"):
+        _measured_afresh(Ends())
 
 
 def test_the_record_is_written_by_one_command(work, monkeypatch, capsys) -> None:
