@@ -3,7 +3,7 @@
 import streamlit as st
 
 from core.registry import SELECTING
-from pages import _shared, _url
+from pages import _held, _shared
 from pages._compare_sides import HOW, USUAL
 from pages._compare_url import Side, read_side, write_side
 
@@ -11,11 +11,11 @@ from pages._compare_url import Side, read_side, write_side
 def carry_over(methods: dict[str, str]) -> None:
     """Coming from a page that showed a pruned model: that, as it was set there, is B, unless B was set here before."""
     page, said = st.session_state.pop("came_from", (None, {}))
-    side, now = _side_of(said, methods, page), _url.settings(("b",)).get("b")
+    side, now = _side_of(said, methods, page), _held.settings(("b",)).get("b")
     if side is not None and now in (None, st.session_state.get("carried")):
         text = write_side(read_side(write_side(side), methods))  # a value that its slider has
         st.session_state["carried"] = text
-        _url.hold("b", text)
+        _held.hold("b", text)
 
 
 def _side_of(said: dict[str, str], methods: dict[str, str], page: str | None) -> Side | None:

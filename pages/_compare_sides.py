@@ -5,7 +5,7 @@ import streamlit as st
 from core.config import ModelSpec
 from core.registry import SELECTING
 from core.results import Prediction
-from pages import _models, _shared, _url
+from pages import _held, _models, _shared
 from pages._compare_url import SETTINGS, Setting, Side, read_side, write_side
 
 HOW: dict[str, Setting | None] = {"The model": None, "Keep ratio": "keep", "Threshold": "threshold"}
@@ -31,7 +31,7 @@ def pick_side(letter: str, usual: Side, methods: dict[str, str]) -> Side:
         methods: See `comparable`.
     """
     key = letter.lower()
-    text = write_side(_url.held(key, usual, lambda said: read_side(said, methods)))
+    text = write_side(_held.held(key, usual, lambda said: read_side(said, methods)))
     if st.session_state.get(f"{key} said") != text or f"{key}_model" not in st.session_state:
         side = read_side(text, methods) or usual  # a link, or the first time on this page
         if methods[side.name] == "singlepath" and side.setting is None:
@@ -41,7 +41,7 @@ def pick_side(letter: str, usual: Side, methods: dict[str, str]) -> Side:
         name = st.selectbox(f"Model {letter}", list(methods), key=f"{key}_model")
         side = _setting(letter, name, methods[name])
     st.session_state[f"{key} said"] = write_side(side)
-    _url.hold(key, None if side == usual else write_side(side))
+    _held.hold(key, None if side == usual else write_side(side))
     return side
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import streamlit as st
 
 from core.config import ModelSpec
-from pages import _runs, _shared, _url
+from pages import _held, _runs, _shared, _url
 
 MODES = ("The model", "Keep ratio", "Threshold")
 KEEP_RANGE = {"min": 0.1, "max": 1.0, "step": 0.05}
@@ -40,7 +40,7 @@ def pick_spec(name: str, mode: str) -> tuple[ModelSpec, float | None]:
 
 def keep_ratio() -> float:
     """The keep ratio that the player's slider is set to, in the URL as `keep`; one of `KEEP_STEPS`."""
-    return _url.held("keep", 0.7, nearest_step)
+    return _held.held("keep", 0.7, nearest_step)
 
 
 def pick_threshold() -> float:

@@ -11,11 +11,12 @@ from typing import Any
 
 import streamlit as st
 from streamlit.errors import StreamlitAPIException
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 import viz
 from core.config import ModelSpec
 from core.errors import InputError
-from pages import _shared, _url
+from pages import _held, _shared
 from viz.cost import latency_text
 from viz.theme import InLight
 
@@ -45,9 +46,11 @@ def guard(path: str, *keys: str) -> None:
         st.switch_page("app.py")
     before = st.session_state.get("on_page")
     st.session_state["on_page"], st.session_state["settings"] = path, keys
-    held = _url.settings(keys)
+    held = _held.settings(keys)
+    if before != path or get_script_run_ctx().is_history_navigation:
+        _held.open_page()
     if before not in (None, path):
-        st.session_state["came_from"] = before, _url.settings(SHOWN)
+        st.session_state["came_from"] = before, _held.settings(SHOWN)
     if before not in (None, path) and held.keys() - query.keys():
         try:
             st.switch_page(path, query_params=held | query)

@@ -27,4 +27,5 @@ def mount(component: Callable[..., Any], key: str, data: dict, at: dict, told: C
         memory[key] = (said, start, turn)
         told(said)
 
-    component(key=key, data=data | {"at": start, "turn": turn, "rev": f"{data['rev']}-{turn}"}, on_at_change=moved)
+    more = {"key": key, "at": start, "turn": turn, "rev": f"{data['rev']}-{turn}"}
+    component(key=key, data=data | more, on_at_change=moved)

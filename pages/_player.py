@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from core.results import TokenTrace
-from pages import _deciding, _url
+from pages import _deciding, _held, _url
 from viz import player
 
 KEY = "player"
@@ -21,7 +21,7 @@ _mount = st.components.v2.component("token_player", html=player.HTML, css=player
 
 def stage_of(trace: TokenTrace) -> int:
     """The stage that the player shows at rest, in the URL as `stage`: 0 is the input; usually the last."""
-    return _url.held("stage", len(trace.blocks), _url.number(0, len(trace.blocks)))
+    return _held.held("stage", len(trace.blocks), _url.number(0, len(trace.blocks)))
 
 
 def token_of(trace: TokenTrace) -> int | None:
@@ -31,7 +31,7 @@ def token_of(trace: TokenTrace) -> int | None:
     def fits(text: str) -> int | None:
         return int(text) if text.isdecimal() and len(text) < 6 and int(text) < patches else None
 
-    return _url.held("token", None, fits)
+    return _held.held("token", None, fits)
 
 
 @st.fragment
@@ -81,8 +81,8 @@ def _moved() -> None:
     if not isinstance(at, dict):
         return
     for key in ("stage", "token"):
-        _url.hold(key, at[key] if isinstance(at.get(key), int) else None)
+        _held.hold(key, at[key] if isinstance(at.get(key), int) else None)
     keep = at.get("keep")
     if keep is not None and _deciding.nearest_step(str(keep)) != _deciding.keep_ratio():
-        _url.hold("keep", _deciding.nearest_step(str(keep)))
+        _held.hold("keep", _deciding.nearest_step(str(keep)))
         st.session_state["keep_moved"] = True

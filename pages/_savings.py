@@ -8,7 +8,7 @@ from core.config import ModelSpec
 from core.recorded import accuracy_at, is_recorded
 from core.results import Recorded
 from core.timings import CostCurve, LatencyTable
-from pages import _parts, _predicted, _shared, _url
+from pages import _held, _parts, _predicted, _shared, _url
 from pages._frontier import rows_of
 from viz.components import Slider
 from viz.savings import BODY, MEASURING, SCRIPT, STYLE, Point, Track, cost_figures, keep_label
@@ -54,7 +54,7 @@ def tokens_method(
         key: In the URL.
         track: What the page calls the method.
     """
-    value = _url.held(key, USUAL_KEEP, _url.nearest(KEEPS))
+    value = _held.held(key, USUAL_KEEP, _url.nearest(KEEPS))
     specs = _shared.keep_specs(name, KEEPS)
     macs = _shared.keep_macs(name, KEEPS)
     predicted = _predicted.predicted_keep(name, table, [(), *(spec.keep for spec in specs)])
@@ -78,7 +78,7 @@ def path_method(name: str, *, elsewhere: bool, missing: str = MEASURING) -> Meth
     """
     steps, low = _shared.all_budgets(name, BUDGET_STEP), _shared.lowest_share(name)
     shares = tuple(range(low, 101))
-    value = _url.held("budget", max(low, USUAL_BUDGET), _url.nearest(shares))
+    value = _held.held("budget", max(low, USUAL_BUDGET), _url.nearest(shares))
     macs = [found.macs for found in steps]
     ms = None if elsewhere else _predicted.predicted_path(_parts.parts_of(name), steps)
     rows = rows_of(name)
@@ -92,13 +92,13 @@ def path_method(name: str, *, elsewhere: bool, missing: str = MEASURING) -> Meth
 
 def cost_axis() -> str:
     """What accuracy is drawn against, "macs" or "ms"; in the URL as `cost`."""
-    return _url.held("cost", COSTS[0], _url.one_of(COSTS))
+    return _held.held("cost", COSTS[0], _url.one_of(COSTS))
 
 
 def told(at: dict) -> None:
     """Hold what the sliders say, and the axis."""
     for key, value in at.items():
-        _url.hold(key, value if key == "cost" else int(value) if key == "budget" else round(value, 2))
+        _held.hold(key, value if key == "cost" else int(value) if key == "budget" else round(value, 2))
 
 
 def _dense_macs(name: str) -> int:

@@ -9,7 +9,7 @@ import streamlit as st
 from core.recorded import accuracy_at, is_recorded
 from core.results import Architecture
 from core.timings import PathCosts, StagedCosts
-from pages import _costs, _models, _parts, _predicted, _shared, _url
+from pages import _costs, _held, _models, _parts, _predicted, _shared, _url
 from pages._frontier import rows_of
 from pages._mounted import mount
 from viz.components import Figure, Slider
@@ -47,8 +47,8 @@ def scrub_budget(name: str, *, beside: Beside | None = None) -> Choice:
     """
     low, steps = _shared.lowest_share(name), _shared.all_budgets(name, STEP)
     depth = len(steps[0].mixers)
-    share = _url.held("budget", max(low, USUAL), _snapped(low))
-    block = min(depth - 1, _url.held("block", 0, _url.number(0, depth - 1)))
+    share = _held.held("budget", max(low, USUAL), _snapped(low))
+    block = min(depth - 1, _held.held("block", 0, _url.number(0, depth - 1)))
     costs, dense = _parts.parts_of(name), _models.dense_of(name)
     other = beside and (beside.title, beside.note, tuple(beside.block_macs), *_layers(beside.architecture))
     drawing = partial(_payload, name, steps, costs, dense, beside)
@@ -94,12 +94,12 @@ def _accuracy(name: str, steps: Sequence[Architecture], dense: str | None) -> Fi
 
 def _told(at: dict) -> None:
     """Hold what the component says; a whole percent without a point, as links have it."""
-    _url.hold("budget", _whole(at["value"]))
-    _url.hold("block", at["block"])
+    _held.hold("budget", _whole(at["value"]))
+    _held.hold("block", at["block"])
 
 
 def _snapped(low: float) -> Callable[[str], float | None]:
-    """For `held`: the slider's value nearest to a percentage."""
+    """For `_held.held`: the slider's value nearest to a percentage."""
     number = _url.number(float(low), 100.0)
 
     def fits(text: str) -> float | None:

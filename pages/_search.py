@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages import _costs, _scrubber, _shared, _url
+from pages import _costs, _held, _scrubber, _shared, _url
 from pages._mounted import mount
 from viz.components import Figure, Slider
 from viz.scrubber import scrubber_data
@@ -36,10 +36,10 @@ def show_search(name: str, choice: _scrubber.Choice) -> None:
         playable=True,
     )
     last = len(moments) - 1
-    moment = min(last, _url.held("moment", last, _url.number(0, last)))
+    moment = min(last, _held.held("moment", last, _url.number(0, last)))
     mount(_scrubber.MOUNT, "search", data, {"value": moment, "block": choice.block}, _told)
 
 
 def _told(at: dict) -> None:
-    _url.hold("moment", int(at["value"]))
-    _url.hold("block", at["block"])
+    _held.hold("moment", int(at["value"]))
+    _held.hold("block", at["block"])

@@ -57,7 +57,7 @@ def number(low: float, high: float) -> Callable[[str], float | None]:
 
 
 def nearest(values: Sequence[float]) -> Callable[[str], float | None]:
-    """For `held`: that of `values`, which rise, next to a number."""
+    """For `_held.held`: that of `values`, which rise, next to a number."""
     fits = number(float(values[0]), float(values[-1]))
 
     def found(text: str) -> float | None:
@@ -65,45 +65,3 @@ def nearest(values: Sequence[float]) -> Callable[[str], float | None]:
         return None if asked is None else min(values, key=lambda value: abs(value - asked))
 
     return found
-
-
-# --- settings of components: Streamlit binds only its own widgets to the URL ------------------------------------------
-
-_HELD = "held"
-"""Where the session keeps them: apart from widgets' keys, since a widget of another page may have the same name."""
-
-
-def held(key: str, default: Any, fits: Callable[[str], Any]) -> Any:
-    """What a component shows: what the URL says, or else what it was set to before in this session.
-
-    Args:
-        key: In the URL.
-        default: Where neither says anything possible; it is not written to the URL.
-        fits: As for `bring`.
-    """
-    text = st.query_params.get(key, st.session_state.get(_HELD, {}).get(key))
-    value = None if text is None else fits(str(text))
-    if value is None:
-        hold(key, None)
-        return default
-    st.session_state.setdefault(_HELD, {})[key] = value
-    return value
-
-
-def hold(key: str, value: Any) -> None:
-    """Remember what a component was set to, in the URL and for the other pages; None forgets it."""
-    kept = st.session_state.setdefault(_HELD, {})
-    if value is None:
-        kept.pop(key, None)
-        if key in st.query_params:
-            del st.query_params[key]
-    else:
-        kept[key] = value
-        if st.query_params.get(key) != str(value):
-            st.query_params[key] = str(value)
-
-
-def settings(keys: Sequence[str]) -> dict[str, str]:
-    """What widgets and components of the page before were set to, for those `keys` that have a value."""
-    found = st.session_state.get(_HELD, {}) | {key: st.session_state[key] for key in keys if key in st.session_state}
-    return {key: str(found[key]) for key in keys if key in found}

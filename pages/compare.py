@@ -3,7 +3,7 @@
 import streamlit as st
 
 from core.config import ModelSpec
-from pages import _along, _carry, _compare_many, _compare_one, _compare_sides, _frame, _pickers, _shared, _url
+from pages import _along, _carry, _compare_many, _compare_one, _compare_sides, _frame, _held, _pickers, _shared, _url
 from pages._compare_url import Side
 from pages._files import why_missing
 
@@ -18,7 +18,7 @@ with _frame.clear_errors():
 if not methods:
     st.info("There is no model on this machine yet, so there is nothing to compare.", icon=":material/info:")
     st.stop()
-_pickers.more_models(uses={"a": "Use it as A", "b": "Use it as B"}, use=_url.hold)
+_pickers.more_models(uses={"a": "Use it as A", "b": "Use it as B"}, use=_held.hold)
 names = list(methods)
 dense = next((name for name in names if methods[name] == "dense"), names[0])
 pruned = next((name for name in names if methods[name] == "tokens"), names[-1])

@@ -3,11 +3,11 @@
 import re
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, WebSocketRoute, expect
 
 from core.soft_tokens.decide import keep_count
 from core.weights import read_card
-from tests.browse import SLOW, open_view, width_of
+from tests.browse import SLOW, open_view, settle, width_of
 from tests.conftest import ROOT
 
 GEOMETRY = read_card(ROOT / "assets" / "bundled-tokens.safetensors").geometry
@@ -207,6 +207,46 @@ def test_the_player_plays_by_itself_once_and_not_for_those_who_want_calm(server:
     calm.wait_for_timeout(1500)
     assert calm.locator(".player").get_attribute("data-stage") == "3"
     calm.context.close()
+
+
+def test_a_browser_that_hears_late_loses_neither_of_two_moves(server: str, page: Page) -> None:
+    late: list[tuple[WebSocketRoute, str | bytes]] = []
+    holding_back = [False]
+
+    def between(socket: WebSocketRoute) -> None:
+        end = socket.connect_to_server()
+        end.on_message(lambda said: late.append((socket, said)) if holding_back[0] else socket.send(said))
+
+    page.route_web_socket(re.compile("_stcore/stream"), between)
+    open_view(page, f"{server}/architecture?budget=60")
+    slider = page.get_by_role("slider", name=re.compile("Budget"))
+
+    holding_back[0] = True
+    slider.press("Home")
+    page.wait_for_timeout(1000)  # the server has answered; the URL here is that of before
+    assert late
+    assert "budget=60" in page.url
+    page.get_by_role("radio", name="Koala").or_(page.get_by_text("Koala", exact=True)).first.click()
+    page.wait_for_timeout(1000)
+    while late:  # in their order, whatever comes meanwhile
+        socket, said = late.pop(0)
+        socket.send(said)
+    holding_back[0] = False
+
+    expect(page).to_have_url(re.compile("budget=30"), timeout=SLOW)
+    settle(page)
+    assert "budget=30" in page.url
+    assert "pic=Koala" in page.url
+    expect(slider).to_have_value("30")
+
+    # Who goes back is taken back.
+    slider.press("End")
+    expect(page).to_have_url(re.compile("budget=100"), timeout=SLOW)
+    settle(page)
+    page.go_back()
+    expect(slider).to_have_value("30", timeout=SLOW)
+    settle(page)
+    assert "budget=30" in page.url
 
 
 @BOTH_WIDTHS

@@ -11,12 +11,14 @@ SCRIPT = """
 import sys
 sys.path.insert(0, {root!r})
 import streamlit as st
-from pages import _url
+from pages import _held, _url
 
+if st.session_state.pop("open", False):
+    _held.open_page()
 if "set" in st.session_state:
-    _url.hold("stage", st.session_state.pop("set"))
-st.text(repr(_url.held("stage", 2, _url.number(0, 3))))
-st.text(repr(_url.settings(("stage", "keep", "pic"))))
+    _held.hold("stage", st.session_state.pop("set"))
+st.text(repr(_held.held("stage", 2, _url.number(0, 3))))
+st.text(repr(_held.settings(("stage", "keep", "pic"))))
 """
 
 
@@ -54,10 +56,32 @@ def test_held_setting_is_written_to_the_url_and_outlives_it(run) -> None:
     at.session_state["set"] = 3
     assert shown(at.run()) == "3"
     assert "".join(at.query_params["stage"]) == "3"
+    at.session_state["open"] = True  # as after a visit to another page
     del at.query_params["stage"]
-    assert shown(at.run()) == "3"  # as after a visit to another page
+    assert shown(at.run()) == "3"
     at.query_params["stage"] = "1"
     assert shown(at.run()) == "1"
+
+
+@pytest.mark.parametrize("late", [None, "1", "<b>"])
+def test_browser_that_asks_with_the_url_of_before_takes_nothing_back(run, late) -> None:
+    at = run("1")
+    at.session_state["set"] = 3
+    at.run()
+    at.query_params.pop("stage", None)
+    if late is not None:
+        at.query_params["stage"] = late
+    assert shown(at.run()) == "3"
+    assert "".join(at.query_params["stage"]) == "3"
+
+
+def test_forgotten_setting_does_not_come_back_by_a_late_url(run) -> None:
+    at = run("1")
+    at.session_state["set"] = None
+    assert shown(at.run()) == "2"
+    at.query_params["stage"] = "1"
+    assert shown(at.run()) == "2"
+    assert "stage" not in at.query_params
 
 
 def test_settings_for_the_next_page_are_those_of_widgets_before_those_of_components(run) -> None:

@@ -2,6 +2,26 @@
 
 const SETTLE_MS = 120; // keys come in bursts; the page is told once
 
+const left = new Map(); // by key: where components stood that were taken off the page, for their return
+
+// What to do at the end of a component. Streamlit also ends a call that a newer one has overtaken: that is no end.
+function ending(state, end) {
+  const call = (state.calls = (state.calls ?? 0) + 1);
+  return () => {
+    if (state.calls === call) end();
+  };
+}
+
+// Tell the page in a moment, or at once if the component is taken away before.
+function tellSoon(state, tell) {
+  clearTimeout(state.timer);
+  state.due = () => {
+    state.due = null;
+    tell();
+  };
+  state.timer = setTimeout(() => state.due?.(), SETTLE_MS);
+}
+
 function element(kind, className, parent, text) {
   const made = document.createElement(kind);
   if (className) made.className = className;

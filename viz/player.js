@@ -27,10 +27,10 @@ export default function (component) {
   }
   player.tell = (at) => component.setStateValue("at", at);
   player.receive(data);
-  return () => {
+  return ending(player, () => {
     player.end();
     instances.delete(parentElement);
-  };
+  });
 }
 
 function createPlayer(root) {

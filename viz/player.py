@@ -17,7 +17,7 @@ from viz.tokens import package_swatch, stage_sentence
 _HERE = Path(__file__).parent
 HTML = (_HERE / "player.html").read_text(encoding="utf-8")
 CSS = (_HERE / "player.css").read_text(encoding="utf-8")
-JS = "\n".join((_HERE / name).read_text(encoding="utf-8") for name in ("player_canvas.js", "player.js"))
+JS = "\n".join((_HERE / name).read_text(encoding="utf-8") for name in ("dom.js", "player_canvas.js", "player.js"))
 
 PHOTO_SIDE = 720
 PHOTO_QUALITY = 82

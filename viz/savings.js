@@ -10,7 +10,7 @@ export default function (component) {
   const root = parentElement.querySelector(".savings");
   let state = states.get(parentElement);
   if (!state) {
-    state = { frame: 0, timer: 0, turn: null, at: {}, cost: "macs", wanted: "macs" };
+    state = { frame: 0, timer: 0, turn: null, at: {}, cost: "macs", wanted: "macs", ...left.get(data.key) };
     states.set(parentElement, state);
     root.replaceChildren();
     state.tracks = element("div", "tracks", root);
@@ -32,12 +32,14 @@ export default function (component) {
   draw(state);
   announce(state);
   root.dataset.rendered = data.rev;
-  return () => {
+  return ending(state, () => {
     state.observer.disconnect();
     cancelAnimationFrame(state.frame);
     clearTimeout(state.timer);
+    state.due?.();
     states.delete(parentElement);
-  };
+    left.set(data.key, { turn: state.turn, at: state.at, wanted: state.wanted });
+  });
 }
 
 function furnish(state) {
@@ -55,13 +57,11 @@ function furnish(state) {
       state.at[track.key] = indexOf(track.slider, Number(range.value));
       ask(state);
     };
-    range.onchange = () => {
-      clearTimeout(state.timer);
-      state.timer = setTimeout(() => {
+    range.onchange = () =>
+      tellSoon(state, () => {
         announce(state);
         state.tell();
-      }, SETTLE_MS);
-    };
+      });
   });
   state.frontier.hidden = !data.series.length;
   state.cost = data.axes[state.wanted] ? state.wanted : "macs"; // latency comes once it is measured

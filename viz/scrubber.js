@@ -13,7 +13,7 @@ export default function (component) {
   const { data, parentElement, setStateValue } = component;
   let state = states.get(parentElement);
   if (!state) {
-    state = { frame: 0, timer: 0, player: 0, index: 0, block: 0, turn: null, hover: null };
+    state = { frame: 0, timer: 0, player: 0, index: 0, block: 0, turn: null, hover: null, ...left.get(data.key) };
     states.set(parentElement, state);
     state.view = build(parentElement.querySelector(".scrubber"));
     state.observer = new ResizeObserver(() => {
@@ -34,13 +34,15 @@ export default function (component) {
   draw(state);
   announce(state);
   parentElement.querySelector(".scrubber").dataset.rendered = data.rev;
-  return () => {
+  return ending(state, () => {
     state.observer.disconnect();
     cancelAnimationFrame(state.frame);
     clearTimeout(state.timer);
+    state.due?.();
     clearInterval(state.player);
     states.delete(parentElement);
-  };
+    left.set(data.key, { turn: state.turn, index: state.index, block: state.block });
+  });
 }
 
 // --- the parts, made once ---------------------------------------------------------------------------------------------
@@ -202,11 +204,10 @@ function go(state, index, block, tell) {
 }
 
 function settle(state) {
-  clearTimeout(state.timer);
-  state.timer = setTimeout(() => {
+  tellSoon(state, () => {
     announce(state);
     state.tell({ value: valueOf(state.data.slider, state.index), block: state.block });
-  }, SETTLE_MS);
+  });
 }
 
 function announce(state) {
