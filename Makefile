@@ -25,7 +25,7 @@ app: $(READY)
 
 # Files of tests side by side, one on each core, so that none needs a second thread; then the browser tests, two files at
 # a time, as they watch things that pass by. Where no Chromium can be had these fail; all others still run.
-BROWSER_TESTS := tests/test_accessibility.py tests/test_browser.py tests/test_browser_pickers.py
+BROWSER_TESTS := $(sort $(wildcard tests/test_browser*.py)) tests/test_accessibility.py
 
 test: $(READY)
 	@$(VENV_PYTHON) tests/find_chromium.py --install || true

@@ -1,0 +1,86 @@
+"""Components alone in a browser, called as Streamlit does: again at each change; what a call returned ends it."""
+
+import pytest
+from playwright.sync_api import Page
+
+from core.results import Architecture
+from viz.components import Figure, Slider
+from viz.savings import BODY as SAVINGS
+from viz.savings import SCRIPT as SAVINGS_SCRIPT
+from viz.savings import Track, cost_figures, savings_data
+from viz.scrubber import BODY as SCRUBBER
+from viz.scrubber import SCRIPT as SCRUBBER_SCRIPT
+from viz.scrubber import scrubber_data
+
+FULL = Architecture(("msa", "msa"), (10, 10), (10, 10), 100, 100)
+SLIDER = Slider("Budget", 50, 25, ["50 %", "75 %", "100 %"], [50, 75, 100], "Budget, %")
+FIGURES = cost_figures([50, 75, 100], 100, None, None, "", [(0.7, True)] * 3)
+HARNESS = """async ([script, body, data]) => {
+    const url = URL.createObjectURL(new Blob([script], {type: "text/javascript"}));
+    const component = (await import(url)).default;
+    window.told = [];
+    window.put = () => {
+        window.place?.remove();
+        window.place = document.body.appendChild(document.createElement("div"));
+        window.place.innerHTML = body;
+    };
+    window.call = (more = {}) => component({data: {...data, ...more}, parentElement: window.place,
+        setStateValue: (name, at) => window.told.push(at)});
+    window.move = (to) => {
+        const range = window.place.querySelector("input[type=range]");
+        range.value = to;
+        range.dispatchEvent(new Event("input"));
+        range.dispatchEvent(new Event("change"));
+    };
+    window.shown = () => window.place.querySelector("output").textContent;
+    window.put();
+}"""
+
+
+@pytest.fixture(params=["scrubber", "savings"])
+def component(page: Page, request: pytest.FixtureRequest) -> Page:
+    """A page with `put`, `call`, `move` and `shown`, and what was `told`, of one component that stands at 50 of 100."""
+    if request.param == "scrubber":
+        figures = [Figure("MACs", ["1", "2", "3"], ["", "", ""])]
+        data = scrubber_data(SLIDER, [FULL] * 3, [[1, 1]] * 3, figures, ("A", "B"))
+        script, body, at = SCRUBBER_SCRIPT, SCRUBBER, {"value": 50, "block": 0}
+    else:
+        data = savings_data([Track("budget", "Single path", SLIDER, FIGURES, [])], [], None)
+        script, body, at = SAVINGS_SCRIPT, SAVINGS, {"budget": 50, "cost": "macs"}
+    page.evaluate(HARNESS, [script, body, data | {"at": at, "turn": 1, "key": "it"}])
+    return page
+
+
+def test_end_of_a_call_that_a_newer_one_has_overtaken_ends_nothing(component: Page) -> None:
+    shown = component.evaluate("""() => {
+        const first = call();
+        call();
+        move(75);
+        first();
+        call();
+        return shown();
+    }""")
+    assert shown == "75 %"
+    component.wait_for_function("told.length === 1")
+
+
+def test_component_that_is_taken_away_tells_what_was_due_and_comes_back_as_it_stood(component: Page) -> None:
+    told, shown = component.evaluate("""() => {
+        const end = call();
+        move(75);
+        end();
+        put();
+        call();
+        return [told, shown()];
+    }""")
+    assert shown == "75 %"
+    assert len(told) == 1
+    assert 75 in told[0].values()
+    component.wait_for_timeout(300)
+    assert component.evaluate("told.length") == 1
+
+
+def test_component_takes_another_place_in_a_new_turn_only(component: Page) -> None:
+    end = {"value": 100, "block": 0, "budget": 100, "cost": "macs"}
+    assert component.evaluate("at => { call(); move(75); call({at}); return shown(); }", end) == "75 %"
+    assert component.evaluate("at => { call({at, turn: 2}); return shown(); }", end) == "100 %"
