@@ -5,6 +5,7 @@ import os
 from dataclasses import replace
 
 import pytest
+import timm
 import torch
 from PIL import Image
 
@@ -18,7 +19,7 @@ from core.errors import InputError
 from core.lvvit_counts import LVVIT
 from core.single_path.compact import carve
 from core.soft_tokens.decide import top_share
-from core.soft_tokens.fixed import FixedKeepViT, SelectorsAlone
+from core.soft_tokens.fixed import FixedKeepViT, SelectorsAlone, for_one_image
 from core.soft_tokens.model import SoftTokenViT
 from core.timings import SpeedRow
 from core.weights import save_checkpoint
@@ -50,7 +51,38 @@ def test_the_fixed_graph_says_what_really_removing_tokens_says(batch, keep, pack
     model = token_model()
     model.packaging = packaging
     expected = model.run(images(batch), top_share(keep, TINY.patches))[0]
-    torch.testing.assert_close(FixedKeepViT(model, keep)(images(batch)), expected, atol=1e-5, rtol=0)
+    fixed = FixedKeepViT(model, keep)
+    torch.testing.assert_close(fixed(images(batch)), expected, atol=1e-5, rtol=0)
+    if batch == 1:
+        torch.testing.assert_close(for_one_image(fixed)(images(1)), expected, atol=1e-5, rtol=0)
+        assert not fixed.alone
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("mixers", [(), ("conv3x3", "msa"), ("conv1x1", "skip"), ("msa", "skip")])
+def test_a_vit_for_one_image_says_what_timm_says(mixers) -> None:
+    model = small(mixers=mixers)
+    alone = for_one_image(model)
+    assert alone is not model
+    torch.testing.assert_close(alone(images(1)), model(images(1)), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("deit_tiny_distilled_patch16_224", {}),
+        ("vit_tiny_patch16_224", {"init_values": 1.0, "qk_norm": True, "norm_layer": torch.nn.LayerNorm}),
+    ],
+)
+@torch.inference_mode()
+def test_one_of_timms_for_one_image_says_what_timm_says(name, more) -> None:
+    torch.manual_seed(0)
+    model = timm.create_model(name, **more).eval()
+    for key, weight in model.named_parameters():
+        if "ls" in key or "norm" in key:
+            weight.uniform_(0.5, 1.5)
+    photo = torch.randn(1, 3, 224, 224)
+    torch.testing.assert_close(for_one_image(model)(photo), model(photo), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("passes", [False, True])
@@ -58,8 +90,9 @@ def test_the_fixed_graph_says_what_really_removing_tokens_says(batch, keep, pack
 def test_the_fixed_graph_of_a_joint_model_has_its_convolutions_over_the_patches_that_are_left(passes) -> None:
     model, _ = joint_model(*MIXED, passes=passes)
     keep = tuple(0.6**stage for stage in range(1, len(model.blocks) + 1))
-    expected = model.run(images(3), top_share(keep, TINY.patches))[0]
-    torch.testing.assert_close(FixedKeepViT(model, keep)(images(3)), expected, atol=1e-5, rtol=0)
+    expected, fixed = model.run(images(3), top_share(keep, TINY.patches))[0], FixedKeepViT(model, keep)
+    torch.testing.assert_close(fixed(images(3)), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(for_one_image(fixed)(images(3)[:1]), expected[:1], atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("batch", [1, 3])
@@ -69,8 +102,11 @@ def test_the_fixed_graph_of_an_lvvit_looks_at_the_patches_that_are_left(batch) -
     geometry = replace(LVVIT["lvvit_s"], img_size=64, depth=3, width=32, heads=2, ffn_hidden=64, classes=5)
     model = SoftTokenViT(lvvit.build(geometry).eval(), (1, 2)).eval()
     photos, keep = torch.randn(batch, 3, 64, 64), (0.5, 0.25)
-    expected = model.run(photos, top_share(keep, geometry.patches))[0]
-    torch.testing.assert_close(FixedKeepViT(model, keep)(photos), expected, atol=1e-5, rtol=0)
+    expected, fixed = model.run(photos, top_share(keep, geometry.patches))[0], FixedKeepViT(model, keep)
+    torch.testing.assert_close(fixed(photos), expected, atol=1e-5, rtol=0)
+    if batch == 1:
+        torch.testing.assert_close(for_one_image(fixed)(photos), expected, atol=1e-5, rtol=0)
+        torch.testing.assert_close(for_one_image(model.backbone)(photos), model.backbone(photos), atol=1e-5, rtol=0)
 
 
 @torch.inference_mode()
@@ -82,10 +118,9 @@ def test_selectors_alone_leave_as_many_tokens_as_the_stages_do() -> None:
     assert alone(*tokens).shape[1] == (1 + 12 + 1) + (1 + 8 + 2) + (1 + 5 + 3)
 
 
-@pytest.mark.parametrize("engine", ["onnxruntime", "compile"])
+@pytest.mark.parametrize(("engine", "batch"), [("onnxruntime", 1), ("onnxruntime", 2), ("compile", 1)])
 @pytest.mark.parametrize("kind", ["dense", "compact", "tokens"])
-def test_an_engine_gives_the_logits_of_eager_torch(kind, engine) -> None:
-    batch = 2 if engine == "onnxruntime" else 1
+def test_an_engine_gives_the_logits_of_eager_torch(kind, engine, batch) -> None:
     made = {"dense": small, "compact": lambda: small(mixers=("conv3x3", "msa")), "tokens": pruned}[kind]()
     x = images(batch)
     with torch.inference_mode():

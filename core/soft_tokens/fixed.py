@@ -3,23 +3,29 @@
 What engines other than torch's eager mode need. For the same ratios it says what `core.soft_tokens.model` says.
 """
 
+import copy
 from collections.abc import Sequence
 from dataclasses import fields
 
 import torch
 from timm.models.pit import PoolingVisionTransformer
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from core.backbones import deit, lvvit
 from core.backbones.lvvit import LVViT
+from core.backbones.matrix import matrix_block
 from core.config import Packaging
 from core.errors import InputError
 from core.soft_tokens.context import Equal
 from core.soft_tokens.decide import check_keep, keep_count
-from core.soft_tokens.mixers import left_block
+from core.soft_tokens.mixers import left_block, mixer_of
 from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.package import package_weights
 from core.soft_tokens.selector import Folded, selector_scores
+
+AHEAD = 1e6
+"""Added to the scores of prefix tokens, which are at most 0: they are kept, and come first."""
 
 
 class FixedSelector(nn.Module):
@@ -46,23 +52,28 @@ class FixedSelector(nn.Module):
         The kept patches come in the order of their scores, which no later layer looks at.
         """
         batch, tokens, _ = x.shape
-        end = prefix + patches
+        end, count = prefix + patches, prefix + self.count
         weights = Folded(**{field.name: getattr(self, field.name) for field in fields(Folded)})
         flat = selector_scores(weights, x.flatten(0, 1), Equal(tokens, prefix))
-        scores = flat.map(lambda score: score.unflatten(0, (batch, tokens))[:, prefix:end])
-        best = scores.keep_logit.topk(self.count, dim=1, sorted=False).indices  # (B, k)
-        dropped = torch.ones_like(scores.keep_prob).scatter(1, best, 0.0)
-        weight, _ = package_weights(scores.keep_prob, dropped, self.packaging)  # (B, patches)
-        package = weight[:, None] @ x[:, prefix:end]  # (B, 1, D)
+        scores = flat.map(lambda score: score.unflatten(0, (batch, tokens)))
+        ahead = torch.zeros(end, device=x.device)
+        ahead[:prefix] = AHEAD * torch.arange(prefix, 0, -1, device=x.device)
+        best = (scores.keep_logit[:, :end] + ahead).topk(count, dim=1).indices  # (B, prefix + k)
+        dropped = torch.ones_like(scores.keep_prob[:, :end]).scatter(1, best, 0.0)
+        weight, _ = package_weights(scores.keep_prob[:, :end], dropped, self.packaging)  # 0 for prefix tokens
+        package = weight[:, None] @ x[:, :end]  # (B, 1, D)
         row = torch.arange(batch, device=x.device)[:, None] * tokens  # whole rows are picked faster than elements
-        kept = x.flatten(0, 1).index_select(0, (best + prefix + row).flatten()).unflatten(0, (batch, self.count))
-        return torch.cat((x[:, :prefix], kept, x[:, end:], package), dim=1)
+        kept = x.flatten(0, 1).index_select(0, (best + row).flatten()).unflatten(0, (batch, count))
+        return torch.cat((kept, x[:, end:], package), dim=1)
 
 
 class FixedKeepViT(nn.Module):
-    """A ViT with selectors at fixed keep ratios; images (B, 3, H, W) to logits (B, C), the same work for each."""
+    """A ViT with selectors at fixed keep ratios or none; images (B, 3, H, W) to logits (B, C), equal work for each."""
 
-    def __init__(self, model: SoftTokenViT, keep: Sequence[float]) -> None:
+    alone = False
+    """Whether every batch is one image, whose tokens are then one matrix between the blocks."""
+
+    def __init__(self, model: SoftTokenViT | VisionTransformer, keep: Sequence[float] = ()) -> None:
         """Share the backbone of `model`, in evaluation mode, and copy its selectors.
 
         Args:
@@ -73,30 +84,37 @@ class FixedKeepViT(nn.Module):
             InputError: If the ratios are none, or do not fit the selectors.
         """
         super().__init__()
+        self.backbone = model.backbone if isinstance(model, SoftTokenViT) else model
+        self.counts, self.alive, self.selectors = {}, {}, nn.ModuleDict()
+        if isinstance(model, SoftTokenViT):
+            self._take_selectors(model, keep)
+        self.eval().requires_grad_(False)
+
+    def _take_selectors(self, model: SoftTokenViT, keep: Sequence[float]) -> None:
         patches = model.backbone.patch_embed.num_patches
         counts = [keep_count(share, patches) for share in check_keep(keep, len(model.blocks))]
-        self.backbone, self.packaging = model.backbone, model.packaging
         self.counts = dict(zip(model.blocks, counts, strict=True))
         self.alive = dict(zip(model.blocks, (patches, *counts), strict=False))
-        self.selectors = nn.ModuleDict(
-            {
-                str(block): FixedSelector(selector.fold(), self.counts[block], model.packaging)
-                for block, selector in model.by_block().items()
-                # As a mean, a selector that drops nothing leaves no trace.
-                if self.counts[block] < self.alive[block] or model.packaging == "weighted_sum"
-            }
-        )
-        self.eval().requires_grad_(False)
+        for block, selector in model.by_block().items():
+            # As a mean, a selector that drops nothing leaves no trace.
+            if self.counts[block] < self.alive[block] or model.packaging == "weighted_sum":
+                self.selectors[str(block)] = FixedSelector(selector.fold(), self.counts[block], model.packaging)
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) to logits (B, C)."""
         x, prefix = deit.embed(self.backbone, images), self.backbone.num_prefix_tokens
-        alive, first = x.shape[1] - prefix, min(self.counts)
+        alive, first = x.shape[1] - prefix, min(self.counts, default=len(self.backbone.blocks))
+        x = x.flatten(0, 1) if self.alone else x
         for index, block in enumerate(self.backbone.blocks):
             if str(index) in self.selectors:
-                x = self.selectors[str(index)](x, prefix, alive)
+                left = self.selectors[str(index)](x[None] if self.alone else x, prefix, alive)
+                x = left.flatten(0, 1) if self.alone else left
                 alive = self.counts[index]
-            x = block(x) if index < first else left_block(block, x, slice(prefix, prefix + alive))
+            if index >= first and mixer_of(block) != "msa":
+                x = left_block(block, x, slice(prefix, prefix + alive))
+            else:
+                x = matrix_block(block, x) if self.alone else block(x)
+        x = x[None] if self.alone else x
         if isinstance(self.backbone, LVViT):
             patches = x[:, prefix : prefix + alive].flatten(0, 1)
             return lvvit.classify(self.backbone, x[:, :prefix], patches, (alive,) * len(x))
@@ -146,3 +164,12 @@ def graph_of(model: nn.Module, keep: Sequence[float] | None, name: str) -> nn.Mo
             f"--keep with {len(model.blocks)} shares."
         )
     return FixedKeepViT(model, keep)
+
+
+def for_one_image(model: nn.Module) -> nn.Module:
+    """The same for batches of one image, (1, 3, H, W) to (1, C): a ViT with fewer steps, any other model as it is."""
+    if not isinstance(model, FixedKeepViT | VisionTransformer):
+        return model
+    made = copy.copy(model) if isinstance(model, FixedKeepViT) else FixedKeepViT(model)
+    made.alone = True
+    return made
