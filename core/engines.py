@@ -95,7 +95,7 @@ def _onnxruntime(model: nn.Module, inputs: tuple[Tensor, ...]) -> Runner:
         draw_onnx(model, inputs, names).save(path)
         before = mapped()
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        collapse(mapped() - before)  # its weights
+        collapse(mapped() - before)  # what is new is mostly its weights
 
     def run(*given: Tensor) -> Tensor:
         arrays = {name: tensor.numpy() for name, tensor in zip(names, given, strict=True)}

@@ -15,9 +15,13 @@ MAPS = Path("/proc/self/maps")
 
 
 def mapped() -> set[int]:
-    """Addresses of all whole stretches of `HUGE` bytes of this process's own memory; none where it is not Linux."""
+    """Addresses of all whole stretches of `HUGE` bytes of this process's own memory; none where Linux does not tell."""
     found: set[int] = set()
-    for line in MAPS.read_text().splitlines() if MAPS.exists() else ():
+    try:
+        lines = MAPS.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return found
+    for line in lines:
         span, rights, _, _, inode, *name = line.split()
         if rights.startswith("rw") and inode == "0" and (not name or name == ["[heap]"]):
             start, end = (int(edge, 16) for edge in span.split("-"))

@@ -31,7 +31,7 @@ def pick_side(letter: str, usual: Side, methods: dict[str, str]) -> Side:
         methods: See `comparable`.
     """
     key = letter.lower()
-    text = write_side(_held.held(key, usual, lambda said: read_side(said, methods)))
+    text = _held.held(key, write_side(usual), lambda said: _written(said, methods))
     if st.session_state.get(f"{key} said") != text or f"{key}_model" not in st.session_state:
         side = read_side(text, methods) or usual  # a link, or the first time on this page
         if methods[side.name] == "singlepath" and side.setting is None:
@@ -43,6 +43,12 @@ def pick_side(letter: str, usual: Side, methods: dict[str, str]) -> Side:
     st.session_state[f"{key} said"] = write_side(side)
     _held.hold(key, None if side == usual else write_side(side))
     return side
+
+
+def _written(said: str, methods: dict[str, str]) -> str | None:
+    """A side as its own link would say it; None if it is none."""
+    side = read_side(said, methods)
+    return None if side is None else write_side(side)
 
 
 def _fill(key: str, side: Side) -> None:

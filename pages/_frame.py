@@ -48,7 +48,7 @@ def guard(path: str, *keys: str) -> None:
     st.session_state["on_page"], st.session_state["settings"] = path, keys
     held = _held.settings(keys)
     if before != path or get_script_run_ctx().is_history_navigation:
-        _held.open_page()
+        _held.open_page(back=before == path)
     if before not in (None, path):
         st.session_state["came_from"] = before, _held.settings(SHOWN)
     if before not in (None, path) and held.keys() - query.keys():

@@ -11,8 +11,15 @@ _OURS = "set on this page"
 """Where it keeps which of them were set since this page was opened."""
 
 
-def open_page() -> None:
-    """Another page is opened, or somebody went back or forward: what its URL says comes first again."""
+def open_page(*, back: bool = False) -> None:
+    """Another page is opened: what its URL says comes first again.
+
+    Args:
+        back: Somebody went back or forward on the same page, where what the URL does not say was not set yet.
+    """
+    for key in st.session_state.get(_OURS, ()):
+        if back and key not in st.query_params:
+            _keep(key, None)
     st.session_state[_OURS] = set()
 
 
@@ -27,17 +34,14 @@ def held(key: str, default: Any, fits: Callable[[str], Any]) -> Any:
         default: Where neither says anything possible; it is not written to the URL.
         fits: As for `_url.bring`.
     """
-    text = st.session_state.get(_HELD, {}).get(key)
-    if key in st.session_state.get(_OURS, ()):
-        _write(key, text)
-    else:
+    ours, text = key in st.session_state.get(_OURS, ()), st.session_state.get(_HELD, {}).get(key)
+    if not ours:
         text = st.query_params.get(key, text)
     value = None if text is None else fits(str(text))
     _keep(key, value)
-    if value is None:
-        _write(key, None)
-        return default
-    return value
+    if ours or value is None:
+        _write(key, value)
+    return default if value is None else value
 
 
 def hold(key: str, value: Any) -> None:

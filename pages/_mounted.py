@@ -1,6 +1,7 @@
 """Mounting a component that moves by itself: what is sent stays the same while a person moves it."""
 
 from collections.abc import Callable
+from secrets import token_hex
 from typing import Any
 
 import streamlit as st
@@ -17,9 +18,9 @@ def mount(component: Callable[..., Any], key: str, data: dict, at: dict, told: C
         told: Called with what it shows when it is let go.
     """
     memory = st.session_state.setdefault("mounted", {})
-    known, start, turn = memory.get(key, (None, None, 0))
+    known, start, turn = memory.get(key, (None, None, ""))
     if key not in st.session_state or known != at:  # it is new, or something else than the component has moved it
-        start, turn = at, turn + 1
+        start, turn = at, token_hex(4)  # no number, which a tab would know from a session before
     memory[key] = (at, start, turn)
 
     def moved() -> None:

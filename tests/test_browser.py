@@ -248,6 +248,12 @@ def test_a_browser_that_hears_late_loses_neither_of_two_moves(server: str, page:
     settle(page)
     assert "budget=30" in page.url
 
+    # And a link leads where it says, though the slider was moved here before.
+    page.get_by_role("link", name="Prunescope").first.click()
+    page.get_by_role("link", name=re.compile("Halve")).first.click()
+    expect(page).to_have_url(re.compile("budget=50"), timeout=SLOW)
+    expect(slider).to_have_value("50", timeout=SLOW)
+
 
 @BOTH_WIDTHS
 def test_scrubber_follows_the_pointer_and_tells_the_page_on_release(server: str, page: Page, width: int) -> None:

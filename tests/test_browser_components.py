@@ -52,14 +52,16 @@ def component(page: Page, request: pytest.FixtureRequest) -> Page:
 
 
 def test_end_of_a_call_that_a_newer_one_has_overtaken_ends_nothing(component: Page) -> None:
-    shown = component.evaluate("""() => {
+    told, shown = component.evaluate("""() => {
         const first = call();
         call();
         move(75);
         first();
+        const said = told.length;
         call();
-        return shown();
+        return [said, shown()];
     }""")
+    assert told == 0  # an end would tell at once
     assert shown == "75 %"
     component.wait_for_function("told.length === 1")
 

@@ -13,8 +13,8 @@ sys.path.insert(0, {root!r})
 import streamlit as st
 from pages import _held, _url
 
-if st.session_state.pop("open", False):
-    _held.open_page()
+if how := st.session_state.pop("open", None):
+    _held.open_page(back=how == "back")
 if "set" in st.session_state:
     _held.hold("stage", st.session_state.pop("set"))
 st.text(repr(_held.held("stage", 2, _url.number(0, 3))))
@@ -56,7 +56,7 @@ def test_held_setting_is_written_to_the_url_and_outlives_it(run) -> None:
     at.session_state["set"] = 3
     assert shown(at.run()) == "3"
     assert "".join(at.query_params["stage"]) == "3"
-    at.session_state["open"] = True  # as after a visit to another page
+    at.session_state["open"] = "anew"  # as after a visit to another page
     del at.query_params["stage"]
     assert shown(at.run()) == "3"
     at.query_params["stage"] = "1"
@@ -73,6 +73,18 @@ def test_browser_that_asks_with_the_url_of_before_takes_nothing_back(run, late) 
         at.query_params["stage"] = late
     assert shown(at.run()) == "3"
     assert "".join(at.query_params["stage"]) == "3"
+
+
+@pytest.mark.parametrize(("url", "value"), [("1", "1"), (None, "2")])
+def test_who_goes_back_gets_what_the_url_says_or_what_is_usual(run, url, value) -> None:
+    at = run(url)
+    at.session_state["set"] = 3
+    at.run()
+    at.query_params.pop("stage", None)
+    if url is not None:
+        at.query_params["stage"] = url
+    at.session_state["open"] = "back"
+    assert shown(at.run()) == value
 
 
 def test_forgotten_setting_does_not_come_back_by_a_late_url(run) -> None:

@@ -8,7 +8,10 @@ const left = new Map(); // by key: where components stood that were taken off th
 function ending(state, end) {
   const call = (state.calls = (state.calls ?? 0) + 1);
   return () => {
-    if (state.calls === call) end();
+    if (state.calls !== call) return;
+    clearTimeout(state.timer);
+    state.due?.();
+    end();
   };
 }
 

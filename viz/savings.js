@@ -35,8 +35,6 @@ export default function (component) {
   return ending(state, () => {
     state.observer.disconnect();
     cancelAnimationFrame(state.frame);
-    clearTimeout(state.timer);
-    state.due?.();
     states.delete(parentElement);
     left.set(data.key, { turn: state.turn, at: state.at, wanted: state.wanted });
   });

@@ -37,8 +37,6 @@ export default function (component) {
   return ending(state, () => {
     state.observer.disconnect();
     cancelAnimationFrame(state.frame);
-    clearTimeout(state.timer);
-    state.due?.();
     clearInterval(state.player);
     states.delete(parentElement);
     left.set(data.key, { turn: state.turn, index: state.index, block: state.block });

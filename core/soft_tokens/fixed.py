@@ -56,8 +56,7 @@ class FixedSelector(nn.Module):
         weights = Folded(**{field.name: getattr(self, field.name) for field in fields(Folded)})
         flat = selector_scores(weights, x.flatten(0, 1), Equal(tokens, prefix))
         scores = flat.map(lambda score: score.unflatten(0, (batch, tokens)))
-        ahead = torch.zeros(end, device=x.device)
-        ahead[:prefix] = AHEAD * torch.arange(prefix, 0, -1, device=x.device)
+        ahead = AHEAD * (prefix - torch.arange(end, device=x.device)).clamp(min=0)
         best = (scores.keep_logit[:, :end] + ahead).topk(count, dim=1).indices  # (B, prefix + k)
         dropped = torch.ones_like(scores.keep_prob[:, :end]).scatter(1, best, 0.0)
         weight, _ = package_weights(scores.keep_prob[:, :end], dropped, self.packaging)  # 0 for prefix tokens
@@ -74,7 +73,7 @@ class FixedKeepViT(nn.Module):
     """Whether every batch is one image, whose tokens are then one matrix between the blocks."""
 
     def __init__(self, model: SoftTokenViT | VisionTransformer, keep: Sequence[float] = ()) -> None:
-        """Share the backbone of `model`, in evaluation mode, and copy its selectors.
+        """Share the backbone of `model`, which it freezes and puts into evaluation mode, and copy its selectors.
 
         Args:
             model: Decides by itself, or not; that is left aside.
@@ -167,7 +166,10 @@ def graph_of(model: nn.Module, keep: Sequence[float] | None, name: str) -> nn.Mo
 
 
 def for_one_image(model: nn.Module) -> nn.Module:
-    """The same for batches of one image, (1, 3, H, W) to (1, C): a ViT with fewer steps, any other model as it is."""
+    """The same for batches of one image, (1, 3, H, W) to (1, C): a ViT with fewer steps, any other model as it is.
+
+    Shared, not copied; a ViT is frozen and put into evaluation mode.
+    """
     if not isinstance(model, FixedKeepViT | VisionTransformer):
         return model
     made = copy.copy(model) if isinstance(model, FixedKeepViT) else FixedKeepViT(model)
