@@ -18,7 +18,7 @@ Where to start reading:
     core.macs, core.params             what it costs, in closed form
     core.latency, core.speed           what it takes, measured here
     core.latency_table                 foretells it for selectors; core.path_latency, core.curve_latency for the others
-    core.engines, core.benchmarks      onnxruntime and torch.compile; what `make bench` records
+    core.engines, core.benchmarks      onnxruntime and torch.compile (core.huge_pages); what `make bench` records
     core.trace                         model + image -> TokenTrace; core.rivals: other choices at the same cost
     core.peers                         merging, fusing and dropping tokens of the dense model, at the same cost
     core.removal, core.trace_file      masked against removed tokens; a trace as JSON

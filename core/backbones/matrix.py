@@ -1,7 +1,7 @@
 """timm's pre-norm block at inference on one image's tokens as a matrix, (T, D).
 
-Engines that run fixed graphs need fewer steps for it than for the same with a batch of one in front: onnxruntime an
-eighth less time for DeiT-S.
+Engines that run fixed graphs need fewer steps for it than for the same with a batch of one in front (measured in
+assets/benchmarks.md). `core.soft_tokens.lean` is the same idea for eager torch, which would rather fuse attention.
 """
 
 from timm.layers import Attention
