@@ -84,6 +84,7 @@ def load(
     *,
     download: bool = False,
     weights: bool = True,
+    headless: bool = False,
     on_bytes: Callable[[int, int | None], None] | None = None,
 ) -> Loaded:
     """The model of `spec` with its card.
@@ -92,12 +93,18 @@ def load(
         spec: Name and settings.
         download: Fetch weights of timm or of a release if they are not cached.
         weights: False: with random weights where weights would have to be fetched; enough to count.
+        headless: Take a backbone without a head, too, which training gives one.
         on_bytes: Called with the bytes done, and in all where that is known, while a release downloads.
 
     Raises:
         InputError: See `load_model`.
     """
     module, card = read_model(spec.name, download=download, weights=weights, on_bytes=on_bytes)
+    if not card.classes and not headless:
+        raise InputError(
+            f"{spec.name} is a backbone and has no head to answer with; "
+            "`python -m core train --probe --start-from` gives it one in minutes."
+        )
     return finish(spec, card, module)
 
 

@@ -23,7 +23,7 @@ class Geometry:
     ffn_hidden: int
     """F of an unpruned block."""
     classes: int
-    """C."""
+    """C; 0: a backbone without a head, which training gives it."""
     stem: tuple[int, ...] = ()
     """Channels of the stride-2 convolutions that embed the patches; empty: one patch-sized convolution."""
     prefix_tokens: int = 1
@@ -34,9 +34,11 @@ class Geometry:
     """timm's name for it; None: timm's VisionTransformer with the numbers above."""
 
     def __post_init__(self) -> None:
-        sizes = (self.img_size, self.patch, self.width, self.depth, self.heads, self.ffn_hidden, self.classes)
+        sizes = (self.img_size, self.patch, self.width, self.depth, self.heads, self.ffn_hidden)
         if not all(isinstance(size, int) and size > 0 for size in sizes):
             raise ValueError(f"sizes must be whole numbers above 0: {self}")
+        if not isinstance(self.classes, int) or self.classes < 0:
+            raise ValueError(f"classes must be a whole number, 0 for a model without a head: {self}")
         if self.img_size % self.patch or self.width % self.heads:
             raise ValueError(f"img_size must divide by patch and width by heads: {self}")
         if self.stem and 2 ** len(self.stem) != self.patch:

@@ -59,7 +59,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "finetune", help="train on: a model with token selectors in it, or a searched model for one budget or for any"
     )
     add_common(tune)
-    add_loop(tune, epochs=30, lr_per_512=5e-4, mixup=0.0, cutmix=0.0)
+    add_loop(tune, usual={"epochs": 30, "lr_per_512": 5e-4})
     tune.add_argument("--model", required=True, help="a dense, searched or compact model: a name or a weights file")
     tune.add_argument(
         "--budget",

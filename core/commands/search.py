@@ -24,7 +24,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the command."""
     search = commands.add_parser("search", help="put gates into a dense model and learn which to close")
     add_common(search)
-    add_loop(search, epochs=10, lr_per_512=5e-5)
+    add_loop(search, usual={"epochs": 10, "lr_per_512": 5e-5, "mixup": 0.2, "cutmix": 1.0})
     search.add_argument("--model", required=True, help="the dense model: a name or a weights file")
     search.add_argument("--budget", default="60%", help="GMACs, or a share of dense such as 60%% (default %(default)s)")
     search.add_argument("--gate-lr", type=float, help=f"constant, without decay (default: {_by_family(GATE_RATE)})")

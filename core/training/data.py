@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from PIL import Image
 from timm.data import create_transform
 from torch.utils.data import Dataset, Subset
+from torchvision import transforms
 from torchvision.datasets import ImageFolder
 from torchvision.datasets.folder import IMG_EXTENSIONS, pil_loader
 
@@ -94,19 +96,43 @@ def read_class_list(path: Path, available: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def train_transform(img_size: int, norm: Normalisation, auto_augment: str | None) -> object:
+class Soften:
+    """Some sharp photos shrunk first, so that what a photo shows and how sharp it is are not learned as one.
+
+    Where some classes come as small pictures and others as large ones, sharpness would tell them apart.
+    """
+
+    LEAST = 64
+    """Pixels of the short side that a softened photo keeps at least."""
+
+    def __init__(self, share: float) -> None:
+        """Args: `share` of the photos larger than `LEAST`, in [0, 1]."""
+        self.share = share
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        """The photo, or a copy whose short side is drawn from `LEAST` to its own."""
+        short = min(image.size)
+        if short <= self.LEAST or float(torch.rand(())) >= self.share:
+            return image
+        side = int(torch.randint(self.LEAST, short, ()))
+        size = tuple(max(1, round(edge * side / short)) for edge in image.size)
+        return image.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
+
+
+def train_transform(img_size: int, norm: Normalisation, auto_augment: str | None, soften: float = 0.0) -> object:
     """timm's training transform: random crop of 35 to 100 % of the area, flip, colour jitter, and `auto_augment`.
 
     Args:
         img_size: Pixels.
         norm: Of the model.
         auto_augment: timm's notation, such as rand-m9-mstd0.5-inc1.
+        soften: See `Soften`.
 
     Raises:
         InputError: If timm does not know that notation.
     """
     try:
-        return create_transform(
+        usual = create_transform(
             img_size,
             is_training=True,
             scale=(0.35, 1.0),
@@ -120,6 +146,7 @@ def train_transform(img_size: int, norm: Normalisation, auto_augment: str | None
         raise InputError(
             f"--auto-augment takes timm's notation, such as rand-m9-mstd0.5-inc1; not {auto_augment!r}."
         ) from error
+    return transforms.Compose([Soften(soften), usual]) if soften else usual
 
 
 def photos(root: Path, folders: Sequence[str], transform: object) -> SelectedFolder:
@@ -136,6 +163,21 @@ def photos(root: Path, folders: Sequence[str], transform: object) -> SelectedFol
     return found
 
 
+def limited(dataset: ImageFolder, per_class: int) -> Subset:
+    """At most `per_class` photos of each class, at even distances in the order of their names."""
+    of: dict[int, list[int]] = {}
+    for index, label in enumerate(dataset.targets):
+        of.setdefault(label, []).append(index)
+    chosen = [spread(few, per_class) for few in of.values()]
+    return Subset(dataset, [index for few in chosen for index in few])
+
+
+def spread(items: Sequence[int], count: int) -> list[int]:
+    """At most `count` of them, at even distances."""
+    there = len(items)
+    return [items[i * there // count] for i in range(count)] if there > count else list(items)
+
+
 def held_out(dataset: ImageFolder, *, rest: bool) -> Dataset:
     """Every 20th training photo (`rest=False`), or all others (`rest=True`); the same photos every time."""
     indices = [i for i in range(len(dataset)) if (i % HOLDOUT_EVERY == 0) is not rest]
@@ -144,8 +186,7 @@ def held_out(dataset: ImageFolder, *, rest: bool) -> Dataset:
 
 def spread_over(dataset: Dataset, count: int) -> Dataset:
     """At most `count` photos at even distances: of a folder sorted by classes, some of each class."""
-    there = len(dataset)
-    return Subset(dataset, [i * there // count for i in range(count)]) if there > count else dataset
+    return Subset(dataset, spread(range(len(dataset)), count)) if len(dataset) > count else dataset
 
 
 def match_folders(root: Path, classes: Sequence[ClassName], least: int = 1) -> tuple[list[str], int]:

@@ -26,8 +26,13 @@ class Run:
         """One JSON object a line; a line per epoch."""
         return self.folder / "metrics.jsonl"
 
+    @property
+    def log(self) -> Path:
+        """Progress lines for a person who was not there."""
+        return self.folder / "train.log"
+
     def state(self) -> Path | None:
-        """The newest complete state, or None before the first epoch has ended."""
+        """The newest complete state, or None before the first is written."""
         states = sorted(self.folder.glob("state-[0-9]*[0-9]"))
         return states[-1] if states else None
 
@@ -84,9 +89,9 @@ def truncate_metrics(run: Run, epochs: int) -> None:
         write_text(run.metrics, "".join(json.dumps(record) + "\n" for record in kept))
 
 
-def commit_state(run: Run, temporary: Path, epoch: int) -> None:
-    """Turn a fully written folder into the state after `epoch` epochs, then drop older ones."""
-    target = run.folder / f"state-{epoch:05d}"
+def commit_state(run: Run, temporary: Path, epoch: int, steps: int = 0) -> None:
+    """Turn a fully written folder into the state after `epoch` epochs and `steps` of the next, then drop older ones."""
+    target = run.folder / (f"state-{epoch:05d}" + (f"-{steps:07d}" if steps else ""))
     if target.exists():
         shutil.rmtree(target)
     os.replace(temporary, target)
