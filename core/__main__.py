@@ -21,14 +21,14 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     from accelerate.utils import set_seed
 
-    from core.commands import bench, export, fetch, finetune, inspect, report, search, targets, train
+    from core.commands import bench, export, fetch, finetune, inspect, report, score, search, targets, train
     from core.commands.shared import emit, leave_together, say
     from core.errors import InputError
 
     parser = OneLineParser(prog="python -m core", description="See what a Vision Transformer can do without.")
     commands = parser.add_subparsers(dest="command", required=True)
     inspect.add_parsers(commands)
-    for command in (report, fetch, train, search, finetune, export, bench, targets):
+    for command in (report, fetch, train, score, search, finetune, export, bench, targets):
         command.add_parser(commands)
     try:
         args = parser.parse_args(argv)

@@ -45,6 +45,10 @@ class SinglePathCard:
     """Where a block is a convolution, its prefix tokens get their normalised input (released files), not nothing."""
     in_windows: bool = False
     """Convolutions of a Swin stay inside its shifted windows (released search files); else they see the whole map."""
+    shifts: bool = False
+    """A hidden unit that leaves puts its mean activation into the second layer's bias (scored models)."""
+    scored: bool = False
+    """The gates were scored on some photos, not learned."""
 
 
 @dataclass(frozen=True)

@@ -146,7 +146,11 @@ def empty_model(card: ModelCard) -> nn.Module:
         return SoftTokenViT(backbone, card.selectors.blocks, heads=card.geometry.heads)
     if card.single_path is not None:
         single = card.single_path
-        semantics = {"prefix_passes": single.prefix_passes, "in_windows": single.in_windows}
+        semantics = {
+            "prefix_passes": single.prefix_passes,
+            "in_windows": single.in_windows,
+            "shifts": single.shifts,
+        }
         return SinglePathViT(backbone, single.alpha, single.budgets, **semantics)
     return backbone
 

@@ -245,7 +245,11 @@ def run_any_budget(args: argparse.Namespace, searched: SinglePathViT, card: Mode
         raise InputError(f"--least is a budget up to that of the dense model; {args.least} is more.")
     shares = tuple(percent / 100 for percent in range(first, 101))
     derive(gates_of(searched, geometry), shares[0] * dense)  # refuses what cannot be reached
-    semantics = {"prefix_passes": searched.prefix_passes, "in_windows": searched.in_windows}
+    semantics = {
+        "prefix_passes": searched.prefix_passes,
+        "in_windows": searched.in_windows,
+        "shifts": searched.shifts,
+    }
     model = SinglePathViT(searched.backbone, searched.alpha, shares, **semantics)
     model.paths.load_state_dict(searched.paths.state_dict())
     step = BudgetStep(model, geometry, objective_of(args, card), least=shares[0])
