@@ -13,6 +13,19 @@ from core.config import Geometry
 from core.lvvit_counts import LvvitGeometry, aux_macs, stem_macs
 from core.results import DENSE_LAYERS, MIXERS, Layers, MacCount, Mixer, TokenTrace
 
+FLAT = (Geometry, LvvitGeometry)
+"""Whose counts are below; any other class registers its own."""
+
+
+def check_flat(geometry: object) -> None:
+    """Refuse a class that is made of a flat one and has no count of its own: it would get a wrong one in silence.
+
+    Raises:
+        TypeError: If it is none of `FLAT`.
+    """
+    if type(geometry) not in FLAT:
+        raise TypeError(f"the multiply-adds of a {type(geometry).__name__} are not counted here")
+
 
 def embedding_macs(geometry: Geometry) -> int:
     """MACs of embedding the patches: one patch-sized convolution, or a stem of 3x3 convolutions of stride 2."""
@@ -95,6 +108,7 @@ class BlockPrices:
 @singledispatch
 def block_prices(geometry: Geometry) -> tuple[BlockPrices, ...]:
     """What each block can be made of, all tokens in it, L of them; other families than flat ones register their own."""
+    check_flat(geometry)
     tokens = geometry.patches + geometry.prefix_tokens
     mixers = {mixer: mixer_macs(mixer, geometry, tokens) for mixer in MIXERS}
     return (BlockPrices(mixers, ffn_macs(tokens, geometry.width, 1)),) * geometry.depth
@@ -122,6 +136,7 @@ def count_macs(
         patches: Patches among the tokens of each block, which convolutions are over; None: all N in every block.
         alive: Patches left at the end, which some heads look at; None: all.
     """
+    check_flat(geometry)
     depth = geometry.depth
     tokens = tokens or [geometry.patches + geometry.prefix_tokens] * depth
     mixers = mixers or ["msa"] * depth
@@ -152,6 +167,7 @@ def macs_per_block(geometry: Geometry, trace: TokenTrace, layers: Layers = DENSE
         trace: Of the image.
         layers: What the blocks are.
     """
+    check_flat(geometry)
     mixers = layers.mixers or ("msa",) * geometry.depth
     ffn_hidden = layers.ffn_hidden or (geometry.ffn_hidden,) * geometry.depth
     alive = (geometry.patches, *trace.kept_counts)  # before each selector, and at the end

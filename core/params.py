@@ -1,4 +1,4 @@
-"""Parameters in closed form, from shapes: of flat ViTs and of Swin, dense or made by single-path pruning.
+"""Parameters in closed form, from shapes: of flat ViTs, LV-ViT and Swin, dense or made by either method or both.
 
 A pruned model has two counts. *Stored* is the form in which He et al. 2021, arXiv:2111.11802, train and release it: a
 convolution still carries the value and projection matrices that it is read out of. *Compact* is plain layers. Norms
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import singledispatch
 
 from core.config import Geometry
+from core.lvvit_counts import FIRST_KERNEL, KERNEL, SHRINK, LvvitGeometry
 from core.results import Mixer
 from core.swin_counts import SwinGeometry, chosen_blocks
 
@@ -87,9 +88,34 @@ def stem_params(geometry: Geometry) -> int:
     return total + (linear_params(last, geometry.width) if last != geometry.width else 0)
 
 
+def selector_params(dim: int, heads: int) -> int:
+    """Parameters of one token selector, as it is stored; see `core.soft_tokens.selector` for its layers.
+
+    Per head on d = D/H channels: a norm, d -> d, d -> d/2, d/2 -> d/4, d/4 -> 2; importance: H -> H/2 -> H.
+    """
+    d, squeezed = dim // heads, max(1, heads // 2)
+    layers = ((d, d), (d, d // 2), (d // 2, d // 4), (d // 4, 2))
+    per_head = norm_params(d) + sum(linear_params(*layer) for layer in layers)
+    return heads * per_head + linear_params(heads, squeezed) + linear_params(squeezed, heads)
+
+
 @singledispatch
-def count_params(
-    geometry: Geometry, *, mixers: Sequence[Mixer] | None = None, ffn_hidden: Sequence[int] | None = None
+def count_params(geometry: object, **_: object) -> ParamCount:
+    """Parameters of a model of this geometry, dense or pruned; each class of geometry registers its own count.
+
+    Raises:
+        TypeError: If none is registered for it: another family's formula would give a wrong number in silence.
+    """
+    raise TypeError(f"the parameters of a {type(geometry).__name__} are not counted here")
+
+
+@count_params.register
+def count_flat_params(
+    geometry: Geometry,
+    *,
+    mixers: Sequence[Mixer] | None = None,
+    ffn_hidden: Sequence[int] | None = None,
+    selectors: Sequence[int] = (),
 ) -> ParamCount:
     """Parameters of a flat ViT with biases, a position for every token and no layer scale, as DeiT is.
 
@@ -97,15 +123,37 @@ def count_params(
         geometry: The dense model.
         mixers: Per block; None: attention everywhere.
         ffn_hidden: Per block; None: the full width.
+        selectors: Blocks before which token selectors stand.
+
+    Raises:
+        TypeError: If it is of a class made of `Geometry` that has no count of its own.
     """
+    if type(geometry) is not Geometry:
+        raise TypeError(f"the parameters of a {type(geometry).__name__} are not counted here")
     mixers = mixers or ["msa"] * geometry.depth
     ffn_hidden = ffn_hidden or [geometry.ffn_hidden] * geometry.depth
     prefix, width = geometry.prefix_tokens, geometry.width
     positions = (prefix + geometry.patches) * width
     heads = (2 if geometry.distilled else 1) * linear_params(width, geometry.classes)
     rest = stem_params(geometry) + prefix * width + positions + norm_params(width) + heads
+    rest += len(selectors) * selector_params(width, geometry.heads)
     blocks = [block_params(m, width, geometry.heads, f) for m, f in zip(mixers, ffn_hidden, strict=True)]
     return sum(blocks, ParamCount(rest, rest))
+
+
+@count_params.register
+def count_lvvit_params(geometry: LvvitGeometry, *, selectors: Sequence[int] = ()) -> ParamCount:
+    """Parameters of an LV-ViT, whose qkv may have no bias; the arguments as in `count_flat_params`."""
+    width, channels = geometry.width, geometry.stem_channels
+    kernels = FIRST_KERNEL**2 * 3 * channels + 2 * KERNEL**2 * channels**2
+    side = geometry.patch // SHRINK
+    stem = kernels + 3 * norm_params(channels) + linear_params(side**2 * channels, width)
+    positions = (2 + geometry.patches) * width  # of the class token and the patches, and the class token itself
+    heads = (2 if geometry.aux_head else 1) * linear_params(width, geometry.classes)
+    rest = stem + positions + norm_params(width) + heads + len(selectors) * selector_params(width, geometry.heads)
+    block = block_params("msa", width, geometry.heads, geometry.ffn_hidden).stored
+    total = rest + geometry.depth * (block - (0 if geometry.qkv_bias else 3 * width))
+    return ParamCount(total, total)
 
 
 @count_params.register

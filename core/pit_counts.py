@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from core.grids import dense_tokens
 from core.macs import attention_macs, count_macs, ffn_macs, macs_per_block, package_macs, selector_macs
-from core.params import ParamCount, block_params, count_params, linear_params, norm_params
+from core.params import ParamCount, block_params, count_params, linear_params, norm_params, selector_params
 from core.results import DENSE_LAYERS, Layers, MacCount, TokenTrace
 
 KERNEL = 3
@@ -186,12 +186,19 @@ def pit_macs_per_block(geometry: PitGeometry, trace: TokenTrace, layers: Layers 
 
 
 @count_params.register
-def count_pit_params(geometry: PitGeometry) -> ParamCount:
-    """Parameters of a dense PiT with biases; positions are those of the first grid's patches alone."""
+def count_pit_params(geometry: PitGeometry, *, selectors: Sequence[int] = ()) -> ParamCount:
+    """Parameters of a PiT with biases; positions are those of the first grid's patches alone.
+
+    Args:
+        geometry: The dense model.
+        selectors: Blocks before which token selectors stand, each as wide as its stage.
+    """
     widths, prefix = geometry.widths, geometry.prefix_tokens
     rest = linear_params(3 * geometry.patch**2, widths[0]) + (geometry.patches + prefix) * widths[0]
     rest += sum(linear_params(KERNEL**2, b) + linear_params(a, b) for a, b in pairwise(widths))
     rest += norm_params(widths[-1]) + (2 if geometry.distilled else 1) * linear_params(widths[-1], geometry.classes)
+    stages = (geometry.stage_of[block] for block in selectors)
+    rest += sum(selector_params(widths[stage], geometry.heads[stage]) for stage in stages)
     blocks = [
         block_params("msa", widths[stage], geometry.heads[stage], geometry.ffn_ratio * widths[stage])
         for stage in geometry.stage_of

@@ -12,12 +12,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from core.__main__ import main
-from core.backbones import deit
-from core.config import Geometry
-from core.params import count_params, count_swin_params
-from core.published import DEIT, Published, architecture_of, block_macs, params_of, published
+from core.params import count_swin_params
+from core.published import Published, architecture_of, block_macs, params_of, published
 from core.swin_counts import SWIN, SwinGeometry, count_swin_macs, merging_macs, window_attention_macs
-from tests.tiny import TINY
 
 NAMES = list(published())
 MACS_CLOSED_FORM = {
@@ -169,16 +166,6 @@ def test_window_attention_of_eight_patches_is_worked_out_by_hand() -> None:
 def test_merging_of_swin_tiny_is_worked_out_by_hand() -> None:
     by_hand = 28 * 28 * 4 * 96 * 192 + 14 * 14 * 4 * 192 * 384 + 7 * 7 * 4 * 384 * 768
     assert merging_macs(SWIN["swin_tiny_patch4_window7_224"]) == by_hand
-
-
-@pytest.mark.parametrize("name", DEIT)
-def test_dense_deit_parameters_are_timms(name) -> None:
-    assert count_params(DEIT[name]).stored == count_params(DEIT[name]).compact == parameters(dense(name))
-
-
-@pytest.mark.parametrize("geometry", [TINY, Geometry(32, 8, 64, 2, 1, 128, 5, prefix_tokens=2, distilled=True)])
-def test_stems_and_distillation_heads_have_their_parameters(geometry) -> None:
-    assert count_params(geometry).stored == parameters(deit.build(geometry))
 
 
 def test_blocks_of_both_families_are_worked_out_by_hand() -> None:
