@@ -8,7 +8,8 @@ import torch
 
 from core import checkpoints, downloads
 from core.__main__ import main
-from core.config import Geometry, ModelSpec
+from core.config import ModelSpec
+from core.deit_counts import DeitGeometry
 from core.downloads import Download
 from core.errors import InputError
 from core.registry import hub_repo, list_models
@@ -78,7 +79,7 @@ def test_fetch_of_the_command_line_reads_what_came_and_says_that_it_is_here(monk
     asked = []
 
     class Card:
-        geometry = Geometry(32, 8, 32, 4, 2, 64, 3)
+        geometry = DeitGeometry(32, 8, 32, 4, 2, 64, 3)
 
     def read(name, *, download, on_bytes):
         asked.append((name, download))

@@ -1,7 +1,7 @@
 """Parameters in closed form: every geometry and every way to prune it, against the modules that are really built."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 import timm
@@ -10,16 +10,17 @@ from torch import nn
 
 from core.backbones.families import FAMILIES
 from core.config import Geometry
+from core.deit_counts import DeitGeometry
 from core.lvvit_counts import LVVIT
-from core.macs import block_prices, count_macs
+from core.macs import count_macs
 from core.params import count_params
-from core.pit_counts import PIT, PitGeometry
+from core.pit_counts import PIT
 from core.registry import TIMM_NAMES, timm_geometry
 from core.single_path.compact import compact
 from core.single_path.derive import derive, gates_of
 from core.single_path.model import SinglePathViT
 from core.soft_tokens.model import SoftTokenViT
-from core.swin_counts import SWIN, SwinGeometry
+from core.swin_counts import SWIN
 from tests import lvvit as lvvit_models
 from tests.joint import MIXED, joint_model
 from tests.tiny import TINY, single_path_model
@@ -27,8 +28,8 @@ from tests.tiny_pit import TINY_PIT
 from tests.tiny_swin import SWIN as TINY_SWIN
 from tests.tiny_swin import swin_path_model
 
-PLAIN = Geometry(32, 8, 64, 3, 2, 96, 5)
-DENSE: dict[str, Geometry | SwinGeometry | PitGeometry] = {
+PLAIN = DeitGeometry(32, 8, 64, 3, 2, 96, 5)
+DENSE: dict[str, Geometry] = {
     "deit": PLAIN,
     "deit, a stem of convolutions": TINY,
     "deit, distilled": replace(PLAIN, prefix_tokens=2, distilled=True),
@@ -105,13 +106,26 @@ def test_a_joint_model_holds_as_many_as_are_counted() -> None:
     assert found.compact == held(model)
 
 
-@dataclass(frozen=True)
-class Unknown(Geometry):
-    """Made of a flat one, as an LV-ViT's is, and nobody has said what it costs."""
+def test_a_geometry_made_of_another_familys_is_an_error_and_not_counted_as_that() -> None:
+    with pytest.raises(TypeError, match="Unknown is made of another family's geometry"):
+
+        class Unknown(DeitGeometry):
+            pass
 
 
-@pytest.mark.parametrize("count", [count_params, count_macs, block_prices])
-@pytest.mark.parametrize("geometry", [Unknown(32, 8, 64, 3, 2, 96, 5), "a word"])
-def test_a_geometry_that_nobody_has_counted_is_an_error_and_no_deit(count, geometry) -> None:
-    with pytest.raises(TypeError, match=f"of a {type(geometry).__name__} are not counted here"):
-        count(geometry)
+@pytest.mark.parametrize("missing", ["blocks", "overhead", "overhead_params", "bias_params", "grid", "block_grids"])
+def test_a_geometry_that_leaves_a_question_open_cannot_be_made(missing) -> None:
+    answers = {name: value for name, value in vars(DeitGeometry).items() if name != missing and name[:2] != "__"}
+    with pytest.raises(TypeError, match=missing):
+        type("Open", (Geometry,), answers)()
+
+
+@pytest.mark.parametrize("name", DENSE)
+def test_what_follows_from_the_blocks_is_the_same_in_every_family(name) -> None:
+    geometry = DENSE[name]
+    blocks, cells = geometry.blocks(), [rows * cols for rows, cols in geometry.block_grids]
+    assert len(blocks) == geometry.depth
+    assert [block.patches for block in blocks] == cells
+    assert [block.tokens for block in blocks] == [geometry.prefix_tokens + patches for patches in cells]
+    assert geometry.patches == cells[0]
+    assert geometry.ffn_widths == tuple(block.ffn for block in blocks)

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from core.__main__ import main
-from core.params import count_swin_params
+from core.macs import attention_macs, count_macs
+from core.params import count_params
 from core.published import Published, architecture_of, block_macs, params_of, published
-from core.swin_counts import SWIN, SwinGeometry, count_swin_macs, merging_macs, window_attention_macs
+from core.swin_counts import SWIN, SwinGeometry, merging_macs
 
 NAMES = list(published())
 MACS_CLOSED_FORM = {
@@ -145,8 +146,8 @@ def test_published_parameters_of_deit_small_are_one_blocks_query_and_key_too_man
 @pytest.mark.parametrize("name", SWIN)
 def test_dense_swin_counts_are_torchs_and_timms(name) -> None:
     model = dense(name)
-    assert count_swin_macs(SWIN[name]).total == counted(model)
-    count = count_swin_params(SWIN[name])
+    assert count_macs(SWIN[name]).total == counted(model)
+    count = count_params(SWIN[name])
     assert count.stored == count.compact == parameters(model)
 
 
@@ -155,12 +156,12 @@ def test_smaller_swin_of_three_stages_is_counted_as_torch_does() -> None:
     settings = {"img_size": 64, "window_size": 4, "mlp_ratio": 2, "num_classes": 7}
     with torch.device("meta"):
         model = timm.models.SwinTransformer(embed_dim=32, depths=(1, 2, 1), num_heads=(1, 2, 4), **settings)
-    assert count_swin_macs(geometry).total == counted(model, 64)
-    assert count_swin_params(geometry).stored == parameters(model)
+    assert count_macs(geometry).total == counted(model, 64)
+    assert count_params(geometry).stored == parameters(model)
 
 
 def test_window_attention_of_eight_patches_is_worked_out_by_hand() -> None:
-    assert window_attention_macs(8, 2, 3) == 4 * 8 * 9 + 2 * 8 * 4 * 3
+    assert attention_macs(8, 3, keys=2 * 2) == 4 * 8 * 9 + 2 * 8 * 4 * 3
 
 
 def test_merging_of_swin_tiny_is_worked_out_by_hand() -> None:

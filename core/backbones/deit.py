@@ -12,18 +12,19 @@ from timm.models.vision_transformer_hybrid import ConvStem, HybridEmbed
 from torch import Tensor, nn
 
 from core.backbones.timm_models import create
-from core.config import Geometry, Normalisation
+from core.config import Normalisation
+from core.deit_counts import DeitGeometry
 from core.errors import InputError
 
 FAMILY = "deit"
 METHODS = ("tokens", "singlepath")
 NAMES = "a deit_* or vit_* with standard blocks and a class token"
-GEOMETRY = Geometry
+GEOMETRY = DeitGeometry
 
 
-def geometry_from(raw: dict) -> Geometry:
+def geometry_from(raw: dict) -> DeitGeometry:
     """A geometry as JSON holds it, lists for tuples."""
-    return Geometry(**{**raw, "stem": tuple(raw["stem"])})
+    return DeitGeometry(**{**raw, "stem": tuple(raw["stem"])})
 
 
 def claims(name: str) -> bool:
@@ -31,7 +32,7 @@ def claims(name: str) -> bool:
     return name.startswith(("deit", "vit_"))
 
 
-def build(geometry: Geometry, *, drop_path: float = 0.0) -> VisionTransformer:
+def build(geometry: DeitGeometry, *, drop_path: float = 0.0) -> VisionTransformer:
     """A model of this geometry with fresh weights, in training mode.
 
     Args:
@@ -98,7 +99,7 @@ def check_supported(model: nn.Module, name: str) -> VisionTransformer:
     return model
 
 
-def geometry_of(model: VisionTransformer, timm_name: str | None = None) -> Geometry:
+def geometry_of(model: VisionTransformer, timm_name: str | None = None) -> DeitGeometry:
     """The geometry of a model that `check_supported` accepts, read from its modules."""
     rows, columns = model.patch_embed.grid_size
     img_size = model.patch_embed.img_size
@@ -107,7 +108,7 @@ def geometry_of(model: VisionTransformer, timm_name: str | None = None) -> Geome
     stem = ()
     if isinstance(model.patch_embed, HybridEmbed):
         stem = tuple(layer.conv.out_channels for layer in model.patch_embed.backbone)
-    return Geometry(
+    return DeitGeometry(
         img_size=img_size[0],
         patch=img_size[0] // rows,
         width=model.embed_dim,
