@@ -8,6 +8,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch.utils.flop_counter import FlopCounterMode
 
 from core.backbones import deit
+from core.backbones.block import class_look
 from core.deit_counts import DEIT, DeitGeometry
 from core.errors import InputError
 from core.macs import count_macs
@@ -185,7 +186,7 @@ def test_fusing_keeps_what_the_class_token_looks_at_most_and_fuses_a_fused_token
     x, inside = deit.embed(model, batch), [{n} for n in range(16)]
     for index, block in enumerate(model.blocks):
         normed = block.norm1(x)
-        looked = deit.class_attention(block.attn, normed, prefix=1)[0].tolist()
+        looked = class_look(block.attn, normed, prefix=1)[0].tolist()
         x = x + block.ls1(block.attn(normed))
         if (keep := {1: 6, 3: 2}.get(index)) is not None:
             ranked = sorted(range(len(looked)), key=lambda n: -looked[n])

@@ -169,20 +169,3 @@ def classify(model: VisionTransformer, tokens: Tensor) -> Tensor:
     """Tokens (B, T, D) after the last block to logits (B, C); reads the prefix tokens only."""
     prefix = tokens[:, : model.num_prefix_tokens]
     return model.forward_head(model.norm(prefix))
-
-
-def class_attention(attn: Attention, x: Tensor, prefix: int) -> Tensor:
-    """Attention of the class token on every patch, mean over heads, (B, N), from normalised tokens (B, T, D)."""
-    return attention(attn, x, queries=1)[:, :, 0, prefix:].mean(dim=1)
-
-
-def attention(attn: Attention, x: Tensor, queries: int | None = None) -> Tensor:
-    """How much each of the first `queries` tokens (None: all) looks at every token, (B, H, queries, T), rows sum to 1.
-
-    From normalised tokens (B, T, D), outside of timm's fused attention, which does not tell.
-    """
-    batch, tokens, _ = x.shape
-    qkv = attn.qkv(x).reshape(batch, tokens, 3, attn.num_heads, attn.head_dim)
-    q, k = attn.q_norm(qkv[:, :queries, 0].transpose(1, 2)), attn.k_norm(qkv[:, :, 1].transpose(1, 2))
-    scores = (q * attn.scale) @ k.transpose(-2, -1)  # (B, H, queries, T)
-    return scores.float().softmax(dim=-1)
