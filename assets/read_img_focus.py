@@ -19,10 +19,11 @@ from torch import Tensor
 
 from core.backbones import deit
 from core.cards import ModelCard
-from core.config import Geometry, Normalisation
+from core.config import Normalisation
+from core.deit_counts import DeitGeometry
 from core.weights import save_checkpoint
 
-GEOMETRY = Geometry(img_size=37 * 14, patch=14, width=384, depth=12, heads=6, ffn_hidden=1536, classes=0)
+GEOMETRY = DeitGeometry(img_size=37 * 14, patch=14, width=384, depth=12, heads=6, ffn_hidden=1536, classes=0)
 PREFIX = "backbone."
 
 

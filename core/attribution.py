@@ -18,7 +18,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from core.attributions import METHODS, Attribution, Method
-from core.backbones import deit
+from core.backbones.block import looks
 from core.checkpoints import Loaded
 from core.errors import InputError
 from core.images import to_tensor
@@ -180,7 +180,7 @@ def class_rollout(model: nn.Module, images: Tensor, name: str = "This model") ->
 
     def look(index: int) -> Callable[..., None]:
         def hook(attn: Attention, args: tuple[Tensor, ...]) -> None:
-            seen[index] = deit.attention(attn, args[0])[0].mean(dim=0).cpu()  # (T, T)
+            seen[index] = looks(attn, args[0])[0].mean(dim=0).cpu()  # (T, T)
 
         return hook
 

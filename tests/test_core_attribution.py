@@ -15,6 +15,7 @@ from torch import nn
 from core.attribution import attribute, class_rollout, freeze_selection, integrated_gradients, occlusion
 from core.attributions import Attribution
 from core.backbones import deit
+from core.backbones.block import class_look, looks
 from core.checkpoints import Loaded
 from core.config import ModelSpec
 from core.errors import InputError
@@ -148,8 +149,8 @@ def test_attention_is_what_timm_computes_when_it_does_not_fuse() -> None:
     attn.fused_attn, seen = False, []
     attn.attn_drop.register_forward_hook(lambda module, args, out: seen.append(args[0]))
     attn(x)
-    torch.testing.assert_close(deit.attention(attn, x), seen[0])
-    torch.testing.assert_close(deit.class_attention(attn, x, 1), seen[0][:, :, 0, 1:].mean(1))
+    torch.testing.assert_close(looks(attn, x), seen[0])
+    torch.testing.assert_close(class_look(attn, x, 1), seen[0][:, :, 0, 1:].mean(1))
 
 
 def test_rollout_of_a_model_is_the_product_of_its_attentions() -> None:
@@ -191,7 +192,7 @@ def test_rollout_of_a_distilled_model_is_the_mean_of_its_two_class_tokens() -> N
     model = deit.build(dataclasses.replace(TINY, prefix_tokens=2, distilled=True)).eval()
     seen = []
     for block in model.blocks:
-        block.attn.register_forward_pre_hook(lambda attn, args: seen.append(deit.attention(attn, args[0])[0].mean(0)))
+        block.attn.register_forward_pre_hook(lambda attn, args: seen.append(looks(attn, args[0])[0].mean(0)))
     with torch.no_grad():
         model(images(1))
         reach = rollout(seen, {}, 18)

@@ -15,7 +15,6 @@ from core.checkpoints import load
 from core.config import ModelSpec
 from core.errors import InputError
 from core.macs import block_prices, count_macs
-from core.params import count_params
 from core.searched import GateHistory, Gates
 from core.single_path.calibrate import calibrate, use_budget
 from core.single_path.compact import compact, derived_gating
@@ -168,12 +167,6 @@ def test_prices_of_a_block_are_worked_out_by_hand() -> None:
         "skip": 0,
     }
     assert third.unit == 2 * 16 * 32
-
-
-def test_parameters_of_what_is_left_are_those_of_its_layers() -> None:
-    chosen = derive(gates_of(model := swin_path_model(3), SWIN), 0.5 * count_macs(SWIN).total)
-    left = sum(parameter.numel() for parameter in compact(model, chosen).parameters())
-    assert count_params(SWIN, mixers=chosen.mixers, ffn_hidden=chosen.ffn_hidden).compact == left
 
 
 def test_every_kind_of_gate_learns_in_training() -> None:

@@ -21,7 +21,8 @@ from streamlit.testing.v1 import AppTest
 
 from core import checkpoints, recorded, registry
 from core.cards import CompactCard, ModelCard, SelectorCard, SinglePathCard
-from core.config import Geometry, ModelSpec, Normalisation
+from core.config import ModelSpec, Normalisation
+from core.deit_counts import DeitGeometry
 from core.macs import count_macs
 from core.path_latency import path_ms
 from core.recorded import add_row
@@ -35,7 +36,7 @@ from pages import _frame, _parts, _shared
 ROOT = Path(__file__).resolve().parent.parent
 FIRST = json.loads((ROOT / "assets" / "samples" / "samples.json").read_text())[0]["title"]
 PAGES = ("home", "tokens", "architecture", "budget", "compare")
-GEOMETRY = Geometry(img_size=32, patch=8, width=32, depth=4, heads=2, ffn_hidden=48, classes=6)
+GEOMETRY = DeitGeometry(img_size=32, patch=8, width=32, depth=4, heads=2, ffn_hidden=48, classes=6)
 CARD = ModelCard(
     "deit",
     GEOMETRY,

@@ -20,6 +20,7 @@ from core.cards import ModelCard, TeacherCard, class_names
 from core.commands.session import EVAL_BATCH, USUAL, add_loop, dense_model, objective_of, open_session
 from core.commands.shared import Progress, add_common, duration, numbers, say
 from core.config import Geometry, Normalisation
+from core.deit_counts import DeitGeometry
 from core.errors import InputError
 from core.evaluate import dense_runner
 from core.images import eval_transform
@@ -291,7 +292,7 @@ def _own_geometry(args: argparse.Namespace, classes: int) -> Geometry:
     stem = numbers(args.stem, int, "--stem")
     img_size = 64 if args.img_size is None else args.img_size
     try:
-        return Geometry(img_size, 2 ** len(stem), args.width, args.depth, args.heads, 4 * args.width, classes, stem)
+        return DeitGeometry(img_size, 2 ** len(stem), args.width, args.depth, args.heads, 4 * args.width, classes, stem)
     except (ValueError, ZeroDivisionError) as error:
         raise InputError(f"That size of model is not possible: {error}.") from error
 

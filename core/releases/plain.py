@@ -7,6 +7,7 @@ from torch import Tensor
 
 from core.cards import class_names
 from core.config import Geometry, Normalisation
+from core.deit_counts import DeitGeometry
 from core.errors import InputError
 from core.results import ClassName
 
@@ -35,7 +36,7 @@ def deit_geometry(
         prefix = 2 if "dist_token" in state else 1
         side = round((state["pos_embed"].shape[1] - prefix) ** 0.5)
         depth = 1 + max(int(key.split(".")[1]) for key in state if key.startswith("blocks."))
-        geometry = Geometry(
+        geometry = DeitGeometry(
             img_size=side * patch,
             patch=patch,
             width=width,

@@ -43,7 +43,7 @@ def expected_macs(model: SinglePathViT, geometry: Geometry) -> Tensor:
     return fixed + mixers + units
 
 
-def cost_weight(geometry: Geometry | SwinGeometry) -> float:
+def cost_weight(geometry: Geometry) -> float:
     """lambda for this size of model: the paper's for DeiT-T or Swin-T, divided by the square of the size.
 
     The term is lambda (M - budget)^2 in G, so a model of twice the size has four times the term for the same share;

@@ -3,9 +3,9 @@
 from dataclasses import dataclass, replace
 
 import torch
-from timm.models.vision_transformer import Block
 from torch import Tensor
 
+from core.backbones.block import PreNorm
 from core.config import Packaging
 from core.soft_tokens.context import OneImage
 from core.soft_tokens.decide import Decide
@@ -48,7 +48,7 @@ def prune(
     decide: Decide,
     index: int,
     packaging: Packaging,
-    looking: Block | None,
+    looking: PreNorm | None,
 ) -> tuple[Tokens, Pruned]:
     """One selector's work: score, decide, fold what leaves into a package; `looking`: see `mixers.class_look`."""
     x = tokens.x[0]  # (T, D)

@@ -4,10 +4,10 @@ from dataclasses import dataclass, replace
 
 import torch
 from timm.models.pit import PoolingVisionTransformer
-from timm.models.vision_transformer import Block
 from torch import Tensor
 
 from core.backbones import pit
+from core.backbones.block import PreNorm
 from core.config import Packaging
 from core.soft_tokens.accumulate import Carried, accumulated, nothing_carried
 from core.soft_tokens.decide import Decide
@@ -114,7 +114,7 @@ def prune(
     decide: Decide,
     index: int,
     packaging: Packaging,
-    block: Block,
+    block: PreNorm,
 ) -> tuple[OnGrid, Pruned]:
     """One selector's work before `block`: score, decide, fold what leaves into the one package; it stays frozen."""
     tokens, batch = here.tokens, len(here.tokens.counts)
