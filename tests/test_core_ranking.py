@@ -28,11 +28,11 @@ from tests.tiny import TINY
 KEEP = (0.75, 0.5, 0.25)
 
 
-def wild(model: torch.nn.Module) -> torch.nn.Module:
+def wild(model: torch.nn.Module, factor: float = 8) -> torch.nn.Module:
     """Attention that tells patches apart: timm's start looks everywhere alike."""
     with torch.no_grad():
         for block in model.blocks if hasattr(model, "blocks") else (b for s in model.transformers for b in s.blocks):
-            block.attn.qkv.weight.mul_(8)
+            block.attn.qkv.weight.mul_(factor)
     return model
 
 
@@ -40,7 +40,7 @@ def families() -> dict:
     return {
         "deit": (SoftTokenViT(wild(tiny.backbone()), (1, 2, 3), ranked=True).eval(), tiny.images),
         "lvvit": (SoftTokenViT(wild(lvvit.dense()), (1, 2, 3), ranked=True).eval(), lvvit.images),
-        "pit": (SoftTokenViT(wild(tiny_pit.pit_backbone()), tiny_pit.BLOCKS, ranked=True).eval(), tiny.images),
+        "pit": (SoftTokenViT(wild(tiny_pit.pit_backbone(), 3), tiny_pit.BLOCKS, ranked=True).eval(), tiny.images),
     }
 
 
