@@ -28,6 +28,8 @@ class SelectorCard:
     """Share of the original patches that each was trained to leave alive."""
     trained: bool
     """Met its targets on held-out photos with deterministic decisions, and beat random dropping there."""
+    ranked: bool = False
+    """There are none: patches rank by class attention, which takes no training. Never stored."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import timm
 from torch import nn
 
 from core.backbones.families import check_method, family, family_of_own, family_of_timm
-from core.cards import ModelCard, compact_architecture
+from core.cards import ModelCard, SelectorCard, compact_architecture
 from core.config import ModelSpec, Packaging
 from core.errors import InputError, not_here
 from core.macs import count_macs
@@ -27,11 +27,14 @@ from core.single_path.derive import derive, gates_of, settled
 from core.single_path.model import SinglePathViT
 from core.soft_tokens.decide import decision
 from core.soft_tokens.model import SoftTokenViT
+from core.soft_tokens.places import usual_places
 from core.weights import load_weights, read_checkpoint
 
 PICKLES = (".pth", ".pt", ".bin", ".tar")
 WEIGHTS = (".safetensors", *PICKLES)
 """How the names of weights files end."""
+USUAL_RANKINGS = 3
+"""Where only an attention mass is given."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +66,8 @@ def load_model(
     keep: tuple[float, ...] | None = None,
     threshold: float | None = None,
     packaging: str = "weighted_mean",
+    blocks: tuple[int, ...] | None = None,
+    mass: float | None = None,
 ) -> nn.Module:
     """A model in evaluation mode: normalised images (B, 3, H, W) to logits (B, C).
 
@@ -72,11 +77,14 @@ def load_model(
         keep: Per selector, the share of the original patches still alive after it, never rising.
         threshold: Keep patches whose keep probability is above this, in [0, 1).
         packaging: "weighted_mean" or "weighted_sum".
+        blocks: In a model without selectors, rank patches by class attention before these blocks, from 0; with `keep`
+            or `mass`, and None, before the usual ones.
+        mass: Keep the fewest patches that hold this share of the class attention, in (0, 1].
 
     Raises:
         InputError: If there is no such model, its weights are not to be had, or a setting does not fit it.
     """
-    return load(ModelSpec(name_or_path, budget, keep, threshold, packaging)).model
+    return load(ModelSpec(name_or_path, budget, keep, threshold, packaging, blocks, mass)).model
 
 
 def load(
@@ -220,8 +228,7 @@ def finish(spec: ModelSpec, card: ModelCard, module: nn.Module) -> Loaded:
     Raises:
         InputError: If a setting does not fit the model.
     """
-    if (spec.keep is not None or spec.threshold is not None) and not isinstance(module, SoftTokenViT):
-        raise InputError(f"{spec.name} has no token selectors, so it takes no keep ratio and no threshold.")
+    module, card = _choosing(spec, card, module)
     if spec.packaging not in get_args(Packaging):
         raise InputError(f"Packaging is {' or '.join(get_args(Packaging))}; not {spec.packaging}.")
     gates, architecture = None, None if card.compact is None else compact_architecture(card)
@@ -240,6 +247,41 @@ def finish(spec: ModelSpec, card: ModelCard, module: nn.Module) -> Loaded:
     if card.compact is not None and card.compact.stored_params is not None:
         stored = card.compact.stored_params
     return Loaded(spec, card, module, gates, architecture, count_macs(card.geometry).total, stored)
+
+
+def _choosing(spec: ModelSpec, card: ModelCard, module: nn.Module) -> tuple[nn.Module, ModelCard]:
+    """The module, with rankings by class attention in it where `spec` asks for some and it has no selectors.
+
+    Raises:
+        InputError: If a setting does not fit the model.
+    """
+    if isinstance(module, SoftTokenViT):
+        if spec.blocks is not None:
+            raise InputError(f"{spec.name} has selectors before blocks {list(module.blocks)}; omit --blocks.")
+        if spec.mass is not None:
+            raise InputError(f"{spec.name} has selectors, which give no attention; use a keep ratio or a threshold.")
+        return module, card
+    if spec.threshold is not None:
+        raise InputError(
+            f"{spec.name} has no token selectors, so there is no keep probability to take a threshold on; "
+            "use a keep ratio or an attention mass."
+        )
+    if spec.keep is None and spec.mass is None:
+        if spec.blocks is not None:
+            raise InputError("Blocks to rank patches before need a keep ratio for each, or an attention mass.")
+        if spec.packaging != "weighted_mean":
+            raise InputError(f"{spec.name} folds no patches, so it takes no packaging; give a keep ratio, too.")
+        return module, card
+    check_method(card.family, "tokens")
+    if isinstance(module, SinglePathViT):
+        raise InputError(
+            f"{spec.name} is a single-path model before a budget is chosen; export one budget to a file of its own, "
+            "which takes a keep ratio, too."
+        )
+    blocks = spec.blocks or usual_places(module, USUAL_RANKINGS if spec.keep is None else len(spec.keep))
+    made = SoftTokenViT(module, blocks, heads=card.geometry.heads if card.family != "pit" else None, ranked=True)
+    decision(spec, len(made.blocks), made.patches)  # refuses what does not fit
+    return made, replace(card, selectors=SelectorCard(made.blocks, spec.keep or (1.0,) * len(blocks), False, True))
 
 
 def _check_only_budget(spec: ModelSpec, card: ModelCard, architecture: Architecture | None) -> None:
@@ -270,7 +312,7 @@ def redecided(loaded: Loaded, spec: ModelSpec) -> Loaded:
         InputError: If a setting does not fit the model.
     """
     if not isinstance(loaded.model, SoftTokenViT):
-        return finish(spec, loaded.card, loaded.model)  # refuses what it does not have
+        return finish(spec, loaded.card, loaded.model)  # ranks by attention, or refuses what it does not have
     model = copy.copy(loaded.model)
     _set_decision(model, spec, loaded.card)
     return replace(loaded, spec=spec, model=model)

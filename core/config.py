@@ -32,6 +32,10 @@ class ModelSpec:
     threshold: float | None = None
     """Keep a patch if its keep probability is above this."""
     packaging: Packaging = "weighted_mean"
+    blocks: tuple[int, ...] | None = None
+    """Rank patches by class attention before these blocks, from 0, in a model without selectors of its own."""
+    mass: float | None = None
+    """Keep the fewest patches that hold this share of the class attention, before each of those blocks."""
 
 
 def plain(config: object) -> dict:

@@ -55,21 +55,29 @@ def selector_macs(tokens: int, dim: int, heads: int) -> int:
     return tokens * (heads * per_head + 2 * heads * max(1, heads // 2))
 
 
+def look_macs(tokens: int, dim: int) -> int:
+    """MACs of one ranking by class attention: one query, D^2, and the keys of all tokens, T D^2, and T D scores."""
+    return (tokens + 1) * dim**2 + tokens * dim
+
+
 def package_macs(patches: int, dim: int) -> int:
     """MACs of one package: one per channel of each of the `patches` before the selector; kept ones weigh 0."""
     return patches * dim
 
 
-def selecting_macs(geometry: Geometry, block: BlockShape, seen: int, patches: int) -> int:
-    """MACs of one selector before `block`, and of its folding.
+def selecting_macs(geometry: Geometry, block: BlockShape, seen: int, patches: int, *, ranked: bool = False) -> int:
+    """MACs of one selector before `block`, or of a ranking by class attention, and of its folding.
 
     Args:
         geometry: Of the model: where the grid changes, an image has one package, folded in like a patch.
         block: Which gives the width.
         seen: Tokens that the selector looked at.
         patches: How many of them are patches.
+        ranked: It is a ranking.
     """
     folded = seen if pools(geometry) else patches
+    if ranked:
+        return look_macs(seen + geometry.prefix_tokens, block.width) + package_macs(folded, block.width)
     return selector_macs(seen, block.width, block.heads) + package_macs(folded, block.width)
 
 
@@ -111,6 +119,7 @@ def count_macs(
     selectors: Sequence[tuple[int, int]] = (),
     blocks: Sequence[int] | None = None,
     patches: Sequence[int] | None = None,
+    ranked: bool = False,
 ) -> MacCount:
     """MACs of one image through a model, dense or pruned either way or both.
 
@@ -123,6 +132,7 @@ def count_macs(
         blocks: Before which the selectors stand, from 0; None: of no matter, as all blocks are of one width.
         patches: Patches among the tokens of each block, which convolutions are over; None: all N in every block. Some
             heads look at those of the last block.
+        ranked: The selectors are rankings by class attention.
 
     Raises:
         ValueError: If a sequence has not as many numbers as it must.
@@ -132,7 +142,9 @@ def count_macs(
     for block, mixer in zip(left, mixers or ("msa",) * len(left), strict=True):
         total += block_macs(block, mixer)
     places = (0,) * len(selectors) if blocks is None else blocks
-    selecting = sum(selecting_macs(geometry, left[at], *one) for at, one in zip(places, selectors, strict=True))
+    selecting = sum(
+        selecting_macs(geometry, left[at], *one, ranked=ranked) for at, one in zip(places, selectors, strict=True)
+    )
     return total + MacCount(selectors=selecting)
 
 
@@ -154,6 +166,6 @@ def macs_per_block(geometry: Geometry, trace: TokenTrace, layers: Layers = DENSE
         selecting = 0
         if at in trace.blocks:
             seen = trace.tokens[at - 1] - geometry.prefix_tokens  # patches and packages of the block before
-            selecting = selecting_macs(geometry, block, seen, patches[at - 1])
+            selecting = selecting_macs(geometry, block, seen, patches[at - 1], ranked=layers.ranked)
         counts.append(block_macs(block, mixer, selecting))
     return tuple(counts)

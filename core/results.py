@@ -50,6 +50,8 @@ class Layers:
     """Per block, L of them."""
     ffn_hidden: tuple[int, ...] | None = None
     """Hidden units per block."""
+    ranked: bool = False
+    """What chooses patches before blocks is not a selector but a ranking by class attention."""
 
 
 DENSE_LAYERS = Layers()

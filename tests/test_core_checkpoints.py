@@ -74,7 +74,6 @@ def test_a_budget_gives_a_model_that_costs_no_more(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("spec", "sentence"),
     [
-        ({"keep": (0.5, 0.5, 0.5)}, "no token selectors"),
         ({"threshold": 0.5}, "no token selectors"),
         ({"budget": 1e6}, "no gates"),
     ],

@@ -153,6 +153,31 @@ def looks(attn: Attention, x: Tensor, queries: int | None = None) -> Tensor:
     return scores(q[..., :queries, :], k, attn.scale).float().softmax(dim=-1)
 
 
+def class_row(attn: Attention, x: Tensor, policy: Tensor | None = None) -> Tensor:
+    """Attention of the class token on every token, mean over heads, (B, T), from normalised tokens (B, T, D).
+
+    What `looks` gives for one query, without projecting what it does not need: one query and the keys.
+
+    Args:
+        attn: Its weights.
+        x: Normalised tokens, the class token first.
+        policy: (B, T): token j counts as a key policy_j times, 0 or 1; None: all do.
+    """
+    inner = attn.num_heads * attn.head_dim
+    bias = attn.qkv.bias
+    parts = [(x[:, :1], slice(0, inner)), (x, slice(inner, 2 * inner))]
+    q, k = (
+        functional.linear(part, attn.qkv.weight[rows], None if bias is None else bias[rows])
+        .unflatten(-1, (attn.num_heads, attn.head_dim))
+        .transpose(1, 2)
+        for part, rows in parts
+    )  # (B, H, 1, d), (B, H, T, d)
+    found = scores(attn.q_norm(q), attn.k_norm(k), attn.scale).float()[:, :, 0]  # (B, H, T)
+    if policy is not None:
+        found = found.masked_fill(policy[:, None] == 0, -torch.inf)
+    return found.softmax(dim=-1).mean(dim=1)
+
+
 def class_look(attn: Attention, x: Tensor, prefix: int) -> Tensor:
     """Attention of the class token on every patch, mean over heads, (B, N), from normalised tokens (B, T, D)."""
     return looks(attn, x, queries=1)[:, :, 0, prefix:].mean(dim=1)

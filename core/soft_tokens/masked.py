@@ -13,8 +13,9 @@ from core.backbones.block import PreNorm, attention, prenorm, scores
 from core.backbones.lvvit import LVViT
 from core.config import Packaging
 from core.single_path.compact import ConvMixer, NoMixer
-from core.soft_tokens.mixers import mix_patches
+from core.soft_tokens.mixers import mix_patches, nearest_attention
 from core.soft_tokens.package import package_token
+from core.soft_tokens.ranking import AttentionRanking, look, ranked_scores
 from core.soft_tokens.selector import Scores, Selector
 from core.soft_tokens.stages import Stage
 
@@ -27,7 +28,7 @@ SoftDecide = Callable[[int, Scores, Tensor], Tensor]
 @singledispatch
 def masked_forward(
     backbone: VisionTransformer,
-    selectors: dict[int, Selector],
+    selectors: dict[int, Selector | AttentionRanking],
     images: Tensor,
     decide: SoftDecide,
     packaging: Packaging | None = "weighted_mean",
@@ -55,7 +56,12 @@ def masked_forward(
     stages: list[Stage] = []
     for index, block in enumerate(backbone.blocks):
         if index in selectors:
-            scores_all = selectors[index].masked(x[:, first:], policy[:, first:].detach())
+            chooser = selectors[index]
+            if isinstance(chooser, AttentionRanking):
+                looked = look(nearest_attention(backbone, index), x, policy.detach())
+                scores_all = ranked_scores(looked[:, first:])
+            else:
+                scores_all = chooser.masked(x[:, first:], policy[:, first:].detach())
             scores = slice_scores(scores_all, patches)
             kept = decide(len(stages), scores, alive.detach()) * alive
             dropped = alive * (1 - kept)

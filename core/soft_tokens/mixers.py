@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from core.backbones.block import PreNorm, prenorm
-from core.backbones.block import class_look as block_look
 from core.errors import InputError
 from core.results import Layers, Mixer
 from core.single_path.compact import ConvMixer, NoMixer
@@ -118,19 +117,6 @@ def nearest_attention(backbone: VisionTransformer, index: int) -> PreNorm | None
     having = [i for i, block in enumerate(backbone.blocks) if mixer_of(block) == "msa"]
     ahead = [i for i in having if i >= index]
     return backbone.blocks[(ahead or having[-1:])[0]] if having else None
-
-
-def class_look(block: PreNorm | None, x: Tensor) -> Tensor:
-    """How much the class token of one image looks at each of its tokens, (T,), as `block` would have it; x (1, T, D).
-
-    Raises:
-        InputError: If there is no block with an attention.
-    """
-    if block is None:
-        raise InputError(
-            "No block of this model is an attention any more, so no class attention is there to choose by."
-        )
-    return block_look(block.attn, block.norm1(x), prefix=0)[0]
 
 
 def _pointwise(conv: nn.Conv2d, x: Tensor) -> Tensor:

@@ -18,9 +18,10 @@ from core.backbones.block import PreNorm, fused, prenorm, project, put_back, que
 from core.config import Packaging
 from core.soft_tokens.context import context_of, image_of
 from core.soft_tokens.decide import Decide
-from core.soft_tokens.mixers import class_look, left_block, mixer_of
+from core.soft_tokens.mixers import left_block, mixer_of
 from core.soft_tokens.package import package_weights
-from core.soft_tokens.selector import Folded, Scores, selector_scores
+from core.soft_tokens.ranking import AttentionRanking, Choosing, look, ranked_scores
+from core.soft_tokens.selector import Scores, selector_scores
 from core.soft_tokens.stages import Pruned, on_grid
 
 NO_PATCH = -1
@@ -62,9 +63,9 @@ def patches_left(packed: Packed, prefix: int) -> tuple[Tensor, tuple[int, ...]]:
 
 
 def choose(
-    packed: Packed, patches: int, prefix: int, selector: Folded, decide: Decide, index: int, looking: PreNorm | None
+    packed: Packed, patches: int, prefix: int, selector: Choosing, decide: Decide, index: int, looking: PreNorm | None
 ) -> tuple[Tensor, Scores, Tensor, Tensor]:
-    """What one selector thinks, and what is decided; `looking`: see `mixers.class_look`.
+    """What one selector thinks, and what is decided; `looking`: see `ranking.look`.
 
     Returns:
         Rows of the patches, (m,); their scores; alive and kept, bool (B, N).
@@ -72,12 +73,15 @@ def choose(
     batch = len(packed.counts)
     rows = (packed.cell >= 0).nonzero()[:, 0]  # of the patches
     cell = packed.cell[rows]
-    everything = selector_scores(selector, packed.x, context_of(packed.counts, prefix, packed.x.device))
-    scores = everything.map(lambda score: score[rows])
-    shown = scores
-    if getattr(decide, "looks", False):
-        looked = torch.cat([class_look(looking, part[None]) for part in packed.x.split(packed.counts)])
-        shown = replace(scores, attention=looked[rows])
+    looked = None
+    if isinstance(selector, AttentionRanking) or getattr(decide, "looks", False):
+        looked = torch.cat([look(looking, part[None])[0] for part in packed.x.split(packed.counts)])[rows]
+    if isinstance(selector, AttentionRanking):
+        scores = ranked_scores(looked)
+    else:
+        everything = selector_scores(selector, packed.x, context_of(packed.counts, prefix, packed.x.device))
+        scores = everything.map(lambda score: score[rows])
+    shown = replace(scores, attention=looked)
     shown = shown.map(lambda score: on_grid(score, cell, batch, patches))
     alive = torch.zeros(batch * patches, dtype=torch.bool, device=cell.device).index_fill_(0, cell, True)
     alive = alive.unflatten(0, (batch, patches))
@@ -88,13 +92,13 @@ def prune(
     packed: Packed,
     patches: int,
     prefix: int,
-    selector: Folded,
+    selector: Choosing,
     decide: Decide,
     index: int,
     packaging: Packaging,
     looking: PreNorm | None,
 ) -> tuple[Packed, Pruned]:
-    """One selector's work: score, decide, fold what leaves into packages; `looking`: see `mixers.class_look`."""
+    """One selector's work: score, decide, fold what leaves into packages; `looking`: see `ranking.look`."""
     rows, scores, alive, kept = choose(packed, patches, prefix, selector, decide, index, looking)
     cell = packed.cell[rows]
     keep_prob = on_grid(scores.keep_prob, cell, len(packed.counts), patches, 0.0)

@@ -22,7 +22,7 @@ from core.soft_tokens.packed import (
     replace_tokens,
     weighted_sums,
 )
-from core.soft_tokens.selector import Folded
+from core.soft_tokens.ranking import Choosing
 from core.soft_tokens.stages import Pruned, Stage, lay_out, on_grid
 
 
@@ -40,7 +40,7 @@ class OnGrid:
 
 def pit_gathered_forward(
     backbone: PoolingVisionTransformer,
-    selectors: dict[int, Folded],
+    selectors: dict[int, Choosing],
     images: Tensor,
     decide: Decide,
     packaging: Packaging = "weighted_mean",
@@ -110,7 +110,7 @@ def prune(
     here: OnGrid,
     patches: int,
     prefix: int,
-    selector: Folded,
+    selector: Choosing,
     decide: Decide,
     index: int,
     packaging: Packaging,

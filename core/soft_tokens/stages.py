@@ -123,6 +123,7 @@ def pruned_macs(
         blocks=blocks,
         mixers=layers.mixers,
         ffn_hidden=layers.ffn_hidden,
+        ranked=layers.ranked,
     )
 
 
