@@ -18,7 +18,7 @@ from core.macs import count_macs
 from core.searched import Gates
 from core.single_path.derive import derive
 from core.single_path.model import SinglePathViT
-from core.single_path.search import ALPHA, cost_weight
+from core.single_path.search import ALPHA, cost_weight, gate_rate
 from core.timings import StepCost
 from core.training.dense import DenseStep
 from core.training.objectives import Objective
@@ -91,7 +91,9 @@ def _search(
     step = SearchStep(
         gated, geometry, budget=BUDGET * dense_macs, weight=cost_weight(geometry), objective=objective or Objective()
     )
-    return step, create_optimizer_v2(search_groups(gated, lr=1e-4, gate_lr=1e-3, weight_decay=0.05), opt="adamw")
+    return step, create_optimizer_v2(
+        search_groups(gated, lr=1e-4, gate_lr=gate_rate(geometry), weight_decay=0.05), opt="adamw"
+    )
 
 
 def _runner(
