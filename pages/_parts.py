@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from threading import Thread, current_thread
 
@@ -10,6 +11,7 @@ import streamlit as st
 from core.checkpoints import read_model
 from core.config import ModelSpec
 from core.curve_latency import measure_curve
+from core.latency import QUIET
 from core.path_latency import measure_path
 from core.table_bench import measure_table
 from core.timings import CostCurve, LatencyTable, PathCosts, StagedCosts
@@ -44,7 +46,7 @@ def measure_after_paint(names: tuple[str, ...]) -> None:
     waiting = [name for name in missing(*names) if name not in failed]
     for name in waiting:
         if name not in _shared.measurements():
-            locks = (_shared.measuring_lock(), _shared.attribution_lock(), _shared.inference_lock())
+            locks = (_shared.measuring_lock(), QUIET, _shared.attribution_lock(), _shared.inference_lock())
             kept = (_shared.measured_parts(), _shared.failed_parts(), _shared.measurements(), _shared.activity())
             work = (name, _measurement(name), locks, *kept)
             _shared.measurements()[name] = Thread(target=_measure, args=work, daemon=True)
@@ -85,7 +87,9 @@ def _measure(
             lock.acquire()
 
     try:
-        with locks[0], locks[1], locks[2]:  # the first: one measurement after the other, or each would slow the others
+        with ExitStack() as held:
+            for lock in locks:  # the first: one measurement after the other, or each would slow the others
+                held.enter_context(lock)
             kept, found = measured, measure(between=give_way)
     except Exception as error:  # a thread that dies silently would be waited for forever
         kept, found = failed, str(error) or type(error).__name__

@@ -163,8 +163,8 @@ def photo_url(name: str, image_id: str) -> str:
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """For `with`: neither inference nor attribution of others meanwhile. Load models before, never inside."""
-    with attribution_lock(), inference_lock():
+    """For `with`: no inference, attribution or compiler of others meanwhile. Load models before, never inside."""
+    with latency.QUIET, attribution_lock(), inference_lock():
         yield
 
 

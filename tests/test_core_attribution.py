@@ -144,6 +144,27 @@ def test_merge_keeps_the_order_of_tokens_and_weighs_the_package() -> None:
     ).all()  # old package: patch 1
 
 
+def test_a_package_of_nothing_is_made_of_no_patch_and_takes_what_is_attended_to_it_out_of_the_sum() -> None:
+    yes, none = torch.tensor([True]), torch.zeros(1, 2)
+    empty = Stage(torch.tensor([[True, True]]), torch.ones(1, 2), none, yes, yes, yes)  # kept all, and a package
+    found = merges_of((1,), (empty,), prefix=1)
+    torch.testing.assert_close(found[1], torch.cat((torch.eye(3), torch.zeros(1, 3))).double())
+    attention = torch.tensor([[0.0, 0.2, 0.2, 0.6], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    reach = rollout([None, attention], found, 3)
+    # (A + I) / 2 in the first row: 0.5, 0.1, 0.1 and 0.3, which is lost
+    torch.testing.assert_close(reach[0], torch.tensor([0.5, 0.1, 0.1], dtype=torch.float64), atol=1e-6, rtol=0)
+
+
+def test_rollout_of_a_model_that_sums_its_packages_stays_a_number_where_nothing_is_dropped() -> None:
+    model, photo = token_model(), images(1)
+    model.packaging = "weighted_sum"
+    model.decide = lambda stage, scores, alive: alive
+    assert model.run(photo)[1][0].has_package.all()
+    values, _ = class_rollout(model, photo)
+    assert values.isfinite().all()
+    assert 0 < float(values.sum()) < 1
+
+
 def test_attention_is_what_timm_computes_when_it_does_not_fuse() -> None:
     attn, x = backbone().blocks[0].attn, torch.randn(2, 5, 32)
     attn.fused_attn, seen = False, []

@@ -28,7 +28,7 @@ from core.soft_tokens.schedules import FITTED
 from core.speed import random_pair
 from core.table_bench import measure_beside
 from core.timings import EAGER, ENGINES, SpeedRow
-from core.training.cost import compare_steps, derive_ms
+from core.training.cost import SLIDER_MS, compare_steps, derive_ms
 from core.training.loop import make_accelerator
 
 BATCHES = "1,16"
@@ -286,6 +286,7 @@ def run_training(args: argparse.Namespace, batches: tuple[int, ...]) -> tuple[di
         check_method(card.family, "singlepath")
         geometry = card.geometry
         deriving = derive_ms(geometry)
+        late = f", more than the {SLIDER_MS:.0f} ms that a slider may take" if deriving > SLIDER_MS else ""
         for batch in batches:
             found = compare_steps(geometry, accelerator, batch=batch)
             rows.append({"model": name, **asdict(found), "derive_ms": deriving})
@@ -293,7 +294,7 @@ def run_training(args: argparse.Namespace, batches: tuple[int, ...]) -> tuple[di
                 f"{name}, batch {batch}, {found.device}, {found.threads} threads, precision {found.precision}: a dense "
                 f"training step takes {found.dense_ms:.0f} ms (IQR {found.dense_iqr_ms:.0f}); a search step "
                 f"{found.search_ratio:.2f} of that, {found.distilled_search_ratio:.2f} with a dense teacher; deriving "
-                f"an architecture takes {deriving:.1f} ms"
+                f"an architecture takes {deriving:.1f} ms{late}"
             )
     told = {"device": device_name(accelerator.device), "threads": torch.get_num_threads(), "rows": rows}
     return told, "\n".join(lines)
