@@ -13,6 +13,7 @@ import torch
 
 from core.errors import InputError
 from core.files import write_text
+from core.json_text import json_text
 from core.registry import ASSETS
 from core.timings import SpeedRow
 
@@ -102,7 +103,7 @@ def add_rows(path: Path, here: dict, rows: Sequence[SpeedRow], order: Sequence[s
     told = sorted(found.values(), key=lambda row: (place.get(row["model"], len(place)), row["batch"]))
     whole = {**here, "rows": told}
     try:
-        write_text(path, json.dumps(whole, indent=1) + "\n")
+        write_text(path, json_text(whole, indent=1) + "\n")
         write_text(path.with_name(f"{path.stem}-table.md"), table(whole))
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error.strerror}); name another file.") from error

@@ -149,10 +149,11 @@ def evaluate(
     )
 
 
-def paired_difference(first: Evaluation, *second: Evaluation) -> tuple[float, float]:
+def paired_difference(first: Evaluation, *second: Evaluation) -> tuple[float, float | None]:
     """Top-1 of `first` minus that of `second` on the same photos, and half of its 95 % interval, as shares.
 
-    Several `second` are draws of one random model, and averaged per photo; see `core.report.paired_interval`.
+    Several `second` are draws of one random model, and averaged per photo; see `core.report.paired_interval`,
+    also for what one photo tells.
 
     Raises:
         ValueError: If they saw different numbers of photos.

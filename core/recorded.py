@@ -12,6 +12,7 @@ import numpy as np
 from core.config import ModelSpec
 from core.errors import InputError
 from core.files import write_text
+from core.json_text import json_text
 from core.peers.plans import PEERS, Peer
 from core.registry import ASSETS
 from core.results import Recorded
@@ -47,7 +48,7 @@ def add_row(path: Path, row: Recorded) -> None:
         InputError: If the file is something else, or cannot be written.
     """
     rows = [old for old in read_rows(path) if (old.model, old.setting) != (row.model, row.setting)]
-    text = json.dumps({"rows": [asdict(r) for r in [*rows, row]]}, indent=1) + "\n"
+    text = json_text({"rows": [asdict(r) for r in [*rows, row]]}, indent=1) + "\n"
     try:
         write_text(path, text)
     except OSError as error:

@@ -10,6 +10,7 @@ from typing import BinaryIO
 import numpy as np
 
 from core.errors import InputError
+from core.json_text import json_text
 from core.photo_list import PhotoList
 
 WHAT = {
@@ -119,7 +120,7 @@ class ResultFile:
         self._write(rows)
 
     def _write(self, rows: Sequence[dict]) -> None:
-        data = "".join(json.dumps(row) + "\n" for row in rows).encode()
+        data = "".join(json_text(row) + "\n" for row in rows).encode()
         try:
             while data:
                 data = data[os.write(self._file, data) :]

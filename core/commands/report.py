@@ -19,6 +19,7 @@ from core.errors import InputError
 from core.evaluate import dense_runner
 from core.files import write_text
 from core.images import eval_transform, view_box
+from core.json_text import json_text
 from core.report import (
     Answers,
     OnObject,
@@ -28,6 +29,7 @@ from core.report import (
     on_object,
     paired_interval,
     patches_inside,
+    points,
 )
 from core.soft_tokens.decide import random_like
 from core.soft_tokens.model import SoftTokenViT
@@ -132,7 +134,7 @@ def record(path: Path, result: dict) -> None:
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))["reports"] if path.is_file() else []
         rows = [row for row in rows if (row["model"], row["setting"]) != (result["model"], result["setting"])]
-        write_text(path, json.dumps({"reports": [*rows, result]}, indent=1) + "\n")
+        write_text(path, json_text({"reports": [*rows, result]}, indent=1) + "\n")
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} holds no reports; name another file.") from error
     except OSError as error:
@@ -242,20 +244,21 @@ def _text(result: dict) -> str:
     if "against" in result:
         other = result["against"]
         lines.append(
-            f"{100 * other['mean']:+.2f} ± {100 * other['margin']:.2f} points beside {other['model']} on the same "
+            f"{points(other['mean'], other['margin'])} beside {other['model']} on the same "
             f"photos (95 %); they agree on {100 * other['agreement']:.1f} %"
         )
     if "against_random" in result:
         other = result["against_random"]
         lines.append(
-            f"{100 * other['mean']:+.2f} ± {100 * other['margin']:.2f} points beside {other['model']} with as many "
+            f"{points(other['mean'], other['margin'])} beside {other['model']} with as many "
             f"patches dropped at random ({100 * other['top1']:.2f} %, {DRAWS} draws)"
         )
     if "on_object" in result:
         found = result["on_object"]
+        way = "" if found["way"] is None else f"; {100 * found['way']:.0f} % of the way"
         lines.append(
             f"finally kept patches inside the box: {100 * found['kept']:.1f} %; chance {100 * found['chance']:.1f} %, "
-            f"best {100 * found['best']:.1f} %; {100 * found['way']:.0f} % of the way ({found['photos']} photos)"
+            f"best {100 * found['best']:.1f} %{way} ({found['photos']} photos)"
         )
     known = {name: share for name, share in result["classes"].items() if share is not None}
     lines += [f"  {name:28} {100 * known[name]:5.1f} %" for name in sorted(known, key=known.get)]

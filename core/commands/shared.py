@@ -1,13 +1,13 @@
 """What the commands share: common flags, progress on stderr, output as text or as one JSON object."""
 
 import argparse
-import json
 import os
 import sys
 
 import torch
 
 from core.errors import InputError
+from core.json_text import json_text
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:
@@ -78,7 +78,7 @@ def emit(result: dict, text: str, *, as_json: bool) -> None:
     """Print `result` as JSON, or `text`; of several processes the first one does."""
     if not first_process():
         return
-    print(json.dumps(result) if as_json else text, flush=True)
+    print(json_text(result) if as_json else text, flush=True)
 
 
 def duration(seconds: float) -> str:

@@ -17,6 +17,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from core.errors import InputError
+from core.json_text import json_text
 from core.training.objectives import SMOOTHING
 from core.training.precision import mixed_precision
 from core.training.runs import Run, append_metrics, commit_state, truncate_metrics
@@ -226,7 +227,7 @@ def _save(run: Run, accelerator: Accelerator, at: Position, record: dict | None 
     accelerator.save_state(str(temporary))
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        (temporary / "progress.json").write_text(json.dumps(asdict(at)))
+        (temporary / "progress.json").write_text(json_text(asdict(at)))
         if record is not None:
             append_metrics(run, record)
         commit_state(run, temporary, at.epochs, at.steps)

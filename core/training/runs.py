@@ -8,6 +8,7 @@ from pathlib import Path
 
 from core.errors import InputError
 from core.files import write_text
+from core.json_text import json_text
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def open_run(folder: Path, settings: dict, *, resume: bool) -> Run:
         InputError: If a new run would overwrite an old one, or a resumed one was started differently.
     """
     path = folder / "settings.json"
-    settings = json.loads(json.dumps(settings))
+    settings = json.loads(json_text(settings))
     if path.exists():
         before = json.loads(path.read_text())
         if not resume:
@@ -63,7 +64,7 @@ def open_run(folder: Path, settings: dict, *, resume: bool) -> Run:
         raise InputError(f"{folder} holds no run to resume; name the folder that --out named.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_text(path, json.dumps(settings, indent=1))
+        write_text(path, json_text(settings, indent=1))
     except OSError as error:
         raise InputError(f"{folder} cannot be written ({error.strerror}); name another --out.") from error
     return Run(folder)
@@ -72,7 +73,7 @@ def open_run(folder: Path, settings: dict, *, resume: bool) -> Run:
 def append_metrics(run: Run, record: dict) -> None:
     """Add one line to the run's metrics."""
     with run.metrics.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(record) + "\n")
+        file.write(json_text(record) + "\n")
 
 
 def read_metrics(run: Run) -> list[dict]:
@@ -86,7 +87,7 @@ def truncate_metrics(run: Run, epochs: int) -> None:
     """Drop lines of epochs that the state to resume from has not seen."""
     kept = [record for record in read_metrics(run) if record["epoch"] <= epochs]
     if run.metrics.exists():
-        write_text(run.metrics, "".join(json.dumps(record) + "\n" for record in kept))
+        write_text(run.metrics, "".join(json_text(record) + "\n" for record in kept))
 
 
 def commit_state(run: Run, temporary: Path, epoch: int, steps: int = 0) -> None:
