@@ -5,7 +5,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 from itertools import product
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 
 import torch
@@ -14,6 +14,7 @@ from core.backbones.families import check_method
 from core.bench_record import JSON, add_rows, check_record, conditions, read_record
 from core.benchmarks import USUAL, Case, cases, matching, measure
 from core.checkpoints import load
+from core.commands.endings import deaf_children
 from core.commands.shared import Progress, add_common, numbers, parse_budget, pick_device, say
 from core.config import ModelSpec
 from core.engines import check_engine
@@ -150,7 +151,13 @@ def _measured_afresh(*work: Case | int | str | torch.device) -> SpeedRow:
     """
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         try:
-            return pool.submit(_seeded, torch.initial_seed(), *work).result()
+            with deaf_children():
+                answer = pool.submit(_seeded, torch.initial_seed(), *work)
+            return answer.result()
+        except KeyboardInterrupt:
+            for child in active_children():  # it does not know of it, and would be waited for
+                child.kill()
+            raise
         except BrokenProcessPool as error:
             raise InputError("A measurement was ended; maybe memory ran out: try a smaller --batch.") from error
 

@@ -75,10 +75,26 @@ class Progress:
 
 
 def emit(result: dict, text: str, *, as_json: bool) -> None:
-    """Print `result` as JSON, or `text`; of several processes the first one does."""
+    """Print `result` as JSON, or `text`; of several processes the first one does.
+
+    Raises:
+        InputError: If stdout takes no more, such as a file on a full disk.
+        BrokenPipeError: If nobody reads it any more.
+    """
     if not first_process():
         return
-    print(json_text(result) if as_json else text, flush=True)
+    try:
+        print(json_text(result) if as_json else text, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        close_stdout()
+        raise InputError(f"The answer cannot be written to stdout ({error.strerror}); send it elsewhere.") from error
+
+
+def close_stdout() -> None:
+    """Throw away what is still to be written there, or Python complains as it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def duration(seconds: float) -> str:
