@@ -28,8 +28,9 @@ def main(argv: list[str] | None = None) -> int:
     from accelerate.utils import set_seed
 
     from core.commands import bench, export, fetch, finetune, inspect, report, score, search, targets, train
-    from core.commands.shared import close_stdout, emit, leave_together, say
+    from core.commands.shared import check_workers, close_stdout, emit, leave_together, say
     from core.errors import InputError
+    from core.files import is_stdout
 
     parser = OneLineParser(prog="python -m core", description="See what a Vision Transformer can do without.")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -46,12 +47,14 @@ def main(argv: list[str] | None = None) -> int:
             if not 0 <= args.seed < 2**32:
                 raise InputError(f"--seed takes a whole number from 0 to 4294967295; not {args.seed}.")
             set_seed(args.seed)
+            check_workers(args)
             try:
                 result, text = args.run(args)
             except UnwrittenError as error:
                 unwritten, result, text = str(error), error.result, error.text
             leave_together()
-            emit(result, text, as_json=args.json)
+            out = getattr(args, "out", None)
+            emit(result, text, as_json=args.json, aside=out is not None and is_stdout(out))
         except BrokenPipeError:  # whoever read stdout (such as `head`) has seen enough
             close_stdout()
         except (KeyboardInterrupt, Exception) as error:

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from core.errors import InputError
-from core.files import write_text
+from core.files import check_target, write_text
 from core.json_text import json_text
 from core.registry import ASSETS
 from core.timings import SpeedRow
@@ -59,8 +59,7 @@ def check_record(path: Path) -> None:
     """
     if path.suffix != ".json":
         raise InputError(f"--record takes a file that ends in .json; not {path}.")
-    if not os.access(path.parent, os.W_OK):
-        raise InputError(f"{path} cannot be written; name another file.")
+    check_target(path, "--record")
     read_record(path)
 
 

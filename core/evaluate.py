@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from core.config import Geometry
+from core.errors import InputError
 from core.report import paired_interval
 from core.results import Evaluation
 from core.soft_tokens.decide import AttentionLike, Decide, known_beforehand, random_like
@@ -109,7 +110,8 @@ def evaluate(
 
     Args:
         run: What to evaluate; see `Runner`.
-        loader: Batches of images and labels, in folder order; already on the right device.
+        loader: Batches of images and labels, in folder order; already on the right device. A label below 0 stands
+            for a photo that could not be read: it is not counted.
         dense_macs: Of the dense model, for the report.
         patches: N of the grid that each selector sees; one number where it is the same for all.
         left_out: Photos of unknown classes, for the report.
@@ -118,6 +120,9 @@ def evaluate(
 
     Returns:
         Shares over all images; the class must match among all classes of the model.
+
+    Raises:
+        InputError: If no photo could be read.
     """
     hits, macs, kept = [], [], []
     began, done = time.perf_counter(), 0
@@ -125,8 +130,9 @@ def evaluate(
         logits, cost, counts = run(images)
         top = logits.float().topk(min(5, logits.shape[-1]), dim=-1).indices  # (B, 5)
         match = top == labels[:, None]
-        parts = (match[:, 0], match.any(dim=1), cost, counts if counts is not None else cost[:, None])
-        first, five, cost, counts_all = gather(parts)
+        parts = (match[:, 0], match.any(dim=1), cost, counts if counts is not None else cost[:, None], labels >= 0)
+        *found, seen = gather(parts)
+        first, five, cost, counts_all = (part[seen] for part in found)
         hits.append(torch.stack((first, five), dim=1).cpu())
         macs.append(cost.cpu())
         if counts is not None:
@@ -136,6 +142,8 @@ def evaluate(
             on_batch(done)
     seconds = time.perf_counter() - began
     hit = torch.cat(hits)
+    if not len(hit):
+        raise InputError("None of the photos to evaluate on can be read; mend or replace them.")
     return Evaluation(
         images=len(hit),
         left_out=left_out,

@@ -14,7 +14,7 @@ import torch
 
 from core.__main__ import main
 from core.commands import inspect
-from core.commands.endings import Interrupts, UnwrittenError, deaf_children, printed_anyway, sentence_of
+from core.commands.endings import Interrupts, UnwrittenError, deaf_children, printed_anyway, sentence_of, tell
 from core.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -154,3 +154,17 @@ def test_an_answer_for_which_stdout_has_no_room_is_a_sentence() -> None:
     assert ran.returncode == 2
     assert ran.stderr.decode().startswith("error: The answer cannot be written to stdout (No space left on device)")
     assert ran.stderr.count(b"\n") == 1
+
+
+def test_of_several_processes_whichever_fails_says_why_and_each_sentence_once(monkeypatch, capsys) -> None:
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    tell("All fail alike.")  # they do not talk to each other yet: the first one on each machine says it
+    assert capsys.readouterr().err == ""
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    try:
+        tell("Only this one.")
+        tell("Only this one.")
+    finally:
+        torch.distributed.destroy_process_group()
+    assert capsys.readouterr().err == "error: Only this one. (process 1)\n"
