@@ -1,5 +1,6 @@
 """Training that meets damaged photos, full disks and damaged files: one sentence, and nothing finished is lost."""
 
+import argparse
 import json
 import multiprocessing
 import os
@@ -16,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from core.__main__ import main
 from core.batches import SMALL, labelled_batch, sent
+from core.commands.shared import check_workers
 from core.errors import InputError
 from core.evaluate import dense_runner, evaluate
 from core.training import loop
@@ -272,6 +274,32 @@ def test_where_a_run_goes_is_checked_before_the_model_is_read(command, tmp_path,
     rest = ["--data", str(tmp_path), "--model", "no model of that name"]
     assert "Not a directory" in refusal(capsys, main([command, "--out", str(tmp_path / "file"), *rest]))
     assert "already holds a run" in refusal(capsys, main([command, "--out", str(tmp_path / "run"), *rest]))
+
+
+def test_two_runs_do_not_write_into_one_folder(tmp_path) -> None:
+    open_run(tmp_path / "run", {"lr": 1}, resume=False)
+    child = os.fork()
+    if child == 0:
+        try:
+            open_run(tmp_path / "run", {"lr": 1}, resume=True)
+        except InputError as error:
+            os._exit(7 if "another run" in str(error) else 1)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    open_run(tmp_path / "run", {"lr": 1}, resume=True)
+
+
+def test_where_no_loader_process_can_run_photos_are_read_without(monkeypatch, capsys) -> None:
+    def semaphore() -> None:
+        raise OSError(30, "Read-only file system")
+
+    args = argparse.Namespace(workers=2)
+    check_workers(args)
+    assert args.workers == 2
+    monkeypatch.setattr(multiprocessing.get_context(), "Semaphore", semaphore)
+    check_workers(args)
+    assert args.workers == 0
+    assert "(Read-only file system); photos are read without them" in capsys.readouterr().err
 
 
 def test_a_batch_that_finds_no_shared_memory_goes_through_a_pipe(monkeypatch) -> None:

@@ -18,7 +18,10 @@ class Readable(Dataset):
     def __init__(self, photos: Dataset, tell: Callable[[str], None], *, graded: bool = False) -> None:
         """Args: `tell` is called, in a loader process, once per photo; `graded`: what replaces one has label -1."""
         self._photos, self._tell, self._graded = photos, tell, graded
-        self._damaged = RawArray("b", len(photos))  # of all loader processes together
+        try:
+            self._damaged = RawArray("b", len(photos))  # of all loader processes together
+        except OSError:
+            self._damaged = bytearray(len(photos))  # no shared memory here, so each process tells by itself
 
     def __len__(self) -> int:
         """How many photos, readable or not."""

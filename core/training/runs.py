@@ -1,6 +1,7 @@
 """A training run on disk: settings, metrics as JSON lines, weights and the state to resume from, written atomically."""
 
 import errno
+import fcntl
 import json
 import os
 import re
@@ -75,7 +76,8 @@ def open_run(folder: Path, settings: dict, *, resume: bool) -> Run:
         resume: Go on from the newest state.
 
     Raises:
-        InputError: If a new run would overwrite an old one, or a resumed one was started differently.
+        InputError: If a new run would overwrite an old one, a resumed one was started differently, or another process
+            is at it.
     """
     path = folder / "settings.json"
     settings = json.loads(json_text(settings))
@@ -90,10 +92,27 @@ def open_run(folder: Path, settings: dict, *, resume: bool) -> Run:
         raise InputError(f"{folder} holds no run to resume; name the folder that --out named.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        _lock(folder)
         write_text(path, json_text(settings, indent=1))
     except OSError as error:
         raise InputError(f"{folder} cannot be written ({error.strerror}); name another --out.") from error
     return Run(folder)
+
+
+def _lock(folder: Path) -> None:
+    """Make the folder this process's own until the process ends, however it does.
+
+    Raises:
+        InputError: If it is another's.
+    """
+    held = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o666)  # left open: the system lets go of it
+    try:
+        fcntl.lockf(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        os.close(held)
+        raise InputError(f"{folder} is being written by another run; wait until it has ended.") from None
+    except OSError:
+        pass  # a file system without locks
 
 
 def read_settings(folder: Path) -> dict | None:
