@@ -6,7 +6,7 @@ import signal
 import sys
 from typing import NoReturn
 
-from core.commands.endings import STOPPED, Interrupts, UnwrittenError, leave_at_once, sentence_of, tell
+from core.commands.stopping import STOPPED, leave_at_once
 
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, leave_at_once)  # the imports take seconds, and an exception in one may be swallowed
@@ -28,6 +28,7 @@ def main(argv: list[str] | None = None) -> int:
     from accelerate.utils import set_seed
 
     from core.commands import bench, export, fetch, finetune, inspect, report, score, search, targets, train
+    from core.commands.endings import Interrupts, UnwrittenError, sentence_of, tell
     from core.commands.shared import check_workers, close_stdout, emit, leave_together, say
     from core.errors import InputError
     from core.files import is_stdout

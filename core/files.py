@@ -2,9 +2,12 @@
 
 import errno
 import os
+import re
 import stat
 import tempfile
 from pathlib import Path
+
+from safetensors import SafetensorError
 
 from core.errors import InputError
 
@@ -91,3 +94,16 @@ def check_target(path: Path | None, flag: str) -> None:
             real.with_name(real.name + ".tmp").exists()  # too long a name is found here
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error.strerror}); name another file with {flag}.") from error
+
+
+def disk_reason(error: Exception) -> str | None:
+    """Why nothing can be written, in the system's words; None if this is no matter of writing."""
+    text = str(error)
+    if isinstance(error, SafetensorError):
+        found = re.search(r"I/O error: (.*?)(?: \(os error|$)", text)
+        return None if found is None else found[1]
+    if isinstance(error, OSError):
+        others = isinstance(error, ConnectionError) or error.errno in (None, errno.EMFILE, errno.ENFILE)
+        return None if others else error.strerror
+    torch_writer = re.search(r"PytorchStreamWriter|iostream|inline_container|unexpected pos", text)
+    return "the disk may be full" if torch_writer else None

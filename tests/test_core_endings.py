@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from core.__main__ import main
 from core.commands import inspect
@@ -111,7 +112,8 @@ def from_a_worker() -> InputError:
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"), "smaller --batch"),
         (RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"), "smaller --batch"),
         (MemoryError(), "smaller --batch"),
-        (OSError(errno.ENOSPC, "No space left on device", "/full/x"), "/full/x cannot be used (No space left"),
+        (OSError(errno.ENOSPC, "No space left on device", "/full/x"), "/full/x cannot be written (No space left"),
+        (SafetensorError("Error while serializing: I/O error: File too large (os error 27)"), "(File too large)"),
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), None),
         (FileNotFoundError(errno.ENOENT, "No such file"), None),
     ],

@@ -11,10 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 
-from core.errors import InputError
+from safetensors import SafetensorError
 
-STOPPED = 130
-"""Exit status after Ctrl-C, as of any program in a shell."""
+from core.commands.stopping import leave_at_once
+from core.errors import InputError
+from core.files import disk_reason
+
 DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE}
 """Errors of which a disk is the cause, wherever they are raised."""
 LOADER = re.compile(r"DataLoader worker|Pin memory thread")
@@ -37,12 +39,15 @@ def printed_anyway(result: dict, text: str) -> Iterator[None]:
     """Write a result to a file within this; if that fails, the command prints it, says why, and exits 2.
 
     Raises:
-        UnwrittenError: If what is within raises InputError.
+        UnwrittenError: If what is within raises InputError, or what a full disk raises.
     """
     try:
         yield
-    except InputError as error:
-        raise UnwrittenError(str(error), result, text) from error
+    except (InputError, OSError, SafetensorError) as error:
+        sentence = sentence_of(error)
+        if sentence is None:
+            raise
+        raise UnwrittenError(sentence, result, text) from error
 
 
 class Interrupts:
@@ -95,12 +100,6 @@ class Interrupts:
             self._hook(what)
 
 
-def leave_at_once(number: int = signal.SIGINT, frame: FrameType | None = None) -> None:
-    """End this process here: for moments in which nothing can be lost, such as the imports."""
-    os.write(sys.stderr.fileno(), b"\nstopped\n")
-    os._exit(STOPPED)
-
-
 @contextmanager
 def deaf_children() -> Iterator[None]:
     """Processes that are started within this never see Ctrl-C; whoever starts them ends them."""
@@ -120,8 +119,10 @@ def sentence_of(error: Exception) -> str | None:
         return "Memory ran out; try a smaller --batch, or fewer --workers."
     if isinstance(error, RuntimeError | OSError) and FILES.search(told):
         return "Too many files are open; try fewer --workers, or allow more with `ulimit -n 4096`."
-    if isinstance(error, OSError) and error.errno in DISK:
-        return f"{error.filename or 'A file'} cannot be used ({error.strerror}); make room, or name another place."
+    reason = None if isinstance(error, OSError) and error.errno not in DISK else disk_reason(error)
+    if reason is not None:
+        where = getattr(error, "filename", None) or "A file"
+        return f"{where} cannot be written ({reason}); make room, or name another place."
     if isinstance(error, RuntimeError) and LOADER.search(told):
         how = re.search(r"killed by signal: ([\w ]+)", told)
         by = f" (killed by signal: {how[1].strip()})" if how else ""

@@ -1,10 +1,8 @@
 """A training run on disk: settings, metrics as JSON lines, weights and the state to resume from, written atomically."""
 
-import errno
 import fcntl
 import json
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -16,7 +14,7 @@ import torch
 from safetensors import SafetensorError
 
 from core.errors import InputError
-from core.files import sync, write_text
+from core.files import disk_reason, sync, write_text
 from core.json_text import json_text
 
 STATES = 2
@@ -177,7 +175,7 @@ def writing(run: Run) -> Iterator[None]:
     try:
         yield
     except (OSError, SafetensorError, RuntimeError) as error:
-        reason = _disk_reason(error)
+        reason = disk_reason(error)
         if reason is None:
             raise
         for left in run.folder.glob("*.tmp"):
@@ -190,19 +188,6 @@ def writing(run: Run) -> Iterator[None]:
         raise InputError(
             f"{run.folder} cannot be written ({reason}); what was finished is kept, so make room and --resume it."
         ) from error
-
-
-def _disk_reason(error: Exception) -> str | None:
-    """Why nothing can be written, in the system's words; None if this is no matter of writing."""
-    text = str(error)
-    if isinstance(error, SafetensorError):
-        found = re.search(r"I/O error: (.*?)(?: \(os error|$)", text)
-        return None if found is None else found[1]
-    if isinstance(error, OSError):
-        others = isinstance(error, ConnectionError) or error.errno in (None, errno.EMFILE, errno.ENFILE)
-        return None if others else error.strerror
-    torch_writer = re.search(r"PytorchStreamWriter|iostream|inline_container|unexpected pos", text)
-    return "the disk may be full" if torch_writer else None
 
 
 @contextmanager
