@@ -20,7 +20,7 @@ from core.checkpoints import Loaded, file_of, read_model
 from core.commands.joint import joint_start, makes_joint
 from core.commands.session import Session, add_loop, dense_start, objective_of, open_session
 from core.commands.shared import add_common, parse_budget, say
-from core.commands.targets import add_targets, read_targets
+from core.commands.targets import add_targets, keep_targets, read_targets
 from core.errors import InputError
 from core.evaluate import attention_runner, dense_runner, paired_difference, random_runner, token_runner
 from core.macs import count_macs
@@ -140,6 +140,9 @@ def run_tokens(args: argparse.Namespace, dense: Loaded, folders: list[str]) -> t
         check_dense(args.model, dense)
     step = TokenStep(model, dense.model, settings, other)
     session = open_session(args, dense.card, folders, hold_out=True)
+    if session.accelerator.is_main_process:
+        with writing(session.run):
+            keep_targets(aim, session.run.folder)
     geometry = dense.card.geometry
     asked_macs = schedule_macs(geometry, blocks, targets, model.layers).total
 
