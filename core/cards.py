@@ -9,6 +9,7 @@ from timm.data import ImageNetInfo
 from core.backbones.families import family
 from core.config import Geometry, Normalisation, plain
 from core.errors import InputError
+from core.json_text import json_text
 from core.macs import count_macs
 from core.results import MIXERS, Architecture, ClassName, Mixer
 
@@ -152,7 +153,7 @@ class TeacherCard:
 
 def card_to_json(card: ModelCard | TeacherCard) -> str:
     """The card as it is stored."""
-    return json.dumps({"format": FORMAT, **plain(card)})
+    return json_text({"format": FORMAT, **plain(card)})
 
 
 def card_from_json(text: str) -> ModelCard:

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from core import latency
 from core.config import Geometry
+from core.errors import InputError
 from core.report import paired_interval
 from core.results import Evaluation
 from core.soft_tokens.decide import AttentionLike, Decide, known_beforehand, random_like
@@ -133,7 +134,8 @@ def evaluate(
 
     Args:
         run: What to evaluate; see `Runner`.
-        loader: Batches of images and labels, in folder order; already on the right device.
+        loader: Batches of images and labels, in folder order; already on the right device. A label below 0 stands
+            for a photo that could not be read: it is not counted.
         dense_macs: Of the dense model, for the report.
         patches: N of the grid that each selector sees; one number where it is the same for all.
         left_out: Photos of unknown classes, for the report.
@@ -143,6 +145,9 @@ def evaluate(
     Returns:
         Shares over all images; the class must match among all classes of the model. What a `Baseline` prepares is not
         in its images per second.
+
+    Raises:
+        InputError: If no photo could be read.
     """
     hits, macs, kept = [], [], []
     began, preparing_ms, done = latency.clock(), 0.0, 0
@@ -152,8 +157,9 @@ def evaluate(
         logits, cost, counts = ready()
         top = logits.float().topk(min(5, logits.shape[-1]), dim=-1).indices  # (B, 5)
         match = top == labels[:, None]
-        parts = (match[:, 0], match.any(dim=1), cost, counts if counts is not None else cost[:, None])
-        first, five, cost, counts_all = gather(parts)
+        parts = (match[:, 0], match.any(dim=1), cost, counts if counts is not None else cost[:, None], labels >= 0)
+        *found, seen = gather(parts)
+        first, five, cost, counts_all = (part[seen] for part in found)
         hits.append(torch.stack((first, five), dim=1).cpu())
         macs.append(cost.cpu())
         if counts is not None:
@@ -163,6 +169,8 @@ def evaluate(
             on_batch(done)
     seconds = latency.clock() - began - preparing_ms / 1e3
     hit = torch.cat(hits)
+    if not len(hit):
+        raise InputError("None of the photos to evaluate on can be read; mend or replace them.")
     return Evaluation(
         images=len(hit),
         left_out=left_out,
@@ -176,10 +184,11 @@ def evaluate(
     )
 
 
-def paired_difference(first: Evaluation, *second: Evaluation) -> tuple[float, float]:
+def paired_difference(first: Evaluation, *second: Evaluation) -> tuple[float, float | None]:
     """Top-1 of `first` minus that of `second` on the same photos, and half of its 95 % interval, as shares.
 
-    Several `second` are draws of one random model, and averaged per photo; see `core.report.paired_interval`.
+    Several `second` are draws of one random model, and averaged per photo; see `core.report.paired_interval`,
+    also for what one photo tells.
 
     Raises:
         ValueError: If they saw different numbers of photos.

@@ -1,12 +1,12 @@
 """What does each layer become?"""
 
-import json
 from pathlib import Path
 
 import streamlit as st
 
 from core.config import ModelSpec
 from core.description import description
+from core.json_text import json_text
 from pages import (
     _along,
     _answers,
@@ -73,7 +73,7 @@ else:
     _answers.show(spec, image_id, before, said)
 st.download_button(
     "Download this architecture (JSON)",
-    json.dumps(description(ran), indent=1),
+    json_text(description(ran), indent=1),
     f"{Path(name).stem}-{100 * ran.architecture.macs / ran.dense_macs:.4g}.json",
     "application/json",
     icon=":material/download:",

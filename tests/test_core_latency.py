@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from core.__main__ import main
 from core.checkpoints import load
+from core.commands import targets
 from core.commands.bench import check_schedule
 from core.config import ModelSpec
 from core.errors import InputError
@@ -210,7 +211,7 @@ def test_a_target_that_cannot_be_gets_one_line_and_writes_nothing(flags, sentenc
     assert not (tmp_path / "out").exists(), "something was written"
 
 
-def test_training_to_a_limit_ends_with_the_milliseconds_of_what_is_kept(work, capsys) -> None:
+def test_training_to_a_limit_ends_with_the_milliseconds_of_what_is_kept(work, capsys, monkeypatch) -> None:
     out, table = work / "limited", work / "table.csv"
     where = ["--model", work / "dense.safetensors", "--data", work / "data", "--out", out, "--table", table]
     assert run("finetune", *where, "--targets", "30ms", "--epochs", 1, *LOOP) == 0
@@ -219,6 +220,8 @@ def test_training_to_a_limit_ends_with_the_milliseconds_of_what_is_kept(work, ca
     assert line["asked_ms"] == 30
     assert line["achieved_ms"] == pytest.approx(schedule_ms(read_table(table), TINY, (blocks, tuple(line["val_kept"]))))
     assert "Limit 30 ms; what is kept is predicted to take" in capsys.readouterr().out
+    monkeypatch.setattr(targets, "choose_schedule", pytest.fail)  # chosen again, it might not fit what was trained
+    assert run("finetune", *where, "--targets", "30ms", "--epochs", 1, *LOOP, "--resume") == 0
 
 
 def test_training_to_a_number_of_macs_reports_asked_and_achieved(work, capsys) -> None:

@@ -189,7 +189,10 @@ def test_the_command_refuses_what_cannot_be_scored(tmp_path, photos, capsys) -> 
     for flags, sentence in (
         (["--model", tmp_path / "tokens.safetensors", "--out", tmp_path / "a.safetensors"], "pruned already"),
         (["--model", tmp_path / "dense.safetensors", "--out", tmp_path / "a.pth"], "ends in .safetensors"),
-        (["--model", tmp_path / "dense.safetensors", "--out", tmp_path / "no" / "a.safetensors"], "no folder"),
+        (
+            ["--model", tmp_path / "dense.safetensors", "--out", tmp_path / "no" / "a.safetensors"],
+            "No such file or directory",
+        ),
         (["--model", tmp_path / "dense.safetensors", "--out", tmp_path / "a.safetensors", "--photos", photos], "few"),
     ):
         assert main(["score", *map(str, flags)]) == 2

@@ -85,6 +85,17 @@ def screen_findings(path: str, source: str) -> list[str]:
     return parsed + printed
 
 
+def json_findings(path: str, source: str) -> list[str]:
+    """Uses of json.dump and json.dumps, which write NaN; `core/json_text.py` is the one place that writes JSON."""
+    if path in ("core/json_text.py", "core/reproduce.py"):  # the latter quotes a text for Python
+        return []
+    return [
+        f"{path}:{node.lineno} uses json.{node.attr}"
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Attribute) and node.attr in ("dump", "dumps") and ast.unparse(node.value) == "json"
+    ]
+
+
 def cache_findings(path: str, source: str) -> list[str]:
     """Uses of Streamlit's caches outside `pages/_shared.py`."""
     if path == "pages/_shared.py":
@@ -118,6 +129,7 @@ CHECKS = {
     border_findings: ("core", "viz", "pages"),
     captum_findings: ("core",),
     screen_findings: ("core",),
+    json_findings: LAYERS,
     cache_findings: LAYERS,
     page_findings: ("pages",),
     app_findings: ("app.py",),
@@ -163,6 +175,7 @@ def test_layer_keeps_the_rule(check, layer: str) -> None:
         (captum_findings, "core/attribution.py", "class A:\n    import captum"),
         (screen_findings, "core/macs.py", "def f():\n    print('done')"),
         (screen_findings, "core/training/loop.py", "import argparse"),
+        (json_findings, "core/recorded.py", "import json\nprint(json.dumps({}))"),
         (cache_findings, "pages/tokens.py", "import streamlit as st\n@st.cache_data(max_entries=1)\ndef f(): pass"),
         (cache_findings, "pages/tokens.py", "import streamlit as st\n@st.cache_resource\ndef f(): pass"),
         (cache_findings, "app.py", "from streamlit import cache_data"),
@@ -186,6 +199,7 @@ def test_check_finds_the_violation(check, path: str, source: str) -> None:
         (screen_findings, "core/commands/train.py", "import argparse\nprint('done')"),
         (screen_findings, "core/__main__.py", "import argparse\nprint('done')"),
         (screen_findings, "core/macs.py", "def f(printer):\n    printer.print('done')  # 'print(' in a comment"),
+        (json_findings, "core/recorded.py", "import json\njson.loads('{}')"),
         (cache_findings, "pages/_shared.py", "import streamlit as st\n@st.cache_data\ndef f(): pass"),
         (cache_findings, "pages/tokens.py", "import streamlit as st\nst.title('st.cache_data')"),
         (page_findings, "pages/tokens.py", "x = 1\n" * (PAGE_LINES - 1)),

@@ -8,10 +8,12 @@ import torch
 
 from core.backbones.families import check_method
 from core.cards import SinglePathCard
+from core.commands.endings import printed_anyway
 from core.commands.loading import read_photo
 from core.commands.session import dense_model
 from core.commands.shared import Progress, add_common, pick_device, say
 from core.errors import InputError
+from core.files import check_target
 from core.images import to_tensor
 from core.photo_list import list_photos
 from core.registry import ASSETS
@@ -54,8 +56,7 @@ def run_score(args: argparse.Namespace) -> tuple[dict, str]:
         raise InputError(f"--count takes {LEAST_PHOTOS} or more; not {args.count}.")
     if args.out.suffix != ".safetensors" or args.out.exists():
         raise InputError(f"--out takes a new file that ends in .safetensors; not {args.out}.")
-    if not args.out.absolute().parent.is_dir():
-        raise InputError(f"There is no folder {args.out.absolute().parent}; make it, or name another --out.")
+    check_target(args.out, "--out")
     dense = dense_model(args.model)
     check_method(dense.card.family, "singlepath")
     paths = _photos(args)
@@ -76,7 +77,6 @@ def run_score(args: argparse.Namespace) -> tuple[dict, str]:
     line.clear()
     told = {"command": "score", "photos": len(paths), "cuts": len(tensors) if cuts else None, "dense": args.model}
     single = SinglePathCard(alpha, fit_to_predict=True, shifts=True, scored=True)
-    save_checkpoint(args.out, model, replace(dense.card, single_path=single, training=told), half=False)
     gates, architectures, lines = gates_of(model, geometry), [], []
     for share in SHOWN:
         chosen = derive(gates, share * dense.dense_macs)
@@ -88,7 +88,10 @@ def run_score(args: argparse.Namespace) -> tuple[dict, str]:
     result = {"model": args.model, "weights": str(args.out), "photos": len(paths), "cuts": told["cuts"]}
     result |= {"mixer_nats": found.mixers.tolist(), "architectures": architectures}
     lines.append(f"Scored, not trained: {args.out}; try it with --budget 75%, or train it on with `finetune`.")
-    return result, "\n".join(lines)
+    text = "\n".join(lines)
+    with printed_anyway(result, text):
+        save_checkpoint(args.out, model, replace(dense.card, single_path=single, training=told), half=False)
+    return result, text
 
 
 def _photos(args: argparse.Namespace) -> list[Path]:

@@ -17,6 +17,7 @@ from core.single_path.history import SNAPSHOTS_PER_EPOCH, add_snapshot, history_
 from core.single_path.model import SinglePathViT
 from core.single_path.search import ALPHA, cost_weight, gate_rate
 from core.training.loop import StepRecord
+from core.training.runs import check_run, writing
 from core.training.search import SearchStep, search_groups
 
 
@@ -42,6 +43,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def run_search(args: argparse.Namespace) -> tuple[dict, str]:
     """Put gates into a dense model and learn which to close; it teaches its own pruned form unless told otherwise."""
+    check_run(args.out, resume=args.resume)
     dense, folders = dense_start(args.model, args.data, method="singlepath")
     geometry = dense.card.geometry
     budget = parse_budget(args.budget, dense.dense_macs)
@@ -60,7 +62,8 @@ def run_search(args: argparse.Namespace) -> tuple[dict, str]:
     session = open_session(args, dense.card, folders, hold_out=False)
     history = history_file(session.run.weights)
     if session.accelerator.is_main_process and not history.exists():
-        add_snapshot(history, 0.0, gates_of(model, geometry))
+        with writing(session.run):
+            add_snapshot(history, 0.0, gates_of(model, geometry))
 
     def remember(record: StepRecord) -> None:
         every = max(1, record.steps // SNAPSHOTS_PER_EPOCH)

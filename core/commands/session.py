@@ -17,19 +17,23 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from core.backbones.families import check_method, family_of_own, family_of_timm
+from core.batches import labelled_batch
 from core.cards import ModelCard, TeacherCard
 from core.checkpoints import Loaded, load
-from core.commands.shared import Progress, duration, pick_device, say
+from core.commands.shared import Progress, duration, pick_device, say, say_here
 from core.config import ModelSpec
 from core.errors import InputError
 from core.evaluate import Runner, evaluate
 from core.images import eval_transform
 from core.macs import count_macs
 from core.results import Evaluation
+from core.sweep import exchange
 from core.training.data import held_out, limited, match_folders, photos, split_root, train_transform
+from core.training.data_print import data_print
 from core.training.loop import LoopSettings, StepRecord, check_batch, fit, make_accelerator
 from core.training.objectives import KINDS, Objective
-from core.training.runs import Run, open_run
+from core.training.readable import Readable
+from core.training.runs import Run, open_run, read_settings, writing
 from core.training.teachers import load_teacher
 from core.weights import save_checkpoint
 
@@ -182,7 +186,7 @@ class Session:
     card: ModelCard | TeacherCard
     accelerator: Accelerator
     run: Run
-    train_set: Dataset
+    train_set: Readable
     validation: DataLoader
     held: DataLoader | None
     """Photos of the training split that are not trained on, as the model sees them at evaluation."""
@@ -203,6 +207,13 @@ class Session:
             patches=patches or (card.geometry.patches if dense else 1),
             gather=self.accelerator.gather_for_metrics,
         )
+
+    def left_out(self) -> dict:
+        """How many photos could not be read so far, to log; nothing if all could."""
+        sets = (self.train_set, self.validation.dataset)
+        mine = [(number, index) for number, photos in enumerate(sets) for index in photos.damaged]
+        count = len({photo for part in exchange(mine, self.accelerator.num_processes) for photo in part})
+        return {"left_out": count} if count else {}
 
     def held_out_loader(self) -> DataLoader:
         """The held-out photos.
@@ -253,24 +264,26 @@ class Session:
 
         def evaluated(module: nn.Module, epoch: int) -> dict:
             record = after_epoch(module.eval(), epoch)
+            record |= self.left_out()
             if self.accelerator.is_main_process:
                 line = f"epoch {epoch}: {', '.join(f'{key} {_shown(value)}' for key, value in record.items())}"
                 say(line)
                 log_line(self.run.log, line)
             return record
 
-        fit(
-            step,
-            optimizer,
-            self.train_set,
-            loop_settings(self.args),
-            self.run,
-            self.accelerator,
-            classes=len(self.card.classes),
-            after_epoch=evaluated,
-            on_step=each,
-            average=average,
-        )
+        with writing(self.run):
+            fit(
+                step,
+                optimizer,
+                self.train_set,
+                loop_settings(self.args),
+                self.run,
+                self.accelerator,
+                classes=len(self.card.classes),
+                after_epoch=evaluated,
+                on_step=each,
+                average=average,
+            )
         weights, metrics = str(self.run.weights), str(self.run.metrics)
         return {"weights": weights, "metrics": metrics}, f"The weights are in {weights}, the metrics in {metrics}."
 
@@ -324,6 +337,8 @@ def open_session(
     Raises:
         InputError: If flags, data or folder are not fit.
     """
+    if args.resume and args.lr is None:
+        args.lr = (read_settings(args.out) or {}).get("lr")  # the newest: it may have been lowered on the way
     settings = loop_settings(args)
     device = pick_device(args.device)
     size = img_size_of(card)
@@ -332,27 +347,29 @@ def open_session(
     if not (args.data / "val").is_dir():
         raise InputError(f"{args.data} has no folder 'val'; training is judged on DATA/val/CLASS/photo.jpg.")
     train_set: Dataset = photos(root, folders, train_transform(size, norm, args.auto_augment, args.soften))
+    train_samples = train_set.samples
     plain = eval_transform(size, norm)
-    held = None
+    held, loading = None, {"num_workers": args.workers, "collate_fn": labelled_batch}
     if hold_out:
-        held = DataLoader(held_out(photos(root, folders, plain), rest=False), EVAL_BATCH, num_workers=args.workers)
+        held = Readable(held_out(photos(root, folders, plain), rest=False), say_here)
+        held = DataLoader(held, EVAL_BATCH, **loading)
         train_set = held_out(train_set, rest=True)
     if args.limit_per_class is not None:
         train_set = limited(train_set, args.limit_per_class)
     accelerator = make_accelerator(device, settings.precision)
     check_batch(settings.batch, len(train_set), accelerator.num_processes)
     judged_on: Dataset = photos(split_root(args.data, "val"), folders, plain)
+    samples = (train_samples, judged_on.samples)
     if args.val_per_class is not None:
         judged_on = limited(judged_on, args.val_per_class)
-    validation = DataLoader(
-        judged_on,
-        EVAL_BATCH * accelerator.num_processes,
-        num_workers=args.workers,
-    )
     if accelerator.is_main_process:
-        open_run(args.out, recorded(args), resume=args.resume)
+        same = {"data": data_print(*samples), "precision": accelerator.mixed_precision}
+        open_run(args.out, recorded(args) | same, resume=args.resume)
     accelerator.wait_for_everyone()
-    return Session(args, card, accelerator, Run(args.out), train_set, accelerator.prepare(validation), held)
+    train_set = Readable(train_set, say_here)
+    judged_on = Readable(judged_on, say_here, graded=True)
+    validation = accelerator.prepare(DataLoader(judged_on, EVAL_BATCH * accelerator.num_processes, **loading))
+    return Session(args, card, accelerator, Run(args.out), train_set, validation, held)
 
 
 def show_progress(photo_count: int, processes: int, log: Path) -> Callable[[StepRecord], None]:

@@ -16,9 +16,10 @@ from torch.utils.data import DataLoader
 
 from core.backbones import deit, lvvit
 from core.backbones.families import family, family_of_timm
+from core.batches import labelled_batch
 from core.cards import ModelCard, TeacherCard, class_names
 from core.commands.session import EVAL_BATCH, USUAL, add_loop, dense_model, objective_of, open_session
-from core.commands.shared import Progress, add_common, duration, numbers, say
+from core.commands.shared import Progress, add_common, duration, numbers, say, say_here
 from core.config import Geometry, Normalisation
 from core.deit_counts import DeitGeometry
 from core.errors import InputError
@@ -31,7 +32,8 @@ from core.training.data import class_folders, limited, photos, read_class_list, 
 from core.training.dense import DenseStep
 from core.training.lvvit import LvvitStep, dense_step
 from core.training.probe import features, fit_head
-from core.training.runs import append_metrics
+from core.training.readable import Readable
+from core.training.runs import append_metrics, check_run, writing
 
 FROM_SCRATCH = {"epochs": 24, "lr_per_512": 4.8e-3, "mixup": 0.2, "cutmix": 1.0, "layer_decay": 1.0, "average": 0.0}
 FINE_TUNING = USUAL | {
@@ -117,6 +119,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def run_train(args: argparse.Namespace) -> tuple[dict, str]:
     """Train a dense model, or a teacher."""
+    check_run(args.out, resume=args.resume)
     folders = class_folders(split_root(args.data, "train"))
     if args.classes is not None:
         folders = read_class_list(args.classes, folders)
@@ -165,6 +168,7 @@ def _probe(
     seen = photos(split_root(args.data, "train"), folders, eval_transform(session.img_size, card.normalisation))
     if args.limit_per_class is not None:
         seen = limited(seen, args.limit_per_class)
+    seen = Readable(seen, say_here)
     device = session.accelerator.device
     model.to(device).eval()
     line, began = Progress(), time.monotonic()
@@ -174,7 +178,7 @@ def _probe(
         left = duration(each * (len(seen) - done))
         line.show(f"features of {done}/{len(seen)} photos, {1 / each:.3g} photos/s, {left} left")
 
-    batches = DataLoader(seen, EVAL_BATCH, num_workers=args.workers)
+    batches = DataLoader(seen, EVAL_BATCH, num_workers=args.workers, collate_fn=labelled_batch)
     x, labels = features(model, ((images.to(device), wanted) for images, wanted in batches), progress)
     line.clear()
     say(f"Features of {len(seen)} photos are computed; learning the head")
@@ -184,8 +188,10 @@ def _probe(
         head.bias.copy_(bias)
     found = session.validate(dense_runner(model, macs))
     told = {"epoch": 0, "held_out_top1": held, "val_top1": found.top1, "val_images": found.images}
-    session.save(model, card, {"epochs": 0, "val_top1": found.top1})
-    append_metrics(session.run, told)
+    told |= session.left_out()
+    with writing(session.run):
+        session.save(model, card, {"epochs": 0, "val_top1": found.top1})
+        append_metrics(session.run, told)
     weights = str(session.run.weights)
     return {"weights": weights, **told}, f"{found.top1:.1%} of {found.images} photos; the weights are in {weights}."
 

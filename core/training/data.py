@@ -163,10 +163,12 @@ def photos(root: Path, folders: Sequence[str], transform: object) -> SelectedFol
     return found
 
 
-def limited(dataset: ImageFolder, per_class: int) -> Subset:
+def limited(dataset: ImageFolder | Subset, per_class: int) -> Subset:
     """At most `per_class` photos of each class, at even distances in the order of their names."""
     of: dict[int, list[int]] = {}
-    for index, label in enumerate(dataset.targets):
+    part = isinstance(dataset, Subset)
+    labels = [dataset.dataset.targets[index] for index in dataset.indices] if part else dataset.targets
+    for index, label in enumerate(labels):
         of.setdefault(label, []).append(index)
     chosen = [spread(few, per_class) for few in of.values()]
     return Subset(dataset, [index for few in chosen for index in few])

@@ -16,10 +16,12 @@ from timm.utils import ModelEmaV3
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
+from core.batches import labelled_batch
 from core.errors import InputError
+from core.json_text import json_text
 from core.training.objectives import SMOOTHING
 from core.training.precision import mixed_precision
-from core.training.runs import Run, append_metrics, commit_state, truncate_metrics
+from core.training.runs import Run, append_metrics, commit_state, reading_state, truncate_metrics
 
 
 @dataclass(frozen=True)
@@ -126,9 +128,8 @@ def fit(
         InputError: If the loss stops being a number.
     """
     workers = settings.workers
-    loader = DataLoader(
-        train_set, settings.batch, shuffle=True, drop_last=True, num_workers=workers, persistent_workers=workers > 0
-    )
+    more = {"num_workers": workers, "persistent_workers": workers > 0, "collate_fn": labelled_batch}
+    loader = DataLoader(train_set, settings.batch, shuffle=True, drop_last=True, **more)
     step, optimizer, loader = accelerator.prepare(step, optimizer, loader)
     schedule, _ = create_scheduler_v2(
         optimizer,
@@ -226,7 +227,7 @@ def _save(run: Run, accelerator: Accelerator, at: Position, record: dict | None 
     accelerator.save_state(str(temporary))
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        (temporary / "progress.json").write_text(json.dumps(asdict(at)))
+        (temporary / "progress.json").write_text(json_text(asdict(at)))
         if record is not None:
             append_metrics(run, record)
         commit_state(run, temporary, at.epochs, at.steps)
@@ -238,8 +239,9 @@ def _resume(run: Run, accelerator: Accelerator) -> Position:
     state = run.state()
     if state is None:
         return Position(0)
-    at = Position(**json.loads((state / "progress.json").read_text()))
-    accelerator.load_state(str(state))
+    with reading_state(state):
+        at = Position(**json.loads((state / "progress.json").read_text()))
+        accelerator.load_state(str(state))
     if accelerator.is_main_process:
         truncate_metrics(run, at.epochs)
     return at
