@@ -4,6 +4,7 @@ import streamlit as st
 
 from core.backbones.families import FAMILIES, METHOD_NAMES, check_method
 from core.errors import InputError
+from core.registry import ModelEntry
 from pages import _shared, _url
 from pages._files import why_missing
 from pages._pictures import UPLOAD, pick_picture
@@ -28,7 +29,12 @@ def pick_model(*methods: str) -> str:
     """
     asked = st.query_params.get("model", "")
     why_not = why_missing(asked)
-    entries = [entry for method in methods for entry in _shared.models() if entry.method == method and entry.available]
+    entries = [
+        entry
+        for method in methods
+        for entry in _shared.models()
+        if entry.method == method and entry.available and (method != "dense" or takes(entry, methods[0]))
+    ]
     if not entries:
         st.info(
             f"There is no {KINDS[methods[0]]} on this machine yet; train one, or put the bundled weights into assets/.",
@@ -58,6 +64,11 @@ def pick_model(*methods: str) -> str:
     chosen = chosen if chosen in names else names[0]
     st.session_state[last] = chosen
     return chosen
+
+
+def takes(entry: ModelEntry, method: str) -> bool:
+    """Whether a dense model can be pruned by this method, as far as its family goes."""
+    return method == "dense" or (entry.family in FAMILIES and _refusal(entry.family, method) is None)
 
 
 def _refusal(family: str, method: str) -> str | None:

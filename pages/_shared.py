@@ -4,7 +4,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from threading import Thread
 from typing import Any, TypeVar
 
@@ -14,6 +14,7 @@ from PIL import Image
 from core import attribution, checkpoints, latency, registry, removal, rivals, trace
 from core.attributions import Attribution, Method
 from core.cards import ModelCard
+from core.checkpoints import USUAL_RANKINGS
 from core.class_lists import with_classes
 from core.config import ModelSpec
 from core.downloads import Download
@@ -29,6 +30,7 @@ from core.single_path.blocks import read_block
 from core.single_path.derive import budget_range, derive
 from core.single_path.history import history_file, read_history
 from core.soft_tokens.decide import decision
+from core.soft_tokens.places import patches_of, possible_places, usual_places
 from core.soft_tokens.schedules import keep_powers, schedule_macs
 from core.timings import EAGER, CostCurve, Latency, LatencyTable, PathCosts
 from viz import player
@@ -112,7 +114,7 @@ def measuring_lock() -> threading.Lock:
 @st.cache_resource(max_entries=8, show_spinner="Loading the model …")
 def load_once(spec: ModelSpec) -> checkpoints.Loaded:
     """One object for all sessions: evaluation mode, read-only."""
-    if spec.keep is not None or spec.threshold is not None:
+    if spec.keep is not None or spec.threshold is not None or spec.mass is not None:
         return checkpoints.redecided(load_once(ModelSpec(spec.name)), spec)
     if spec.budget is None:
         with inference_lock():
@@ -178,7 +180,7 @@ def token_trace(spec: ModelSpec, image_id: str) -> TokenTrace:
 
 def deciding(spec: ModelSpec) -> tuple[checkpoints.Loaded, Any]:
     """The model with selectors behind a spec, one in memory however it is to decide, and how it decides."""
-    model = loaded(replace(spec, keep=None, threshold=None))
+    model = loaded(bare(spec))
     return model, decision(spec, len(model.card.selectors.blocks), model.model.patches)
 
 
@@ -279,16 +281,37 @@ def failed_parts() -> dict[str, str]:
     return {}
 
 
-def keep_spec(name: str, ratio: float) -> ModelSpec:
-    """Every selector keeps `ratio` of the patches that reach it: 0.7 leaves 0.7, 0.49, 0.34 of all patches."""
-    return keep_specs(name, (ratio,))[0]
+@st.cache_data(max_entries=16, show_spinner=False)
+def ranking_places(name: str) -> tuple[int, ...]:
+    """Blocks, from 0, before which patches of a model without selectors can be ranked."""
+    return possible_places(loaded(ModelSpec(name)).model)
 
 
-def keep_specs(name: str, ratios: Sequence[float]) -> list[ModelSpec]:
+def bare(spec: ModelSpec) -> ModelSpec:
+    """The model whose selectors, or rankings, decide as `spec` says, whatever that is."""
+    if spec.blocks is None:
+        return ModelSpec(spec.name, spec.budget, packaging=spec.packaging)
+    return ModelSpec(spec.name, blocks=spec.blocks, keep=(1.0,) * len(spec.blocks))
+
+
+def keep_spec(name: str, ratio: float, blocks: tuple[int, ...] | None = None) -> ModelSpec:
+    """Every selector keeps `ratio` of the patches that reach it: 0.7 leaves 0.7, 0.49, 0.34 of all patches.
+
+    In a model without selectors patches are ranked by class attention before `blocks`, usually three.
+    """
+    return keep_specs(name, (ratio,), blocks)[0]
+
+
+def keep_specs(name: str, ratios: Sequence[float], blocks: tuple[int, ...] | None = None) -> list[ModelSpec]:
     """The same for several ratios."""
-    patches = loaded(ModelSpec(name)).model.patches
+    found = loaded(ModelSpec(name))
+    if found.method == "dense":
+        blocks = blocks or usual_places(found.model, USUAL_RANKINGS)
+        patches = patches_of(found.model, blocks)
+    else:
+        blocks, patches = None, found.model.patches
     powers = [keep_powers(ratio, patches) for ratio in ratios]  # anew on each grid, where a family pools
-    return [ModelSpec(name, keep=tuple(round(power, 4) for power in some)) for some in powers]
+    return [ModelSpec(name, keep=tuple(round(power, 4) for power in some), blocks=blocks) for some in powers]
 
 
 @st.cache_data(max_entries=256, show_spinner=False)

@@ -18,7 +18,7 @@ ABOUT = {
     "and LV-ViT by [Jiang et al.](https://arxiv.org/abs/2104.10858), whose weights you open as a local file.",
 }
 TAKES = {
-    "dense": "Dense: nothing is pruned; it can be compared with others.",
+    "dense": "Dense: nothing is pruned yet.",
     "tokens": "Carries soft token pruning: keep ratios, no budget.",
     "singlepath": "Carries single-path pruning: a budget, no keep ratios.",
     "compact": "Made by single-path pruning and fixed: no budget, no keep ratios; it can be compared with others, and "
@@ -99,6 +99,7 @@ def _offer(entry: ModelEntry, methods: tuple[str, ...], uses: dict[str, str], us
                 if st.button(label, key=f"use {key}", icon=":material/check:", on_click=use, args=(key, entry.name)):
                     st.rerun()
         return
-    path, title = WHERE.get(entry.method, COMPARE)
+    ranked = entry.method == "dense" and entry.family in FAMILIES and "tokens" in FAMILIES[entry.family].METHODS
+    path, title = WHERE["tokens"] if ranked else WHERE.get(entry.method, COMPARE)
     key = "a" if path == COMPARE[0] else "model"
     st.page_link(path, label=f"**Open it on {title}**", icon=":material/arrow_forward:", query_params={key: entry.name})

@@ -60,7 +60,7 @@ class Control:
 KEEP, PATH = {"method": "Keep ratio"}, {"b": "bundled-singlepath~budget=60"}
 CONTROLS = (
     Control("tokens", "Picture", "pic", PICTURES),
-    Control("tokens", "Who decides", "method", ("Keep ratio", "The model")),
+    Control("tokens", "Selection rule", "method", ("Keep ratio", "The model")),
     Control("tokens", "Keep ratio", "keep", RATIOS, KEEP),
     Control("tokens", "Stage", "stage", (0, 1, 2, 3), KEEP),
     Control("tokens", "Model", "model", ("bundled-joint", "bundled-tokens")),

@@ -41,6 +41,19 @@ def check_places(backbone: Backbone, blocks: Sequence[int]) -> None:
         )
 
 
+def possible_places(backbone: Backbone) -> tuple[int, ...]:
+    """Blocks, from 0, before which a selector or a ranking can stand."""
+    depth = len(found_layers(backbone).mixers or ()) or sum(len(stage.blocks) for stage in backbone.transformers)
+    found = []
+    for block in range(1, depth):
+        try:
+            check_places(backbone, [block])
+        except InputError:
+            continue
+        found.append(block)
+    return tuple(found)
+
+
 def usual_places(backbone: Backbone, count: int) -> tuple[int, ...]:
     """Where `count` selectors or rankings usually stand: spread over the depth, from a quarter of it on.
 
