@@ -19,10 +19,10 @@ from core.checkpoints import load
 from core.commands import train
 from core.config import ModelSpec
 from core.training import loop
-from core.training.data import Soften, limited, photos
+from core.training.data import ShrinkTo, limited, photos
 from core.training.loop import LoopSettings, fit, make_accelerator
 from core.training.probe import DECAYS, features, fit_head
-from core.training.runs import open_run, read_metrics
+from core.training.runs import Run, open_run, read_metrics
 from core.weights import read_checkpoint, save_checkpoint
 from tests import tiny
 from tests.tiny import draw_folder
@@ -156,16 +156,11 @@ def test_at_most_so_many_photos_of_each_class_are_trained_on(data) -> None:
     assert len(limited(some.dataset, 100)) == 60
 
 
-def test_sharp_photos_are_softened_and_small_ones_left_alone() -> None:
-    torch.manual_seed(0)
-    soften = Soften(1.0)
-    sides = {min(soften(Image.new("RGB", (300, 200))).size) for _ in range(50)}
-    assert sides <= set(range(64, 200))
-    assert len(sides) > 20
-    size = soften(Image.new("RGB", (300, 200))).size
-    assert size[0] / size[1] == pytest.approx(1.5, abs=0.02)
-    assert soften(Image.new("RGB", (64, 64))).size == (64, 64)
-    assert Soften(0.0)(Image.new("RGB", (300, 200))).size == (300, 200)
+def test_sharp_photos_are_shrunk_to_one_short_side_and_small_ones_left_alone() -> None:
+    shrink = ShrinkTo(64)
+    assert shrink(Image.new("RGB", (300, 200))).size == (96, 64)
+    assert shrink(Image.new("RGB", (64, 100))).size == (64, 100)
+    assert shrink(Image.new("RGB", (40, 50))).size == (40, 50)
 
 
 def test_patches_are_left_out_in_training_and_never_afterwards() -> None:
@@ -210,7 +205,7 @@ def test_a_backbone_without_a_head_gets_one_and_keeps_its_weights(data, tmp_path
     bare, _ = read_checkpoint(tmp_path / "bare.safetensors")
     assert [c.label for c in made.classes] == ["blue", "green", "red"]
     torch.testing.assert_close(state["blocks.2.mlp.fc1.weight"], bare["blocks.2.mlp.fc1.weight"], atol=1e-3, rtol=1e-3)
-    line = read_metrics(open_run(tmp_path / "run", {}, resume=True))[0]
+    line = read_metrics(Run(tmp_path / "run"))[0]
     assert line["val_top1"] > 0.9, "colours are a linear matter even of random features"
     assert load(ModelSpec(str(tmp_path / "run" / "model.safetensors"))).card.training["settings"]["probe"]
 
@@ -230,7 +225,7 @@ def test_a_backbone_without_a_head_is_refused_for_predicting(tmp_path, capsys) -
         (["--average", "1"], "--average"),
         (["--head-lr", "-1"], "positive rate"),
         (["--patch-drop", "1"], "--patch-drop is a share"),
-        (["--soften", "2"], "--soften is a share"),
+        (["--shrink-to", "0"], "1 or more"),
         (["--limit-per-class", "0"], "1 or more"),
         (["--save-minutes", "0"], "above 0"),
     ],

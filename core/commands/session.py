@@ -86,11 +86,10 @@ def add_loop(parser: argparse.ArgumentParser, *, usual: dict, tuning: dict | Non
         "--distill-share", type=float, default=0.5, help="of the loss, the labels have the rest (default %(default)s)"
     )
     parser.add_argument(
-        "--soften",
-        type=float,
-        default=0.0,
-        metavar="SHARE",
-        help="of the photos, shrink first, each by another factor; for data of which some is sharp and some is not",
+        "--shrink-to",
+        type=int,
+        metavar="PIXELS",
+        help="shrink training photos to this short side first; for data of which some classes are sharper than others",
     )
     parser.add_argument("--limit-per-class", type=int, metavar="N", help="train on at most N photos of each class")
     parser.add_argument(
@@ -116,11 +115,9 @@ def loop_settings(args: argparse.Namespace) -> LoopSettings:
         raise InputError("--epochs takes 1 or more, --batch an even number, --lr a positive rate, --workers 0 or more.")
     if not (args.weight_decay >= 0 and args.warmup_epochs >= 0 and args.mixup >= 0 and args.cutmix >= 0):
         raise InputError("--weight-decay, --warmup-epochs, --mixup and --cutmix take numbers of 0 or more.")
-    if not 0 <= args.soften <= 1:
-        raise InputError(f"--soften is a share between 0 and 1; not {args.soften}.")
-    for most in (args.limit_per_class, args.val_per_class):
-        if most is not None and most < 1:
-            raise InputError(f"--limit-per-class and --val-per-class take 1 or more; not {most}.")
+    for least in (args.limit_per_class, args.val_per_class, args.shrink_to):
+        if least is not None and least < 1:
+            raise InputError(f"--limit-per-class, --val-per-class and --shrink-to take 1 or more; not {least}.")
     if not args.save_minutes > 0:
         raise InputError(f"--save-minutes takes a number above 0; not {args.save_minutes}.")
     return LoopSettings(
@@ -346,7 +343,7 @@ def open_session(
     root = split_root(args.data, "train")
     if not (args.data / "val").is_dir():
         raise InputError(f"{args.data} has no folder 'val'; training is judged on DATA/val/CLASS/photo.jpg.")
-    train_set: Dataset = photos(root, folders, train_transform(size, norm, args.auto_augment, args.soften))
+    train_set: Dataset = photos(root, folders, train_transform(size, norm, args.auto_augment, args.shrink_to))
     train_samples = train_set.samples
     plain = eval_transform(size, norm)
     held, loading = None, {"num_workers": args.workers, "collate_fn": labelled_batch}

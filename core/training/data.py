@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from PIL import Image
 from timm.data import create_transform
 from torch.utils.data import Dataset, Subset
@@ -96,37 +95,35 @@ def read_class_list(path: Path, available: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-class Soften:
-    """Some sharp photos shrunk first, so that what a photo shows and how sharp it is are not learned as one.
+class ShrinkTo:
+    """Photos shrunk to a short side, so that what a photo shows and how sharp it is are not learned as one.
 
     Where some classes come as small pictures and others as large ones, sharpness would tell them apart.
     """
 
-    LEAST = 64
-    """Pixels of the short side that a softened photo keeps at least."""
-
-    def __init__(self, share: float) -> None:
-        """Args: `share` of the photos larger than `LEAST`, in [0, 1]."""
-        self.share = share
+    def __init__(self, side: int) -> None:
+        """Args: `side` in pixels; smaller photos stay as they are."""
+        self.side = side
 
     def __call__(self, image: Image.Image) -> Image.Image:
-        """The photo, or a copy whose short side is drawn from `LEAST` to its own."""
+        """The photo, or a smaller copy."""
         short = min(image.size)
-        if short <= self.LEAST or float(torch.rand(())) >= self.share:
+        if short <= self.side:
             return image
-        side = int(torch.randint(self.LEAST, short, ()))
-        size = tuple(max(1, round(edge * side / short)) for edge in image.size)
-        return image.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
+        size = tuple(max(1, round(edge * self.side / short)) for edge in image.size)
+        return image.resize(size, Image.Resampling.BICUBIC)
 
 
-def train_transform(img_size: int, norm: Normalisation, auto_augment: str | None, soften: float = 0.0) -> object:
+def train_transform(
+    img_size: int, norm: Normalisation, auto_augment: str | None, shrink_to: int | None = None
+) -> object:
     """timm's training transform: random crop of 35 to 100 % of the area, flip, colour jitter, and `auto_augment`.
 
     Args:
         img_size: Pixels.
         norm: Of the model.
         auto_augment: timm's notation, such as rand-m9-mstd0.5-inc1.
-        soften: See `Soften`.
+        shrink_to: See `ShrinkTo`; None: photos as they are.
 
     Raises:
         InputError: If timm does not know that notation.
@@ -146,7 +143,7 @@ def train_transform(img_size: int, norm: Normalisation, auto_augment: str | None
         raise InputError(
             f"--auto-augment takes timm's notation, such as rand-m9-mstd0.5-inc1; not {auto_augment!r}."
         ) from error
-    return transforms.Compose([Soften(soften), usual]) if soften else usual
+    return usual if shrink_to is None else transforms.Compose([ShrinkTo(shrink_to), usual])
 
 
 def photos(root: Path, folders: Sequence[str], transform: object) -> SelectedFolder:
