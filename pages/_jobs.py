@@ -4,6 +4,7 @@ Knows nothing of Streamlit: a page asks, looks at how it stands, and shows that.
 """
 
 import threading
+import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Generic, Literal, TypeVar
@@ -70,6 +71,8 @@ class Standing(Generic[Result]):
     """Once it is done."""
     failure: str | None = None
     """Once it has failed: why."""
+    age_s: float = field(default=0.0, compare=False)
+    """Seconds since it was asked for."""
 
     @property
     def under_way(self) -> bool:
@@ -80,6 +83,7 @@ class Standing(Generic[Result]):
 @dataclass(eq=False)
 class _Job(Generic[Result]):
     work: Work
+    asked_at: float
     handle: Handle = field(default_factory=Handle)
     state: State = "waiting"
     result: Result | None = None
@@ -96,6 +100,7 @@ class Jobs(Generic[Result]):
         at_once: int = 1,
         most: int = 1000,
         spawn: Callable[[Callable[[], None]], object] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """None yet.
 
@@ -103,35 +108,45 @@ class Jobs(Generic[Result]):
             at_once: So many run at a time; the others wait, in the order in which they were asked for.
             most: So many that have ended are kept; the oldest go first, but none that somebody has asked for.
             spawn: Runs a function beside the caller; None: in a thread of its own.
+            clock: Tells seconds.
         """
         self._at_once, self._most = at_once, most
         self._spawn = spawn or (lambda work: threading.Thread(target=work, daemon=True).start())
-        self._lock = threading.RLock()
+        self._clock = clock
+        self._lock = threading.Condition()
         self._jobs: dict[Hashable, _Job[Result]] = {}  # in the order in which they were asked for
         self._workers = 0
 
-    def ask(self, key: Hashable, who: str, work: Work, *, again: bool = False) -> Standing[Result]:
+    def ask(self, key: Hashable, who: str, make: Callable[[], Work], *, again: bool = False) -> Standing[Result]:
         """Have the job done, unless it is or is being done; for all who ask for it.
 
         Args:
             key: What it is.
             who: Asks for it, until `leave`.
-            work: Does it. Not called if the job is there already.
+            make: Gives what does it; called here, and only where the job has to be done.
             again: Do it also where it failed or was cancelled before; whoever had no part in that need not say so.
         """
+        work = make() if self._to_do(key, who, again) else None  # without the lock: it may load a model
         with self._lock:
-            job = self._jobs.get(key)
-            over = job is not None and job.state in OVER and (again or who not in job.askers)
-            if job is None or over:
-                askers = set() if job is None else self._jobs.pop(key).askers  # it goes to the end of the line
-                job = self._jobs[key] = _Job(work, askers=askers)
-            job.askers.add(who)
+            if work is not None and self._to_do(key, who, again):  # it goes to the end of the line
+                askers = self._jobs.pop(key).askers if key in self._jobs else set()
+                self._jobs[key] = _Job(work, self._clock(), askers=askers)
+            elif key not in self._jobs:
+                return self.ask(key, who, make, again=again)  # forgotten in this moment
+            self._jobs[key].askers.add(who)
             self._tidy()
-            spawn = job.state == "waiting" and self._workers < self._at_once
+            spawn = self._jobs[key].state == "waiting" and self._workers < self._at_once
             self._workers += spawn
+            found = self.standing(key)
         if spawn:
             self._spawn(self._work_off)
-        return self.standing(key)
+        return found
+
+    def _to_do(self, key: Hashable, who: str, again: bool) -> bool:
+        """Whether the job has to be put in line."""
+        with self._lock:
+            job = self._jobs.get(key)
+            return job is None or (job.state in OVER and (again or who not in job.askers))
 
     def standing(self, key: Hashable) -> Standing[Result] | None:
         """How a job stands; None where nobody has asked for it, or it was forgotten since."""
@@ -145,7 +160,7 @@ class Jobs(Generic[Result]):
                 ahead = ahead[: ahead.index(job)]
                 running = sum(other.state in ("running", "ending") for other in self._jobs.values())
                 before = running + sum(other.state == "waiting" for other in ahead)
-            return Standing(job.state, before, job.result, job.failure)
+            return Standing(job.state, before, job.result, job.failure, self._clock() - job.asked_at)
 
     def result(self, key: Hashable) -> Result | None:
         """What a job has found; None until it is done."""
@@ -156,6 +171,11 @@ class Jobs(Generic[Result]):
         """Keys that somebody has asked for."""
         with self._lock:
             return tuple(key for key, job in self._jobs.items() if who in job.askers)
+
+    def wait(self) -> None:
+        """Wait until nothing is under way."""
+        with self._lock:
+            self._lock.wait_for(lambda: not self._workers)
 
     def cancel(self, key: Hashable) -> None:
         """End a job, for everybody who has asked for it; one that has ended stays as it is."""
@@ -206,6 +226,7 @@ class Jobs(Generic[Result]):
                 job = next((job for job in self._jobs.values() if job.state == "waiting"), None)
                 if job is None:
                     self._workers -= 1
+                    self._lock.notify_all()
                     return
                 job.state = "running"
             result, failure, state = None, None, "done"

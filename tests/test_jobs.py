@@ -29,18 +29,23 @@ def jobs(workers: Workers) -> Jobs:
     return Jobs(spawn=workers.append)
 
 
-def gives(value: object, calls: list | None = None) -> Callable[[Handle], object]:
-    """Work that finds `value`, and is noted in `calls`."""
-    return lambda handle: (calls is not None and calls.append(value)) or value
+def does(work: Callable[[Handle], object]) -> Callable[[], Callable[[Handle], object]]:
+    """What makes this work."""
+    return lambda: work
 
 
-def fails(error: BaseException) -> Callable[[Handle], object]:
-    """Work that ends in an error."""
+def gives(value: object, calls: list | None = None) -> Callable[[], Callable[[Handle], object]]:
+    """What makes work that finds `value`, and is noted in `calls`."""
+    return does(lambda handle: (calls is not None and calls.append(value)) or value)
+
+
+def fails(error: BaseException) -> Callable[[], Callable[[Handle], object]]:
+    """What makes work that ends in an error."""
 
     def work(handle: Handle) -> None:
         raise error
 
-    return work
+    return does(work)
 
 
 def test_a_job_runs_once_however_many_ask_and_its_result_is_for_all(jobs, workers) -> None:
@@ -55,7 +60,7 @@ def test_a_job_runs_once_however_many_ask_and_its_result_is_for_all(jobs, worker
 
 def test_one_that_waits_tells_how_many_end_before_it(jobs, workers) -> None:
     seen = []
-    jobs.ask("a", "ann", lambda handle: seen.extend(jobs.standing(key).before for key in "bc"))
+    jobs.ask("a", "ann", does(lambda handle: seen.extend(jobs.standing(key).before for key in "bc")))
     for key in "bc":
         jobs.ask(key, "ann", gives(key))
     assert [jobs.standing(key).before for key in "abc"] == [0, 1, 2]
@@ -98,12 +103,12 @@ def test_what_failed_runs_again_for_a_newcomer_or_on_request_and_not_by_itself(j
         calls.append("tried")
         raise InputError("No.")
 
-    jobs.ask("a", "ann", fail)
+    jobs.ask("a", "ann", does(fail))
     workers.run()
-    jobs.ask("a", "ann", fail)
+    jobs.ask("a", "ann", does(fail))
     workers.run()
     assert calls == ["tried"], "whoever was told is not told again each second"
-    jobs.ask("a", "bob", fail)
+    jobs.ask("a", "bob", does(fail))
     workers.run()
     assert len(calls) == 2, "another may have more luck"
     jobs.ask("a", "ann", gives(7), again=True)
@@ -131,7 +136,7 @@ def test_a_job_that_runs_is_told_to_end_and_ends_at_its_next_look(jobs, workers)
         jobs.cancel("a")
         handle.check()
 
-    jobs.ask("a", "ann", work)
+    jobs.ask("a", "ann", does(work))
     workers.run()
     assert jobs.standing("a") == Standing("cancelled")
     assert told == ["end"], "once"
@@ -142,7 +147,7 @@ def test_what_breaks_because_it_was_told_to_end_has_not_failed(jobs, workers) ->
         jobs.cancel("a")
         raise RuntimeError("the process was killed")
 
-    jobs.ask("a", "ann", work)
+    jobs.ask("a", "ann", does(work))
     workers.run()
     assert jobs.standing("a") == Standing("cancelled")
 
@@ -163,7 +168,7 @@ def test_a_result_of_what_changed_meanwhile_is_dropped_and_the_next_who_looks_ha
         jobs.ask("model", "ann", gives("of the new file"))
         return "of the old file"
 
-    jobs.ask("model", "ann", old)
+    jobs.ask("model", "ann", does(old))
     workers.run()
     assert jobs.result("model") == "of the new file"
 
@@ -179,7 +184,7 @@ def test_what_was_found_of_a_file_that_changed_afterwards_is_dropped_too_and_not
 
 def test_whoever_leaves_frees_what_nobody_else_has_asked_for(jobs, workers) -> None:
     calls = []
-    jobs.ask("a", "ann", lambda handle: jobs.leave("ann"))
+    jobs.ask("a", "ann", does(lambda handle: jobs.leave("ann")))
     jobs.ask("hers", "ann", gives("hers", calls))
     jobs.ask("both", "ann", gives("both", calls))
     jobs.ask("both", "bob", gives("both", calls))
@@ -215,9 +220,44 @@ def test_what_nobody_asks_for_any_more_and_somebody_asks_for_again_while_it_ends
         jobs.ask("a", "bob", gives("for bob"))
         return "for ann"
 
-    jobs.ask("a", "ann", work)
+    jobs.ask("a", "ann", does(work))
     workers.run()
     assert jobs.result("a") == "for bob"
+
+
+def test_what_does_a_job_is_made_only_where_it_has_to_be_done(jobs, workers) -> None:
+    made = []
+
+    def make() -> Callable[[Handle], int]:
+        made.append(1)
+        return lambda handle: 1
+
+    for who in ("ann", "bob"):
+        jobs.ask("a", who, make)
+        workers.run()
+    assert made == [1]
+
+
+def test_of_two_who_ask_at_once_the_first_in_line_does_it_for_both(jobs, workers) -> None:
+    made = []
+
+    def make() -> Callable[[Handle], int]:
+        made.append(1)
+        if len(made) == 1:
+            jobs.ask("a", "bob", gives("bob's"))
+        return lambda handle: "ann's"
+
+    jobs.ask("a", "ann", make)
+    workers.run()
+    assert jobs.result("a") == "bob's", "who is first in line does it"
+
+
+def test_a_job_tells_how_long_ago_it_was_asked_for(workers) -> None:
+    now = [5.0]
+    jobs = Jobs(spawn=workers.append, clock=lambda: now[0])
+    jobs.ask("a", "ann", gives(1))
+    now[0] = 12.0
+    assert jobs.standing("a").age_s == 7
 
 
 def test_jobs_run_in_threads_of_their_own_where_nothing_else_is_said() -> None:
@@ -227,7 +267,9 @@ def test_jobs_run_in_threads_of_their_own_where_nothing_else_is_said() -> None:
         go.wait()
         ran.set()
 
-    jobs.ask("a", "ann", work)
+    jobs.ask("a", "ann", does(work))
     assert jobs.standing("a").under_way
     go.set()
-    ran.wait()
+    jobs.wait()
+    assert ran.is_set()
+    assert jobs.standing("a").state == "done"
