@@ -180,14 +180,19 @@ class Jobs(Generic[Result]):
     def cancel(self, key: Hashable) -> None:
         """End a job, for everybody who has asked for it; one that has ended stays as it is."""
         with self._lock:
-            job = self._jobs.get(key)
-            if job is None or job.state not in ("waiting", "running"):
-                return
-            if job.state == "waiting":
-                job.state = "cancelled"
-                return
-            job.state = "ending"
-        job.handle.end()
+            ending = self._ending(key) if key in self._jobs else []
+        for handle in ending:
+            handle.end()
+
+    def _ending(self, key: Hashable) -> list[Handle]:
+        """Take a job out of the line, or give its handle, to be told to end, where it runs."""
+        job = self._jobs[key]
+        if job.state == "waiting":
+            job.state = "cancelled"
+        if job.state != "running":
+            return []
+        job.state = "ending"
+        return [job.handle]
 
     def forget(self, match: Callable[[Hashable], bool]) -> None:
         """Drop these jobs, and what comes of those that run: what they are about has changed.
@@ -205,11 +210,10 @@ class Jobs(Generic[Result]):
             left = [key for key, job in self._jobs.items() if who in job.askers and not but(key)]
             for key in left:
                 self._jobs[key].askers.discard(who)
-            alone = [key for key in left if not self._jobs[key].askers]
-        for key in alone:
-            self.cancel(key)
-        with self._lock:
+            ending = [handle for key in left if not self._jobs[key].askers for handle in self._ending(key)]
             self._tidy()
+        for handle in ending:
+            handle.end()
 
     def _tidy(self) -> None:
         """Take away what is over and nobody has asked for: failures at once, results beyond the most."""

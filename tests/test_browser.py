@@ -255,6 +255,31 @@ def test_a_browser_that_hears_late_loses_neither_of_two_moves(server: str, page:
     expect(slider).to_have_value("50", timeout=SLOW)
 
 
+def test_a_headline_says_for_which_threshold_it_holds_also_while_the_next_answer_is_on_its_way(
+    server: str, page: Page
+) -> None:
+    late: list[tuple[WebSocketRoute, str | bytes]] = []
+    holding_back = [False]
+
+    def between(socket: WebSocketRoute) -> None:
+        end = socket.connect_to_server()
+        end.on_message(lambda said: late.append((socket, said)) if holding_back[0] else socket.send(said))
+
+    page.route_web_socket(re.compile("_stcore/stream"), between)
+    open_view(page, f"{server}/tokens?method=Threshold&threshold=0.5")
+    headline = page.get_by_role("heading", level=2).first
+    expect(headline).to_have_text(re.compile("^Threshold 0.50: "))
+    holding_back[0] = True
+    page.get_by_role("slider", name=re.compile("Keep a patch")).press("End")
+    expect(page).to_have_url(re.compile("threshold=0.95"))  # the browser writes it, before the server has heard of it
+    expect(headline).to_have_text(re.compile("^Threshold 0.50: "))
+    holding_back[0] = False
+    while late:
+        socket, said = late.pop(0)
+        socket.send(said)
+    expect(headline).to_have_text(re.compile("^Threshold 0.95: "), timeout=SLOW)
+
+
 @BOTH_WIDTHS
 def test_scrubber_follows_the_pointer_and_tells_the_page_on_release(server: str, page: Page, width: int) -> None:
     page.set_viewport_size({"width": width, "height": HEIGHT})
