@@ -79,6 +79,8 @@ def progress(entry: ModelEntry, key: str) -> None:
     if found is not None and found.state == "ending":
         st.markdown("Cancelling …")
         return
+    if entry.download_mb is None:  # it has just arrived
+        return
     done, total = done_mb(entry.name), entry.download_mb
     line = f"waiting, {found.before} before it" if found is not None and found.before else f"{done:.1f} of"
     st.progress(min(1.0, done / total), f"Downloading: {line} about {total:.0f} MB")

@@ -45,15 +45,16 @@ def measure_after_paint(names: tuple[str, ...]) -> None:
         names: What `missing` said at the page's beginning; it may have come meanwhile.
     """
     jobs, who = _shared.measurements(), _shared.visitor()
-    for name in names:
-        found = jobs.ask(name, who, partial(_work, name))
-        if found.failure:
-            said = f"What {name} takes could not be measured here ({found.failure}), so no latency is predicted for it."
-            _say(name, said, "Try again")
-        elif found.under_way and found.age_s > LONG_S:
+    found = {name: jobs.ask(name, who, partial(_work, name)) for name in names}
+    late = {name for name, standing in found.items() if standing.under_way and standing.age_s > LONG_S}
+    for name, standing in found.items():
+        if standing.failure:
+            why = f"What {name} takes could not be measured here ({standing.failure})"
+            _say(name, f"{why}, so no latency is predicted for it.", "Try again")
+        elif name in late:
             _say(name, f"Measuring what {name} takes is not done yet: the machine is busy.", "Measure it again")
-    if watched := tuple(name for name in names if not jobs.standing(name).failure):
-        st.fragment(_watch, run_every=1.0)(watched)
+    if watched := tuple(name for name, standing in found.items() if not standing.failure):
+        st.fragment(_watch, run_every=1.0)(watched, late)
 
 
 def _say(name: str, sentence: str, again: str) -> None:
@@ -62,11 +63,16 @@ def _say(name: str, sentence: str, again: str) -> None:
     st.button(again, on_click=forget_parts, args=(name,), key=f"again {name}")
 
 
-def _watch(names: tuple[str, ...]) -> None:
-    """Each second: has one been measured, has one failed, or does one have to be measured anew?"""
+def _watch(names: tuple[str, ...], late: set[str]) -> None:
+    """Each second: has one been measured, has one failed, does one have to be measured anew, or take long?
+
+    Args:
+        names: Of the models.
+        late: Those that the page already says take long.
+    """
     for name in names:
         found = _shared.measurements().standing(name)
-        if found is None or not found.under_way or LONG_S < found.age_s < LONG_S + 2:
+        if found is None or not found.under_way or (found.age_s > LONG_S and name not in late):
             st.rerun()
 
 

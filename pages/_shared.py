@@ -144,10 +144,15 @@ def _left(who: str) -> None:
         jobs.leave(who)
 
 
-@st.cache_resource(max_entries=1, show_spinner=False, scope="session", on_release=_left)
+@st.cache_resource(max_entries=64, show_spinner=False, scope="session", on_release=_left)
+def present(who: str) -> str:
+    """A session that is there; dropped when it ends."""
+    return who
+
+
 def visitor() -> str:
     """A name of this session, under which it asks for what goes on beside the pages."""
-    return uuid4().hex
+    return present(st.session_state.setdefault("visitor", uuid4().hex))
 
 
 @st.cache_resource(max_entries=8, show_spinner="Loading the model …")

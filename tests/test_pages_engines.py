@@ -128,7 +128,7 @@ def test_a_session_that_ends_frees_what_it_alone_had_asked_for(visit, monkeypatc
     at = visit("budget")
     at.button_group(key="engine").set_value("onnxruntime").run()
     measure(at).click().run()
-    _shared.visitor.clear()  # what Streamlit does with a session's own resources when it ends
+    _shared.present.clear()  # what Streamlit does with a session's own resources when it ends
     go.set()
     _shared.engines().wait()
     assert len(made) <= 1, "at most the one that was being made"
