@@ -2,6 +2,8 @@
 
 import threading
 
+from streamlit.runtime.caching import clear_session_resource_cache
+
 from core.errors import InputError
 from pages import _engines, _shared
 from tests import test_pages
@@ -128,7 +130,7 @@ def test_a_session_that_ends_frees_what_it_alone_had_asked_for(visit, monkeypatc
     at = visit("budget")
     at.button_group(key="engine").set_value("onnxruntime").run()
     measure(at).click().run()
-    _shared.present.clear()  # what Streamlit does with a session's own resources when it ends
+    clear_session_resource_cache("test session id")  # what Streamlit does when a session ends; AppTest's is called so
     go.set()
     _shared.engines().wait()
     assert len(made) <= 1, "at most the one that was being made"

@@ -17,7 +17,7 @@ from core.cards import SelectorCard, SinglePathCard
 from core.macs import count_macs
 from core.weights import save_checkpoint
 from pages import _downloads, _shared
-from tests.test_pages import CARD, ROOT, assets, opened, save, texts, visit  # noqa: F401
+from tests.test_pages import CARD, ROOT, RUN_S, assets, opened, save, texts, visit  # noqa: F401
 
 TOKENS = dataclasses.replace(CARD, selectors=SelectorCard((1, 2), (0.7, 0.5), True))
 NAME = "deit_tiny_patch16_224.fb_in1k"
@@ -201,7 +201,7 @@ def test_a_failure_of_another_visitor_is_not_shown(visit, network) -> None:  # n
     at = source(visit("compare"), "timm")
     button(at, "Download, about 23 MB").click().run()
     _shared.downloads().wait()
-    other = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
+    other = AppTest.from_file(str(ROOT / "app.py"), default_timeout=RUN_S).run()
     other.switch_page("pages/compare.py").run()
     other = source(other, "timm")
     assert not other.error
