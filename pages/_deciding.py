@@ -53,6 +53,8 @@ def setting_text(spec: ModelSpec) -> str:
     """How patches were chosen, to stand before what came of it: a control shows the next setting before its answer."""
     if spec.keep is not None:
         return f"Keep ratio {percent(spec.keep[0])}: "  # of the first selector, which is the ratio of each
+    if spec.mass is not None:
+        return f"Attention mass {percent(spec.mass)}: "
     return "" if spec.threshold is None else f"Threshold {spec.threshold:.2f}: "
 
 

@@ -2,11 +2,10 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 from pages._jobs import Handle
-from pages._line import Line
 
 QUIET_S = 0.4
 """So long before a timing no page has begun or drawn a chart, lest either slow the other."""
@@ -21,7 +20,7 @@ class GivingWay:
 
     handle: Handle
     """Of the job that measures."""
-    locks: Sequence[Line]
+    locks: Sequence[AbstractContextManager]
     """Held by this thread, in the order in which they were taken."""
     ran_at: Callable[[], float]
     """When a page last began or drew a chart, by the clock."""
@@ -50,10 +49,10 @@ class GivingWay:
 
 
 @contextmanager
-def stepped_aside(locks: Sequence[Line]) -> Iterator[None]:
+def stepped_aside(locks: Sequence[AbstractContextManager]) -> Iterator[None]:
     """Let others have these locks, which are held, all but the first; then wait for them again, in their order."""
     for lock in reversed(locks[1:]):
-        lock.__exit__()
+        lock.__exit__(None, None, None)
     try:
         yield
     finally:

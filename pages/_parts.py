@@ -10,7 +10,6 @@ import streamlit as st
 from core.checkpoints import read_model
 from core.config import ModelSpec
 from core.curve_latency import measure_curve
-from core.latency import QUIET
 from core.path_latency import measure_path
 from core.table_bench import measure_table
 from core.timings import CostCurve, LatencyTable, PathCosts, StagedCosts

@@ -194,6 +194,7 @@ def test_threshold_decides_where_it_is_asked_to(visit) -> None:
     at.slider(key="threshold").set_value(0.95).run()
     assert not at.exception
     assert "0 of 16 patches kept" in sentence_of(at)
+    assert at.header[0].value.startswith("Threshold 0.95: ")
 
 
 def test_player_does_not_play_by_itself_on_a_link_to_a_stage(visit) -> None:
