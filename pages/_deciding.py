@@ -6,6 +6,7 @@ import streamlit as st
 
 from core.config import ModelSpec
 from pages import _held, _ranking, _runs, _shared, _url
+from viz.theme import percent
 
 MODES = ("The model", "Keep ratio", "Threshold")
 RANKED_MODES = ("Keep ratio", "Attention mass")
@@ -46,6 +47,15 @@ def pick_spec(name: str, mode: str) -> tuple[ModelSpec, float | None]:
     if mode == "Threshold":
         return ModelSpec(name, threshold=pick_threshold()), None
     return ModelSpec(name), None
+
+
+def setting_text(spec: ModelSpec) -> str:
+    """How patches were chosen, to stand before what came of it: a control shows the next setting before its answer."""
+    if spec.keep is not None:
+        return f"Keep ratio {percent(spec.keep[0])}: "  # of the first selector, which is the ratio of each
+    if spec.mass is not None:
+        return f"Attention mass {percent(spec.mass)}: "
+    return "" if spec.threshold is None else f"Threshold {spec.threshold:.2f}: "
 
 
 def keep_ratio() -> float:

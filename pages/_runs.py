@@ -36,8 +36,7 @@ def prepared_steps(model: tuple, image_id: str) -> Mapping[float, TokenTrace] | 
 
 def attributed(spec: ModelSpec, image_id: str, class_index: int, method: Method) -> Attribution:
     """Which patches of the photo the answer rests on; a rollout is the same for every class."""
-    waits = "Waiting until another computation on this server is done …"
-    with st.spinner(waits if _shared.attribution_lock().locked() else "Looking for what the answer rests on …"):
+    with st.spinner("Looking for what the answer rests on …"):
         return _shared.attributed_once(spec, image_id, 0 if method == "rollout" else class_index, method)
 
 

@@ -22,7 +22,7 @@ from pages import (
     _shared,
 )
 from viz.architecture import mixers_sentence
-from viz.theme import MIXER_WORDS, macs_number, percent
+from viz.theme import MIXER_WORDS, macs_number, percent, percent_text
 
 _frame.guard("pages/architecture.py", "pic", "model", "budget", "block")
 
@@ -54,7 +54,7 @@ if published is not None:
 
 spec = ModelSpec(name, budget=choice.budget)
 ran = _shared.loaded(spec)
-st.header("What it says at this budget")
+st.header(f"What it says at {percent_text(choice.share)}")
 if not _models.predicts(spec):
     st.warning(
         "The search for this model has not got far enough: the gates are shown, no prediction.",

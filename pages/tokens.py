@@ -42,7 +42,7 @@ with _frame.clear_errors():
     said = _shared.prediction(ModelSpec(dense), image_id) if dense else None
     steps = None if ratio is None else _runs.prepared_steps((name, spec.blocks), image_id)
 
-st.header(saving_sentence(trace.macs.total, trace.dense_macs))
+st.header(_deciding.setting_text(spec) + saving_sentence(trace.macs.total, trace.dense_macs))
 left, right = st.columns(2, gap="medium")
 with left:
     _player.show(_shared.photo_url(name, image_id), trace, ratio, steps)
