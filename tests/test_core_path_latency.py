@@ -54,6 +54,7 @@ def test_parts_add_up_to_what_the_whole_model_takes(monkeypatch) -> None:
 
 def test_parts_of_each_stage_add_up_too(monkeypatch) -> None:
     monkeypatch.setattr(path_latency, "REPEATS", (1, 1))
+    monkeypatch.setattr(path_latency, "QUARTERS", (0.0, 1.0))
     model = swin_path_model()
     before = model(images(1))
     chosen = derive(gates_of(model, SWIN), 0.6 * count_macs(SWIN).total)
