@@ -4,11 +4,10 @@ import streamlit as st
 
 from core.backbones.families import FAMILIES, METHOD_NAMES, check_method
 from core.errors import InputError
-from core.registry import ModelEntry
 from pages import _shared, _url
 from pages._files import why_missing
 from pages._pictures import UPLOAD, pick_picture
-from pages._sources import more_models
+from pages._sources import more_models, takes
 
 __all__ = ["UPLOAD", "more_models", "pick_model", "pick_picture"]
 
@@ -33,7 +32,7 @@ def pick_model(*methods: str) -> str:
         entry
         for method in methods
         for entry in _shared.models()
-        if entry.method == method and entry.available and (method != "dense" or takes(entry, methods[0]))
+        if entry.method == method and entry.available and takes(entry, methods[0])
     ]
     if not entries:
         st.info(
@@ -64,11 +63,6 @@ def pick_model(*methods: str) -> str:
     chosen = chosen if chosen in names else names[0]
     st.session_state[last] = chosen
     return chosen
-
-
-def takes(entry: ModelEntry, method: str) -> bool:
-    """Whether a dense model can be pruned by this method, as far as its family goes."""
-    return method == "dense" or (entry.family in FAMILIES and _refusal(entry.family, method) is None)
 
 
 def _refusal(family: str, method: str) -> str | None:

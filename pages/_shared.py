@@ -1,9 +1,12 @@
 """The only caches of the pages, and the locks: what is loaded, what models said, what budgets make."""
 
+import atexit
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -138,9 +141,29 @@ def downloads() -> Jobs[None]:
     return Jobs(at_once=4)
 
 
+@st.cache_resource(max_entries=1, show_spinner=False)
+def scorings() -> Jobs[str]:
+    """By dense model and photos, the file of the scored model; see `pages._score`."""
+    return Jobs(most=50)
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def scoring_shares() -> dict[Any, tuple[float, str]]:
+    """How far each of them is, 0 to 1, and what is being done."""
+    return {}
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def scored_folder() -> Path:
+    """Where this server keeps what it scored, until it ends."""
+    folder = TemporaryDirectory(prefix="prunescope-")
+    atexit.register(folder.cleanup)
+    return Path(folder.name)
+
+
 def _left(who: str) -> None:
     """A session has ended: what it alone asked for ends too."""
-    for jobs in (measurements(), engines(), downloads()):
+    for jobs in (measurements(), engines(), downloads(), scorings()):
         jobs.leave(who)
 
 

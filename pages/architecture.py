@@ -10,6 +10,7 @@ from core.json_text import json_text
 from pages import (
     _along,
     _answers,
+    _badge,
     _block,
     _fixed,
     _frame,
@@ -17,6 +18,7 @@ from pages import (
     _parts,
     _pickers,
     _published,
+    _score,
     _scrubber,
     _search,
     _shared,
@@ -31,9 +33,13 @@ left, middle, right = st.columns([8, 4, 3], gap="medium")
 with left:
     image_id = _pickers.pick_picture()
 with middle:
-    name = _pickers.pick_model("singlepath", "joint")
+    name = _pickers.pick_model("singlepath", "joint", "dense")
 with right:
     published = _published.pick_published()
+if _shared.loaded(ModelSpec(name)).method == "dense":
+    _badge.weights_badge(ModelSpec(name))
+    _score.show_scoring(name)
+    st.stop()
 if _shared.loaded(ModelSpec(name)).method == "joint":
     if published is not None:
         _published.show_published(published)

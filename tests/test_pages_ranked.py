@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from core.config import ModelSpec
+from core.errors import InputError
 from core.weights import save_checkpoint
 from pages import _shared
 from tests import tiny_pit, tiny_swin
@@ -61,3 +62,31 @@ def test_a_pit_opens_and_a_swin_says_why_not(visit, tmp_path) -> None:  # noqa: 
     at = visit("tokens", model=str(tmp_path / "swin.safetensors"))
     assert not at.exception
     assert "cannot take swin" in " ".join(warning.value for warning in at.warning)
+
+
+def test_a_dense_model_is_scored_on_architecture_and_opened_at_any_budget(visit) -> None:  # noqa: F811
+    at = visit("architecture", model="bundled-dense")
+    assert not at.exception
+    assert "This model is dense" in texts(at)
+    at.button(key="score").click().run()
+    _shared.scorings().wait()
+    at.run()
+    assert "The gates are scored" in " ".join(said.value for said in at.success)
+    next(button for button in at.button if button.label == "Show its architecture").click().run()
+    assert not at.exception
+    assert "-scored-" in at.selectbox(key="model").value
+    assert "Scored, not trained" not in [error.value for error in at.error]
+    assert at.query_params["model"] in (at.selectbox(key="model").value, [at.selectbox(key="model").value])
+
+
+def test_a_scoring_that_fails_says_why_and_can_be_tried_again(visit, monkeypatch) -> None:  # noqa: F811
+    def refuse(*arguments: object, **more: object) -> None:
+        raise InputError("All photos look alike to this model, so nothing can be scored; give different photos.")
+
+    at = visit("architecture", model="bundled-dense")
+    monkeypatch.setattr("pages._score.make_scored", refuse)
+    at.button(key="score").click().run()
+    _shared.scorings().wait()
+    at.run()
+    assert any("look alike" in error.value for error in at.error)
+    assert at.button(key="score")

@@ -1,30 +1,22 @@
 """`score`: gates put into a dense model and scored on a few dozen photos, without training and without labels."""
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from core.backbones.families import check_method
-from core.cards import SinglePathCard
 from core.commands.endings import printed_anyway
 from core.commands.loading import read_photo
 from core.commands.session import dense_model
 from core.commands.shared import Progress, add_common, pick_device, say
 from core.errors import InputError
 from core.files import check_target
-from core.images import to_tensor
 from core.photo_list import list_photos
-from core.registry import ASSETS
+from core.scored import make_scored
 from core.single_path.derive import derive, gates_of
-from core.single_path.model import SinglePathViT
-from core.single_path.score import LEAST_PHOTOS, score
-from core.single_path.search import ALPHA
+from core.single_path.score import LEAST_PHOTOS
 from core.training.data import spread
 from core.weights import save_checkpoint
 
-BATCH = 8
 SHOWN = (0.9, 0.75, 0.6, 0.5)
 """Shares of the dense MACs whose architectures are reported."""
 
@@ -60,23 +52,18 @@ def run_score(args: argparse.Namespace) -> tuple[dict, str]:
     dense = dense_model(args.model)
     check_method(dense.card.family, "singlepath")
     paths = _photos(args)
-    tensors = [to_tensor(read_photo(path), dense.card) for path in paths]
-    cuts = args.photos is None
-    if cuts:
-        tensors = [view for photo in tensors for view in _cuts(photo)]
-    device = pick_device(args.device)
-    images = [batch.to(device) for batch in torch.cat(tensors).split(BATCH)]
-    geometry, alpha = dense.card.geometry, ALPHA[dense.card.family]
-    model = SinglePathViT(dense.model, alpha, shifts=True).to(device)
+    pictures = None if paths is None else [read_photo(path) for path in paths]
+    say(f"Scoring {args.model} on {'cuts of the sample pictures' if paths is None else f'{len(paths)} photos'} …")
     line = Progress()
-    what = f"{len(tensors)} cuts of {len(paths)} sample pictures" if cuts else f"{len(tensors)} photos"
-    say(f"Scoring {args.model} on {what} …")
-    found = score(
-        model, geometry, images, seed=args.seed, on_share=lambda share, doing: line.show(f"{share:.0%}, {doing}")
+    made = make_scored(
+        dense,
+        pictures,
+        device=pick_device(args.device),
+        seed=args.seed,
+        on_share=lambda share, doing: line.show(f"{share:.0%}, {doing}"),
     )
     line.clear()
-    told = {"command": "score", "photos": len(paths), "cuts": len(tensors) if cuts else None, "dense": args.model}
-    single = SinglePathCard(alpha, fit_to_predict=True, shifts=True, scored=True)
+    model, geometry, told = made.model, dense.card.geometry, made.card.training
     gates, architectures, lines = gates_of(model, geometry), [], []
     for share in SHOWN:
         chosen = derive(gates, share * dense.dense_macs)
@@ -85,36 +72,26 @@ def run_score(args: argparse.Namespace) -> tuple[dict, str]:
         )
         kinds = " ".join(f"{mixer}/{units}" for mixer, units in zip(chosen.mixers, chosen.ffn_hidden, strict=True))
         lines.append(f"{share:.0%} of the MACs: {kinds}")
-    result = {"model": args.model, "weights": str(args.out), "photos": len(paths), "cuts": told["cuts"]}
-    result |= {"mixer_nats": found.mixers.tolist(), "architectures": architectures}
+    result = {"model": args.model, "weights": str(args.out), "photos": told["photos"], "cuts": told["cuts"]}
+    result |= {"mixer_nats": made.scores.mixers.tolist(), "architectures": architectures}
     lines.append(f"Scored, not trained: {args.out}; try it with --budget 75%, or train it on with `finetune`.")
     text = "\n".join(lines)
     with printed_anyway(result, text):
-        save_checkpoint(args.out, model, replace(dense.card, single_path=single, training=told), half=False)
+        save_checkpoint(args.out, model, made.card, half=False)
     return result, text
 
 
-def _photos(args: argparse.Namespace) -> list[Path]:
-    """The photos to score on: at most --count of those given, at even distances, or the samples.
+def _photos(args: argparse.Namespace) -> list[Path] | None:
+    """The photos to score on: at most --count of those given, at even distances; None: the samples.
 
     Raises:
         InputError: If there are too few.
     """
     if args.photos is None:
-        return sorted((ASSETS / "samples").glob("*.jpg"))
+        return None
     listing = list_photos(args.photos)
     if len(listing) < LEAST_PHOTOS:
         raise InputError(
             f"{len(listing)} photos are too few to score gates on; give at least {LEAST_PHOTOS} different ones."
         )
     return [Path(listing.path(index)) for index in spread(range(len(listing)), args.count)]
-
-
-def _cuts(photo: torch.Tensor) -> list[torch.Tensor]:
-    """Five views of one photo (1, 3, H, W): itself, mirrored, and three enlarged parts."""
-    size = photo.shape[-1]
-    side = round(0.7 * size)
-    corners = ((0, 0), (size - side, size - side), (0, size - side))
-    parts = [photo[..., top : top + side, left : left + side] for top, left in corners]
-    enlarged = [torch.nn.functional.interpolate(part, (size, size), mode="bicubic", antialias=True) for part in parts]
-    return [photo, photo.flip(-1), *enlarged]
