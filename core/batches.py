@@ -44,10 +44,11 @@ def labelled_batch(items: Sequence[tuple[Tensor, int]]) -> list:
     return [sent(torch.stack(images)), sent(torch.tensor(labels))]
 
 
-def loader_trouble() -> str | None:
-    """Why this system cannot run loader processes, in its own words; None where it can."""
+def loader_trouble(workers: int) -> str | None:
+    """Why this system cannot run so many loader processes, in its own words; None where it can."""
     try:
-        multiprocessing.get_context().Semaphore()
+        queues = 2 * (workers + 2)  # several loaders may be there at once; a queue has up to four semaphores
+        _ = [multiprocessing.get_context().Semaphore() for _ in range(4 * queues)]
     except (OSError, ImportError) as error:
         return getattr(error, "strerror", None) or str(error)
     return None

@@ -38,7 +38,7 @@ def pick_device(name: str | None) -> torch.device:
 
 def check_workers(args: argparse.Namespace) -> None:
     """Have the photos read without loader processes where the system cannot run any; says so."""
-    trouble = loader_trouble() if getattr(args, "workers", 0) > 0 else None
+    trouble = loader_trouble(args.workers) if getattr(args, "workers", 0) > 0 else None
     if trouble is not None:
         say(f"No loader processes can be run here ({trouble}); photos are read without them, which is slower.")
         args.workers = 0
