@@ -34,7 +34,8 @@ def show_download(entry: ModelEntry) -> None:
             args=(entry.name,),
         )
         return
-    _start(entry.name)  # who watches another visitor's has a part in it, and so is told how it ends
+    if found.state != "ending":  # who watches another visitor's has a part in it, and so is told how it ends
+        jobs.ask(entry.name, who, partial(_work, entry.name))
     st.fragment(_watch, run_every=1.0)(entry)
 
 

@@ -139,8 +139,17 @@ class Jobs(Generic[Result]):
             self._workers += spawn
             found = self.standing(key)
         if spawn:
-            self._spawn(self._work_off)
+            self._begin()
         return found
+
+    def _begin(self) -> None:
+        """Have one more worker, or none where the machine has no thread left: what waits then begins when asked again."""
+        try:
+            self._spawn(self._work_off)
+        except RuntimeError:
+            with self._lock:
+                self._workers -= 1
+                self._lock.notify_all()
 
     def _to_do(self, key: Hashable, who: str, again: bool) -> bool:
         """Whether the job has to be put in line."""

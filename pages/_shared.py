@@ -3,7 +3,7 @@
 import atexit
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import streamlit as st
 from PIL import Image
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from core import attribution, checkpoints, latency, registry, removal, rivals, trace
 from core.attributions import Attribution, Method
@@ -92,7 +93,9 @@ def evaluations() -> tuple[Recorded, ...]:
 
 
 def _waiting(before: int) -> AbstractContextManager:
-    """What a page shows while it waits for its turn; nothing in the first half second, nor outside a page."""
+    """What a page shows while it waits for its turn; nothing in the first half second, nor where no page waits."""
+    if get_script_run_ctx(suppress_warning=True) is None:
+        return nullcontext()
     return st.spinner(f"This server is busy: {before} before you …")
 
 

@@ -6,10 +6,8 @@ from playwright.sync_api import Page, WebSocket, expect
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
-SLOW = 60_000
-"""Milliseconds; the first visit imports torch and loads weights."""
-MEASURED = 3 * SLOW
-"""The same for what is measured beside the pages: it gives way to them, and the machine may be busy."""
+SLOW = 180_000
+"""Milliseconds after which what must come is given up; no claim, since the machine may be busy with other work."""
 PAGES = ("", "tokens", "architecture", "budget", "compare")
 WATCH_SHIFTS = """
 window.shifts = [];
@@ -94,7 +92,7 @@ def settle(page: Page) -> None:
 
 def measured(page: Page) -> None:
     """Wait until no note says any more that something is being measured: it ends in a number or in a sentence."""
-    expect(page.locator(".note", has_text="being measured")).to_have_count(0, timeout=MEASURED)
+    expect(page.locator(".note", has_text="being measured")).to_have_count(0, timeout=SLOW)
 
 
 def width_of(page: Page) -> int:

@@ -260,6 +260,22 @@ def test_a_job_tells_how_long_ago_it_was_asked_for(workers) -> None:
     assert jobs.standing("a").age_s == 7
 
 
+def test_where_no_thread_is_left_a_job_begins_when_it_is_asked_for_again(workers) -> None:
+    tries = []
+
+    def spawn(work: Callable[[], None]) -> None:
+        tries.append(work)
+        if len(tries) == 1:
+            raise RuntimeError("can't start new thread")
+        work()
+
+    jobs = Jobs(spawn=spawn)
+    assert jobs.ask("a", "ann", gives(1)).state == "waiting"
+    jobs.wait()
+    jobs.ask("a", "ann", gives(1))
+    assert jobs.result("a") == 1
+
+
 def test_jobs_run_in_threads_of_their_own_where_nothing_else_is_said() -> None:
     jobs, ran, go = Jobs(), threading.Event(), threading.Event()
 

@@ -178,3 +178,16 @@ def test_a_session_whose_page_runs_in_the_middle_of_anothers_leaves_that_its_thr
     assert inside
     assert ann.header[0].value == truth[0.48]
     assert bob.header[0].value == truth[0.52]
+
+
+def test_whoever_waits_for_others_is_told_how_many_are_before(monkeypatch) -> None:
+    said = []
+    monkeypatch.setattr(_shared.st, "spinner", lambda text: said.append(text) or nullcontext())
+    monkeypatch.setattr(_shared, "get_script_run_ctx", lambda **more: object())
+    line, waits = Line(lambda before: waits.set() or _shared._waiting(before)), Event()
+    with ThreadPoolExecutor(1) as other:
+        with line:
+            waiting = other.submit(lambda: line.__enter__() or line.__exit__())
+            waits.wait()
+        waiting.result(timeout=PATIENCE_S)
+    assert said[0] == "This server is busy: 1 before you …"
