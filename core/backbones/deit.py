@@ -4,22 +4,39 @@ from collections.abc import Sequence
 from functools import partial
 
 import timm
-import torch
 from timm.layers import Attention, Mlp, resample_abs_pos_embed
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import Block, VisionTransformer
 from timm.models.vision_transformer_hybrid import ConvStem, HybridEmbed
 from torch import Tensor, nn
 
-from core.backbones.timm_models import create
+from core.backbones.base import Layout, Left, PublishedSearch, Search
+from core.backbones.block import PreNorm
+from core.backbones.timm_models import check_size, create, square, take_classes
+from core.backbones.views import FlatView, Step, View
 from core.config import Normalisation
-from core.deit_counts import DeitGeometry
+from core.deit_counts import DEIT, DeitGeometry
 from core.errors import InputError
 
 FAMILY = "deit"
 METHODS = ("tokens", "singlepath")
+WHY_NOT = None
+BASELINES = True
+NO_ROLLOUT = None
 NAMES = "a deit_* or vit_* with standard blocks and a class token"
+OWN_NAMES = ()
 GEOMETRY = DeitGeometry
+BACKBONE = VisionTransformer
+LAYOUT: Layout = "flat"
+SEARCH = Search(
+    alpha=0.01,
+    published=(
+        PublishedSearch(DEIT["deit_tiny_patch16_224"], 20.0, 1e-3),
+        PublishedSearch(DEIT["deit_small_patch16_224"], 3.0, 5e-4),
+        PublishedSearch(DEIT["deit_base_patch16_224"], 0.08, 1e-3),  # towards 6 G; 0.06 towards 10
+    ),
+)
+"""Source: He et al. 2021, arXiv:2111.11802, and their release."""
 
 
 def geometry_from(raw: dict) -> DeitGeometry:
@@ -101,16 +118,13 @@ def check_supported(model: nn.Module, name: str) -> VisionTransformer:
 
 def geometry_of(model: VisionTransformer, timm_name: str | None = None) -> DeitGeometry:
     """The geometry of a model that `check_supported` accepts, read from its modules."""
-    rows, columns = model.patch_embed.grid_size
-    img_size = model.patch_embed.img_size
-    if rows != columns or img_size[0] != img_size[1]:
-        raise InputError(f"Only square inputs are supported; this model takes {img_size[0]} x {img_size[1]} pixels.")
+    img_size, (rows, _) = square(model.patch_embed.img_size), model.patch_embed.grid_size
     stem = ()
     if isinstance(model.patch_embed, HybridEmbed):
         stem = tuple(layer.conv.out_channels for layer in model.patch_embed.backbone)
     return DeitGeometry(
-        img_size=img_size[0],
-        patch=img_size[0] // rows,
+        img_size=img_size,
+        patch=img_size // rows,
         width=model.embed_dim,
         depth=len(model.blocks),
         heads=model.blocks[0].attn.num_heads,
@@ -144,10 +158,7 @@ def take_over(model: VisionTransformer, before: VisionTransformer, classes: Sequ
     state["pos_embed"] = resample_abs_pos_embed(
         state["pos_embed"], list(grid), num_prefix_tokens=model.num_prefix_tokens
     )
-    for name, fresh in model.state_dict().items():
-        if name.startswith(("head", "aux_head")):
-            rows = [row if old is None else state[name][old] for row, old in zip(fresh, classes, strict=True)]
-            state[name] = torch.stack(rows)
+    take_classes(model, state, classes)
     model.load_state_dict(state)
 
 
@@ -157,15 +168,53 @@ def embed(model: VisionTransformer, images: Tensor) -> Tensor:
     Raises:
         InputError: If the images are not of the model's size.
     """
-    height, width = model.patch_embed.img_size
-    if images.shape[-2:] != (height, width):
-        raise InputError(
-            f"This model takes images of {height} x {width} pixels; these have {images.shape[-2]} x {images.shape[-1]}."
-        )
+    check_size(images, model.patch_embed.img_size)
     return model.norm_pre(model.patch_drop(model._pos_embed(model.patch_embed(images))))
 
 
-def classify(model: VisionTransformer, tokens: Tensor) -> Tensor:
-    """Tokens (B, T, D) after the last block to logits (B, C); reads the prefix tokens only."""
+def classify(model: VisionTransformer, tokens: Tensor, left: Left | None = None) -> Tensor:
+    """Tokens (B, T, D) after the last block to logits (B, C); reads prefix tokens only, whatever patches are left."""
     prefix = tokens[:, : model.num_prefix_tokens]
     return model.forward_head(model.norm(prefix))
+
+
+def classify_masked(model: VisionTransformer, normed: Tensor, alive: Tensor) -> Tensor:
+    """The same of normalised tokens (B, P + N, D), whatever patches are alive, (B, N)."""
+    return model.forward_head(normed[:, : model.num_prefix_tokens])
+
+
+def stages_of(model: VisionTransformer) -> list[nn.Module]:
+    """The model itself, which holds all blocks."""
+    return [model]
+
+
+def blocks_of(model: VisionTransformer) -> list[PreNorm]:
+    """All blocks from the input on, L of them."""
+    return list(model.blocks)  # type: ignore[arg-type]
+
+
+def grids_of(model: VisionTransformer) -> tuple[tuple[int, int], ...]:
+    """The same patch rows and columns for each block."""
+    return (tuple(model.patch_embed.grid_size),) * len(model.blocks)
+
+
+def as_patches(embedded: Tensor) -> Tensor:
+    """What the patch embedding gives: patches row by row, (B, N, D)."""
+    return embedded
+
+
+def views_of(model: VisionTransformer, *, passes: bool = False, in_windows: bool = False) -> tuple[View, ...]:
+    """How the tokens of each block lie; there are no windows."""
+    return tuple(FlatView(grid, passes) for grid in grids_of(model))
+
+
+def walk(model: VisionTransformer, images: Tensor, step: Step) -> Tensor:
+    """Images (B, 3, H, W) to logits (B, C), with `step` in place of each block.
+
+    Raises:
+        InputError: If the images are not of the model's size.
+    """
+    x = embed(model, images)
+    for index, block in enumerate(blocks_of(model)):
+        x = step(index, block, x)
+    return classify(model, x)

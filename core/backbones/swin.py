@@ -1,23 +1,39 @@
 """The Swin family: timm's SwinTransformer with one size of window in all stages (swin_*); arXiv:2103.14030."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import timm
-import torch
 from timm.layers import Mlp
 from timm.models.swin_transformer import SwinTransformer, SwinTransformerBlock, WindowAttention
 from torch import Tensor, nn
 
-from core.backbones.timm_models import create
+from core.backbones.base import Layout, PublishedSearch, Search
+from core.backbones.block import PreNorm
+from core.backbones.timm_models import check_size, create, square, take_classes
+from core.backbones.views import MapView, Step, View
 from core.config import Normalisation
 from core.errors import InputError
-from core.swin_counts import SwinGeometry
+from core.swin_counts import SWIN, SwinGeometry
 
 FAMILY = "swin"
 METHODS = ("singlepath",)
-NAMES = "a swin_* with windows of one size"
 WHY_NOT = "its windows and the merging between its stages need every patch in its place"
+BASELINES = False
+NO_ROLLOUT = "is a Swin, which has no class token to roll out; choose another attribution"
+NAMES = "a swin_* with windows of one size"
+OWN_NAMES = ()
 GEOMETRY = SwinGeometry
+BACKBONE = SwinTransformer
+LAYOUT: Layout = "windows"
+SEARCH = Search(
+    alpha=100.0,
+    published=(
+        PublishedSearch(SWIN["swin_tiny_patch4_window7_224"], 2.8, 5e-4),
+        PublishedSearch(SWIN["swin_small_patch4_window7_224"], 0.4, 5e-4),
+        PublishedSearch(SWIN["swin_base_patch4_window7_224"], 0.1, 5e-4),
+    ),
+)
+"""Source: He et al. 2021, arXiv:2111.11802, and their release."""
 
 
 def geometry_from(raw: dict) -> SwinGeometry:
@@ -93,9 +109,7 @@ def geometry_of(model: SwinTransformer, timm_name: str | None = None) -> SwinGeo
     Raises:
         InputError: If its input is not square, or its windows do not fill every stage.
     """
-    height, width = model.patch_embed.img_size
-    if height != width:
-        raise InputError(f"Only square inputs are supported; this model takes {height} x {width} pixels.")
+    height = square(model.patch_embed.img_size)
     first, patch = blocks_of(model)[0], model.patch_embed.patch_size[0]
     window = first.window_size[0]
     try:
@@ -133,19 +147,47 @@ def take_over(model: SwinTransformer, before: SwinTransformer, classes: Sequence
         classes: Per class of `model`, its place among those of `before`; None: new, keeps its fresh weights.
     """
     state = before.state_dict()
-    for name, fresh in model.state_dict().items():
-        if name.startswith("head."):
-            rows = [row if old is None else state[name][old] for row, old in zip(fresh, classes, strict=True)]
-            state[name] = torch.stack(rows)
+    take_classes(model, state, classes)
     model.load_state_dict(state)
 
 
-def blocks_of(model: SwinTransformer) -> list[nn.Module]:
+def stages_of(model: SwinTransformer) -> list[nn.Module]:
+    """What holds the blocks, from the input on."""
+    return list(model.layers)
+
+
+def blocks_of(model: SwinTransformer) -> list[PreNorm]:
     """All blocks from the input on, stage by stage, L of them."""
     return [block for stage in model.layers for block in stage.blocks]
 
 
-def walk(model: SwinTransformer, images: Tensor, step: Callable[[int, nn.Module, Tensor], Tensor]) -> Tensor:
+def grids_of(model: SwinTransformer) -> tuple[tuple[int, int], ...]:
+    """Patch rows and columns that each block works on, L of them."""
+    return tuple(block.input_resolution for block in blocks_of(model))
+
+
+def as_patches(embedded: Tensor) -> Tensor:
+    """What the patch embedding gives, a map (B, h, w, D), as patches row by row, (B, N, D)."""
+    return embedded.flatten(1, 2)
+
+
+def views_of(model: SwinTransformer, *, passes: bool = False, in_windows: bool = False) -> tuple[View, ...]:
+    """How the maps of each block lie, L of them.
+
+    Args:
+        model: Dense, or with compact layers.
+        passes: Of no effect: there are no prefix tokens.
+        in_windows: Convolutions stay inside shifted windows, as in the release's search form.
+    """
+    return tuple(
+        MapView(block.input_resolution, block.window_size, block.shift_size)
+        if in_windows
+        else MapView(block.input_resolution)
+        for block in blocks_of(model)
+    )
+
+
+def walk(model: SwinTransformer, images: Tensor, step: Step) -> Tensor:
     """Images (B, 3, H, W) to logits (B, C), with `step` in place of each block.
 
     Args:
@@ -156,15 +198,10 @@ def walk(model: SwinTransformer, images: Tensor, step: Callable[[int, nn.Module,
     Raises:
         InputError: If the images are not of the model's size.
     """
-    height, width = model.patch_embed.img_size
-    if images.shape[-2:] != (height, width):
-        raise InputError(
-            f"This model takes images of {height} x {width} pixels; these have {images.shape[-2]} x {images.shape[-1]}."
-        )
+    check_size(images, model.patch_embed.img_size)
     x, index = model.patch_embed(images), 0
     for stage in model.layers:
         x = stage.downsample(x)
         for block in stage.blocks:
-            x = step(index, block, x)
-            index += 1
+            x, index = step(index, block, x), index + 1
     return model.forward_head(model.norm(x))

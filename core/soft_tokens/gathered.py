@@ -1,13 +1,10 @@
 """Inference: pruned tokens really leave, another number for each image of a batch."""
 
-from functools import singledispatch
+from functools import partial
 
-from timm.models.pit import PoolingVisionTransformer
-from timm.models.vision_transformer import VisionTransformer
-from torch import Tensor
+from torch import Tensor, nn
 
-from core.backbones import deit, lvvit
-from core.backbones.lvvit import LVViT
+from core.backbones.families import blocks_of, flat_family, layout_of
 from core.config import Packaging
 from core.soft_tokens import one_image, packed
 from core.soft_tokens.decide import Decide
@@ -18,9 +15,8 @@ from core.soft_tokens.ranking import Choosing
 from core.soft_tokens.stages import Pruned, Stage, lay_out
 
 
-@singledispatch
 def gathered_forward(
-    backbone: VisionTransformer,
+    backbone: nn.Module,
     selectors: dict[int, Choosing],
     images: Tensor,
     decide: Decide,
@@ -41,12 +37,13 @@ def gathered_forward(
 
     Returns:
         Logits (B, C) and a record per selector, or none.
-
-    A family with blocks or grids of its own registers its own way.
     """
-    x = deit.embed(backbone, images)
+    if layout_of(backbone) == "pooled":
+        return pit_gathered_forward(backbone, selectors, images, decide, packaging, record=record)
+    family = flat_family(backbone)
+    x = family.embed(backbone, images)
     first, alone = min(selectors), len(images) == 1
-    for block in backbone.blocks[:first]:
+    for block in family.blocks_of(backbone)[:first]:
         x = lean_block(block, x) if alone and not record else block(x)
     if alone:
         form = one_image
@@ -55,19 +52,13 @@ def gathered_forward(
         form = packed
         tokens, done = _run_batch(backbone, selectors, x, first, decide, packaging)
     prefix, patches = backbone.num_prefix_tokens, backbone.patch_embed.num_patches
-    x = form.first_tokens(tokens, prefix)
-    if isinstance(backbone, LVViT):
-        logits = lvvit.classify(backbone, x, *form.patches_left(tokens, prefix))
-    else:
-        logits = deit.classify(backbone, x)
+    left = partial(form.patches_left, tokens, prefix)
+    logits = family.classify(backbone, form.first_tokens(tokens, prefix), left)
     return logits, [lay_out(one, patches) for one in done] if record else []
 
 
-gathered_forward.register(PoolingVisionTransformer, pit_gathered_forward)
-
-
 def _run_one(
-    backbone: VisionTransformer,
+    backbone: nn.Module,
     selectors: dict[int, Choosing],
     x: Tensor,
     first: int,
@@ -79,7 +70,7 @@ def _run_one(
     """From block `first` on, for one image (1, T, D); what is left of it, and what each selector did."""
     prefix, done = backbone.num_prefix_tokens, []
     tokens = one_image.begin(x, prefix)
-    for index, block in enumerate(backbone.blocks[first:], first):
+    for index, block in enumerate(blocks_of(backbone)[first:], first):
         if index in selectors:
             looking = nearest_attention(backbone, index)
             tokens, pruned = one_image.prune(tokens, prefix, selectors[index], decide, len(done), packaging, looking)
@@ -92,7 +83,7 @@ def _run_one(
 
 
 def _run_batch(
-    backbone: VisionTransformer,
+    backbone: nn.Module,
     selectors: dict[int, Choosing],
     x: Tensor,
     first: int,
@@ -103,7 +94,7 @@ def _run_batch(
     prefix, done = backbone.num_prefix_tokens, []
     patches = x.shape[1] - prefix
     tokens = packed.pack(x, prefix)
-    for index, block in enumerate(backbone.blocks[first:], first):
+    for index, block in enumerate(blocks_of(backbone)[first:], first):
         if index in selectors:
             looking = nearest_attention(backbone, index)
             tokens, pruned = packed.prune(
