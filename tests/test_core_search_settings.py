@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from core.backbones.families import FAMILIES
+from core.deit_counts import DEIT, DeitGeometry
 from core.macs import count_macs
-from core.published import DEIT, published
+from core.published import published
 from core.single_path.search import cost_weight, gate_rate
 from core.swin_counts import SWIN
 from tests.tiny import TINY

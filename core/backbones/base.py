@@ -106,6 +106,10 @@ class Family(Protocol):
         """A geometry as JSON holds it, lists for tuples."""
         ...
 
+    def cost_aside(self, geometry: Any) -> str | None:
+        """What is to be said of its MACs besides, in brackets behind them; None: nothing."""
+        ...
+
     def claims(self, name: str) -> bool:
         """Whether one of timm's names, or of `OWN_NAMES`, is of this family."""
         ...

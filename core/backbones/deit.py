@@ -10,11 +10,11 @@ from timm.models.vision_transformer import Block, VisionTransformer
 from timm.models.vision_transformer_hybrid import ConvStem, HybridEmbed
 from torch import Tensor, nn
 
+from core.backbones import timm_models
 from core.backbones.base import Layout, Left, PublishedSearch, Search
 from core.backbones.block import PreNorm
 from core.backbones.timm_models import check_size, create, square, take_classes
 from core.backbones.views import FlatView, Step, View
-from core.config import Normalisation
 from core.deit_counts import DEIT, DeitGeometry
 from core.errors import InputError
 
@@ -37,11 +37,16 @@ SEARCH = Search(
     ),
 )
 """Source: He et al. 2021, arXiv:2111.11802, and their release."""
+normalisation_of = timm_models.normalisation_of
 
 
 def geometry_from(raw: dict) -> DeitGeometry:
     """A geometry as JSON holds it, lists for tuples."""
     return DeitGeometry(**{**raw, "stem": tuple(raw["stem"])})
+
+
+def cost_aside(geometry: DeitGeometry) -> None:
+    """Nothing is to be said of its MACs besides."""
 
 
 def claims(name: str) -> bool:
@@ -135,12 +140,6 @@ def geometry_of(model: VisionTransformer, timm_name: str | None = None) -> DeitG
         distilled=isinstance(model, VisionTransformerDistilled),
         timm=timm_name,
     )
-
-
-def normalisation_of(model: VisionTransformer) -> Normalisation:
-    """What timm says of the photos that a model of its was trained on."""
-    config = model.pretrained_cfg
-    return Normalisation(tuple(config["mean"]), tuple(config["std"]), config["crop_pct"], config["interpolation"])
 
 
 def take_over(model: VisionTransformer, before: VisionTransformer, classes: Sequence[int | None]) -> None:

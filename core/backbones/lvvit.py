@@ -15,7 +15,8 @@ from core.backbones.base import Layout, Left
 from core.backbones.views import Step
 from core.config import Normalisation
 from core.errors import InputError
-from core.lvvit_counts import AUX_WEIGHT, FIRST_KERNEL, KERNEL, LVVIT, SHRINK, LvvitGeometry
+from core.lvvit_counts import AUX_WEIGHT, FIRST_KERNEL, KERNEL, LVVIT, SHRINK, LvvitGeometry, aux_macs
+from core.macs import count_macs
 
 FAMILY = "lvvit"
 METHODS = ("tokens",)
@@ -168,6 +169,13 @@ def geometry_from(raw: dict) -> LvvitGeometry:
     if any(raw.get(key, value) != value for key, value in always.items()):
         raise ValueError(f"an LV-ViT has a stem of its own and one class token: {raw}")
     return LvvitGeometry(**{key: value for key, value in raw.items() if key not in always})
+
+
+def cost_aside(geometry: LvvitGeometry) -> str | None:
+    """MACs without the auxiliary head, which other counts leave out."""
+    if not geometry.aux_head:
+        return None
+    return f"{(count_macs(geometry).total - aux_macs(geometry)) / 1e9:.4g} without its auxiliary head"
 
 
 def claims(name: str) -> bool:

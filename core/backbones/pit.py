@@ -9,7 +9,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional
 
-from core.backbones import deit
+from core.backbones import deit, timm_models
 from core.backbones.base import Layout
 from core.backbones.block import PreNorm, class_look
 from core.backbones.timm_models import check_size, create, square, take_classes
@@ -28,13 +28,16 @@ GEOMETRY = PitGeometry
 BACKBONE = PoolingVisionTransformer
 LAYOUT: Layout = "pooled"
 SEARCH = deit.SEARCH
-
-normalisation_of = deit.normalisation_of
+normalisation_of = timm_models.normalisation_of
 
 
 def geometry_from(raw: dict) -> PitGeometry:
     """A geometry as JSON holds it, lists for tuples."""
     return PitGeometry(**{**raw, **{key: tuple(raw[key]) for key in ("widths", "depths", "heads")}})
+
+
+def cost_aside(geometry: PitGeometry) -> None:
+    """Nothing is to be said of its MACs besides."""
 
 
 def claims(name: str) -> bool:

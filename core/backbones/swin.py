@@ -7,11 +7,11 @@ from timm.layers import Mlp
 from timm.models.swin_transformer import SwinTransformer, SwinTransformerBlock, WindowAttention
 from torch import Tensor, nn
 
+from core.backbones import timm_models
 from core.backbones.base import Layout, PublishedSearch, Search
 from core.backbones.block import PreNorm
 from core.backbones.timm_models import check_size, create, square, take_classes
 from core.backbones.views import MapView, Step, View
-from core.config import Normalisation
 from core.errors import InputError
 from core.swin_counts import SWIN, SwinGeometry
 
@@ -34,11 +34,16 @@ SEARCH = Search(
     ),
 )
 """Source: He et al. 2021, arXiv:2111.11802, and their release."""
+normalisation_of = timm_models.normalisation_of
 
 
 def geometry_from(raw: dict) -> SwinGeometry:
     """A geometry as JSON holds it, lists for tuples."""
     return SwinGeometry(**{**raw, "depths": tuple(raw["depths"]), "heads": tuple(raw["heads"])})
+
+
+def cost_aside(geometry: SwinGeometry) -> None:
+    """Nothing is to be said of its MACs besides."""
 
 
 def claims(name: str) -> bool:
@@ -130,12 +135,6 @@ def geometry_of(model: SwinTransformer, timm_name: str | None = None) -> SwinGeo
             f"{timm_name or 'This Swin'} cannot be pruned at {height} pixels, where its windows of {window} x {window} "
             f"patches do not fill every stage; choose a multiple of {whole}."
         ) from error
-
-
-def normalisation_of(model: SwinTransformer) -> Normalisation:
-    """What timm says of the photos that a model of its was trained on."""
-    config = model.pretrained_cfg
-    return Normalisation(tuple(config["mean"]), tuple(config["std"]), config["crop_pct"], config["interpolation"])
 
 
 def take_over(model: SwinTransformer, before: SwinTransformer, classes: Sequence[int | None]) -> None:

@@ -1,11 +1,13 @@
 """What families of timm have in common: models by name, the size of their images, new classes in old weights."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import timm
 import torch
 from torch import Tensor, nn
 
+from core.config import Normalisation
 from core.errors import InputError
 
 
@@ -30,6 +32,12 @@ def create(
     except Exception as error:  # whatever the hub's client raises without a network, or timm for an odd size
         reason = "could not be downloaded; check the network and try again" if pretrained else "cannot be built so"
         raise InputError(f"{name} {reason}.") from error
+
+
+def normalisation_of(model: Any) -> Normalisation:
+    """What timm says of the photos that a model of its was trained on."""
+    config = model.pretrained_cfg
+    return Normalisation(tuple(config["mean"]), tuple(config["std"]), config["crop_pct"], config["interpolation"])
 
 
 def square(img_size: tuple[int, int]) -> int:
