@@ -16,6 +16,9 @@ from core.backbones.views import Step, View
 from core.config import Normalisation
 from core.geometry import Geometry
 
+Backbone = Any
+"""A model that a family has built or accepted, dense or with what pruning has put into it: modules of timm, whose parts
+no type tells."""
 Layout = Literal["flat", "pooled", "windows"]
 Left = Callable[[], tuple[Tensor, Sequence[int]]]
 """Gives the patches still alive behind the last block, image after image, (m, D), and how many each image has.
@@ -114,25 +117,25 @@ class Family(Protocol):
         """Whether one of timm's names, or of `OWN_NAMES`, is of this family."""
         ...
 
-    def build(self, geometry: Any, *, drop_path: float = 0.0) -> Any:
+    def build(self, geometry: Any, *, drop_path: float = 0.0) -> Backbone:
         """A model of this geometry with fresh weights, in training mode; highest stochastic-depth rate in [0, 1)."""
         ...
 
     def from_timm(
         self, name: str, *, classes: int | None = None, pretrained: bool = False, img_size: int | None = None
-    ) -> Any:
+    ) -> Backbone:
         """A model by name, in training mode; the arguments as in `core.backbones.timm_models.create`."""
         ...
 
-    def geometry_of(self, model: Any, timm_name: str | None = None) -> Any:
+    def geometry_of(self, model: Backbone, timm_name: str | None = None) -> Any:
         """The geometry of a dense model, read from its modules."""
         ...
 
-    def normalisation_of(self, model: Any) -> Normalisation:
+    def normalisation_of(self, model: Backbone) -> Normalisation:
         """What the photos that it was trained on went through."""
         ...
 
-    def take_over(self, model: Any, before: Any, classes: Sequence[int | None]) -> None:
+    def take_over(self, model: Backbone, before: Backbone, classes: Sequence[int | None]) -> None:
         """Give `model` the weights of `before`, which differs in pixels and classes only, in place.
 
         Args:
@@ -142,15 +145,15 @@ class Family(Protocol):
         """
         ...
 
-    def stages_of(self, model: Any) -> list[nn.Module]:
+    def stages_of(self, model: Backbone) -> list[Any]:
         """What holds the blocks, each as `blocks`, from the input on; a flat model itself."""
         ...
 
-    def blocks_of(self, model: Any) -> list[PreNorm]:
+    def blocks_of(self, model: Backbone) -> list[PreNorm]:
         """All blocks from the input on, L of them, dense or with whatever pruning has put into them."""
         ...
 
-    def grids_of(self, model: Any) -> tuple[tuple[int, int], ...]:
+    def grids_of(self, model: Backbone) -> tuple[tuple[int, int], ...]:
         """Patch rows and columns that each block works on, L of them."""
         ...
 
@@ -158,11 +161,11 @@ class Family(Protocol):
         """What the patch embedding gives for a batch, as patches row by row, (B, N, D)."""
         ...
 
-    def views_of(self, model: Any, *, passes: bool = False, in_windows: bool = False) -> tuple[View, ...]:
+    def views_of(self, model: Backbone, *, passes: bool = False, in_windows: bool = False) -> tuple[View, ...]:
         """How the tokens of each block lie, for convolutions, L of them; see `core.backbones.views`."""
         ...
 
-    def walk(self, model: Any, images: Tensor, step: Step) -> Tensor:
+    def walk(self, model: Backbone, images: Tensor, step: Step) -> Tensor:
         """Images (B, 3, H, W) to logits (B, C), with `step` in place of each block.
 
         Raises:
@@ -174,7 +177,7 @@ class Family(Protocol):
 class FlatFamily(Family, Protocol):
     """One whose tokens are a sequence on one grid, prefix tokens first."""
 
-    def embed(self, model: Any, images: Tensor) -> Tensor:
+    def embed(self, model: Backbone, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) to tokens (B, T, D) before the first block.
 
         Raises:
@@ -182,7 +185,7 @@ class FlatFamily(Family, Protocol):
         """
         ...
 
-    def classify(self, model: Any, tokens: Tensor, left: Left) -> Tensor:
+    def classify(self, model: Backbone, tokens: Tensor, left: Left) -> Tensor:
         """Logits (B, C) where each image has another number of patches left.
 
         Args:
@@ -192,7 +195,7 @@ class FlatFamily(Family, Protocol):
         """
         ...
 
-    def classify_masked(self, model: Any, normed: Tensor, alive: Tensor) -> Tensor:
+    def classify_masked(self, model: Backbone, normed: Tensor, alive: Tensor) -> Tensor:
         """The same with nothing removed: normalised tokens (B, P + N, D), alive (B, N) where above 0."""
         ...
 
@@ -200,7 +203,7 @@ class FlatFamily(Family, Protocol):
 class PooledFamily(Family, Protocol):
     """One whose stages begin with a smaller grid, each made by the stage's `pool`; `pool.fc` makes a token wider."""
 
-    def embed(self, model: Any, images: Tensor) -> tuple[Tensor, Tensor]:
+    def embed(self, model: Backbone, images: Tensor) -> tuple[Tensor, Tensor]:
         """Images (B, 3, H, W) to the first stage's map (B, D, rows, cols) and prefix tokens (B, P, D).
 
         Raises:
@@ -212,11 +215,11 @@ class PooledFamily(Family, Protocol):
         """Patches (B, N, D) as a map of the rows and columns of `like`, (B, D, rows, cols)."""
         ...
 
-    def classify(self, model: Any, tokens: Tensor) -> Tensor:
+    def classify(self, model: Backbone, tokens: Tensor) -> Tensor:
         """Prefix tokens (B, P, D) after the last block to logits (B, C)."""
         ...
 
-    def look(self, model: Any, images: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+    def look(self, model: Backbone, images: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
         """The dense forward, and where its class token looks.
 
         Returns:

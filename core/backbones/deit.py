@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any, cast
 
 import timm
 from timm.layers import Attention, Mlp, resample_abs_pos_embed
@@ -69,7 +70,7 @@ def build(geometry: DeitGeometry, *, drop_path: float = 0.0) -> VisionTransforme
             geometry.timm, num_classes=geometry.classes, img_size=geometry.img_size, drop_path_rate=drop_path
         )
         return check_supported(model, geometry.timm)
-    embed = {}
+    embed: dict[str, Any] = {}
     if geometry.stem:
         stem = ConvStem(
             depth=len(geometry.stem), channels=geometry.stem, stride=(2,) * len(geometry.stem), act_layer=nn.GELU
@@ -106,23 +107,27 @@ def check_supported(model: nn.Module, name: str) -> VisionTransformer:
     Raises:
         InputError: If it is no VisionTransformer with a class token and standard blocks.
     """
-    plain = (
-        isinstance(model, VisionTransformer)
-        and model.has_class_token
-        and model.global_pool == "token"
-        and all(type(b) is Block and type(b.attn) is Attention and type(b.mlp) is Mlp for b in model.blocks)
-        and model.num_classes > 0
-        and isinstance(getattr(model.patch_embed, "backbone", None), ConvStem | None)
-        and all(b.attn.gate is None and isinstance(b.attn.norm, nn.Identity) for b in model.blocks)
-        and all(isinstance(b.mlp.norm, nn.Identity) for b in model.blocks)
-    )
-    if not plain:
+    if not isinstance(model, VisionTransformer) or not _plain(model):
         raise InputError(f"{name} cannot be pruned here; choose {NAMES}.")
     return model
 
 
+def _plain(model: VisionTransformer) -> bool:
+    blocks = blocks_of(model)
+    return (
+        bool(model.has_class_token)
+        and model.global_pool == "token"
+        and all(type(b) is Block and type(b.attn) is Attention and type(b.mlp) is Mlp for b in blocks)
+        and model.num_classes > 0
+        and isinstance(getattr(model.patch_embed, "backbone", None), ConvStem | None)
+        and all(b.attn.gate is None and isinstance(b.attn.norm, nn.Identity) for b in blocks)
+        and all(isinstance(b.mlp.norm, nn.Identity) for b in blocks)
+    )
+
+
 def geometry_of(model: VisionTransformer, timm_name: str | None = None) -> DeitGeometry:
     """The geometry of a model that `check_supported` accepts, read from its modules."""
+    first = blocks_of(model)[0]
     img_size, (rows, _) = square(model.patch_embed.img_size), model.patch_embed.grid_size
     stem = ()
     if isinstance(model.patch_embed, HybridEmbed):
@@ -132,8 +137,8 @@ def geometry_of(model: VisionTransformer, timm_name: str | None = None) -> DeitG
         patch=img_size // rows,
         width=model.embed_dim,
         depth=len(model.blocks),
-        heads=model.blocks[0].attn.num_heads,
-        ffn_hidden=model.blocks[0].mlp.fc1.out_features,
+        heads=first.attn.num_heads,
+        ffn_hidden=first.mlp.fc1.out_features,
         classes=model.num_classes,
         stem=stem,
         prefix_tokens=model.num_prefix_tokens,
@@ -189,12 +194,13 @@ def stages_of(model: VisionTransformer) -> list[nn.Module]:
 
 def blocks_of(model: VisionTransformer) -> list[PreNorm]:
     """All blocks from the input on, L of them."""
-    return list(model.blocks)  # type: ignore[arg-type]
+    return cast(list[PreNorm], list(model.blocks))
 
 
 def grids_of(model: VisionTransformer) -> tuple[tuple[int, int], ...]:
     """The same patch rows and columns for each block."""
-    return (tuple(model.patch_embed.grid_size),) * len(model.blocks)
+    rows, cols = model.patch_embed.grid_size
+    return ((rows, cols),) * len(model.blocks)
 
 
 def as_patches(embedded: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 Every family is a module beside this one that keeps the contract of `core.backbones.base`, and one entry of `FAMILIES`.
 """
 
-from typing import cast
+from typing import Any, cast
 
 import timm
 from torch import Tensor, nn
@@ -74,7 +74,7 @@ def blocks_of(model: nn.Module) -> list[PreNorm]:
     return family_of(model).blocks_of(model)
 
 
-def stages_of(model: nn.Module) -> list[nn.Module]:
+def stages_of(model: nn.Module) -> list[Any]:
     """What holds the blocks of a backbone, each as `blocks`, from the input on; a flat model itself."""
     return family_of(model).stages_of(model)
 

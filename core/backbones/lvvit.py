@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from core.backbones import deit
 from core.backbones.base import Layout, Left
+from core.backbones.timm_models import statistics
 from core.backbones.views import Step
 from core.config import Normalisation
 from core.errors import InputError
@@ -80,8 +81,9 @@ class Stem(nn.Module):
 
 def folded(conv: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
     """A convolution without bias and its batch norm at evaluation, as one convolution."""
-    factor = norm.weight * (norm.running_var + norm.eps).rsqrt()
-    bias = norm.bias - norm.running_mean * factor
+    mean, variance = statistics(norm)
+    factor = norm.weight * (variance + norm.eps).rsqrt()
+    bias = norm.bias - mean * factor
     return functional.conv2d(x, conv.weight * factor[:, None, None, None], bias, conv.stride, conv.padding)
 
 

@@ -1,6 +1,7 @@
 """The PiT family: timm's PoolingVisionTransformer (pit_*), stages of blocks with a pooling convolution in between."""
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 from timm.layers import Attention, Mlp
@@ -83,28 +84,30 @@ def check_supported(model: nn.Module, name: str) -> PoolingVisionTransformer:
     Raises:
         InputError: If it is not.
     """
-    plain = (
-        isinstance(model, PoolingVisionTransformer)
-        and model.global_pool == "token"
-        and model.num_classes > 0
-        and all(isinstance(stage.norm, nn.Identity) for stage in model.transformers)
-        and all(type(b) is Block and type(b.attn) is Attention and type(b.mlp) is Mlp for b in blocks_of(model))
-    )
-    if not plain:
+    if not isinstance(model, PoolingVisionTransformer) or not _plain(model):
         raise InputError(f"{name} cannot be pruned here; choose {NAMES} as timm has it.")
     return model
+
+
+def _plain(model: PoolingVisionTransformer) -> bool:
+    return (
+        model.global_pool == "token"
+        and model.num_classes > 0
+        and all(isinstance(stage.norm, nn.Identity) for stage in stages_of(model))
+        and all(type(b) is Block and type(b.attn) is Attention and type(b.mlp) is Mlp for b in blocks_of(model))
+    )
 
 
 def geometry_of(model: PoolingVisionTransformer, timm_name: str | None = None) -> PitGeometry:
     """The geometry of a model that `check_supported` accepts, read from its modules."""
     img_size, embed = square(model.patch_embed.img_size), model.patch_embed.conv
-    firsts = [stage.blocks[0] for stage in model.transformers]
+    firsts = [stage.blocks[0] for stage in stages_of(model)]
     return PitGeometry(
         img_size=img_size,
         patch=embed.kernel_size[0],
         stride=embed.stride[0],
         widths=tuple(block.attn.qkv.in_features for block in firsts),
-        depths=tuple(len(stage.blocks) for stage in model.transformers),
+        depths=tuple(len(stage.blocks) for stage in stages_of(model)),
         heads=tuple(block.attn.num_heads for block in firsts),
         ffn_ratio=firsts[0].mlp.fc1.out_features // firsts[0].attn.qkv.in_features,
         classes=model.num_classes,
@@ -132,9 +135,9 @@ def take_over(model: PoolingVisionTransformer, before: PoolingVisionTransformer,
     model.load_state_dict(state)
 
 
-def stages_of(model: PoolingVisionTransformer) -> list[nn.Module]:
+def stages_of(model: PoolingVisionTransformer) -> list[Any]:
     """What holds the blocks, from the input on."""
-    return list(model.transformers)
+    return cast(list[Any], list(model.transformers))
 
 
 def blocks_of(model: PoolingVisionTransformer) -> list[PreNorm]:
@@ -186,7 +189,7 @@ def walk(model: PoolingVisionTransformer, images: Tensor, step: Step) -> Tensor:
     """
     maps, prefix = embed(model, images)
     count, index = prefix.shape[1], 0
-    for stage in model.transformers:
+    for stage in stages_of(model):
         if stage.pool is not None:
             maps, prefix = stage.pool(maps, prefix)
         x = torch.cat((prefix, as_patches(maps)), dim=1)

@@ -1,6 +1,7 @@
 """The Swin family: timm's SwinTransformer with one size of window in all stages (swin_*); arXiv:2103.14030."""
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 import timm
 from timm.layers import Mlp
@@ -62,7 +63,7 @@ def build(geometry: SwinGeometry, *, drop_path: float = 0.0) -> SwinTransformer:
         InputError: If `geometry.timm` is no Swin that can be pruned.
     """
     if geometry.timm is not None:
-        size = {"num_classes": geometry.classes, "img_size": geometry.img_size}
+        size: dict[str, Any] = {"num_classes": geometry.classes, "img_size": geometry.img_size}
         return check_supported(timm.create_model(geometry.timm, drop_path_rate=drop_path, **size), geometry.timm)
     return SwinTransformer(
         img_size=geometry.img_size,
@@ -94,8 +95,14 @@ def check_supported(model: nn.Module, name: str) -> SwinTransformer:
     Raises:
         InputError: If it is no SwinTransformer with standard blocks, a classifier and windows of one size.
     """
-    blocks = blocks_of(model) if isinstance(model, SwinTransformer) else []
-    plain = (
+    if not isinstance(model, SwinTransformer) or not _plain(model):
+        raise InputError(f"{name} cannot be pruned here; choose {NAMES}, such as swin_tiny_patch4_window7_224.")
+    return model
+
+
+def _plain(model: SwinTransformer) -> bool:
+    blocks: list[Any] = list(blocks_of(model))
+    return (
         bool(blocks)
         and all(type(b) is SwinTransformerBlock and type(b.attn) is WindowAttention for b in blocks)
         and all(type(b.mlp) is Mlp and isinstance(b.mlp.norm, nn.Identity) for b in blocks)
@@ -103,9 +110,6 @@ def check_supported(model: nn.Module, name: str) -> SwinTransformer:
         and model.num_classes > 0
         and model.global_pool == "avg"
     )
-    if not plain:
-        raise InputError(f"{name} cannot be pruned here; choose {NAMES}, such as swin_tiny_patch4_window7_224.")
-    return model
 
 
 def geometry_of(model: SwinTransformer, timm_name: str | None = None) -> SwinGeometry:
@@ -115,13 +119,13 @@ def geometry_of(model: SwinTransformer, timm_name: str | None = None) -> SwinGeo
         InputError: If its input is not square, or its windows do not fill every stage.
     """
     height = square(model.patch_embed.img_size)
-    first, patch = blocks_of(model)[0], model.patch_embed.patch_size[0]
-    window = first.window_size[0]
+    first: Any = blocks_of(model)[0]
+    patch, window = model.patch_embed.patch_size[0], first.window_size[0]
     try:
         return SwinGeometry(
             width=model.embed_dim,
-            depths=tuple(len(stage.blocks) for stage in model.layers),
-            heads=tuple(stage.blocks[0].attn.num_heads for stage in model.layers),
+            depths=tuple(len(stage.blocks) for stage in stages_of(model)),
+            heads=tuple(stage.blocks[0].attn.num_heads for stage in stages_of(model)),
             img_size=height,
             patch=patch,
             window=window,
@@ -150,19 +154,20 @@ def take_over(model: SwinTransformer, before: SwinTransformer, classes: Sequence
     model.load_state_dict(state)
 
 
-def stages_of(model: SwinTransformer) -> list[nn.Module]:
+def stages_of(model: SwinTransformer) -> list[Any]:
     """What holds the blocks, from the input on."""
-    return list(model.layers)
+    return cast(list[Any], list(model.layers))
 
 
 def blocks_of(model: SwinTransformer) -> list[PreNorm]:
     """All blocks from the input on, stage by stage, L of them."""
-    return [block for stage in model.layers for block in stage.blocks]
+    return cast(list[PreNorm], [block for stage in stages_of(model) for block in stage.blocks])
 
 
 def grids_of(model: SwinTransformer) -> tuple[tuple[int, int], ...]:
     """Patch rows and columns that each block works on, L of them."""
-    return tuple(block.input_resolution for block in blocks_of(model))
+    blocks: list[Any] = list(blocks_of(model))
+    return tuple(block.input_resolution for block in blocks)
 
 
 def as_patches(embedded: Tensor) -> Tensor:
@@ -178,12 +183,10 @@ def views_of(model: SwinTransformer, *, passes: bool = False, in_windows: bool =
         passes: Of no effect: there are no prefix tokens.
         in_windows: Convolutions stay inside shifted windows, as in the release's search form.
     """
-    return tuple(
-        MapView(block.input_resolution, block.window_size, block.shift_size)
-        if in_windows
-        else MapView(block.input_resolution)
-        for block in blocks_of(model)
-    )
+    blocks: list[Any] = list(blocks_of(model))
+    if in_windows:
+        return tuple(MapView(block.input_resolution, block.window_size, block.shift_size) for block in blocks)
+    return tuple(MapView(block.input_resolution) for block in blocks)
 
 
 def walk(model: SwinTransformer, images: Tensor, step: Step) -> Tensor:
@@ -199,7 +202,7 @@ def walk(model: SwinTransformer, images: Tensor, step: Step) -> Tensor:
     """
     check_size(images, model.patch_embed.img_size)
     x, index = model.patch_embed(images), 0
-    for stage in model.layers:
+    for stage in stages_of(model):
         x = stage.downsample(x)
         for block in stage.blocks:
             x, index = step(index, block, x), index + 1

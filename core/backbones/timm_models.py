@@ -25,8 +25,8 @@ def create(
     Raises:
         InputError: If its weights are not to be had, or timm cannot build it so.
     """
-    settings = {"num_classes": classes, "img_size": img_size}
-    settings = {key: value for key, value in settings.items() if value is not None}
+    sizes = {"num_classes": classes, "img_size": img_size}
+    settings: dict[str, Any] = {key: value for key, value in sizes.items() if value is not None}
     try:
         return timm.create_model(name, pretrained=pretrained, drop_path_rate=0.0, **settings)
     except Exception as error:  # whatever the hub's client raises without a network, or timm for an odd size
@@ -40,7 +40,7 @@ def normalisation_of(model: Any) -> Normalisation:
     return Normalisation(tuple(config["mean"]), tuple(config["std"]), config["crop_pct"], config["interpolation"])
 
 
-def square(img_size: tuple[int, int]) -> int:
+def square(img_size: Sequence[Any]) -> int:
     """The side of a model's square input.
 
     Raises:
@@ -52,7 +52,7 @@ def square(img_size: tuple[int, int]) -> int:
     return height
 
 
-def check_size(images: Tensor, img_size: tuple[int, int]) -> None:
+def check_size(images: Tensor, img_size: Sequence[Any]) -> None:
     """Refuse images (B, 3, H, W) that are not of the model's size.
 
     Raises:
@@ -75,3 +75,10 @@ def take_classes(model: nn.Module, state: dict[str, Tensor], classes: Sequence[i
         if name.startswith(("head", "aux_head")):
             rows = [row if old is None else state[name][old] for row, old in zip(fresh, classes, strict=True)]
             state[name] = torch.stack(rows)
+
+
+def statistics(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Running mean and variance of a batch norm that keeps them, (c,) each."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    return norm.running_mean, norm.running_var

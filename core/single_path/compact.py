@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from core.backbones.block import PreNorm
 from core.backbones.families import blocks_of, family_of
+from core.backbones.timm_models import statistics
 from core.backbones.views import to_map, to_tokens
 from core.results import BY_OPEN_GATES, Architecture, Mixer
 from core.single_path import mixer as mix
@@ -158,7 +159,7 @@ def fill_conv(conv: ConvMixer, attn: Any, path: Path, kind: Mixer, alpha: float)
         weight = kernels.weight[mix.CENTRE, :, :, None, None]
     fold_norm(conv.reduce, weight, bias, norm)
     conv.expand.weight.copy_(out[:, :, None, None])
-    if attn.proj.bias is not None:
+    if conv.expand.bias is not None:
         conv.expand.bias.copy_(attn.proj.bias)
 
 
@@ -167,9 +168,11 @@ def fold_norm(conv: nn.Conv2d, weight: Tensor, bias: Tensor, norm: nn.BatchNorm2
 
     s = scale / sqrt(var + eps), per output channel; in place.
     """
-    scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+    assert conv.bias is not None
+    mean, variance = statistics(norm)
+    scale = norm.weight / (variance + norm.eps).sqrt()
     conv.weight.copy_(weight * scale[:, None, None, None])
-    conv.bias.copy_((bias - norm.running_mean) * scale + norm.bias)
+    conv.bias.copy_((bias - mean) * scale + norm.bias)
 
 
 def narrow_ffn(block: PreNorm, kept: Tensor) -> None:
@@ -182,7 +185,8 @@ def narrow_ffn(block: PreNorm, kept: Tensor) -> None:
 
 
 def derived_gating(architecture: Architecture, device: torch.device) -> Gating:
-    """Gates that make the search form compute this architecture: the derived form."""
+    """Gates that make the search form compute this architecture, which knows what it keeps: the derived form."""
+    assert architecture.ffn_kept is not None
     return Gating(
         [(torch.arange(3, device=device) < BY_OPEN_GATES.index(m)).float() for m in architecture.mixers],
         [torch.from_numpy(k).to(device).float() for k in architecture.ffn_kept],

@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from core.backbones.base import Backbone
 from core.backbones.block import PreNorm, prenorm
 from core.backbones.families import blocks_of, family_of, walk
 from core.backbones.views import View
@@ -30,6 +32,12 @@ class Path(nn.Module):
         means = torch.zeros(block.mlp.fc1.out_features) if shifts else None
         self.register_buffer("unit_means", means)
 
+    @property
+    def means(self) -> Tensor:
+        """`unit_means`, of a model whose units leave them behind."""
+        assert self.unit_means is not None
+        return self.unit_means
+
 
 @dataclass(frozen=True, eq=False)
 class Gating:
@@ -44,9 +52,12 @@ class Gating:
 class SinglePathViT(nn.Module):
     """Backbone and paths. Training: gates are drawn at each step; evaluation: a gate is open above probability 0.5."""
 
+    calibrated: Tensor
+    """(budgets, L, 2, 2, d): statistics of each block's 3x3 and 1x1, mean and variance; where there are budgets."""
+
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: Backbone,
         alpha: float = 0.01,
         budgets: Sequence[float] = (),
         *,
@@ -66,18 +77,17 @@ class SinglePathViT(nn.Module):
             shifts: See there.
         """
         super().__init__()
-        self.backbone = backbone
+        self.backbone: Backbone = backbone
         self.alpha = alpha
         self.budgets = tuple(budgets)
         self.prefix_passes = prefix_passes
         self.in_windows = in_windows
         self.shifts = shifts
         self.views = family_of(backbone).views_of(backbone, passes=prefix_passes, in_windows=in_windows)
-        self.paths = nn.ModuleList(Path(block, shifts=shifts) for block in blocks_of(backbone))
+        self.paths = cast("Sequence[Path]", nn.ModuleList(Path(block, shifts=shifts) for block in blocks_of(backbone)))
         if self.budgets:
             d = max(path.bn_3x3.num_features for path in self.paths)
-            stored = torch.zeros(len(self.budgets), len(self.paths), 2, 2, d)  # 3x3 and 1x1; mean and variance
-            self.register_buffer("calibrated", stored)
+            self.register_buffer("calibrated", torch.zeros(len(self.budgets), len(self.paths), 2, 2, d))
 
     def forward(self, images: Tensor, gating: Gating | None = None) -> Tensor:
         """Images (B, 3, H, W) to logits (B, C); `gating` replaces the gates' own state."""

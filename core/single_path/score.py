@@ -64,7 +64,8 @@ def set_means(model: SinglePathViT, images: Sequence[Tensor]) -> None:
 
     Source: arXiv:2507.12988, variance-based pruning, mean-shift compensation.
     """
-    sums, counts = [0.0] * len(model.paths), [0] * len(model.paths)
+    sums = [torch.zeros_like(path.means, dtype=torch.double) for path in model.paths]
+    counts = [0] * len(model.paths)
 
     def step(index: int, block: PreNorm, x: Tensor) -> Tensor:
         def feed(normed: Tensor) -> Tensor:
@@ -78,7 +79,7 @@ def set_means(model: SinglePathViT, images: Sequence[Tensor]) -> None:
     for batch in images:
         walk(model.backbone, batch, step)
     for path, total, count in zip(model.paths, sums, counts, strict=True):
-        path.unit_means.copy_(total / count)
+        path.means.copy_(total / count)
 
 
 def unit_scores(model: SinglePathViT, images: Sequence[Tensor], seed: int = 0) -> tuple[np.ndarray, ...]:
@@ -118,7 +119,7 @@ def unit_scores(model: SinglePathViT, images: Sequence[Tensor], seed: int = 0) -
                 last = draw == DRAWS - 1
                 slopes = torch.autograd.grad((v * logits).sum(), kept, retain_graph=not last)
                 for total, hidden, slope, path in zip(totals, kept, slopes, model.paths, strict=True):
-                    change = ((hidden - path.unit_means) * slope).detach().flatten(1, -2).sum(dim=1)  # (B, F)
+                    change = ((hidden - path.means) * slope).detach().flatten(1, -2).sum(dim=1)  # (B, F)
                     total += change.double().square().sum(dim=0).cpu() / (2 * DRAWS)
         seen += len(batch)
     return tuple((total / seen).numpy() for total in totals)
@@ -253,7 +254,8 @@ def _fit_block(
     for step in range(steps):
         at = step % len(inputs)
         with torch.enable_grad():
-            loss = sum(functional.mse_loss(out, wanted[at]) for out in outputs(inputs[at]))
+            wide, narrow = (functional.mse_loss(out, wanted[at]) for out in outputs(inputs[at]))
+            loss = wide + narrow
             optimizer.zero_grad()
             loss.backward()
         optimizer.step()

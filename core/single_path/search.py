@@ -1,6 +1,5 @@
 """The search's cost term: expected multiply-adds of the gates, pulled to a budget; and the settings as published."""
 
-
 import torch
 from torch import Tensor
 
@@ -23,12 +22,11 @@ def expected_macs(model: SinglePathViT, geometry: Geometry) -> Tensor:
     prices = block_prices(geometry)
     ladder = torch.tensor([[float(price.mixers[mixer]) for mixer in BY_OPEN_GATES] for price in prices])  # (L, 4)
     steps = ladder.diff().to(next(model.parameters()).device)  # (L, 3): 1x1, 3x3 over 1x1, MSA over 3x3
-    fixed = count_macs(geometry, mixers=["skip"] * geometry.depth, ffn_hidden=[0] * geometry.depth).total
-    mixers = sum(
-        (nest(path.mixer_logits.sigmoid()) * step).sum() for path, step in zip(model.paths, steps, strict=True)
-    )
-    units = sum(path.ffn_logits.sigmoid().sum() * price.unit for path, price in zip(model.paths, prices, strict=True))
-    return fixed + mixers + units
+    nothing = steps.new_zeros(())
+    mixers = (nest(path.mixer_logits.sigmoid()) * step for path, step in zip(model.paths, steps, strict=True))
+    units = (path.ffn_logits.sigmoid().sum() * price.unit for path, price in zip(model.paths, prices, strict=True))
+    fixed = geometry.overhead(geometry.blocks()).total
+    return fixed + sum((gates.sum() for gates in mixers), nothing) + sum(units, nothing)
 
 
 def cost_weight(geometry: Geometry) -> float:

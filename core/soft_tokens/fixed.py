@@ -10,6 +10,7 @@ from dataclasses import fields
 import torch
 from torch import Tensor, nn
 
+from core.backbones.base import Backbone
 from core.backbones.block import PreNorm
 from core.backbones.families import flat_family, layout_of
 from core.backbones.matrix import matrix_block
@@ -39,7 +40,8 @@ class FixedSelector(nn.Module):
             packaging: See `core.soft_tokens.package`.
         """
         super().__init__()
-        self.heads, self.count, self.packaging = folded.heads, count, packaging
+        self.heads, self.count = folded.heads, count
+        self.packaging: Packaging = packaging
         self.importance = folded.importance
         for name, value in vars(folded).items():
             if isinstance(value, Tensor):
@@ -109,10 +111,12 @@ class FixedKeepViT(nn.Module):
             InputError: If the ratios are none, or do not fit the selectors.
         """
         super().__init__()
-        self.backbone = model.backbone if isinstance(model, SoftTokenViT) else model
+        self.backbone: Backbone = model.backbone if isinstance(model, SoftTokenViT) else model
         family = flat_family(self.backbone)
         self.embed, self.classify = family.embed, family.classify  # what is drawn as a graph looks nothing up
-        self.counts, self.alive, self.selectors = {}, {}, nn.ModuleDict()
+        self.counts: dict[int, int] = {}
+        self.alive: dict[int, int] = {}
+        self.selectors = nn.ModuleDict()
         if isinstance(model, SoftTokenViT):
             self._take_selectors(model, keep)
         self.eval().requires_grad_(False)

@@ -2,8 +2,9 @@
 
 from functools import partial
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from core.backbones.base import Backbone, Left
 from core.backbones.families import blocks_of, flat_family, layout_of
 from core.config import Packaging
 from core.soft_tokens import one_image, packed
@@ -16,7 +17,7 @@ from core.soft_tokens.stages import Pruned, Stage, lay_out
 
 
 def gathered_forward(
-    backbone: nn.Module,
+    backbone: Backbone,
     selectors: dict[int, Choosing],
     images: Tensor,
     decide: Decide,
@@ -46,19 +47,15 @@ def gathered_forward(
     for block in family.blocks_of(backbone)[:first]:
         x = lean_block(block, x) if alone and not record else block(x)
     if alone:
-        form = one_image
-        tokens, done = _run_one(backbone, selectors, x, first, decide, packaging, record=record)
+        prefix, left, done = _run_one(backbone, selectors, x, first, decide, packaging, record=record)
     else:
-        form = packed
-        tokens, done = _run_batch(backbone, selectors, x, first, decide, packaging)
-    prefix, patches = backbone.num_prefix_tokens, backbone.patch_embed.num_patches
-    left = partial(form.patches_left, tokens, prefix)
-    logits = family.classify(backbone, form.first_tokens(tokens, prefix), left)
-    return logits, [lay_out(one, patches) for one in done] if record else []
+        prefix, left, done = _run_batch(backbone, selectors, x, first, decide, packaging)
+    logits = family.classify(backbone, prefix, left)
+    return logits, [lay_out(one, backbone.patch_embed.num_patches) for one in done] if record else []
 
 
 def _run_one(
-    backbone: nn.Module,
+    backbone: Backbone,
     selectors: dict[int, Choosing],
     x: Tensor,
     first: int,
@@ -66,9 +63,10 @@ def _run_one(
     packaging: Packaging,
     *,
     record: bool,
-) -> tuple[one_image.Tokens, list[Pruned]]:
-    """From block `first` on, for one image (1, T, D); what is left of it, and what each selector did."""
-    prefix, done = backbone.num_prefix_tokens, []
+) -> tuple[Tensor, Left, list[Pruned]]:
+    """From block `first` on, for one image (1, T, D); its prefix tokens, what else is left, what each selector did."""
+    prefix: int = backbone.num_prefix_tokens
+    done: list[Pruned] = []
     tokens = one_image.begin(x, prefix)
     for index, block in enumerate(blocks_of(backbone)[first:], first):
         if index in selectors:
@@ -79,19 +77,20 @@ def _run_one(
         lean = not record and mixer_of(block) == "msa"
         x = lean_block(block, tokens.x) if lean else left_block(block, tokens.x, patches)
         tokens = one_image.Tokens(x, tokens.cell)
-    return tokens, done
+    return one_image.first_tokens(tokens, prefix), partial(one_image.patches_left, tokens, prefix), done
 
 
 def _run_batch(
-    backbone: nn.Module,
+    backbone: Backbone,
     selectors: dict[int, Choosing],
     x: Tensor,
     first: int,
     decide: Decide,
     packaging: Packaging,
-) -> tuple[packed.Packed, list[Pruned]]:
+) -> tuple[Tensor, Left, list[Pruned]]:
     """The same for several images (B, T, D)."""
-    prefix, done = backbone.num_prefix_tokens, []
+    prefix: int = backbone.num_prefix_tokens
+    done: list[Pruned] = []
     patches = x.shape[1] - prefix
     tokens = packed.pack(x, prefix)
     for index, block in enumerate(blocks_of(backbone)[first:], first):
@@ -103,4 +102,4 @@ def _run_batch(
             plan = packed.plan_attention(tokens.counts, x.device)
             done.append(pruned)
         tokens = packed.Packed(packed.packed_block(block, tokens, plan), tokens.cell, tokens.counts)
-    return tokens, done
+    return packed.first_tokens(tokens, prefix), partial(packed.patches_left, tokens, prefix), done

@@ -3,8 +3,9 @@
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from core.backbones.base import Backbone
 from core.backbones.families import flat_family, layout_of
 from core.config import Packaging
 from core.soft_tokens.mixers import nearest_attention
@@ -17,7 +18,7 @@ from core.soft_tokens.stages import Stage
 
 
 def masked_forward(
-    backbone: nn.Module,
+    backbone: Backbone,
     selectors: dict[int, Selector | AttentionRanking],
     images: Tensor,
     decide: SoftDecide,
@@ -39,7 +40,8 @@ def masked_forward(
     mask is exact (no epsilon), so a kept token sees just what it would see if the others were gone.
     """
     if layout_of(backbone) == "pooled":
-        return pit_masked_forward(backbone, selectors, images, decide, packaging)
+        # An image's one package goes through the poolings, so there is always one.
+        return pit_masked_forward(backbone, selectors, images, decide, packaging or "weighted_mean")
     family = flat_family(backbone)
     x = family.embed(backbone, images)
     first = backbone.num_prefix_tokens

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from core.backbones.base import Backbone
 from core.backbones.block import PreNorm, prenorm
 from core.backbones.families import blocks_of
 from core.errors import InputError
@@ -103,7 +104,7 @@ def left_block(block: PreNorm, x: Tensor, rows: slice | Tensor) -> Tensor:
     return prenorm(block, x, partial(mix_patches, block.attn, rows=rows))
 
 
-def nearest_attention(backbone: nn.Module, index: int) -> PreNorm | None:
+def nearest_attention(backbone: Backbone, index: int) -> PreNorm | None:
     """The block whose attention tells where the class token looks at block `index`.
 
     That block itself; where it has none any more, the next one that has, and else the last one before.

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import cast
 
 from torch import Tensor, nn
 
+from core.backbones.base import Backbone
 from core.config import Packaging
 from core.errors import InputError
 from core.soft_tokens.decide import Decide, own_decision
@@ -20,7 +22,7 @@ class SoftTokenViT(nn.Module):
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: Backbone,
         blocks: Sequence[int],
         *,
         decide: Decide = own_decision,
@@ -46,9 +48,9 @@ class SoftTokenViT(nn.Module):
         super().__init__()
         self.layers = layers_of(backbone)
         check_places(backbone, blocks)
-        self.backbone = backbone
+        self.backbone: Backbone = backbone
         self.decide = decide
-        self.packaging = packaging
+        self.packaging: Packaging = packaging
         self.folded: dict[int, Choosing] | None = None
         if ranked:
             self.layers = replace(self.layers, ranked=True)
@@ -71,7 +73,7 @@ class SoftTokenViT(nn.Module):
 
     def by_block(self) -> dict[int, Selector | AttentionRanking]:
         """Selectors by block number."""
-        return {int(key): selector for key, selector in self.selectors.items()}
+        return {int(key): cast(Selector | AttentionRanking, selector) for key, selector in self.selectors.items()}
 
     def fold(self) -> "SoftTokenViT":
         """Work out once what inference needs of the selectors' weights; they are not to change any more."""

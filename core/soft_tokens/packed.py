@@ -200,7 +200,7 @@ def packed_attention(attn: Attention, x: Tensor, plan: Plan) -> Tensor:
 def _in_slices(attn: Attention, projected: Tensor, counts: Sequence[int]) -> Tensor:
     """Attention image by image; (H, M, d)."""
     parts = (part.split(counts, dim=2) for part in queries_keys_values(attn, projected[None]))  # (1, H, T, d) each
-    mixed = [fused(*part, attn.scale).transpose(1, 2) for part in zip(*parts, strict=True)]  # (1, T, H, d)
+    mixed = [fused(q, k, v, attn.scale).transpose(1, 2) for q, k, v in zip(*parts, strict=True)]  # (1, T, H, d)
     return torch.cat(mixed, dim=1)[0].transpose(0, 1)
 
 

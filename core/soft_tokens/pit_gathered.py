@@ -3,8 +3,9 @@
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from core.backbones.base import Backbone
 from core.backbones.block import PreNorm
 from core.backbones.families import pooled_family
 from core.config import Packaging
@@ -38,7 +39,7 @@ class OnGrid:
 
 
 def pit_gathered_forward(
-    backbone: nn.Module,
+    backbone: Backbone,
     selectors: dict[int, Choosing],
     images: Tensor,
     decide: Decide,

@@ -3,8 +3,9 @@
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from core.backbones.base import Backbone
 from core.backbones.block import PreNorm
 from core.backbones.families import pooled_family
 from core.config import Packaging
@@ -16,11 +17,11 @@ from core.soft_tokens.stages import Stage
 
 
 def pit_masked_forward(
-    backbone: nn.Module,
+    backbone: Backbone,
     selectors: dict[int, Selector | AttentionRanking],
     images: Tensor,
     decide: SoftDecide,
-    packaging: Packaging | None = "weighted_mean",
+    packaging: Packaging = "weighted_mean",
 ) -> tuple[Tensor, Tensor, list[Stage]]:
     """See `core.soft_tokens.masked.masked_forward`; patch tokens and records lie on the grids of their stages."""
     family = pooled_family(backbone)

@@ -3,15 +3,14 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
-from torch import nn
-
+from core.backbones.base import Backbone
 from core.backbones.families import blocks_of, family_of
 from core.errors import InputError
 from core.results import Layers
 from core.soft_tokens import mixers
 
 
-def check_places(backbone: nn.Module, blocks: Sequence[int]) -> None:
+def check_places(backbone: Backbone, blocks: Sequence[int]) -> None:
     """Refuse places where no selector can stand: the first block, and the first block on any grid.
 
     Args:
@@ -37,7 +36,7 @@ def check_places(backbone: nn.Module, blocks: Sequence[int]) -> None:
         )
 
 
-def possible_places(backbone: nn.Module) -> tuple[int, ...]:
+def possible_places(backbone: Backbone) -> tuple[int, ...]:
     """Blocks, from 0, before which a selector or a ranking can stand."""
     found = []
     for block in range(1, len(blocks_of(backbone))):
@@ -49,7 +48,7 @@ def possible_places(backbone: nn.Module) -> tuple[int, ...]:
     return tuple(found)
 
 
-def usual_places(backbone: nn.Module, count: int) -> tuple[int, ...]:
+def usual_places(backbone: Backbone, count: int) -> tuple[int, ...]:
     """Where `count` selectors or rankings usually stand: spread over the depth, from a quarter of it on.
 
     Raises:
@@ -64,19 +63,21 @@ def usual_places(backbone: nn.Module, count: int) -> tuple[int, ...]:
     return tuple(possible[index * len(possible) // count] for index in range(count))
 
 
-def _new_grids(backbone: nn.Module) -> list[int]:
+def _new_grids(backbone: Backbone) -> list[int]:
     """Blocks, from 0, before which a pooling makes a new grid."""
     grids = family_of(backbone).grids_of(backbone)
     return [block for block, (before, here) in enumerate(pairwise(grids), 1) if before != here]
 
 
-def layers_of(backbone: nn.Module) -> Layers:
+def layers_of(backbone: Backbone) -> Layers:
     """Mixer and FFN width of each block, read from the modules."""
     blocks = blocks_of(backbone)
-    return Layers(tuple(map(mixers.mixer_of, blocks)), tuple(block.mlp.fc1.out_features for block in blocks))
+    return Layers(
+        tuple(mixers.mixer_of(block) for block in blocks), tuple(block.mlp.fc1.out_features for block in blocks)
+    )
 
 
-def shape_of(backbone: nn.Module, block: int, heads: int | Sequence[int] | None = None) -> tuple[int, int]:
+def shape_of(backbone: Backbone, block: int, heads: int | Sequence[int] | None = None) -> tuple[int, int]:
     """Width D of the tokens that reach a block, and H: the block's own.
 
     Args:
@@ -90,7 +91,7 @@ def shape_of(backbone: nn.Module, block: int, heads: int | Sequence[int] | None 
     return here.mlp.fc1.in_features, heads if own is not here and isinstance(heads, int) else own.attn.num_heads
 
 
-def patches_of(backbone: nn.Module, blocks: Sequence[int]) -> tuple[int, ...]:
+def patches_of(backbone: Backbone, blocks: Sequence[int]) -> tuple[int, ...]:
     """N of the grid that each of these blocks works on."""
     grids = family_of(backbone).grids_of(backbone)
     return tuple(grids[block][0] * grids[block][1] for block in blocks)
