@@ -131,7 +131,7 @@ def geometry_of(model: VisionTransformer, timm_name: str | None = None) -> DeitG
     img_size, (rows, _) = square(model.patch_embed.img_size), model.patch_embed.grid_size
     stem = ()
     if isinstance(model.patch_embed, HybridEmbed):
-        stem = tuple(layer.conv.out_channels for layer in model.patch_embed.backbone)
+        stem = tuple(layer.conv.out_channels for layer in cast(Any, model.patch_embed).backbone)
     return DeitGeometry(
         img_size=img_size,
         patch=img_size // rows,

@@ -142,7 +142,7 @@ def stages_of(model: PoolingVisionTransformer) -> list[Any]:
 
 def blocks_of(model: PoolingVisionTransformer) -> list[PreNorm]:
     """All blocks, stage after stage, L of them."""
-    return [block for stage in model.transformers for block in stage.blocks]
+    return [block for stage in stages_of(model) for block in stage.blocks]
 
 
 def grids_of(model: PoolingVisionTransformer) -> tuple[tuple[int, int], ...]:

@@ -118,9 +118,9 @@ def geometry_of(model: SwinTransformer, timm_name: str | None = None) -> SwinGeo
     Raises:
         InputError: If its input is not square, or its windows do not fill every stage.
     """
-    height = square(model.patch_embed.img_size)
+    embed: Any = model.patch_embed
     first: Any = blocks_of(model)[0]
-    patch, window = model.patch_embed.patch_size[0], first.window_size[0]
+    height, patch, window = square(embed.img_size), embed.patch_size[0], first.window_size[0]
     try:
         return SwinGeometry(
             width=model.embed_dim,
@@ -200,8 +200,9 @@ def walk(model: SwinTransformer, images: Tensor, step: Step) -> Tensor:
     Raises:
         InputError: If the images are not of the model's size.
     """
-    check_size(images, model.patch_embed.img_size)
-    x, index = model.patch_embed(images), 0
+    embed: Any = model.patch_embed
+    check_size(images, embed.img_size)
+    x, index = embed(images), 0
     for stage in stages_of(model):
         x = stage.downsample(x)
         for block in stage.blocks:

@@ -61,10 +61,11 @@ class FixedSelector(nn.Module):
 class FixedRanking(nn.Module):
     """The same by class attention."""
 
-    def __init__(self, block: PreNorm, count: int, packaging: Packaging) -> None:
+    def __init__(self, block: PreNorm | None, count: int, packaging: Packaging) -> None:
         """Args: `block` is the one whose class attention ranks; `count` and `packaging` as in `FixedSelector`."""
         super().__init__()
-        self.block, self.count, self.packaging = block, count, packaging
+        self.block, self.count = block, count
+        self.packaging: Packaging = packaging
 
     def forward(self, x: Tensor, prefix: int, patches: int) -> Tensor:
         """As `FixedSelector.forward`."""

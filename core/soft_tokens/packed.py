@@ -73,15 +73,17 @@ def choose(
     batch = len(packed.counts)
     rows = (packed.cell >= 0).nonzero()[:, 0]  # of the patches
     cell = packed.cell[rows]
-    looked = None
-    if isinstance(selector, AttentionRanking) or getattr(decide, "looks", False):
-        looked = torch.cat([look(looking, part[None])[0] for part in packed.x.split(packed.counts)])[rows]
+
+    def looked() -> Tensor:
+        return torch.cat([look(looking, part[None])[0] for part in packed.x.split(packed.counts)])[rows]
+
     if isinstance(selector, AttentionRanking):
-        scores = ranked_scores(looked)
+        scores = shown = ranked_scores(looked())
     else:
         everything = selector_scores(selector, packed.x, context_of(packed.counts, prefix, packed.x.device))
-        scores = everything.map(lambda score: score[rows])
-    shown = replace(scores, attention=looked)
+        scores = shown = everything.map(lambda score: score[rows])
+        if getattr(decide, "looks", False):
+            shown = replace(scores, attention=looked())
     shown = shown.map(lambda score: on_grid(score, cell, batch, patches))
     alive = torch.zeros(batch * patches, dtype=torch.bool, device=cell.device).index_fill_(0, cell, True)
     alive = alive.unflatten(0, (batch, patches))
