@@ -19,11 +19,11 @@ from core.results import BY_OPEN_GATES
 from core.single_path import score as scoring
 from core.single_path.compact import compact, derived_gating
 from core.single_path.derive import derive, gates_of, settled
+from core.single_path.fit import fit_convolutions
 from core.single_path.model import SinglePathViT
 from core.single_path.score import (
     GateScores,
     _pooled,
-    fit_convolutions,
     gates_from,
     mixer_scores,
     score,
