@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from core.checkpoints import Loaded, load
-from core.config import Geometry, ModelSpec
+from core.config import ModelSpec
 from core.errors import InputError
+from core.geometry import Geometry
 from core.published import architecture_of, published
 from core.registry import ModelEntry, list_models
 from core.single_path.compact import carve

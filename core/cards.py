@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from timm.data import ImageNetInfo
 
 from core.backbones.families import family
-from core.config import Geometry, Normalisation, plain
+from core.config import Normalisation, plain
 from core.errors import InputError
+from core.geometry import Geometry
 from core.json_text import json_text
 from core.macs import count_macs
 from core.results import MIXERS, Architecture, ClassName, Mixer

@@ -3,9 +3,11 @@
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from core.geometry import Geometry as Geometry
+from core.deit_counts import DeitGeometry
 
 Packaging = Literal["weighted_mean", "weighted_sum"]
+Geometry = DeitGeometry
+"""Its name here, when there was no other family; for programs that use it."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from core.config import Geometry
+from core.geometry import Geometry
 from core.latency import device_name, interleaved
 from core.soft_tokens.decide import top_share
 from core.soft_tokens.model import SoftTokenViT

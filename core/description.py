@@ -1,7 +1,7 @@
 """What a model is made of, as one dictionary that JSON can hold: `describe --json`, and the app's download."""
 
 from core.checkpoints import Loaded
-from core.config import Geometry
+from core.geometry import Geometry
 from core.grids import pools
 from core.published import Published, architecture_of, params_of
 from core.soft_tokens.schedules import schedule_macs

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from core import latency
-from core.config import Geometry
 from core.errors import InputError
+from core.geometry import Geometry
 from core.report import paired_interval
 from core.results import Evaluation
 from core.soft_tokens.decide import AttentionLike, Decide, known_beforehand, random_like

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from core.config import Geometry
 from core.errors import InputError
 from core.files import write_text
+from core.geometry import Geometry
 from core.grids import pools
 from core.timings import LatencyTable
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from core.backbones.families import stages_of
-from core.config import Geometry
+from core.geometry import Geometry
 from core.latency import device_name, interleaved
 from core.results import MIXERS, Architecture, Mixer
 from core.single_path.compact import carve

@@ -6,8 +6,8 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from core.config import Geometry
 from core.deit_counts import DEIT
+from core.geometry import Geometry
 from core.macs import block_prices, count_macs
 from core.params import ParamCount, count_params
 from core.results import Architecture, Mixer

@@ -9,9 +9,9 @@ from huggingface_hub import try_to_load_from_cache
 from core.backbones import lvvit
 from core.backbones.families import FAMILIES, family_of_timm, methods_sentence
 from core.cards import ModelCard
-from core.config import Geometry
 from core.deit_counts import DEIT
 from core.errors import InputError
+from core.geometry import Geometry
 from core.lvvit_counts import LVVIT, aux_macs
 from core.macs import count_macs
 from core.params import count_params

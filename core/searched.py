@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-from core.config import Geometry
+from core.geometry import Geometry
 from core.macs import block_prices
 from core.results import BY_OPEN_GATES
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from core.backbones.families import family_of_geometry
-from core.config import Geometry
 from core.engines import prepare
+from core.geometry import Geometry
 from core.latency import interleaved
 from core.macs import count_macs
 from core.soft_tokens.context import OneImage, context_of

@@ -8,7 +8,7 @@ import torch
 from timm.models.vision_transformer import Block
 from torch import Tensor
 
-from core.config import Geometry
+from core.geometry import Geometry
 from core.latency import device_name, interleaved
 from core.soft_tokens import one_image, packed
 from core.soft_tokens.lean import lean_block

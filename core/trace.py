@@ -7,8 +7,8 @@ import torch
 from PIL import Image
 
 from core.checkpoints import Loaded
-from core.config import Geometry
 from core.errors import InputError
+from core.geometry import Geometry
 from core.grids import dense_tokens, pools
 from core.images import to_tensor
 from core.macs import count_macs

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from core.backbones.families import FAMILIES
-from core.config import Geometry
 from core.deit_counts import DeitGeometry
+from core.geometry import Geometry
 from core.lvvit_counts import LVVIT
 from core.macs import count_macs
 from core.params import count_params

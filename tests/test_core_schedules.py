@@ -12,9 +12,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from core.__main__ import main
 from core.backbones import deit
-from core.config import Geometry
 from core.deit_counts import DEIT, DeitGeometry
 from core.errors import InputError
+from core.geometry import Geometry
 from core.macs import attention_macs, count_macs, ffn_macs, package_macs, selector_macs
 from core.soft_tokens.decide import top_share
 from core.soft_tokens.model import SoftTokenViT

@@ -19,10 +19,11 @@ from core.batches import labelled_batch
 from core.cards import ModelCard, TeacherCard, class_names
 from core.commands.session import EVAL_BATCH, USUAL, add_loop, dense_model, objective_of, open_session
 from core.commands.shared import Progress, add_common, duration, numbers, say, say_here
-from core.config import Geometry, Normalisation
+from core.config import Normalisation
 from core.deit_counts import DeitGeometry
 from core.errors import InputError
 from core.evaluate import dense_runner
+from core.geometry import Geometry
 from core.images import eval_transform
 from core.lvvit_counts import LvvitGeometry
 from core.macs import count_macs

@@ -5,8 +5,9 @@ from dataclasses import replace
 from core.backbones.families import baseline_names, family
 from core.cards import ModelCard
 from core.checkpoints import Loaded, load
-from core.config import Geometry, ModelSpec
+from core.config import ModelSpec
 from core.errors import InputError
+from core.geometry import Geometry
 
 FALLBACK = "bundled-dense"
 

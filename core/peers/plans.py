@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from core.config import Geometry
 from core.errors import InputError
+from core.geometry import Geometry
 from core.macs import attention_macs, ffn_macs
 from core.results import MacCount
 from core.soft_tokens.decide import keep_count

@@ -6,9 +6,10 @@ from timm.data import ImageNetInfo
 from torch import Tensor
 
 from core.cards import class_names
-from core.config import Geometry, Normalisation
+from core.config import Normalisation
 from core.deit_counts import DeitGeometry
 from core.errors import InputError
+from core.geometry import Geometry
 from core.results import ClassName
 
 NORMALISATION = Normalisation(crop_pct=0.875)

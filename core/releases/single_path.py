@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from core.backbones import deit
 from core.cards import DAMAGED, CompactCard, ModelCard, SinglePathCard
-from core.config import Geometry
 from core.errors import InputError
+from core.geometry import Geometry
 from core.releases.plain import NORMALISATION, deit_geometry, released_classes
 from core.results import Mixer
 from core.single_path.compact import carve, fill_conv, fold_norm

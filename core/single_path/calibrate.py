@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from core.backbones.timm_models import statistics
-from core.config import Geometry
+from core.geometry import Geometry
 from core.macs import count_macs
 from core.single_path.compact import derived_gating
 from core.single_path.derive import derive, gates_of

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from core.config import Geometry
 from core.errors import InputError
+from core.geometry import Geometry
 from core.macs import count_macs
 from core.results import BY_OPEN_GATES, Architecture
 from core.searched import Gates

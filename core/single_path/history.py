@@ -6,9 +6,9 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from core.config import Geometry
 from core.errors import InputError
 from core.files import publish
+from core.geometry import Geometry
 from core.searched import GateHistory, Gates
 
 SNAPSHOTS_PER_EPOCH = 8

@@ -15,8 +15,8 @@ from torch.nn import functional
 
 from core.backbones.block import PreNorm, prenorm
 from core.backbones.families import blocks_of, walk
-from core.config import Geometry
 from core.errors import InputError
+from core.geometry import Geometry
 from core.macs import block_prices
 from core.results import BY_OPEN_GATES
 from core.searched import Gates

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from itertools import accumulate, groupby, repeat
 from operator import mul
 
-from core.config import Geometry
 from core.deit_counts import DEIT
 from core.errors import InputError
+from core.geometry import Geometry
 from core.grids import dense_tokens, end_of_grid, patches_at, patches_left, pools
 from core.lvvit_counts import LVVIT
 from core.results import DENSE_LAYERS, Layers, MacCount

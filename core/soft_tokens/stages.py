@@ -6,7 +6,7 @@ from functools import lru_cache, partial
 import torch
 from torch import Tensor
 
-from core.config import Geometry
+from core.geometry import Geometry
 from core.grids import dense_tokens, end_of_grid, patches_left, pools
 from core.macs import count_macs
 from core.results import DENSE_LAYERS, Layers, MacCount

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from core.config import Geometry
+from core.geometry import Geometry
 from core.macs import count_macs
 from core.results import Architecture
 from core.single_path.compact import derived_gating

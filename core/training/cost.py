@@ -12,7 +12,7 @@ from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 
 from core.backbones.families import family_of_geometry
-from core.config import Geometry
+from core.geometry import Geometry
 from core.latency import CPU, device_name, interleaved
 from core.macs import count_macs
 from core.results import Architecture

@@ -3,7 +3,7 @@
 from timm.optim import param_groups_weight_decay
 from torch import Tensor, nn
 
-from core.config import Geometry
+from core.geometry import Geometry
 from core.single_path.model import SinglePathViT
 from core.single_path.search import expected_macs
 from core.training.objectives import Objective
