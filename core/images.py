@@ -1,12 +1,17 @@
-"""Bytes to a checked RGB photo, photo to model tensor by timm's transform, and the patch grid back onto the photo."""
+"""Bytes to a checked RGB photo, photo to model tensor by timm's transform, and the patch grid back onto the photo.
+
+`open_photo` and `load_photo` are the only readers of photos: pages and commands, training too, see the same pixels.
+"""
 
 import io
 import math
+import re
 import warnings
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from timm.data import create_transform
 from torch import Tensor
 
@@ -14,72 +19,243 @@ from core.cards import ModelCard
 from core.config import Normalisation
 from core.errors import InputError
 
+MB = 2**20
 MAX_UPLOAD_MB = 20
-MAX_MEGAPIXELS = 24
-MAX_SIDE = 1024
-"""A photo is scaled down to this many pixels on its long side; no model here looks closer."""
+MAX_FILE_MB = 200
+"""Of a file on this machine: more than 50 megapixels take as they are."""
+MAX_MEGAPIXELS = 50
+"""Decoded at once; with all that is made of them they take less than 1 GB."""
+MAX_SCALED_MEGAPIXELS = 120
+"""Of a JPEG, which can be decoded at a half, a quarter or an eighth of its size."""
+MAX_SHORT_SIDE = 1024
+"""A photo is scaled down to this many pixels on its short side; no model here looks closer."""
 MAX_ASPECT = 16
-FORMATS = ("JPEG", "PNG", "WEBP")
-SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF")
-"""How files of these formats begin."""
-CUT_OFF = "The file ends early. Try saving it again."
+FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "TIFF", "BMP", "PPM")
+"""Pillow's names; none of these readers runs another program, as that of EPS does."""
+KINDS = "JPEG, PNG, WebP, AVIF, GIF, TIFF, BMP or PPM"
+UPLOAD_SUFFIXES = ("jpg", "jpeg", "jfif", "png", "webp", "avif", "gif", "tif", "tiff", "bmp", "ppm")
+"""The commonest of `photo_suffixes`, for what a page takes."""
+PNG_NOTES = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
+"""Chunks that change no pixel here."""
+JPEG_START, JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
+HEIC = (b"heic", b"heix", b"hevc", b"heim", b"heis")
+TOO_LARGE = f"the limit is {MAX_MEGAPIXELS} megapixels, of a JPEG {MAX_SCALED_MEGAPIXELS}"
+BROKEN = "The file ends early, is damaged or of a rare kind. Save it again as JPEG or PNG."
+
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # there are limits of our own
 
 
 def open_photo(data: bytes) -> Image.Image:
-    """A photo that a person gave, as RGB, upright, at most 1024 pixels on its long side.
+    """A photo that a person gave, as RGB, upright, its short side at most 1024 pixels, its long one 16 times that.
 
-    Transparency is laid on white; of an animation the first picture is taken; 16-bit greys are scaled.
+    Transparency is laid on white; of an animation the first picture is taken; 16-bit greys are scaled; colour profiles
+    are passed over, as in timm and torchvision.
 
     Args:
         data: The file's bytes.
 
     Raises:
-        InputError: If the file is empty, too large, no JPEG, PNG or WebP, cut off, or has too many pixels.
+        InputError: If the file is empty, too large, of no kind in `FORMATS`, cut off, or has too many pixels.
     """
+    return _photo(data, MAX_UPLOAD_MB)
+
+
+def load_photo(path: str | Path) -> Image.Image:
+    """The photo in a file, as `open_photo` gives it.
+
+    Raises:
+        InputError: If it cannot be read, or is no photo; the sentence names the file.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(MAX_FILE_MB * MB + 1)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); give the path of a photo.") from error
+    try:
+        return _photo(data, MAX_FILE_MB)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+@lru_cache(maxsize=1)
+def photo_suffixes() -> frozenset[str]:
+    """How names of photos end, in small letters, as Pillow has it: .jpg, .jfif, .tiff and so on."""
+    return frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in FORMATS)
+
+
+def is_photo(path: str | Path) -> bool:
+    """Whether a file begins as a photo does, whatever its name.
+
+    TIFF does not count: raw files of cameras begin so, and hold a small picture that is not their photo.
+    """
+    try:
+        with Image.open(path, formats=[kind for kind in FORMATS if kind != "TIFF"]):
+            return True
+    except Image.DecompressionBombError:
+        return True
+    except Exception:  # Pillow raises nearly anything on files of other kinds
+        return False
+
+
+def upright_size(path: str | Path) -> tuple[int, int]:
+    """Width and height of a photo as it stands upright, at its own resolution.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    with Image.open(path, formats=FORMATS) as photo:
+        turned = photo.getexif().get(0x0112) in (5, 6, 7, 8)
+        return photo.size[::-1] if turned else photo.size
+
+
+def _photo(data: bytes, most_mb: int) -> Image.Image:
+    """See `open_photo`; a file of more than `most_mb` is refused."""
     if not data:
         raise InputError("The file is empty. Choose another picture.")
-    if len(data) > MAX_UPLOAD_MB * 2**20:
-        raise InputError(f"The file has {len(data) / 2**20:.0f} MB; the limit is {MAX_UPLOAD_MB} MB.")
+    if len(data) > most_mb * MB:
+        raise InputError(f"The file has more than {most_mb} MB, which is the limit.")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise InputError(f"The picture has far too many pixels; the limit is {MAX_MEGAPIXELS} megapixels.") from error
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-        if data.startswith(SIGNATURES):
-            raise InputError(CUT_OFF) from error
-        raise InputError("That file is not a JPEG, PNG or WebP picture.") from error
+        return _to_rgb(_upright(_decoded(data)))
+    except (InputError, MemoryError):
+        raise
+    except Image.DecompressionBombError as error:
+        raise InputError(f"The picture has far too many pixels; {TOO_LARGE}.") from error
+    except Exception as error:  # Pillow raises nearly anything on damaged files
+        raise InputError(_why_not(data)) from error
+
+
+def _why_not(data: bytes) -> str:
+    """What to say of bytes that Pillow does not read."""
+    if data[4:8] == b"ftyp" and data[8:12] in HEIC:
+        return "HEIC pictures are not read. Save it as JPEG."
+    if any(Image.OPEN[kind][1](data[:16]) is True for kind in FORMATS):
+        return BROKEN
+    return f"That file is not a picture that can be read: {KINDS}."
+
+
+def _decoded(data: bytes) -> Image.Image:
+    """The pixels, and once more without what is in the way of them."""
+    try:
+        return _load(data)
+    except Exception as error:
+        if "MAX_TEXT" in str(error):  # Pillow's limits for the notes in a PNG
+            return _load(_without_notes(data))
+        if data.startswith(JPEG_START) and "truncated" in str(error):
+            return _unended(data)
+        raise
+
+
+def _load(data: bytes) -> Image.Image:
+    """All pixels, or those of a large JPEG at a half, a quarter or an eighth of its size.
+
+    Raises:
+        InputError: If there are too many.
+        Exception: Whatever Pillow raises.
+    """
+    image = Image.open(io.BytesIO(data), formats=FORMATS)
+    width, height = image.size
+    if data.startswith(JPEG_START) and width * height <= MAX_SCALED_MEGAPIXELS * 1_000_000:
+        image.draft(None, (2 * MAX_SHORT_SIDE, 2 * MAX_SHORT_SIDE))  # never below that
     if image.width * image.height > MAX_MEGAPIXELS * 1_000_000:
-        raise InputError(
-            f"The picture is {image.width} x {image.height} pixels; the limit is {MAX_MEGAPIXELS} megapixels."
-        )
-    try:
-        image.load()
-        image = _to_rgb(_upright(image))
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
-        raise InputError(CUT_OFF) from error
-    image.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
+        raise InputError(f"The picture is {width} x {height} pixels; {TOO_LARGE}.")
+    image.load()
     return image
+
+
+def _without_notes(png: bytes) -> bytes:
+    """The same PNG without its texts and its colour profile."""
+    parts, at = [png[:8]], 8
+    while at < len(png):
+        size = int.from_bytes(png[at : at + 4], "big") + 12  # length, name, data, checksum
+        if png[at + 4 : at + 8] not in PNG_NOTES:
+            parts.append(png[at : at + size])
+        at += size
+    return b"".join(parts)
+
+
+def _unended(jpeg: bytes) -> Image.Image:
+    """The pixels of a JPEG that lacks its end mark and nothing else.
+
+    libjpeg paints grey what is not there and says nothing, so it is asked twice, the second time with noise in the
+    place of the end: a picture that is all there stays as it is.
+
+    Raises:
+        OSError: If more is lacking.
+    """
+    noise = bytes(range(1, 255))
+    restarts = b"".join(bytes((0xFF, 0xD0 + i)) + noise for i in range(8))
+    whole = jpeg.rstrip(b"\xff")
+    plain, noisy = (_load(whole + more + JPEG_END) for more in (b"", noise + restarts))
+    if plain.tobytes() != noisy.tobytes() or not _all_scans(whole, [part[0] for part in plain.layer]):
+        raise OSError("image file is truncated")
+    return plain
+
+
+def _all_scans(jpeg: bytes, components: list[int]) -> bool:
+    """Whether every component's 64 coefficients are there to the last bit: a progressive JPEG sends them bit by bit.
+
+    Source: ITU-T T.81, B.2.3 (the head of a scan) and G.1.1.1 (spectral selection, successive approximation).
+    """
+    at = 2
+    while jpeg[at + 1] != 0xDA:  # skip what may hold a small picture of its own
+        at += 2 + int.from_bytes(jpeg[at + 2 : at + 4], "big")
+    there = {component: set() for component in components}
+    for scan in re.finditer(rb"\xff\xda", jpeg[at:]):
+        begin = at + scan.end() + 2  # behind the length
+        head = jpeg[begin : begin + 4 + 2 * len(components)]
+        of, (first, last, bits) = head[1 : 2 * head[0] : 2], head[1 + 2 * head[0] :][:3]
+        if bits & 15 == 0:
+            for component in of:
+                there[component] |= set(range(first, last + 1))
+    return all(len(found) == 64 for found in there.values())
 
 
 def _upright(image: Image.Image) -> Image.Image:
     """The photo as its camera's note says that it stands; as it is where that note is damaged."""
     try:
-        return ImageOps.exif_transpose(image)
+        ImageOps.exif_transpose(image, in_place=True)
     except Exception:  # Pillow raises nearly anything on damaged notes; the pixels are sound
         return image
+    return image
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    """Any mode that the three formats have, as RGB."""
-    if image.mode.startswith("I"):
-        image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image).convert("RGB")
-    return image.convert("RGB")
+    """A picture of any mode as RGB, within the limits of `open_photo`."""
+    if image.mode == "F":
+        raise InputError("The picture has floating-point greys, whose range is not known. Save it with 8 or 16 bits.")
+    image = limit_aspect(_eight_bits(image) if image.mode.startswith("I") else image)
+    clear = image.has_transparency_data
+    image = _shrunk(image.convert("RGBA" if clear else "RGB"))
+    if not clear:
+        return image
+    white = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(white, image).convert("RGB")
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Greys of 16 bits, or of the 12 that some TIFFs have, as 8 bits; one grey of a PNG may be transparent.
+
+    Raises:
+        InputError: If they have more bits.
+    """
+    values = np.asarray(image)  # (H, W)
+    if values.min() < 0 or values.max() > 65535:
+        raise InputError("The picture has greys of 32 bits, whose range is not known. Save it with 8 or 16 bits.")
+    bits = dict(getattr(image, "tag_v2", {})).get(258, (16,))[0]  # BitsPerSample
+    grey = Image.fromarray((values >> (4 if bits == 12 else 8)).astype(np.uint8))
+    clear = image.info.get("transparency")
+    if isinstance(clear, int):
+        grey.putalpha(Image.fromarray(np.where(values == clear, 0, 255).astype(np.uint8)))
+    return grey
+
+
+def _shrunk(image: Image.Image) -> Image.Image:
+    """At most `MAX_SHORT_SIDE` on the short side: the long side of a panorama says nothing of how sharp it is."""
+    scale = MAX_SHORT_SIDE / min(image.size)
+    if scale >= 1:
+        return image
+    size = tuple(round(side * scale) for side in image.size)
+    return image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
 
 
 def view_box(size: tuple[int, int], card: ModelCard) -> tuple[int, int, int, int]:
