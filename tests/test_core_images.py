@@ -129,12 +129,10 @@ def test_suffixes_are_those_that_pillow_knows() -> None:
     assert not {".eps", ".pdf", ".txt"} & photo_suffixes()
 
 
-@pytest.mark.parametrize("mode", ["I;16", "I;16B", "I"])
-@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-def test_greys_of_16_bits_are_scaled_and_not_cut_off(mode, kind) -> None:
+@pytest.mark.parametrize(("kind", "numbers"), [("PNG", "<u2"), ("TIFF", "<u2"), ("TIFF", ">u2"), ("TIFF", "<i4")])
+def test_greys_of_16_bits_are_scaled_and_not_cut_off(kind, numbers) -> None:
     ramp = np.arange(256, dtype=np.uint16).reshape(16, 16) * 257  # 0 to 65535
-    values = ramp.astype({"I;16": "<u2", "I;16B": ">u2", "I": "<i4"}[mode])
-    read = np.asarray(open_photo(encoded(Image.fromarray(values), kind)))
+    read = np.asarray(open_photo(encoded(Image.fromarray(ramp.astype(numbers)), kind)))
     assert (read == np.arange(256).reshape(16, 16, 1)).all()
 
 
@@ -152,7 +150,7 @@ def turned(image: Image.Image, orientation: int) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("orientation", "corner"), enumerate(["tl", "tr", "br", "bl", "tl", "tr", "br", "bl"], start=1)
+    ("orientation", "corner"), list(enumerate(["tl", "tr", "br", "bl", "tl", "tr", "br", "bl"], start=1))
 )
 def test_a_corner_goes_where_the_exif_standard_says(orientation, corner, tmp_path) -> None:
     """The stored first row and column are (Exif 2.32, 4.6.4): top left, top right, bottom right and so on."""
@@ -186,11 +184,11 @@ def test_every_command_reads_as_the_pages_do(tmp_path) -> None:
         assert found[name].tobytes() == open_photo(data).tobytes()
 
 
-@pytest.mark.parametrize("size", [(2_000_000, 900_000), (10, 20)])
-def test_a_whole_png_with_long_notes_is_read(size) -> None:
+@pytest.mark.parametrize(("before", "after"), [(2_000_000, 10), (10, 2_000_000)])
+def test_a_whole_png_with_long_notes_is_read(before, after) -> None:
     notes = PngImagePlugin.PngInfo()
-    notes.add_text("before", "x" * size[0], zip=True)
-    notes.add_text("after", "y" * size[1], zip=True, after_idat=True)
+    notes.add_text("before", "x" * before, zip=True)
+    notes.add(b"zTXt", b"after\0\0" + zlib.compress(b"y" * after), after_idat=True)
     data = encoded(PHOTO, pnginfo=notes)
     assert open_photo(data).tobytes() == PHOTO.tobytes()
     with pytest.raises(InputError, match="ends early"):
@@ -223,8 +221,8 @@ def test_a_long_picture_is_as_sharp_to_the_model_as_its_middle_alone(size) -> No
     long = Image.new("RGB", size, "grey")
     long.paste(board, ((size[0] - 500) // 2, (size[1] - 500) // 2))
     card = ModelCard("deit", Geometry(224, 16, 64, 1, 1, 64, 3), CLASSES, Normalisation())
-    seen = [to_tensor(open_photo(encoded(image)), card) for image in (board, long)]
-    torch.testing.assert_close(*seen)
+    alone, middle = (to_tensor(open_photo(encoded(image)), card)[..., 4:-4, 4:-4] for image in (board, long))
+    torch.testing.assert_close(alone, middle, atol=0.06, rtol=0)  # the grey beside it reaches into the rim
 
 
 def test_a_file_that_cannot_be_used_is_named(tmp_path, monkeypatch) -> None:

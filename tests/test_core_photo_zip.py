@@ -57,7 +57,10 @@ def unknown_compression() -> bytes:
         (b"", "not a zip, or it is damaged"),
         (b"no zip at all", "not a zip, or it is damaged"),
         (zipped({"a.jpg": PHOTO})[:-30], "not a zip, or it is damaged"),
-        (zipped({"a.jpg": PHOTO}, zipfile.ZIP_STORED).replace(b"\5\6\7", b"???"), "not a zip, or it is damaged"),
+        (
+            zipped({"a.jpg": PHOTO}, zipfile.ZIP_STORED).replace(b"\5\6\7", b"???"),
+            "Skipped a.jpg: damaged, pack it again",
+        ),
         (lying_about_its_size(), "Skipped a.jpg: damaged, pack it again"),
         (encrypted(), "Skipped a.jpg: encrypted, pack the photos without a password"),
         (unknown_compression(), "packed in a way that is not read here"),
