@@ -5,19 +5,20 @@
 
 import io
 import math
-import re
 import warnings
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
+from PIL.JpegImagePlugin import JpegImageFile
 from timm.data import create_transform
 from torch import Tensor
 
 from core.cards import ModelCard
 from core.config import Normalisation
 from core.errors import InputError
+from core.jpeg_scans import all_scans, buffered_mb
 
 MB = 2**20
 MAX_UPLOAD_MB = 20
@@ -27,9 +28,14 @@ MAX_MEGAPIXELS = 50
 """Decoded at once; with all that is made of them they take less than 1 GB."""
 MAX_SCALED_MEGAPIXELS = 120
 """Of a JPEG, which can be decoded at a half, a quarter or an eighth of its size."""
+MAX_LAYERED_MEGAPIXELS = 24
+"""Of a WebP or an AVIF, whose decoders take several times the memory."""
 MAX_SHORT_SIDE = 1024
 """A photo is scaled down to this many pixels on its short side; no model here looks closer."""
-MAX_ASPECT = 16
+MAX_ASPECT = 4
+"""Long side to short side; models see the square in the middle, and crops for training reach no further."""
+MAX_BUFFERED_MB = 200
+"""Of a JPEG in several scans, whose coefficients are all in memory before there is a pixel."""
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "TIFF", "BMP", "PPM")
 """Pillow's names; none of these readers runs another program, as that of EPS does."""
 KINDS = "JPEG, PNG, WebP, AVIF, GIF, TIFF, BMP or PPM"
@@ -39,14 +45,18 @@ PNG_NOTES = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
 """Chunks that change no pixel here."""
 JPEG_START, JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 HEIC = (b"heic", b"heix", b"hevc", b"heim", b"heis")
-TOO_LARGE = f"the limit is {MAX_MEGAPIXELS} megapixels, of a JPEG {MAX_SCALED_MEGAPIXELS}"
+TOO_LARGE = (
+    f"the limit is {MAX_MEGAPIXELS} megapixels, {MAX_SCALED_MEGAPIXELS} of a JPEG and {MAX_LAYERED_MEGAPIXELS} of a "
+    "WebP or AVIF"
+)
 BROKEN = "The file ends early, is damaged or of a rare kind. Save it again as JPEG or PNG."
 
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # there are limits of our own
+warnings.filterwarnings("ignore", module=r"PIL\.")  # about damaged notes: of no use to a person, the photo is read
 
 
 def open_photo(data: bytes) -> Image.Image:
-    """A photo that a person gave, as RGB, upright, its short side at most 1024 pixels, its long one 16 times that.
+    """A photo that a person gave, as RGB, upright, its short side at most 1024 pixels, its long one 4 times that.
 
     Transparency is laid on white; of an animation the first picture is taken; 16-bit greys are scaled; colour profiles
     are passed over, as in timm and torchvision.
@@ -154,10 +164,17 @@ def _load(data: bytes) -> Image.Image:
     """
     image = Image.open(io.BytesIO(data), formats=FORMATS)
     width, height = image.size
-    if data.startswith(JPEG_START) and width * height <= MAX_SCALED_MEGAPIXELS * 1_000_000:
+    if isinstance(image, JpegImageFile) and width * height <= MAX_SCALED_MEGAPIXELS * 1_000_000:
+        if buffered_mb(image, data) > MAX_BUFFERED_MB:
+            raise InputError(
+                f"The picture is {width} x {height} pixels, too many for a progressive JPEG. Save it as a plain one."
+            )
         image.draft(None, (2 * MAX_SHORT_SIDE, 2 * MAX_SHORT_SIDE))  # never below that
-    if image.width * image.height > MAX_MEGAPIXELS * 1_000_000:
+    most = MAX_LAYERED_MEGAPIXELS if image.format in ("WEBP", "AVIF") else MAX_MEGAPIXELS
+    if image.width * image.height > most * 1_000_000:
         raise InputError(f"The picture is {width} x {height} pixels; {TOO_LARGE}.")
+    if image.format == "TIFF" and image.tag_v2.get(258) == (12,):  # BitsPerSample
+        image.info["beyond 8 bits"] = 4
     image.load()
     return image
 
@@ -186,28 +203,9 @@ def _unended(jpeg: bytes) -> Image.Image:
     restarts = b"".join(bytes((0xFF, 0xD0 + i)) + noise for i in range(8))
     whole = jpeg.rstrip(b"\xff")
     plain, noisy = (_load(whole + more + JPEG_END) for more in (b"", noise + restarts))
-    if plain.tobytes() != noisy.tobytes() or not _all_scans(whole, [part[0] for part in plain.layer]):
+    if plain.tobytes() != noisy.tobytes() or not all_scans(whole, [part[0] for part in plain.layer]):
         raise OSError("image file is truncated")
     return plain
-
-
-def _all_scans(jpeg: bytes, components: list[int]) -> bool:
-    """Whether every component's 64 coefficients are there to the last bit: a progressive JPEG sends them bit by bit.
-
-    Source: ITU-T T.81, B.2.3 (the head of a scan) and G.1.1.1 (spectral selection, successive approximation).
-    """
-    at = 2
-    while jpeg[at + 1] != 0xDA:  # skip what may hold a small picture of its own
-        at += 2 + int.from_bytes(jpeg[at + 2 : at + 4], "big")
-    there = {component: set() for component in components}
-    for scan in re.finditer(rb"\xff\xda", jpeg[at:]):
-        begin = at + scan.end() + 2  # behind the length
-        head = jpeg[begin : begin + 4 + 2 * len(components)]
-        of, (first, last, bits) = head[1 : 2 * head[0] : 2], head[1 + 2 * head[0] :][:3]
-        if bits & 15 == 0:
-            for component in of:
-                there[component] |= set(range(first, last + 1))
-    return all(len(found) == 64 for found in there.values())
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -220,16 +218,32 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    """A picture of any mode as RGB, within the limits of `open_photo`."""
+    """A picture of any mode as RGB, within the limits of `open_photo`.
+
+    Large ones are converted and averaged over k x k pixels in strips, so that no second copy of them is in memory.
+    """
     if image.mode == "F":
         raise InputError("The picture has floating-point greys, whose range is not known. Save it with 8 or 16 bits.")
-    image = limit_aspect(_eight_bits(image) if image.mode.startswith("I") else image)
-    clear = image.has_transparency_data
-    image = _shrunk(image.convert("RGBA" if clear else "RGB"))
-    if not clear:
-        return image
-    white = Image.new("RGBA", image.size, "white")
-    return Image.alpha_composite(white, image).convert("RGB")
+    image = limit_aspect(image)
+    k = min(image.size) // MAX_SHORT_SIDE
+    if k < 2:
+        return _shrunk(_on_white(image))
+    width, height = image.size
+    small = Image.new("RGB", (math.ceil(width / k), math.ceil(height / k)))
+    for top in range(0, small.height, 64):
+        strip = image.crop((0, k * top, width, min(height, k * (top + 64))))
+        small.paste(_on_white(strip).reduce(k), (0, top))
+    return _shrunk(small)
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    """The same as RGB, transparency laid on white."""
+    if image.mode.startswith("I"):
+        image = _eight_bits(image)
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
@@ -241,8 +255,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     values = np.asarray(image)  # (H, W)
     if values.min() < 0 or values.max() > 65535:
         raise InputError("The picture has greys of 32 bits, whose range is not known. Save it with 8 or 16 bits.")
-    bits = dict(getattr(image, "tag_v2", {})).get(258, (16,))[0]  # BitsPerSample
-    grey = Image.fromarray((values >> (4 if bits == 12 else 8)).astype(np.uint8))
+    grey = Image.fromarray((values >> image.info.get("beyond 8 bits", 8)).astype(np.uint8))
     clear = image.info.get("transparency")
     if isinstance(clear, int):
         grey.putalpha(Image.fromarray(np.where(values == clear, 0, 255).astype(np.uint8)))
@@ -252,10 +265,8 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 def _shrunk(image: Image.Image) -> Image.Image:
     """At most `MAX_SHORT_SIDE` on the short side: the long side of a panorama says nothing of how sharp it is."""
     scale = MAX_SHORT_SIDE / min(image.size)
-    if scale >= 1:
-        return image
     size = tuple(round(side * scale) for side in image.size)
-    return image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+    return image.resize(size, Image.Resampling.LANCZOS) if scale < 1 else image
 
 
 def view_box(size: tuple[int, int], card: ModelCard) -> tuple[int, int, int, int]:

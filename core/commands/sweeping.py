@@ -263,7 +263,7 @@ def _print(rows: list[dict]) -> None:
 def _line(row: dict) -> str:
     """One photo as a person reads it."""
     if "error" in row:
-        return f"{row['file']}: not read; {row['error']}"
+        return f"Not read: {row['error']}"
     guesses = ", ".join(f"{g['label']} {100 * g['prob']:.1f} %" for g in row["top5"])
     alive = "" if row["kept"] is None else f"; patches kept {', '.join(map(str, row['kept']))}"
     return f"{row['file']}: {guesses}\n  {row['macs'] / 1e9:.4g} GMACs{alive}"
