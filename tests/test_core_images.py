@@ -248,7 +248,7 @@ def test_a_long_picture_is_as_sharp_to_the_model_as_its_middle_alone(size) -> No
     board = Image.fromarray((np.indices((500, 500)).sum(0) // 8 % 2 * 255).astype(np.uint8)).convert("RGB")
     long = Image.new("RGB", size, "grey")
     long.paste(board, ((size[0] - 500) // 2, (size[1] - 500) // 2))
-    card = ModelCard("deit", Geometry(224, 16, 64, 1, 1, 64, 3), CLASSES, Normalisation())
+    card = ModelCard("deit", DeitGeometry(224, 16, 64, 1, 1, 64, 3), CLASSES, Normalisation())
     alone, middle = (to_tensor(open_photo(encoded(image)), card)[..., 4:-4, 4:-4] for image in (board, long))
     torch.testing.assert_close(alone, middle, atol=0.06, rtol=0)  # the grey beside it reaches into the rim
 

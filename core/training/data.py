@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from PIL import Image
 from timm.data import create_transform
 from torch.utils.data import Dataset, Subset
 from torchvision import transforms
