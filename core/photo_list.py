@@ -1,17 +1,16 @@
-"""Which photos a long run goes over: found in nested folders in one fixed order, held in a few bytes each."""
+"""Which photos a long run goes over: found in one fixed order, held in a few bytes each."""
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from core.errors import InputError
+from core.images import KINDS
+from core.photo_walk import Skipped, walk
 from core.training.data import SelectedFolder
-
-PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
-"""What a walk takes for photos: the formats that `core.images.open_photo` reads."""
 
 
 class PhotoList:
@@ -42,47 +41,23 @@ class PhotoList:
         return hashlib.sha256(self._ends.tobytes() + self._labels.tobytes() + self._bytes).hexdigest()
 
 
-def walk(folder: Path, _above: tuple[tuple[int, int], ...] = ()) -> Iterator[Path]:
-    """Photos in `folder` and the folders in it, sorted by name, files before folders; hidden ones are left out.
-
-    A link to a folder is followed, but not back to one that it lies in.
-
-    Raises:
-        InputError: If a folder cannot be read.
-    """
-    try:
-        about = folder.stat()
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError as error:
-        raise InputError(f"The folder {folder} cannot be read ({error.strerror}); name another one.") from error
-    here = (about.st_dev, about.st_ino)
-    if here in _above:
-        return
-    shown = [entry for entry in entries if not entry.name.startswith(".")]
-    yield from (folder / e.name for e in shown if e.name.lower().endswith(PHOTO_SUFFIXES) and e.is_file())
-    for entry in shown:
-        if entry.is_dir():
-            yield from walk(folder / entry.name, (*_above, here))
-
-
-def list_photos(given: Sequence[Path]) -> PhotoList:
+def list_photos(given: Sequence[Path]) -> tuple[PhotoList, Skipped]:
     """Photos and folders that a person named, each photo once, in the order in which they were named.
 
     Raises:
         InputError: If a path is not there, or no photo is found.
     """
-    found: dict[str, None] = {}
     for path in given:
-        if path.is_dir():
-            found |= dict.fromkeys(map(str, walk(path)))
-        elif path.is_file():
-            found[str(path)] = None
-        else:
+        if not (path.is_dir() or path.is_file()):
             raise InputError(f"{path} cannot be read (it is not there); give the path of a photo or of a folder.")
+    folders = [path for path in given if path.is_dir()]
+    walked = walk(folders)
+    inside = dict(zip(folders, walked.photos, strict=True))
+    found = dict.fromkeys(photo for path in given for photo in inside.get(path, (str(path),)))
     if not found:
-        kinds = ", ".join(PHOTO_SUFFIXES)
-        raise InputError(f"{', '.join(map(str, given))} holds no photos; their names must end in {kinds}.")
-    return PhotoList(found)
+        skipped = f" {walked.skipped.sentence}" if walked.skipped.files else ""
+        raise InputError(f"{', '.join(map(str, given))} holds no photos ({KINDS}).{skipped}")
+    return PhotoList(found), walked.skipped
 
 
 def labelled(dataset: SelectedFolder) -> PhotoList:

@@ -12,7 +12,6 @@ from torch.utils.data import DataLoader, Dataset
 
 from core.batches import sent
 from core.errors import InputError
-from core.images import limit_aspect
 from core.photo_list import PhotoList
 
 AHEAD = 2
@@ -58,7 +57,7 @@ class Photos(Dataset):
             return index, str(error)
         except Exception as error:  # Pillow raises nearly anything on damaged files; one of 50,000 is no reason to stop
             return index, f"{path} cannot be read ({type(error).__name__})."
-        return index, self._transform(limit_aspect(photo))
+        return index, self._transform(photo)
 
 
 def collate(items: list[tuple[int, Tensor | str]]) -> PhotoBatch:

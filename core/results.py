@@ -1,5 +1,7 @@
 """Findings that come out: frozen dataclasses of NumPy arrays and plain values, checked on creation, free of tensors."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from typing import Literal
 
@@ -55,6 +57,12 @@ class Layers:
 
 
 DENSE_LAYERS = Layers()
+
+
+def told_apart(classes: Sequence[ClassName]) -> tuple[str, ...]:
+    """What a person reads for each class: its label, and the WordNet id or the number too where several have it."""
+    several = Counter(c.label for c in classes)
+    return tuple(c.label if several[c.label] == 1 else f"{c.label} ({c.wnid or i})" for i, c in enumerate(classes))
 
 
 @dataclass(frozen=True)

@@ -85,8 +85,6 @@ class Task:
     device: torch.device
     graded: bool
     """True: rows say whether the class is right; False: they hold the five likeliest classes."""
-    strict: bool = False
-    """A photo that cannot be read ends the run."""
 
 
 @torch.inference_mode()
@@ -118,7 +116,7 @@ def sweep(
         on_rows: Called with all rows of each step.
 
     Raises:
-        InputError: In all processes, if the answers are no numbers or, where `task.strict`, a photo cannot be read.
+        InputError: In all processes, if the answers are no numbers.
     """
     done, tally = resume_from or (np.zeros(len(photos), dtype=bool), Tally())
     share = Share(np.flatnonzero(~done), batch, rank, world)
@@ -132,7 +130,7 @@ def sweep(
         rows = [] if photo_batch is None else _rows(task, photos, photo_batch, pace)
         rows = [{"error": failed}] if failed else rows
         rows = [row for part in exchange(rows, world) for row in part]
-        _check(rows, strict=task.strict)
+        _check(rows)
         for row in rows:
             tally.add(row)
         if file is not None:
@@ -141,16 +139,16 @@ def sweep(
             on_rows(rows)
     pace.seconds = latency.clock() - began
     ends = exchange((pace.waited, pace.preparing, failed), world)
-    _check([{"error": text} for *_, text in ends if text], strict=True)
+    _check([{"error": text} for *_, text in ends if text])
     pace.waited, pace.preparing = (sum(end[part] for end in ends) / world for part in (0, 1))
     pace.seconds -= pace.preparing
     return tally, pace
 
 
-def _check(rows: list[dict], *, strict: bool) -> None:
-    """Stop where a row is an error of no one photo, or of any where `strict`."""
+def _check(rows: list[dict]) -> None:
+    """Stop where a row is an error of no one photo."""
     for row in rows:
-        if "error" in row and (strict or "file" not in row):
+        if "error" in row and "file" not in row:
             raise InputError(row["error"])
 
 

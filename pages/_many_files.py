@@ -8,7 +8,7 @@ from core import registry
 from core.agreements import PhotoAgreement
 from core.config import ModelSpec
 from core.errors import InputError
-from core.images import MAX_UPLOAD_MB
+from core.images import MAX_UPLOAD_MB, UPLOAD_SUFFIXES
 from core.photo_zip import MAX_PHOTOS, MAX_TOTAL_MB, read_photo_zip
 from pages import _shared
 
@@ -36,8 +36,8 @@ def take_photos() -> None:
     """The uploader, and what else to start from; fills `batch`."""
     turn = st.session_state.get("batch_turn", 0)
     st.file_uploader(
-        f"Photos (JPEG, PNG, WebP) or zips of them, at most {MAX_PHOTOS} photos, {MAX_UPLOAD_MB} MB a file",
-        type=["jpg", "jpeg", "png", "webp", "zip"],
+        f"Photos or zips of them, at most {MAX_PHOTOS} photos, {MAX_UPLOAD_MB} MB a file",
+        type=[*UPLOAD_SUFFIXES, "zip"],
         accept_multiple_files=True,
         max_upload_size=MAX_UPLOAD_MB,
         key=f"many{turn}",
@@ -75,10 +75,7 @@ def _read(files: list[tuple[str, bytes]]) -> tuple[list[tuple[str, bytes]], list
             refused.append(f"{name}: {error}")
             continue
         photos += found.photos
-        if found.left_out:
-            refused.append(
-                f"{name}: what is no JPEG, PNG or WebP by its name was left out, {found.left_out} in number."
-            )
+        refused += [f"{name}: {said}" for said in (*found.dropped, found.skipped.sentence) if said]
     if len(photos) > MAX_PHOTOS:
         refused.append(f"These are {len(photos)} photos; the first {MAX_PHOTOS} are taken.")
     photos, room = photos[:MAX_PHOTOS], MAX_TOTAL_MB * 2**20

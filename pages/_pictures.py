@@ -6,7 +6,7 @@ import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from core.errors import InputError
-from core.images import MAX_UPLOAD_MB, open_photo
+from core.images import MAX_UPLOAD_MB, UPLOAD_SUFFIXES, open_photo
 from pages import _runs, _shared, _url
 
 UPLOAD = "Your own"
@@ -66,8 +66,8 @@ def _ask_for_picture(title: str) -> None:
     else:
         key = f"file{turn}"
         file = st.file_uploader(
-            "A picture of your own: JPEG, PNG or WebP",
-            type=["jpg", "jpeg", "png", "webp"],
+            "A picture of your own",
+            type=UPLOAD_SUFFIXES,
             max_upload_size=MAX_UPLOAD_MB,
             key=key,
             on_change=_taken,

@@ -56,12 +56,12 @@ def test_a_photo_goes_in_and_the_page_shows_what_pruning_does_to_it(server: str,
     page.get_by_role("radio", name="Your own").or_(page.get_by_text("Your own", exact=True)).first.click()
     chooser = page.locator("input[type=file]")
     chooser.set_input_files({"name": "notes.jpg", "mimeType": "image/jpeg", "buffer": b"no picture"})
-    expect(page.get_by_text("That file is not a JPEG, PNG or WebP picture.")).to_be_visible(timeout=SLOW)
+    expect(page.get_by_text("That file is not a picture that can be read")).to_be_visible(timeout=SLOW)
     expect(page.get_by_text(f"{QUARTER} patches kept")).to_be_visible()
 
     # A photo goes in; other patches are folded, in another picture.
     chooser.set_input_files(str(PHOTO))
-    expect(page.get_by_text("That file is not a JPEG, PNG or WebP picture.")).to_be_hidden(timeout=SLOW)
+    expect(page.get_by_text("That file is not a picture that can be read")).to_be_hidden(timeout=SLOW)
     expect(page.get_by_text("Stays in this session only")).to_be_visible(timeout=SLOW)
     expect(player).not_to_have_attribute("data-rendered", before, timeout=SLOW)
     assert picture(page) != seen

@@ -111,7 +111,7 @@ def test_evaluate_counts_photos_of_unknown_classes_as_left_out(model, work, caps
     ("arguments", "sentence"),
     [
         (["predict", "{work}/missing.png", "--model", "{work}/dense.safetensors"], "cannot be read"),
-        (["predict", "{work}/text.png", "--model", "{work}/dense.safetensors"], "not a JPEG, PNG or WebP"),
+        (["predict", "{work}/text.png", "--model", "{work}/dense.safetensors"], "not a picture that can be read"),
         (["predict", "{work}/photo.png", "--model", "nothing"], "`python -m core models`"),
         (
             ["predict", "{work}/photo.png", "--model", "{work}/tokens.safetensors", "--keep", "0.3,0.5,0.2"],

@@ -27,7 +27,8 @@ def test_photos_come_out_with_their_names_and_the_rest_is_counted() -> None:
         zipped({"a.jpg": PHOTO, "in/b.PNG": b"x", "notes.txt": b"t", "inner.zip": inner, "__MACOSX/in/._b.png": b"m"})
     )
     assert found.photos == (("a.jpg", PHOTO), ("in/b.PNG", b"x"))
-    assert found.left_out == 3  # nested zips are not opened
+    assert found.skipped.sentence == "Skipped 2 files that are not photos (1 .txt, 1 .zip), 1 hidden file."
+    assert found.dropped == ()
 
 
 def lying_about_its_size() -> bytes:
@@ -56,20 +57,20 @@ def unknown_compression() -> bytes:
         (b"", "not a zip, or it is damaged"),
         (b"no zip at all", "not a zip, or it is damaged"),
         (zipped({"a.jpg": PHOTO})[:-30], "not a zip, or it is damaged"),
-        (zipped({"a.jpg": PHOTO}, zipfile.ZIP_STORED).replace(b"\5\6\7", b"???"), "not a zip, or it is damaged"),
-        (lying_about_its_size(), "not a zip, or it is damaged"),
-        (encrypted(), "Pack the photos without a password"),
+        (
+            zipped({"a.jpg": PHOTO}, zipfile.ZIP_STORED).replace(b"\5\6\7", b"???"),
+            "Skipped a.jpg: damaged, pack it again",
+        ),
+        (lying_about_its_size(), "Skipped a.jpg: damaged, pack it again"),
+        (encrypted(), "Skipped a.jpg: encrypted, pack the photos without a password"),
         (unknown_compression(), "packed in a way that is not read here"),
-        (zipped({"/etc/a.jpg": PHOTO}), "outside of its own folder"),
-        (zipped({"in/../../a.jpg": PHOTO}), "outside of its own folder"),
-        (zipped({"..\\a.jpg": PHOTO}), "outside of its own folder"),
-        (zipped({"C:\\a.jpg": PHOTO}), "outside of its own folder"),
-        (zipped({"../notes.txt": PHOTO, "a.jpg": PHOTO}), "outside of its own folder"),
-        (zipped({"notes.txt": b"t"}), "no JPEG, PNG or WebP picture in the zip"),
-        (zipped({}), "no JPEG, PNG or WebP picture in the zip"),
-        (zipped({"bomb.png": bytes(2**20)}), "bomb.png in the zip unpacks to more than 100 times its size"),
-        (zipped({"large.png": bytes(21 * 2**20)}), "large.png in the zip has more than 20 MB"),
-        (zipped({f"{i}.jpg": b"x" for i in range(201)}), "201 photos; the limit is 200"),
+        (zipped({"/etc/a.jpg": PHOTO}), "outside of the zip's own folder"),
+        (zipped({"in/../../a.jpg": PHOTO}), "outside of the zip's own folder"),
+        (zipped({"..\\a.jpg": PHOTO}), "outside of the zip's own folder"),
+        (zipped({"C:\\a.jpg": PHOTO}), "outside of the zip's own folder"),
+        (zipped({"notes.txt": b"t"}), "no photo in the zip"),
+        (zipped({}), "no photo in the zip"),
+        (zipped({"large.png": bytes(21 * 2**20)}), "Skipped large.png: more than 20 MB"),
         (zipped({f"{i}.txt": b"" for i in range(2001)}), "more than 2,000 files"),
         (zipped({f"{i:0200}.txt": b"" for i in range(9000)}), "more than 2,000 files"),
     ],
@@ -80,12 +81,29 @@ def test_bad_zip_gets_one_sentence(data: bytes, sentence: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_photos_that_are_too_much_together_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_odd_photo_is_dropped_and_said_to_be_and_the_others_are_read() -> None:
+    """Each of these made the whole zip refused once."""
+    odd = {"../up.jpg": PHOTO, "large.png": bytes(21 * 2**20), "b.jpg": PHOTO}
+    data = zipped({"a.jpg": PHOTO, **odd, "lens_cap.jpg": bytes(2**20)}).replace(b"b.jpg", b"c.jpg", 1)
+    found = read_photo_zip(data)
+    assert [name for name, _ in found.photos] == ["a.jpg", "lens_cap.jpg"]  # a black photo packs to a thousandth
+    assert found.dropped == (
+        "Skipped up.jpg: a name that leads outside of the zip's own folder.",
+        "Skipped large.png: more than 20 MB.",
+        "Skipped b.jpg: damaged, pack it again.",
+    )
+
+
+def test_photos_beyond_the_limits_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = read_photo_zip(zipped({f"{i}.jpg": b"x" for i in range(204)}))
+    assert len(found.photos) == 200
+    assert found.dropped == ("Skipped 200.jpg, 201.jpg, 202.jpg and 1 more: the zip holds more than 200 photos.",)
     data = zipped({f"{i}.jpg": bytes(range(256)) * 2048 for i in range(3)}, zipfile.ZIP_STORED)
     assert len(read_photo_zip(data).photos) == 3
     monkeypatch.setattr(photo_zip, "MAX_TOTAL_MB", 1)
-    with pytest.raises(InputError, match="more than 1 MB unpacked"):
-        read_photo_zip(data)
+    found = read_photo_zip(data)
+    assert len(found.photos) == 2
+    assert found.dropped == ("Skipped 2.jpg: the photos in the zip have more than 1 MB unpacked.",)
 
 
 def test_nothing_is_written_to_the_disk(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import torch
 
-from core.commands.loading import load_model_of, read_photo
+from core.commands.loading import load_model_of
 from core.commands.shared import add_common, say
 from core.errors import InputError
 from core.export import ONNX, OURS, TOLERANCE, check_model, check_targets, export_model
-from core.images import to_tensor
+from core.images import load_photo, to_tensor
 from core.registry import ASSETS
 
 
@@ -46,7 +46,7 @@ def run_export(args: argparse.Namespace) -> tuple[dict, str]:
     if args.half and names == [args.out.name] and args.out.suffix == ONNX:
         raise InputError(f"--half is for {OURS}; leave it away, or name an --out that ends so.")
     check_targets(folder, names)  # before the weights are read, which may take long
-    pictures = [read_photo(path) for path in args.photos or sorted((ASSETS / "samples").glob("*.jpg"))]
+    pictures = [load_photo(path) for path in args.photos or sorted((ASSETS / "samples").glob("*.jpg"))]
     loaded = load_model_of(args)
     photos = torch.cat([to_tensor(picture, loaded.card) for picture in pictures])  # (P, 3, H, W)
     check_model(loaded, names, photos)

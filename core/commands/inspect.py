@@ -9,13 +9,13 @@ from core.checkpoints import load
 from core.commands.describe_published import describe_published
 from core.commands.endings import printed_anyway
 from core.commands.engine import add_engine, dense_beside, in_engine
-from core.commands.loading import add_model, load_model_of, read_photo, setting_of, spec_of, tell_snapped
+from core.commands.loading import add_model, load_model_of, setting_of, spec_of, tell_snapped
 from core.commands.peers import evaluate_peer, peer_into_file
 from core.commands.shared import add_common, pick_device
 from core.commands.sweeping import add_sweep, check_sweep, evaluate_folder, predict_many
 from core.description import description, told_grids
 from core.errors import InputError
-from core.images import to_tensor
+from core.images import load_photo, to_tensor
 from core.latency import measure_latency
 from core.peers.plans import PEERS
 from core.published import published
@@ -82,7 +82,7 @@ def run_predict(args: argparse.Namespace) -> tuple[dict, str]:
     other, images, lines = in_engine(args, loaded), [], []
     run, dense = other.run if other else loaded.model, dense_beside(args, loaded)
     for path in args.photos:
-        photo = read_photo(path)
+        photo = load_photo(path)
         kept = None
         if other is not None:
             prediction, macs, kept = other.answer(photo)

@@ -4,16 +4,16 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from PIL import Image
-
 from core.backbones.families import check_method
 from core.checkpoints import Loaded, load
 from core.class_lists import read_classes, with_classes
 from core.commands.shared import Progress, numbers, parse_budget, pick_device, say
 from core.config import ModelSpec
-from core.errors import InputError
-from core.images import open_photo
+from core.photo_walk import Skipped
 from core.registry import list_models
+
+NAME_THEM = "; --classes takes a text file with what its classes are called, one a line in the order of its answers"
+"""What helps where no folder is named after a class of the model."""
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -95,15 +95,7 @@ def tell_snapped(loaded: Loaded) -> None:
         say(f"Runs at the next calibrated budget below, {ran.asked_macs / 1e9:.4g} GMACs.")
 
 
-def read_photo(path: Path) -> Image.Image:
-    """The photo of a file.
-
-    Raises:
-        InputError: If it cannot be read, or is no photo.
-    """
-    try:
-        return open_photo(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); give the path of a photo.") from error
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+def tell_skipped(skipped: Skipped) -> None:
+    """Say what lay among the photos and is none."""
+    if skipped.files:
+        say(skipped.sentence)

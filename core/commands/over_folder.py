@@ -2,20 +2,24 @@
 
 import argparse
 
+import numpy as np
 from accelerate import Accelerator
-from torch.utils.data import DataLoader
 
-from core.batches import labelled_batch
 from core.checkpoints import Loaded
+from core.commands.loading import NAME_THEM, tell_skipped
 from core.commands.shared import Progress, say
-from core.evaluate import Runner, evaluate
-from core.images import eval_transform
+from core.errors import InputError
+from core.evaluate import Runner
+from core.images import eval_transform, load_photo
+from core.photo_list import labelled
+from core.photo_loader import Photos
 from core.results import Evaluation
+from core.sweep import Task, sweep, unnamed
 from core.training.data import match_folders, photos, split_root
 
 
 def over_folder(args: argparse.Namespace, accelerator: Accelerator, loaded: Loaded, run: Runner) -> Evaluation:
-    """All photos of `--data` whose classes the model knows, once.
+    """All photos of `--data` whose classes the model knows, once; those that cannot be read are named.
 
     Args:
         args: With `data`, `batch` and `workers`.
@@ -24,25 +28,51 @@ def over_folder(args: argparse.Namespace, accelerator: Accelerator, loaded: Load
         run: What to evaluate.
 
     Raises:
-        InputError: If the folder is none, or holds no class that the model knows.
+        InputError: If the folder is none, holds no class that the model knows, or no photo that can be read.
     """
     card = loaded.card
     root = split_root(args.data, "val")
-    folders, left_out = match_folders(root, card.classes)
-    dataset = photos(root, folders, eval_transform(card.geometry.img_size, card.normalisation))
-    line = Progress()
-    whole = args.batch * accelerator.num_processes
-    loader = DataLoader(dataset, whole, num_workers=args.workers, collate_fn=labelled_batch)
-    found = evaluate(
-        run,
-        accelerator.prepare(loader),
-        dense_macs=loaded.dense_macs,
-        patches=getattr(loaded.model, "patches", card.geometry.patches),
-        left_out=left_out,
-        gather=accelerator.gather_for_metrics,
-        on_batch=lambda done: line.show(f"{done} of {len(dataset)} photos"),
+    folders, left_out = match_folders(root, card.classes, hint=NAME_THEM)
+    found = photos(root, folders, None)
+    listing = labelled(found)
+    line, rows = Progress(), []
+
+    def note(step: list[dict]) -> None:
+        rows.extend(row for row in step if "error" not in row)
+        for row in step:
+            if "error" in row:
+                line.clear()
+                say(row["error"])
+        line.show(f"{len(rows)} of {len(listing)} photos")
+
+    tally, pace = sweep(
+        Task(unnamed(run), card.classes, accelerator.device, graded=True),
+        listing,
+        Photos(listing, load_photo, eval_transform(card.geometry.img_size, card.normalisation)),
+        batch=args.batch,
+        workers=args.workers,
+        rank=accelerator.process_index,
+        world=accelerator.num_processes,
+        on_rows=note,
     )
     line.clear()
     several = f"; {accelerator.num_processes} processes" if accelerator.num_processes > 1 else ""
-    say(f"{len(dataset)} photos of {len(dataset.classes)} classes; {left_out} of other classes are left out{several}.")
-    return found
+    say(f"{len(listing)} photos of {len(found.classes)} classes; {left_out} of other classes are left out{several}.")
+    tell_skipped(found.skipped)
+    if not rows:
+        raise InputError(f"None of the {len(listing)} photos under {root} can be read; mend or replace them.")
+    kept = None
+    if rows[0]["kept"] is not None:
+        patches = getattr(loaded.model, "patches", card.geometry.patches)
+        kept = tuple((np.mean([row["kept"] for row in rows], axis=0) / np.asarray(patches)).tolist())
+    return Evaluation(
+        images=tally.images,
+        left_out=left_out,
+        top1=tally.first / tally.images,
+        top5=tally.five / tally.images,
+        mean_macs=tally.macs / tally.images,
+        dense_macs=loaded.dense_macs,
+        images_per_s=pace.images_per_s,
+        correct=tuple(row["correct"] for row in rows),
+        mean_kept=kept,
+    )

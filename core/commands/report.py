@@ -3,25 +3,26 @@
 import argparse
 import csv
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
-from torch.utils.data import DataLoader
 
-from core.batches import labelled_batch
 from core.checkpoints import Loaded
 from core.commands.endings import printed_anyway
-from core.commands.loading import add_model, load_model_of, setting_of
-from core.commands.shared import Progress, add_common, pick_device
+from core.commands.loading import NAME_THEM, add_model, load_model_of, setting_of, tell_skipped
+from core.commands.shared import Progress, add_common, pick_device, say
 from core.description import description
 from core.errors import InputError
 from core.evaluate import dense_runner
 from core.files import check_target, write_text
-from core.images import eval_transform, view_box
+from core.images import eval_transform, load_photo, upright_size, view_box
 from core.json_text import json_text
+from core.photo_list import PhotoList, labelled
+from core.photo_loader import Photos, Share, photo_loader
+from core.photo_walk import Skipped
 from core.report import (
     Answers,
     OnObject,
@@ -33,11 +34,12 @@ from core.report import (
     patches_inside,
     points,
 )
+from core.results import told_apart
 from core.soft_tokens.decide import random_like
 from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.stages import image_macs
 from core.trace import macs_of
-from core.training.data import SelectedFolder, match_folders, photos, split_root
+from core.training.data import match_folders, photos, split_root
 
 DRAWS = 5
 """Of random dropping."""
@@ -58,7 +60,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     report.add_argument(
         "--boxes",
         type=Path,
-        help="CSV with a line per photo: file (its path under --data), xmin, ymin, xmax, ymax of its object in pixels",
+        help="CSV with a line per photo: file (its path under --data), xmin, ymin, xmax, ymax of its object in pixels "
+        "of the upright photo",
     )
     report.add_argument("--batch", type=int, default=64, help="photos per step (default %(default)s)")
     report.add_argument("--workers", type=int, default=2, help="loader processes (default %(default)s)")
@@ -78,12 +81,15 @@ def run_report(args: argparse.Namespace) -> tuple[dict, str]:
     if not isinstance(loaded.model, SoftTokenViT) and (boxes is not None or args.against_random is not None):
         raise InputError(f"{args.model} keeps all patches; --boxes and --against-random are for token selectors.")
     root = split_root(args.data, "val")
-    dataset, answers = _answers(args, loaded, root)
-    names = [c.label for c in loaded.card.classes]
+    listing, skipped = _photos(loaded, root)
+    tell_skipped(skipped)
+    answers, places = _answers(args, loaded, listing)
+    names = told_apart(loaded.card.classes)
     result: dict = {
         "model": args.model,
         "setting": setting_of(args),
         "images": len(answers.labels),
+        "unreadable": len(listing) - len(answers.labels),
         "parameters": description(loaded)["params"],
         "top1": answers.top(1),
         "top5": answers.top(5),
@@ -94,16 +100,17 @@ def run_report(args: argparse.Namespace) -> tuple[dict, str]:
         "confusions": [[names[true], names[said], count] for true, said, count in confusions(answers)],
     }
     if args.against is not None:
-        rival = _answers(args, _other(args, loaded, args.against), root)[1]
+        rival, _ = _answers(args, _other(args, loaded, args.against), listing, tell=False)
         found = paired_interval(answers.correct, rival.correct)
         agree = float((answers.choices == rival.choices).mean())
         result["against"] = {"model": args.against, "top1": rival.top(1), **asdict(found), "agreement": agree}
     if args.against_random is not None:
-        right = _right_at_random(args, loaded, _other(args, loaded, args.against_random), root)
+        right = _right_at_random(args, loaded, _other(args, loaded, args.against_random), listing)
         found = paired_interval(answers.correct, right)
         result["against_random"] = {"model": args.against_random, "top1": float(right.mean()), **asdict(found)}
     if boxes is not None:
-        found = _on_object(loaded, dataset, answers, args.data, boxes)
+        paths = [listing.path(place) for place in places]
+        found = _on_object(loaded, paths, answers, args.data, boxes)
         result["on_object"] = {**asdict(found), "way": found.way}
     text = _text(result)
     if args.record is not None:
@@ -172,7 +179,7 @@ def _other(args: argparse.Namespace, loaded: Loaded, name: str) -> Loaded:
 
 
 @torch.inference_mode()
-def _right_at_random(args: argparse.Namespace, loaded: Loaded, other: Loaded, root: Path) -> np.ndarray:
+def _right_at_random(args: argparse.Namespace, loaded: Loaded, other: Loaded, listing: PhotoList) -> np.ndarray:
     """How often `other` is right on each photo with as many patches dropped at random as `loaded` drops, (photos,).
 
     Raises:
@@ -183,9 +190,8 @@ def _right_at_random(args: argparse.Namespace, loaded: Loaded, other: Loaded, ro
     line, right = Progress(), []
     device = pick_device(args.device)
     generator = torch.Generator().manual_seed(args.seed)
-    for images, wanted in DataLoader(
-        _photos(loaded, root), args.batch, num_workers=args.workers, collate_fn=labelled_batch
-    ):
+    for images, places in _batches(args, loaded, listing, tell=False):
+        wanted = torch.tensor([listing.label(place) for place in places])
         stages = loaded.model.run(images.to(device))[1]
         counts = [stage.kept.sum(dim=1) for stage in stages]
         draws = [other.model.run(images.to(device), random_like(counts, generator))[0] for _ in range(DRAWS)]
@@ -196,21 +202,42 @@ def _right_at_random(args: argparse.Namespace, loaded: Loaded, other: Loaded, ro
     return np.concatenate(right)
 
 
-def _photos(loaded: Loaded, root: Path) -> SelectedFolder:
-    """The photos of the classes that the model knows, as its input."""
-    card = loaded.card
-    folders, _ = match_folders(root, card.classes)
-    return photos(root, folders, eval_transform(card.geometry.img_size, card.normalisation))
+def _photos(loaded: Loaded, root: Path) -> tuple[PhotoList, Skipped]:
+    """The photos of the classes that the model knows, and what lay among them."""
+    folders, _ = match_folders(root, loaded.card.classes, hint=NAME_THEM)
+    found = photos(root, folders, None)
+    return labelled(found), found.skipped
+
+
+def _batches(
+    args: argparse.Namespace, loaded: Loaded, listing: PhotoList, *, tell: bool
+) -> Iterator[tuple[torch.Tensor, tuple[int, ...]]]:
+    """The photos as input of the model, (B, 3, H, W), and their B places in the list; `tell`: name the unreadable ones.
+
+    Raises:
+        InputError: If none can be read.
+    """
+    transform = eval_transform(loaded.card.geometry.img_size, loaded.card.normalisation)
+    share, some = Share(np.arange(len(listing)), args.batch), False
+    for batch in photo_loader(Photos(listing, load_photo, transform), share, workers=args.workers):
+        for sentence in batch.errors.values() if tell else ():
+            say(sentence)
+        if batch.images is not None:
+            some = True
+            yield batch.images, batch.readable
+    if not some:
+        raise InputError(f"None of the {len(listing)} photos under {args.data} can be read; mend or replace them.")
 
 
 @torch.inference_mode()
-def _answers(args: argparse.Namespace, loaded: Loaded, root: Path) -> tuple[SelectedFolder, Answers]:
-    """One pass over the photos of the classes that the model knows."""
+def _answers(
+    args: argparse.Namespace, loaded: Loaded, listing: PhotoList, *, tell: bool = True
+) -> tuple[Answers, list[int]]:
+    """One pass over the photos; the places in the list of those that could be read."""
     card, device, line = loaded.card, pick_device(args.device), Progress()
-    dataset = _photos(loaded, root)
-    shares, labels, macs, kept = [], [], [], []
+    shares, places, macs, kept = [], [], [], []
     plain = None if isinstance(loaded.model, SoftTokenViT) else dense_runner(loaded.model, macs_of(loaded).total)
-    for images, wanted in DataLoader(dataset, args.batch, num_workers=args.workers, collate_fn=labelled_batch):
+    for images, here in _batches(args, loaded, listing, tell=tell):
         if plain is not None:
             logits, cost, _ = plain(images.to(device))
             macs.append(cost.cpu().numpy())
@@ -220,15 +247,16 @@ def _answers(args: argparse.Namespace, loaded: Loaded, root: Path) -> tuple[Sele
             macs.append(np.array([count.total for count in counts], dtype=float))
             kept.append(stages[-1].kept.cpu().numpy())
         shares.append(logits.float().softmax(dim=-1).cpu().numpy())
-        labels.append(wanted.numpy())
-        line.show(f"{sum(map(len, labels))} of {len(dataset)} photos")
+        places += here
+        line.show(f"{len(places)} of {len(listing)} photos")
     line.clear()
     alive = np.concatenate(kept) if kept else None
-    return dataset, Answers(np.concatenate(shares), np.concatenate(labels), np.concatenate(macs), alive)
+    labels = np.array([listing.label(place) for place in places])
+    return Answers(np.concatenate(shares), labels, np.concatenate(macs), alive), places
 
 
 def _on_object(
-    loaded: Loaded, dataset: SelectedFolder, answers: Answers, data: Path, boxes: dict[str, tuple[float, ...]]
+    loaded: Loaded, paths: list[str], answers: Answers, data: Path, boxes: dict[str, tuple[float, ...]]
 ) -> OnObject:
     """Kept patches beside the boxes.
 
@@ -237,12 +265,11 @@ def _on_object(
     """
     last = round(answers.kept.shape[1] ** 0.5)
     with_box, inside = [], []
-    for place, (path, _) in enumerate(dataset.samples):
+    for place, path in enumerate(paths):
         box = boxes.get(Path(path).relative_to(data).as_posix())
         if box is None:
             continue
-        with Image.open(path) as photo:
-            view = view_box(photo.size, loaded.card)
+        view = view_box(upright_size(path), loaded.card)
         with_box.append(place)
         inside.append(patches_inside(box, view, (last, last)))
     if not with_box:

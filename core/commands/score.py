@@ -5,11 +5,12 @@ from pathlib import Path
 
 from core.backbones.families import check_method
 from core.commands.endings import printed_anyway
-from core.commands.loading import read_photo
+from core.commands.loading import tell_skipped
 from core.commands.session import dense_model
 from core.commands.shared import Progress, add_common, pick_device, say
 from core.errors import InputError
 from core.files import check_target
+from core.images import load_photo
 from core.photo_list import list_photos
 from core.scored import make_scored
 from core.single_path.derive import derive, gates_of
@@ -52,7 +53,7 @@ def run_score(args: argparse.Namespace) -> tuple[dict, str]:
     dense = dense_model(args.model)
     check_method(dense.card.family, "singlepath")
     paths = _photos(args)
-    pictures = None if paths is None else [read_photo(path) for path in paths]
+    pictures = None if paths is None else [load_photo(path) for path in paths]
     say(f"Scoring {args.model} on {'cuts of the sample pictures' if paths is None else f'{len(paths)} photos'} …")
     line = Progress()
     made = make_scored(
@@ -89,7 +90,8 @@ def _photos(args: argparse.Namespace) -> list[Path] | None:
     """
     if args.photos is None:
         return None
-    listing = list_photos(args.photos)
+    listing, skipped = list_photos(args.photos)
+    tell_skipped(skipped)
     if len(listing) < LEAST_PHOTOS:
         raise InputError(
             f"{len(listing)} photos are too few to score gates on; give at least {LEAST_PHOTOS} different ones."

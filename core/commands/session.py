@@ -20,6 +20,7 @@ from core.backbones.families import check_method, family_of_own, family_of_timm
 from core.batches import labelled_batch
 from core.cards import ModelCard, TeacherCard
 from core.checkpoints import Loaded, load
+from core.commands.loading import tell_skipped
 from core.commands.shared import Progress, duration, pick_device, say, say_here
 from core.config import ModelSpec
 from core.errors import InputError
@@ -345,6 +346,7 @@ def open_session(
         raise InputError(f"{args.data} has no folder 'val'; training is judged on DATA/val/CLASS/photo.jpg.")
     train_set: Dataset = photos(root, folders, train_transform(size, norm, args.auto_augment, args.shrink_to))
     train_samples = train_set.samples
+    tell_skipped(train_set.skipped)
     plain = eval_transform(size, norm)
     held, loading = None, {"num_workers": args.workers, "collate_fn": labelled_batch}
     if hold_out:
@@ -356,6 +358,7 @@ def open_session(
     accelerator = make_accelerator(device, settings.precision)
     check_batch(settings.batch, len(train_set), accelerator.num_processes)
     judged_on: Dataset = photos(split_root(args.data, "val"), folders, plain)
+    tell_skipped(judged_on.skipped)
     samples = (train_samples, judged_on.samples)
     if args.val_per_class is not None:
         judged_on = limited(judged_on, args.val_per_class)

@@ -7,18 +7,17 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator
-from PIL import Image
 
 from core.checkpoints import Loaded
 from core.commands.endings import printed_anyway
 from core.commands.engine import batches_in_engine
-from core.commands.loading import load_model_of, read_photo, setting_of
+from core.commands.loading import NAME_THEM, load_model_of, setting_of, tell_skipped
 from core.commands.shared import Progress, first_process, pick_device, say
 from core.description import told_grids
 from core.errors import InputError
 from core.evaluate import attention_runner, dense_runner, repeatable_random_runner, token_runner
 from core.files import is_stream
-from core.images import eval_transform
+from core.images import eval_transform, load_photo
 from core.latency import device_name
 from core.photo_list import PhotoList, labelled, list_photos
 from core.photo_loader import Photos
@@ -29,7 +28,7 @@ from core.soft_tokens.model import SoftTokenViT
 from core.sweep import NamedRunner, Pace, Tally, Task, from_first, sweep, unnamed, weights_fingerprint
 from core.timings import EAGER
 from core.trace import macs_of
-from core.training.data import load_photo, match_folders, photos, split_root
+from core.training.data import match_folders, photos, split_root
 from core.training.loop import make_accelerator
 
 MOST_IN_ONE = 10_000
@@ -60,9 +59,10 @@ def check_sweep(args: argparse.Namespace) -> None:
 
 def predict_many(args: argparse.Namespace) -> tuple[dict, str]:
     """Top-5 of the photos of folders, in batches; those that cannot be read are counted."""
-    listing = list_photos(args.photos)
+    listing, skipped = list_photos(args.photos)
+    tell_skipped(skipped)
     if len(args.photos) == 1 and args.photos[0].is_file():
-        read_photo(args.photos[0])  # the only photo: if it cannot be read, that is said and nothing else
+        load_photo(args.photos[0])  # the only photo: if it cannot be read, that is said and nothing else
     accelerator = make_accelerator(pick_device(args.device))
     loaded = load_model_of(args)
     if args.json and args.out is None and len(listing) > MOST_IN_ONE:
@@ -74,7 +74,7 @@ def predict_many(args: argparse.Namespace) -> tuple[dict, str]:
     keep = None if args.out is not None or not first_process() else rows.extend if args.json else _print
     engine = batches_in_engine(args, loaded)
     run = None if engine is None else unnamed(engine)
-    tally, pace = _sweep(args, loaded, listing, args.photos, accelerator, read_photo, run, graded=False, on_rows=keep)
+    tally, pace = _sweep(args, loaded, listing, args.photos, accelerator, run, graded=False, on_rows=keep)
     latency = {
         "device": device_name(accelerator.device),
         "threads": torch.get_num_threads(),
@@ -91,6 +91,7 @@ def predict_many(args: argparse.Namespace) -> tuple[dict, str]:
     order = ("file", "top5", "macs", "dense_macs", "patches", "kept", *told_grids(loaded), "latency_ms")
     images = [{key: (row | fixed)[key] for key in order} for row in rows if "error" not in row]
     result = {"model": args.model, "images": images, "unreadable": [row for row in rows if "error" in row]}
+    result["skipped"] = skipped.files
     if args.out is not None:
         result["unreadable"] = tally.unreadable
     return _with_pace(result, args, tally, pace), f"{tally.images} photos{_unreadable(tally)}{_pace(pace)}"
@@ -107,13 +108,14 @@ def evaluate_with(
 ) -> tuple[dict, str]:
     """The same of a model that is there; `run`: in place of the model as it is."""
     root = split_root(args.data, "val")
-    folders, left_out = match_folders(root, loaded.card.classes)
+    folders, left_out = match_folders(root, loaded.card.classes, hint=NAME_THEM)
     found = photos(root, folders, None)
-    listing, classes = labelled(found), len(found.classes)
+    listing, classes, skipped = labelled(found), len(found.classes), found.skipped
     del found  # before loader processes copy it
-    tally, pace = _sweep(args, loaded, listing, [root], accelerator, load_photo, run, graded=True)
+    tally, pace = _sweep(args, loaded, listing, [root], accelerator, run, graded=True)
     several = f"; {accelerator.num_processes} processes" if accelerator.num_processes > 1 else ""
     say(f"{len(listing)} photos of {classes} classes; {left_out} of other classes are left out{several}.")
+    tell_skipped(skipped)
     if not tally.images:
         raise InputError(f"None of the {len(listing)} photos under {root} can be read; mend or replace them.")
     top1, top5, macs = (total / tally.images for total in (tally.first, tally.five, tally.macs))
@@ -122,6 +124,7 @@ def evaluate_with(
         "data": str(args.data),
         "images": tally.images,
         "left_out": left_out,
+        "skipped": skipped.files,
         "top1": top1,
         "top5": top5,
         "mean_macs": macs,
@@ -146,7 +149,6 @@ def _sweep(
     listing: PhotoList,
     roots: list[Path],
     accelerator: Accelerator,
-    read: Callable[[Path], Image.Image],
     run: NamedRunner | None = None,
     *,
     graded: bool,
@@ -166,12 +168,15 @@ def _sweep(
         if on_rows is not None:
             line.clear()
             on_rows(rows)
+        for row in rows if graded else ():
+            if "error" in row:
+                line.clear()
+                say(row["error"])
         if first_process():
             line.show(f"{tally.images + tally.unreadable} of {len(listing)} photos")
 
-    strict = graded and args.out is None
-    task = Task(run, loaded.card.classes, accelerator.device, graded=graded, strict=strict)
-    dataset = Photos(listing, read, eval_transform(loaded.card.geometry.img_size, loaded.card.normalisation))
+    task = Task(run, loaded.card.classes, accelerator.device, graded=graded)
+    dataset = Photos(listing, load_photo, eval_transform(loaded.card.geometry.img_size, loaded.card.normalisation))
     numbers = {"batch": args.batch, "workers": args.workers, "rank": accelerator.process_index, "world": world}
     try:
         return sweep(task, listing, dataset, **numbers, file=file, resume_from=(done, tally), on_rows=show)
@@ -258,7 +263,7 @@ def _print(rows: list[dict]) -> None:
 def _line(row: dict) -> str:
     """One photo as a person reads it."""
     if "error" in row:
-        return f"{row['file']}: not read; {row['error']}"
+        return f"Not read: {row['error']}"
     guesses = ", ".join(f"{g['label']} {100 * g['prob']:.1f} %" for g in row["top5"])
     alive = "" if row["kept"] is None else f"; patches kept {', '.join(map(str, row['kept']))}"
     return f"{row['file']}: {guesses}\n  {row['macs'] / 1e9:.4g} GMACs{alive}"

@@ -1,6 +1,7 @@
 """ImageFolder directories as datasets: class subsets, timm's transforms, a held-out share of the training photos."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -8,32 +9,22 @@ from timm.data import create_transform
 from torch.utils.data import Dataset, Subset
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
-from torchvision.datasets.folder import IMG_EXTENSIONS, pil_loader
 
 from core.config import Normalisation
 from core.errors import InputError
+from core.images import KINDS, load_photo
+from core.photo_walk import Skipped, is_hidden, leads_back, one_form, same_names, walk
 from core.results import ClassName
 
 HOLDOUT_EVERY = 20
 """One training photo in this many is held out when a decision must be calibrated."""
 
 
-def load_photo(path: str) -> Image.Image:
-    """One photo of a dataset, RGB.
-
-    Raises:
-        InputError: If the file is no picture or is cut off.
-    """
-    try:
-        return pil_loader(path)
-    except Image.DecompressionBombError as error:
-        raise InputError(f"{path} has more pixels than a photo can have; make it smaller or remove it.") from error
-    except (OSError, ValueError, SyntaxError) as error:
-        raise InputError(f"{path} is no picture or is cut off; mend or remove it.") from error
-
-
 class SelectedFolder(ImageFolder):
-    """ImageFolder in which the labels follow `wanted`, whatever other folders stand beside them."""
+    """ImageFolder in which the labels follow `wanted`, whatever other folders stand beside them, read by our walk."""
+
+    skipped: Skipped
+    """What lay in those folders and is no photo of theirs."""
 
     def __init__(self, root: Path, wanted: Sequence[str], transform: object = None) -> None:
         """Args: `root` holds one folder per class; `wanted` names the folders, label 0 first."""
@@ -42,9 +33,17 @@ class SelectedFolder(ImageFolder):
 
     def find_classes(self, directory: str) -> tuple[list[str], dict[str, int]]:
         """Folders that are wanted and there; torchvision's documented hook for choosing classes."""
-        present = {entry.name for entry in Path(directory).iterdir() if entry.is_dir()}
-        labels = {name: label for label, name in enumerate(self._wanted) if name in present}
-        return list(labels), labels
+        found = same_names(self._wanted, class_folders(Path(directory), least=0))
+        return list(found), found
+
+    def make_dataset(self, directory: str, class_to_idx: dict[str, int], *_: object, **__: object) -> list:
+        """Paths and labels, sorted by folder and name; torchvision's documented hook for choosing files."""
+        folders = sorted(class_to_idx)
+        walked = walk([Path(directory) / name for name in folders])
+        self.skipped = walked.skipped
+        return [
+            (path, class_to_idx[name]) for name, paths in zip(folders, walked.photos, strict=True) for path in paths
+        ]
 
 
 def split_root(data: Path, split: str) -> Path:
@@ -63,36 +62,49 @@ def split_root(data: Path, split: str) -> Path:
 
 
 def class_folders(root: Path, least: int = 2) -> list[str]:
-    """Names of the class folders under `root`, sorted.
+    """Names of the class folders under `root`, sorted; hidden ones and links back to `root` are none.
 
     Raises:
         InputError: If there are fewer than `least`.
     """
-    names = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    entries = [entry for entry in root.iterdir() if entry.is_dir() and not is_hidden(entry.name)]
+    names = sorted(entry.name for entry in entries if not (entry.is_symlink() and leads_back(str(entry))))
     if len(names) < least:
         raise InputError(f"{root} holds {len(names)} class folders; at least {least} are needed.")
     return names
 
 
 def read_class_list(path: Path, available: Sequence[str]) -> list[str]:
-    """Folder names from a text file, one a line; what follows a space or # is a remark.
+    """Folder names from a text file, one a line, each once; what follows a name and a space or # is a remark.
+
+    A line that names a folder as a whole, spaces and all, means that one.
 
     Raises:
         InputError: If the file cannot be read, names fewer than two folders, or one that is not there.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"The class list {path} cannot be read; give a text file with one folder name a line."
         ) from error
-    names = [line.split("#")[0].split()[0] for line in lines if line.split("#")[0].strip()]
-    missing = sorted(set(names) - set(available))
+    forms = {one_form(name): name for name in available} | {name: name for name in available}
+    found = {line.strip(): _folder_of(line.strip(), forms) for line in lines if line.strip()}
+    missing = [line for line, folder in found.items() if folder is None and not line.startswith("#")]
     if missing:
-        raise InputError(f"The data has no class folder {missing[0]} ({len(missing)} of {path.name} are missing).")
-    if len(set(names)) < 2:
-        raise InputError(f"{path} names {len(set(names))} classes; at least 2 are needed.")
-    return list(dict.fromkeys(names))
+        name = missing[0].partition("#")[0].strip()
+        raise InputError(f"The data has no class folder {name} ({len(missing)} of {path.name} are missing).")
+    names = [name for name in dict.fromkeys(found.values()) if name is not None]
+    if len(names) < 2:
+        raise InputError(f"{path} names {len(names)} classes; at least 2 are needed.")
+    return names
+
+
+def _folder_of(line: str, forms: Mapping[str, str]) -> str | None:
+    """The folder that a line of a class list names: its longest start, up to a space or #, that is one."""
+    ends = [len(line), *(mark.start() for mark in reversed(list(re.finditer(r"\s+|#", line))))]
+    starts = [line[:end].rstrip() for end in ends]
+    return next((forms[name] for start in starts for name in (start, one_form(start)) if name in forms), None)
 
 
 class ShrinkTo:
@@ -154,9 +166,7 @@ def photos(root: Path, folders: Sequence[str], transform: object) -> SelectedFol
     """
     found = SelectedFolder(root, folders, transform)
     if not found.samples:
-        raise InputError(
-            f"{root} holds no photos of the wanted classes; files must end in {', '.join(IMG_EXTENSIONS)}."
-        )
+        raise InputError(f"{root} holds no photos ({KINDS}) of the wanted classes. {found.skipped.sentence}".strip())
     return found
 
 
@@ -188,25 +198,65 @@ def spread_over(dataset: Dataset, count: int) -> Dataset:
     return Subset(dataset, spread(range(len(dataset)), count)) if len(dataset) > count else dataset
 
 
-def match_folders(root: Path, classes: Sequence[ClassName], least: int = 1) -> tuple[list[str], int]:
+def match_folders(root: Path, classes: Sequence[ClassName], least: int = 1, *, hint: str = "") -> tuple[list[str], int]:
     """The class folders under `root` in the order of the model's classes, and how many photos lie in other folders.
 
-    A folder matches a class by wnid or by label; a class without a folder keeps its place.
+    A folder matches a class by wnid or by label, in any Unicode form; a class without a folder keeps its place.
+
+    Args:
+        root: Holds one folder per class.
+        classes: Of the model.
+        least: So many folders must match.
+        hint: What else a person can do where none does, as the end of a sentence.
 
     Raises:
-        InputError: If fewer than `least` folders match a class, or one matches several.
+        InputError: If fewer than `least` folders match a class, one matches several, or several match one.
     """
-    present = set(class_folders(root, least=1))
-    folders = [c.wnid if c.wnid in present else c.label for c in classes]
-    twice = sorted(name for name in present if folders.count(name) > 1)
-    if twice:
-        raise InputError(
-            f"The model knows {folders.count(twice[0])} classes named {twice[0]}; name that folder by its wnid."
-        )
-    if not present & set(folders):
-        raise InputError(f"No folder under {root} is named after a class that the model knows (such as {folders[0]}).")
-    if len(present & set(folders)) < least:
+    present = class_folders(root, least=1)
+    labels = [c.label for c in classes]
+    known = _places(c.wnid or "" for c in classes), _places(labels), _places(map(one_form, labels))
+    owner = {name: at for name in present if (at := _class_of(name, classes, known, set(present))) is not None}
+    folder = {at: name for name, at in owner.items()}
+    if not owner:
+        named = classes[0].wnid or classes[0].label
+        raise InputError(f"No folder under {root} is named after a class that the model knows (such as {named}){hint}.")
+    for name, at in owner.items():
+        if folder[at] != name:
+            raise InputError(f"{name} and {folder[at]} under {root} are folders of one class; put them into one.")
+    if len(owner) < least:
         raise InputError(f"{root} has folders for only one of the model's classes; at least {least} are needed.")
-    others = present - set(folders)
-    left_out = sum(1 for name in others for file in (root / name).rglob("*") if file.suffix.lower() in IMG_EXTENSIONS)
-    return folders, left_out
+    others = walk([root / name for name in present if name not in owner])
+    return [folder.get(at, c.wnid or c.label) for at, c in enumerate(classes)], sum(map(len, others.photos))
+
+
+def _places(names: Iterable[str]) -> dict[str, list[int]]:
+    """Where each name stands."""
+    found: dict[str, list[int]] = {}
+    for at, name in enumerate(names):
+        found.setdefault(name, []).append(at)
+    return found
+
+
+def _class_of(
+    folder: str, classes: Sequence[ClassName], known: tuple[dict[str, list[int]], ...], present: set[str]
+) -> int | None:
+    """Which class a folder is of: the one with that wnid, or else with that label, or that label in another form.
+
+    Args:
+        folder: Its name.
+        classes: Of the model.
+        known: Where wnids, labels and labels in one form stand among them.
+        present: All folders; a label that names one is not for another.
+
+    Raises:
+        InputError: If several have that label.
+    """
+    wnids, labels, forms = known
+    alike = [at for at in forms.get(one_form(folder), []) if classes[at].label not in present]
+    found = wnids.get(folder) or labels.get(folder) or alike
+    if len(found) > 1:
+        nameless = [at for at in found if classes[at].wnid is None]  # the folder's name is the only one it has
+        if len(nameless) != 1:
+            raise InputError(f"The model knows {len(found)} classes named {folder}; name that folder by its wnid.")
+        found = nameless
+    return found[0] if found else None
