@@ -1,6 +1,7 @@
 """`python -m core ...`: parses, calls, prints. Wrong input: one line on stderr and exit status 2."""
 
 import argparse
+import io
 import os
 import sys
 from typing import NoReturn
@@ -22,9 +23,11 @@ def main(argv: list[str] | None = None) -> int:
     from accelerate.utils import set_seed
 
     from core.commands import bench, export, fetch, finetune, inspect, report, search, targets, train
-    from core.commands.shared import emit, leave_together, say
+    from core.commands.shared import emit, leave_together, notes_said, say
     from core.errors import InputError
 
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may be no UTF-8; stderr escapes by itself
+        sys.stdout.reconfigure(errors="backslashreplace")
     parser = OneLineParser(prog="python -m core", description="See what a Vision Transformer can do without.")
     commands = parser.add_subparsers(dest="command", required=True)
     inspect.add_parsers(commands)
@@ -38,7 +41,8 @@ def main(argv: list[str] | None = None) -> int:
         if not 0 <= args.seed < 2**32:
             raise InputError(f"--seed takes a whole number from 0 to 4294967295; not {args.seed}.")
         set_seed(args.seed)
-        result, text = args.run(args)
+        with notes_said():
+            result, text = args.run(args)
         leave_together()
     except InputError as error:
         # One that a data worker raised carries its traceback; the last line is the sentence.

@@ -16,5 +16,5 @@ def publish(temporary: Path, path: Path) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a file so that a reader sees the old text or the new, never half of it."""
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
+    temporary.write_text(text, encoding="utf-8", errors="backslashreplace")  # names of files may be no UTF-8
     os.replace(temporary, path)

@@ -25,16 +25,30 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         help="share of the patches alive after each selector, such as 0.7,0.5,0.3; of a PiT, of those of its grid",
     )
     parser.add_argument("--threshold", type=float, help="keep patches above this keep probability")
+    add_hints(parser)
     parser.add_argument("--classes", type=Path, help="text file with the class names, one a line (default: the file's)")
+
+
+def add_hints(parser: argparse.ArgumentParser) -> None:
+    """What a weights file of others may not say."""
+    parser.add_argument(
+        "--heads", help="attention heads of a weights file that does not say them; of a PiT for each stage, as 2,4,8"
+    )
+    parser.add_argument("--arch", help="timm's name for the model of a weights file that does not say what it is")
+    parser.add_argument("--img-size", type=int, help="pixels a side that the model of such a file takes")
 
 
 def spec_of(args: argparse.Namespace) -> ModelSpec:
     """The model and settings that the flags name."""
-    spec = ModelSpec(args.model, threshold=args.threshold)
+    heads = None if args.heads is None else numbers(args.heads, int, "--heads")
+    if heads is not None and min(heads) < 1:
+        raise InputError(f"--heads takes numbers of 1 or more; not {args.heads}.")
+    named = ModelSpec(args.model, heads=heads, arch=args.arch, img_size=args.img_size)
+    spec = replace(named, threshold=args.threshold)
     if args.keep is not None:
         spec = replace(spec, keep=numbers(args.keep, float, "--keep"))
     if args.budget is not None:
-        loaded = load(ModelSpec(args.model), weights=False)
+        loaded = load(named, weights=False)
         check_method(loaded.card.family, "singlepath")
         spec = replace(spec, budget=parse_budget(args.budget, loaded.dense_macs))
     return spec
@@ -45,6 +59,7 @@ def setting_of(args: argparse.Namespace) -> str:
     method = getattr(args, "method", "own")
     given = {"--budget": args.budget, "--keep": args.keep, "--threshold": args.threshold}
     given |= {"--method": None if method == "own" else method, "--dense": getattr(args, "dense", None)}
+    given |= {"--heads": args.heads, "--arch": args.arch, "--img-size": args.img_size}
     return " ".join(f"{flag} {value}" for flag, value in given.items() if value is not None)
 
 
