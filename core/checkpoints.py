@@ -147,7 +147,7 @@ def read_model(
         return _load_timm(name, download=download, weights=weights)
     module, card = read_release(path, hints) if foreign else _read_ours(path)
     for note in card.notes:
-        warnings.warn(note, FileNote, stacklevel=2)
+        warnings.warn(note, FileNote, stacklevel=4)  # whoever called load_model
     return module, card
 
 

@@ -90,8 +90,11 @@ def read_plain(state: dict[str, Tensor], path: Path, told: Told) -> tuple[nn.Mod
         if any(part in key for key in state):
             more = "; if timm has this model, name it with --arch" if (part, said) in BY_NAME else ""
             raise InputError(f"{shown(path)} {said}, which is not read from a file{more}; {GUIDE}.")
-    state = folded(state)
+    before, state = state, folded(state)
     heads, notes = heads_of_flat(state, path, told)
+    if before.get("pos_embed") is not state.get("pos_embed"):
+        count = before["pos_embed"].shape[1]
+        notes += (f"Its {count} positions are those of {round(count**0.5)} rows of patches, none the class token's.",)
     geometry = deit_geometry(state, path, heads=heads)
     check_size_told(geometry, told, path)
     check_room(geometry, state, path)
