@@ -70,8 +70,8 @@ SAID: list[tuple[str, str, Any]] = [  # card, field, what a hostile file says th
       ([float("nan")], [-0.5], [2.0], [0.9, 0.3], ["a"], [0.5, 0.5], 0.5)],
     *[("dense", "compact", COMPACT | {key: value}) for key, value in
       [("mixers", ["msa"] * 3), ("mixers", ["magic"] * 4), ("mixers", None), ("ffn_hidden", [-1] * 4),
-       ("ffn_hidden", [1.5] * 4), ("ffn_hidden", ["64"] * 4), ("asked_macs", float("nan")), ("asked_macs", -1), ("stored_params", -3),
-       ("stored_params", "many"), ("skip_passes", "yes"), ("unknown", 1)]],
+       ("ffn_hidden", [1.5] * 4), ("ffn_hidden", ["64"] * 4), ("asked_macs", float("nan")), ("asked_macs", -1),
+       ("stored_params", -3), ("stored_params", "many"), ("skip_passes", "yes"), ("unknown", 1)]],
     *[("swin", "geometry.depths", value) for value in ([2, 2, 10**9], [2] * 10**4, [2, 2.5, 2], [2, -2, 2], [], 6)],
     *[("swin", "geometry.img_size", value) for value in (32 * 10**6, 16 * 1024)],
     *[("swin", "geometry.window", value) for value in (10**9, 0, 2.5)],
