@@ -1,24 +1,30 @@
 """Weights files of others: what they tell is used, what they do not is said or asked for; against timm's models."""
 
 import argparse
+import io
 import json
+import os
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 from timm.models.pit import PoolingVisionTransformer
 from timm.models.swin_transformer import SwinTransformer
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
+from core.__main__ import main
 from core.checkpoints import load, load_model, read_model
 from core.config import ModelSpec
 from core.errors import FileNote, InputError
 from core.releases import told
 from core.releases.plain import HEADS
+from core.weights import save_checkpoint
+from tests.tiny import CARD, backbone
 
 pytestmark = pytest.mark.filterwarnings("ignore::core.errors.FileNote")
 SIZE = 16
@@ -392,3 +398,28 @@ def test_a_name_that_no_file_can_have_gets_a_sentence_that_can_be_written(name) 
 def test_a_packaging_is_refused_where_nothing_is_packed(tmp_path) -> None:
     with pytest.raises(InputError, match="no token selectors, so it has no packages"):
         load_model("bundled-dense", packaging="weighted_sum")
+
+
+def test_results_about_a_photo_whose_name_is_no_utf8_are_printed(monkeypatch, tmp_path) -> None:
+    save_checkpoint(tmp_path / "m.safetensors", backbone(), CARD)
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (32, 32)).save(tmp_path / "photos" / "plain.png")
+    os.rename(tmp_path / "photos" / "plain.png", os.fsencode(tmp_path / "photos") + b"/caf\xe9.png")
+    for extra, shown in (((), r"caf\udce9.png"), (("--json",), r"caf\udce9.png")):
+        screen = io.BytesIO()
+        monkeypatch.setattr("sys.stdout", io.TextIOWrapper(screen, encoding="utf-8", errors="strict"))
+        called = ["predict", str(tmp_path / "photos"), "--model", str(tmp_path / "m.safetensors"), "--workers", "0"]
+        assert main([*called, *extra]) == 0
+        assert shown in screen.getvalue().decode()
+
+
+def test_a_command_says_on_stderr_what_a_file_does_not(capsys, tmp_path) -> None:
+    path = write(tmp_path / "x.pth", vit(embed_dim=128, num_heads=4).state_dict())
+    assert main(["describe", "--model", str(path), "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert "attention heads" in json.loads(out)["notes"][0]
+    assert err.count("note: The file does not say how many attention heads") == 1
+    assert main(["describe", "--model", str(path), "--heads", "4"]) == 0
+    assert "attention heads" not in capsys.readouterr().err
+    assert main(["describe", "--model", str(path), "--heads", "0"]) == 2
+    assert main(["describe", "--model", "bundled-dense", "--heads", "4"]) == 2
