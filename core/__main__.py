@@ -3,8 +3,14 @@
 import argparse
 import io
 import os
+import signal
 import sys
 from typing import NoReturn
+
+from core.commands.stopping import STOPPED, leave_at_once
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, leave_at_once)  # the imports take seconds, and an exception in one may be swallowed
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads starve each other
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # a moment of it is harmless, and a small model gains a quarter
@@ -22,41 +28,57 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     from accelerate.utils import set_seed
 
-    from core.commands import bench, export, fetch, finetune, inspect, report, search, targets, train
-    from core.commands.shared import emit, leave_together, notes_said, say
+    from core.commands import bench, export, fetch, finetune, inspect, report, score, search, targets, train
+    from core.commands.endings import Interrupts, UnwrittenError, sentence_of, tell
+    from core.commands.shared import check_workers, close_stdout, emit, leave_together, notes_said, say
     from core.errors import InputError
+    from core.files import is_stdout
 
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may be no UTF-8; stderr escapes by itself
         sys.stdout.reconfigure(errors="backslashreplace")
     parser = OneLineParser(prog="python -m core", description="See what a Vision Transformer can do without.")
     commands = parser.add_subparsers(dest="command", required=True)
     inspect.add_parsers(commands)
-    for command in (report, fetch, train, search, finetune, export, bench, targets):
+    for command in (report, fetch, train, score, search, finetune, export, bench, targets):
         command.add_parser(commands)
     try:
         args = parser.parse_args(argv)
     except SystemExit as end:  # argparse has said what is wrong
         return int(end.code or 0)
-    try:
-        if not 0 <= args.seed < 2**32:
-            raise InputError(f"--seed takes a whole number from 0 to 4294967295; not {args.seed}.")
-        set_seed(args.seed)
-        with notes_said():
-            result, text = args.run(args)
-        leave_together()
-    except InputError as error:
-        # One that a data worker raised carries its traceback; the last line is the sentence.
-        say(f"error: {str(error).strip().splitlines()[-1].removeprefix('core.errors.InputError: ')}")
+    unwritten = None
+    with Interrupts() as interrupts:
+        try:
+            if not 0 <= args.seed < 2**32:
+                raise InputError(f"--seed takes a whole number from 0 to 4294967295; not {args.seed}.")
+            set_seed(args.seed)
+            check_workers(args)
+            try:
+                with notes_said():
+                    result, text = args.run(args)
+            except UnwrittenError as error:
+                unwritten, result, text = str(error), error.result, error.text
+            leave_together()
+            out = getattr(args, "out", None)
+            emit(result, text, as_json=args.json, aside=out is not None and is_stdout(out))
+        except BrokenPipeError:  # whoever read stdout (such as `head`) has seen enough
+            close_stdout()
+        except (KeyboardInterrupt, Exception) as error:
+            if interrupts.pressed or isinstance(error, KeyboardInterrupt):
+                say("\nstopped")
+                return STOPPED
+            sentence = sentence_of(error)
+            if sentence is None:
+                raise
+            tell(sentence)
+            return 2
+    if unwritten is not None:
+        tell(unwritten)
         return 2
-    except KeyboardInterrupt:
-        say("\nstopped")
-        return 130
-    try:
-        emit(result, text, as_json=args.json)
-    except BrokenPipeError:  # whoever read stdout (such as `head`) has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    if signal.getsignal(signal.SIGINT) is leave_at_once:
+        signal.signal(signal.SIGINT, lambda number, frame: os._exit(status))  # all is said
+    sys.exit(status)

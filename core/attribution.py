@@ -6,7 +6,6 @@ integrated gradients do not converge, and an occluded patch would also change wh
 """
 
 import copy
-import time
 from collections.abc import Callable
 
 import torch
@@ -18,10 +17,11 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from core.attributions import METHODS, Attribution, Method
-from core.backbones import deit
+from core.backbones.block import looks
 from core.checkpoints import Loaded
 from core.errors import InputError
 from core.images import to_tensor
+from core.latency import clock
 from core.rollout import merges_of, rollout
 from core.soft_tokens.decide import known_beforehand
 from core.soft_tokens.model import SoftTokenViT
@@ -49,7 +49,7 @@ def attribute(loaded: Loaded, image: Image.Image, class_index: int, method: Meth
         raise InputError(f"There is no attribution {method}; choose {', '.join(METHODS)}.")
     if not 0 <= class_index < len(loaded.card.classes):
         raise InputError(f"{loaded.spec.name} knows classes 0 to {len(loaded.card.classes) - 1}, not {class_index}.")
-    begun = time.perf_counter()
+    begun = clock()
     model = copy.deepcopy(loaded.model)
     images = to_tensor(image, loaded.card).to(next(model.parameters()).device)
     stages = freeze_selection(model, images) if isinstance(model, SoftTokenViT) else []
@@ -69,7 +69,7 @@ def attribute(loaded: Loaded, image: Image.Image, class_index: int, method: Meth
         delta=delta,
         frozen_selectors=0 if method == "rollout" else len(stages),  # a rollout is of the photo alone
         passed_over=passed_over,
-        seconds=time.perf_counter() - begun,
+        seconds=clock() - begun,
     )
 
 
@@ -180,7 +180,7 @@ def class_rollout(model: nn.Module, images: Tensor, name: str = "This model") ->
 
     def look(index: int) -> Callable[..., None]:
         def hook(attn: Attention, args: tuple[Tensor, ...]) -> None:
-            seen[index] = deit.attention(attn, args[0])[0].mean(dim=0).cpu()  # (T, T)
+            seen[index] = looks(attn, args[0])[0].mean(dim=0).cpu()  # (T, T)
 
         return hook
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 
 from core.errors import InputError
-from core.files import write_text
+from core.files import check_target, write_text
+from core.json_text import json_text
 from core.registry import ASSETS
 from core.timings import SpeedRow
 
@@ -58,8 +59,7 @@ def check_record(path: Path) -> None:
     """
     if path.suffix != ".json":
         raise InputError(f"--record takes a file that ends in .json; not {path}.")
-    if not os.access(path.parent, os.W_OK):
-        raise InputError(f"{path} cannot be written; name another file.")
+    check_target(path, "--record")
     read_record(path)
 
 
@@ -102,7 +102,7 @@ def add_rows(path: Path, here: dict, rows: Sequence[SpeedRow], order: Sequence[s
     told = sorted(found.values(), key=lambda row: (place.get(row["model"], len(place)), row["batch"]))
     whole = {**here, "rows": told}
     try:
-        write_text(path, json.dumps(whole, indent=1) + "\n")
+        write_text(path, json_text(whole, indent=1) + "\n")
         write_text(path.with_name(f"{path.stem}-table.md"), table(whole))
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error.strerror}); name another file.") from error

@@ -15,6 +15,7 @@ from timm.data import ImageNetInfo
 from core.backbones.families import family, family_of_geometry
 from core.config import Geometry, Normalisation, plain
 from core.errors import InputError, printable
+from core.json_text import json_text
 from core.macs import count_macs
 from core.results import MIXERS, Architecture, ClassName, Mixer
 
@@ -40,6 +41,8 @@ class SelectorCard:
     """Share of the original patches that each was trained to leave alive."""
     trained: bool
     """Met its targets on held-out photos with deterministic decisions, and beat random dropping there."""
+    ranked: bool = False
+    """There are none: patches rank by class attention, which takes no training. Never stored."""
 
     def __post_init__(self) -> None:
         if len(self.blocks) != len(self.targets):
@@ -65,6 +68,10 @@ class SinglePathCard:
     """Where a block is a convolution, its prefix tokens get their normalised input (released files), not nothing."""
     in_windows: bool = False
     """Convolutions of a Swin stay inside its shifted windows (released search files); else they see the whole map."""
+    shifts: bool = False
+    """A hidden unit that leaves puts its mean activation into the second layer's bias (scored models)."""
+    scored: bool = False
+    """The gates were scored on some photos, not learned."""
 
     def __post_init__(self) -> None:
         if not 0 < self.alpha < math.inf:
@@ -178,7 +185,7 @@ class TeacherCard:
 
 def card_to_json(card: ModelCard | TeacherCard) -> str:
     """The card as it is stored."""
-    return json.dumps({"format": FORMAT, **plain(card)})
+    return json_text({"format": FORMAT, **plain(card)})
 
 
 def card_from_json(text: str) -> ModelCard:
@@ -267,7 +274,8 @@ def _check_sizes(geometry: Geometry) -> None:
     """
     for key, value in vars(geometry).items():
         several = value if isinstance(value, tuple) else (value,)
-        if any(type(one) is int and one < 1 for one in several):
+        least = 0 if key == "classes" else 1  # a backbone has none
+        if any(type(one) is int and one < least for one in several):
             raise ValueError(f"{key} of {value}")
 
 

@@ -13,7 +13,7 @@ import timm
 from torch import nn
 
 from core.backbones.families import check_method, family, family_of_own, family_of_timm
-from core.cards import ModelCard, compact_architecture
+from core.cards import ModelCard, SelectorCard, compact_architecture
 from core.config import Hints, ModelSpec, Packaging
 from core.errors import FileNote, InputError, not_here, printable
 from core.macs import count_macs
@@ -29,10 +29,13 @@ from core.single_path.derive import derive, gates_of, settled
 from core.single_path.model import SinglePathViT
 from core.soft_tokens.decide import decision
 from core.soft_tokens.model import SoftTokenViT
+from core.soft_tokens.places import usual_places
 from core.weights import holds_card, load_weights, read_checkpoint
 
 WEIGHTS = (".safetensors", ".pth", ".pt", ".bin", ".tar")
 """How the names of weights files mostly end: what has such a name is no model of timm's, whether it is there or not."""
+USUAL_RANKINGS = 3
+"""Where only an attention mass is given."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +67,8 @@ def load_model(
     keep: tuple[float, ...] | None = None,
     threshold: float | None = None,
     packaging: str = "weighted_mean",
+    blocks: tuple[int, ...] | None = None,
+    mass: float | None = None,
     heads: int | tuple[int, ...] | None = None,
     arch: str | None = None,
     img_size: int | None = None,
@@ -76,6 +81,9 @@ def load_model(
         keep: Per selector, the share of the original patches still alive after it, never rising.
         threshold: Keep patches whose keep probability is above this, in [0, 1).
         packaging: "weighted_mean" or "weighted_sum", for models with token selectors.
+        blocks: In a model without selectors, rank patches by class attention before these blocks, from 0; with `keep`
+            or `mass`, and None, before the usual ones.
+        mass: Keep the fewest patches that hold this share of the class attention, in (0, 1].
         heads: Attention heads of a weights file that does not say them, one number or one for each stage.
         arch: timm's name for the model of such a file.
         img_size: Pixels that the model of such a file takes.
@@ -86,7 +94,8 @@ def load_model(
     Warns:
         FileNote: Of what a weights file does not say, and how it is taken.
     """
-    return load(ModelSpec(name_or_path, budget, keep, threshold, packaging, heads, arch, img_size)).model
+    settings = (budget, keep, threshold, packaging, blocks, mass, heads, arch, img_size)
+    return load(ModelSpec(name_or_path, *settings)).model
 
 
 def load(
@@ -94,6 +103,7 @@ def load(
     *,
     download: bool = False,
     weights: bool = True,
+    headless: bool = False,
     on_bytes: Callable[[int, int | None], None] | None = None,
 ) -> Loaded:
     """The model of `spec` with its card.
@@ -102,12 +112,18 @@ def load(
         spec: Name and settings.
         download: Fetch weights of timm or of a release if they are not cached.
         weights: False: with random weights where weights would have to be fetched; enough to count.
+        headless: Take a backbone without a head, too, which training gives one.
         on_bytes: Called with the bytes done, and in all where that is known, while a release downloads.
 
     Raises:
         InputError: See `load_model`.
     """
     module, card = read_model(spec.name, spec.hints, download=download, weights=weights, on_bytes=on_bytes)
+    if not card.classes and not headless:
+        raise InputError(
+            f"{spec.name} is a backbone and has no head to answer with; "
+            "`python -m core train --probe --start-from` gives it one in minutes."
+        )
     return finish(spec, card, module)
 
 
@@ -170,7 +186,11 @@ def empty_model(card: ModelCard) -> nn.Module:
         return SoftTokenViT(backbone, card.selectors.blocks, heads=card.geometry.heads)
     if card.single_path is not None:
         single = card.single_path
-        semantics = {"prefix_passes": single.prefix_passes, "in_windows": single.in_windows}
+        semantics = {
+            "prefix_passes": single.prefix_passes,
+            "in_windows": single.in_windows,
+            "shifts": single.shifts,
+        }
         return SinglePathViT(backbone, single.alpha, single.budgets, **semantics)
     return backbone
 
@@ -246,8 +266,7 @@ def finish(spec: ModelSpec, card: ModelCard, module: nn.Module) -> Loaded:
     Raises:
         InputError: If a setting does not fit the model.
     """
-    if (spec.keep is not None or spec.threshold is not None) and not isinstance(module, SoftTokenViT):
-        raise InputError(f"{spec.name} has no token selectors, so it takes no keep ratio and no threshold.")
+    module, card = _choosing(spec, card, module)
     if spec.packaging not in get_args(Packaging):
         raise InputError(f"Packaging is {' or '.join(get_args(Packaging))}; not {spec.packaging}.")
     if spec.packaging != ModelSpec.packaging and not isinstance(module, SoftTokenViT):
@@ -268,6 +287,41 @@ def finish(spec: ModelSpec, card: ModelCard, module: nn.Module) -> Loaded:
     if card.compact is not None and card.compact.stored_params is not None:
         stored = card.compact.stored_params
     return Loaded(spec, card, module, gates, architecture, count_macs(card.geometry).total, stored)
+
+
+def _choosing(spec: ModelSpec, card: ModelCard, module: nn.Module) -> tuple[nn.Module, ModelCard]:
+    """The module, with rankings by class attention in it where `spec` asks for some and it has no selectors.
+
+    Raises:
+        InputError: If a setting does not fit the model.
+    """
+    if isinstance(module, SoftTokenViT):
+        if spec.blocks is not None:
+            raise InputError(f"{spec.name} has selectors before blocks {list(module.blocks)}; omit --blocks.")
+        if spec.mass is not None:
+            raise InputError(f"{spec.name} has selectors, which give no attention; use a keep ratio or a threshold.")
+        return module, card
+    if spec.threshold is not None:
+        raise InputError(
+            f"{spec.name} has no token selectors, so there is no keep probability to take a threshold on; "
+            "use a keep ratio or an attention mass."
+        )
+    if spec.keep is None and spec.mass is None:
+        if spec.blocks is not None:
+            raise InputError("Blocks to rank patches before need a keep ratio for each, or an attention mass.")
+        if spec.packaging != "weighted_mean":
+            raise InputError(f"{spec.name} folds no patches, so it takes no packaging; give a keep ratio, too.")
+        return module, card
+    check_method(card.family, "tokens")
+    if isinstance(module, SinglePathViT):
+        raise InputError(
+            f"{spec.name} is a single-path model before a budget is chosen; export one budget to a file of its own, "
+            "which takes a keep ratio, too."
+        )
+    blocks = spec.blocks or usual_places(module, USUAL_RANKINGS if spec.keep is None else len(spec.keep))
+    made = SoftTokenViT(module, blocks, heads=card.geometry.heads if card.family != "pit" else None, ranked=True)
+    decision(spec, len(made.blocks), made.patches)  # refuses what does not fit
+    return made, replace(card, selectors=SelectorCard(made.blocks, spec.keep or (1.0,) * len(blocks), False, True))
 
 
 def _check_only_budget(spec: ModelSpec, card: ModelCard, architecture: Architecture | None) -> None:
@@ -298,7 +352,7 @@ def redecided(loaded: Loaded, spec: ModelSpec) -> Loaded:
         InputError: If a setting does not fit the model.
     """
     if not isinstance(loaded.model, SoftTokenViT):
-        return finish(spec, loaded.card, loaded.model)  # refuses what it does not have
+        return finish(spec, loaded.card, loaded.model)  # ranks by attention, or refuses what it does not have
     model = copy.copy(loaded.model)
     _set_decision(model, spec, loaded.card)
     return replace(loaded, spec=spec, model=model)

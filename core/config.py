@@ -4,68 +4,11 @@ import os
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from core.geometry import Geometry as Geometry
+
 Packaging = Literal["weighted_mean", "weighted_sum"]
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos", "random")
 """timm's names for ways to resize a photo."""
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """Shape of a flat Vision Transformer (DeiT, ViT): enough to build it without weights."""
-
-    img_size: int
-    """Side of the square input, pixels."""
-    patch: int
-    """Side of one patch, pixels; the grid is img_size // patch on each side."""
-    width: int
-    """D."""
-    depth: int
-    """L."""
-    heads: int
-    """H."""
-    ffn_hidden: int
-    """F of an unpruned block."""
-    classes: int
-    """C."""
-    stem: tuple[int, ...] = ()
-    """Channels of the stride-2 convolutions that embed the patches; empty: one patch-sized convolution."""
-    prefix_tokens: int = 1
-    """Tokens that are no patches: class token, and distillation or register tokens where a model has them."""
-    distilled: bool = False
-    """Whether the second prefix token has a classifier of its own; the two answers are averaged."""
-    timm: str | None = None
-    """timm's name for it; None: timm's VisionTransformer with the numbers above."""
-
-    def __post_init__(self) -> None:
-        sizes = (self.img_size, self.patch, self.width, self.depth, self.heads, self.ffn_hidden, self.classes)
-        if not all(isinstance(size, int) and size > 0 for size in sizes):
-            raise ValueError(f"sizes must be whole numbers above 0: {self}")
-        if self.img_size % self.patch or self.width % self.heads:
-            raise ValueError(f"img_size must divide by patch and width by heads: {self}")
-        if self.stem and 2 ** len(self.stem) != self.patch:
-            raise ValueError(
-                f"{len(self.stem)} stride-2 layers give patches of {2 ** len(self.stem)}, not {self.patch}"
-            )
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Patch rows and columns."""
-        return (self.img_size // self.patch,) * 2
-
-    @property
-    def patches(self) -> int:
-        """N."""
-        return self.grid[0] * self.grid[1]
-
-    @property
-    def block_grids(self) -> tuple[tuple[int, int], ...]:
-        """Patch rows and columns that each block works on, L of them."""
-        return (self.grid,) * self.depth
-
-    @property
-    def ffn_widths(self) -> tuple[int, ...]:
-        """F of each unpruned block, L of them."""
-        return (self.ffn_hidden,) * self.depth
 
 
 @dataclass(frozen=True)
@@ -108,6 +51,10 @@ class ModelSpec:
     threshold: float | None = None
     """Keep a patch if its keep probability is above this."""
     packaging: Packaging = "weighted_mean"
+    blocks: tuple[int, ...] | None = None
+    """Rank patches by class attention before these blocks, from 0, in a model without selectors of its own."""
+    mass: float | None = None
+    """Keep the fewest patches that hold this share of the class attention, before each of those blocks."""
     heads: tuple[int, ...] | None = None
     """See `Hints`; of a file that does not say it."""
     arch: str | None = None

@@ -49,7 +49,7 @@ def measure_curve(
     macs = sorted(keeps)
     works = [partial(model.run, images, top_share(keeps[cost], model.patches), record=False) for cost in macs]
     works.append(partial(dense_form(geometry, device), images))
-    *times, dense_ms = np.median(interleaved(works, repeats, device, 1, between), axis=0).tolist()
+    *times, dense_ms = np.median(interleaved(works, repeats, device, 1, between=between), axis=0).tolist()
     return CostCurve(device_name(device), torch.get_num_threads(), batch, tuple(macs), tuple(times), dense_ms)
 
 

@@ -70,7 +70,11 @@ class Download:
     @property
     def done_mb(self) -> float:
         """Megabytes on the disk so far."""
-        return sum(path.stat().st_size for path in _partial_files(self.name) if path.is_file()) / 1e6
+        return done_mb(self.name)
+
+    def wait(self) -> None:
+        """Wait until it has ended, in whatever way."""
+        self._process.wait()
 
     def cancel(self) -> None:
         """End it and remove what it has left; returns at once."""
@@ -88,6 +92,11 @@ class Download:
         if self.name in released_names():  # the hub goes on from its own partial files
             for path in _partial_files(self.name):
                 path.unlink(missing_ok=True)
+
+
+def done_mb(name: str) -> float:
+    """Megabytes on the disk so far of weights that are being fetched."""
+    return sum(path.stat().st_size for path in _partial_files(name) if path.is_file()) / 1e6
 
 
 def _partial_files(name: str) -> list[Path]:

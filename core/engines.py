@@ -5,6 +5,7 @@ An engine other than eager runs a fixed graph, so a model with token selectors n
 
 import copy
 import importlib.util
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,7 +17,7 @@ from core.checkpoints import Loaded
 from core.errors import InputError
 from core.export import ONNX_PACKAGES, draw_onnx
 from core.huge_pages import collapse, mapped
-from core.latency import hush_cuda_search
+from core.latency import QUIET
 from core.soft_tokens.fixed import for_one_image, graph_of
 from core.timings import EAGER, ENGINES, ONNXRUNTIME
 
@@ -76,7 +77,8 @@ def prepare(model: nn.Module, engine: str, *inputs: Tensor) -> Runner:
         return model
     if inputs[0].ndim == 4 and len(inputs[0]) == 1:
         model = for_one_image(model)
-    return (_onnxruntime if engine == ONNXRUNTIME else _compiled)(model, inputs)
+    with QUIET:  # nobody is timed beside a compiler, which takes every core
+        return (_onnxruntime if engine == ONNXRUNTIME else _compiled)(model, inputs)
 
 
 @torch.no_grad()
@@ -111,7 +113,8 @@ def _compiled(model: nn.Module, inputs: tuple[Tensor, ...]) -> Runner:
     Raises:
         InputError: If its compiler is missing or fails.
     """
-    hush_cuda_search()
+    # What first compiles looks for a CUDA compiler, and complains where there is one but no GPU.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     try:
         # Drawn first: torch keeps few graphs per class of module, and each drawn graph is a class of its own.
         graph = torch.export.export(model, inputs).module()

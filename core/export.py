@@ -2,7 +2,6 @@
 
 import copy
 import importlib.util
-import json
 import os
 import warnings
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ from core.cards import CompactCard, ModelCard
 from core.checkpoints import Loaded, load
 from core.config import ModelSpec, plain
 from core.errors import InputError
+from core.json_text import json_text
 from core.registry import method_of
 from core.soft_tokens.fixed import graph_of
 from core.soft_tokens.schedules import schedule_macs
@@ -155,7 +155,8 @@ def check_model(loaded: Loaded, names: Sequence[str], photos: Tensor) -> None:
             f"The work of {spec.name} differs from photo to photo, so it cannot be written as ONNX; give --keep with "
             f"{len(card.selectors.blocks)} shares, which fix it, or export it as {OURS}."
         )
-    if spec != ModelSpec(spec.name, spec.budget, spec.keep if whole else None):
+    said = asdict(spec.hints)  # of the file that is read, and known from here on
+    if spec != ModelSpec(spec.name, spec.budget, spec.keep if whole else None, **said):
         raise InputError(
             f"A {OURS} file holds no keep ratio, and no file a threshold or packaging; load {spec.name} without them, "
             f"export it, and give them when the file is used. Keep ratios alone can be part of an {ONNX} file."
@@ -265,8 +266,8 @@ def onnx_metadata(card: ModelCard) -> dict[str, str]:
     """
     normalisation = {"size": card.geometry.img_size, "input": "RGB in [0, 1], then (x - mean) / std, channels first"}
     return {
-        "classes": json.dumps([asdict(name) for name in card.classes]),
-        "normalisation": json.dumps({**normalisation, **plain(card.normalisation)}),
+        "classes": json_text([asdict(name) for name in card.classes]),
+        "normalisation": json_text({**normalisation, **plain(card.normalisation)}),
     }
 
 

@@ -5,7 +5,7 @@ After a pooling every cell of the smaller grid is a token again, and an image ha
 
 from collections.abc import Sequence
 
-from core.config import Geometry
+from core.geometry import Geometry
 
 
 def pools(geometry: Geometry) -> bool:
@@ -15,7 +15,8 @@ def pools(geometry: Geometry) -> bool:
 
 def patches_at(geometry: Geometry, blocks: Sequence[int]) -> tuple[int, ...]:
     """N of the grid that each of these blocks works on."""
-    return tuple(geometry.block_grids[at][0] * geometry.block_grids[at][1] for at in blocks)
+    grids = geometry.block_grids
+    return tuple(grids[at][0] * grids[at][1] for at in blocks)
 
 
 def end_of_grid(geometry: Geometry, block: int) -> int:
@@ -27,3 +28,18 @@ def end_of_grid(geometry: Geometry, block: int) -> int:
 def dense_tokens(geometry: Geometry) -> tuple[int, ...]:
     """Tokens in each block where nothing is pruned, L of them."""
     return tuple(geometry.prefix_tokens + patches for patches in patches_at(geometry, range(geometry.depth)))
+
+
+def patches_left(geometry: Geometry, blocks: Sequence[int], kept: Sequence[int]) -> tuple[int, ...]:
+    """Patches that are tokens of their own in each block, L of them.
+
+    Args:
+        geometry: The dense model.
+        blocks: Before which the selectors stand, from 0, rising.
+        kept: How many each of them leaves alive, until its grid ends.
+    """
+    patches = list(patches_at(geometry, range(geometry.depth)))
+    for block, count in zip(blocks, kept, strict=True):
+        end = end_of_grid(geometry, block)
+        patches[block:end] = [count] * (end - block)
+    return tuple(patches)

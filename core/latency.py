@@ -1,14 +1,25 @@
-"""Time of a forward pass on this machine: warm-up, interleaved repeats, median and quartiles."""
+"""Time of work on this machine: warm-up, repeats in turns, median and quartiles. Whatever is timed is timed here."""
 
-import logging
-from collections.abc import Callable, Sequence
+import gc
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
+from threading import RLock
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from core.timings import ENGINES, Latency
+
+CPU = torch.device("cpu")
+QUIET = RLock()
+"""Held while something is timed, and while an engine compiles, which would slow it. Take it before any other lock."""
+clock = time.perf_counter
+"""Seconds, by which all is timed."""
+Found = TypeVar("Found")
 
 
 @torch.inference_mode()
@@ -52,46 +63,73 @@ def measure_latency(
     )
 
 
-@torch.inference_mode()
 def interleaved(
     works: Sequence[Callable[[], object]],
     repeats: int,
     device: torch.device,
     warmup: int = 3,
+    *,
     between: Callable[[], object] | None = None,
+    on_round: Callable[[int, int], None] | None = None,
+    gradients: bool = False,
 ) -> np.ndarray:
     """Milliseconds of each piece of work, taking turns, (repeats, works).
 
+    Each is called `warmup` + `repeats` times and not once more, alone in this process as far as `QUIET` is heeded.
+
     Args:
-        works: Called without arguments, under inference mode.
+        works: Called without arguments.
         repeats: Timed calls of each.
-        device: Where they run; `torch.utils.benchmark.Timer` does the timing and waits for a GPU to finish.
-        warmup: Calls of each that are not timed.
-        between: Called before each timed call and each warm-up, untimed: whoever measures in the background lets others
-            pass here.
+        device: Where they run.
+        warmup: Calls of each that are not timed, one after the other.
+        between: Called before each timed call and each one's warm-up, while nothing is held: whoever measures in the
+            background lets others pass here.
+        on_round: Called with the timed rounds done and in all.
+        gradients: Whether works need them; else they run under inference mode.
     """
-    hush_cuda_search()
-    from torch.utils.benchmark import Measurement, Timer
 
-    threads = torch.get_num_threads()
-    timers = [
-        Timer("with torch.inference_mode(): work()", globals={"work": work, "torch": torch}, num_threads=threads)
-        for work in works
-    ]
-
-    def called(timer: Timer, times: int) -> Measurement:
+    def called(work: Callable[[], object], times: int = 1) -> float:
         if between is not None:
             between()
-        return timer.timeit(times)
+        with QUIET, torch.inference_mode(not gradients), _no_collection():
+            return [timed(work, device)[0] for _ in range(times)][-1]
 
-    for timer in timers:
-        called(timer, warmup)
-    return np.array([[called(timer, 1).mean * 1e3 for timer in timers] for _ in range(repeats)])  # (repeats, works)
+    if warmup:
+        for work in works:
+            called(work, warmup)
+    times = []
+    for done in range(repeats):  # all take turns, so that a slow moment of the machine hits all alike
+        times.append([called(work) for work in works])
+        if on_round is not None:
+            on_round(done + 1, repeats)
+    return np.array(times)  # (repeats, works)
 
 
-def hush_cuda_search() -> None:
-    """What first times or compiles looks for a CUDA compiler, and complains where there is one but no GPU."""
-    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+def timed(work: Callable[[], Found], device: torch.device = CPU) -> tuple[float, Found]:
+    """Milliseconds of one call of `work`, with what it gives the device to do done, and what it returns."""
+    _finish(device)
+    began = clock()
+    found = work()
+    _finish(device)
+    return 1e3 * (clock() - began), found
+
+
+def _finish(device: torch.device) -> None:
+    """Wait for what a device other than the CPU has still to do."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Garbage is collected before or after, as Python's own `timeit` has it."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 def device_name(device: torch.device) -> str:

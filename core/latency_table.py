@@ -28,12 +28,8 @@ GAP = 0.15
 """Neighbouring token counts may lie this far apart, as a share of the model's tokens; between them lines are drawn."""
 
 
-def write_table(table: LatencyTable, path: Path) -> None:
-    """Write the table as CSV.
-
-    Raises:
-        InputError: If the file cannot be written.
-    """
+def table_text(table: LatencyTable) -> str:
+    """The table as CSV."""
     shared = (table.width, table.heads, table.ffn_hidden, table.device, table.threads, table.batch)
     rows = [("rest", 0, f"{table.rest_ms:.4f}", *shared)]
     for part, times in (("block", table.block_ms), ("selector", table.selector_ms)):
@@ -42,8 +38,17 @@ def write_table(table: LatencyTable, path: Path) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     writer.writerows(rows)
+    return text.getvalue()
+
+
+def write_table(table: LatencyTable, path: Path) -> None:
+    """Write the table as CSV.
+
+    Raises:
+        InputError: If the file cannot be written.
+    """
     try:
-        write_text(path, text.getvalue())
+        write_text(path, table_text(table))
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error.strerror}); name another file.") from error
 

@@ -1,11 +1,14 @@
-"""LV-ViT's shapes, and what its own parts cost: the convolutional stem and the auxiliary head; the rest is a flat ViT.
+"""LV-ViT in numbers: its geometry, and what its convolutional stem and its two heads cost; its blocks are a flat ViT's.
 
 Jiang et al. 2021, arXiv:2104.10858, and the models that they released.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from core.config import Geometry
+from core.geometry import BlockShape, Geometry, check_flat, check_sizes
+from core.params import linear_params, norm_params
+from core.results import MacCount
 
 FIRST_KERNEL, KERNEL = 7, 3
 """Sides of the stem's convolutions: one of stride 2, then two of stride 1."""
@@ -19,6 +22,20 @@ AUX_WEIGHT = 0.5
 class LvvitGeometry(Geometry):
     """Shape of an LV-ViT: a flat ViT with a convolutional stem, shortened residual branches and an auxiliary head."""
 
+    img_size: int
+    """Side of the square input, pixels."""
+    patch: int
+    """Side of one patch, pixels; the grid is img_size // patch on each side."""
+    width: int
+    """D."""
+    depth: int
+    """L."""
+    heads: int
+    """H."""
+    ffn_hidden: int
+    """F of an unpruned block."""
+    classes: int
+    """C."""
     stem_channels: int = 64
     """Of each of the three convolutions before the patches are projected."""
     residual: float = 2.0
@@ -28,11 +45,47 @@ class LvvitGeometry(Geometry):
     """Whether every patch is classified too."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.stem or self.prefix_tokens != 1 or self.distilled:
-            raise ValueError(f"an LV-ViT has a stem of its own and one class token: {self}")
+        sizes = (self.img_size, self.patch, self.width, self.depth, self.heads, self.ffn_hidden, self.classes)
+        check_sizes(self, *sizes)
+        check_flat(self, self.width, self.heads)
         if self.patch % SHRINK or self.stem_channels < 1 or not self.residual > 0:
             raise ValueError(f"the patch must be even, stem channels and residual divisor above 0: {self}")
+
+    @property
+    def prefix_tokens(self) -> int:
+        """The class token."""
+        return 1
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Patch rows and columns."""
+        return (self.img_size // self.patch,) * 2
+
+    @property
+    def block_grids(self) -> tuple[tuple[int, int], ...]:
+        """The same grid for each block."""
+        return (self.grid,) * self.depth
+
+    def blocks(self) -> tuple[BlockShape, ...]:
+        """Blocks that are all alike."""
+        return (BlockShape(1 + self.patches, self.patches, self.width, self.heads, self.ffn_hidden),) * self.depth
+
+    def overhead(self, blocks: Sequence[BlockShape]) -> MacCount:
+        """The stem, the classifier, D C, and the auxiliary head on the patches that are alive at the end."""
+        head = self.width * self.classes + aux_macs(self, blocks[-1].patches)
+        return MacCount(embedding=stem_macs(self), head=head)
+
+    def overhead_params(self) -> int:
+        """The stem, the class token, a position for every token, the last norm and the heads."""
+        channels, side = self.stem_channels, self.patch // SHRINK
+        kernels = FIRST_KERNEL**2 * 3 * channels + 2 * KERNEL**2 * channels**2
+        stem = kernels + 3 * norm_params(channels) + linear_params(side**2 * channels, self.width)
+        heads = (2 if self.aux_head else 1) * linear_params(self.width, self.classes)
+        return stem + (2 + self.patches) * self.width + norm_params(self.width) + heads
+
+    def bias_params(self, block: BlockShape) -> int:
+        """3 D, or none."""
+        return 3 * block.width if self.qkv_bias else 0
 
 
 LVVIT = {

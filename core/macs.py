@@ -3,36 +3,24 @@
 Counted: matrix products and convolutions of the patch embedding, attention, FFN, convolutional mixers, selectors,
 package tokens and head. Left out: norms, softmax, biases, activations. The counts agree with
 `torch.utils.flop_counter` (which counts two per MAC) and with the published figures of arXiv:2111.11802.
+
+One formula for every family: a family's geometry gives the shapes of its blocks, and what is in none of them.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import singledispatch
 
-from core.config import Geometry
-from core.lvvit_counts import LvvitGeometry, aux_macs, stem_macs
+from core.geometry import BlockShape, Geometry, left_blocks
+from core.grids import patches_left, pools
 from core.results import DENSE_LAYERS, MIXERS, Layers, MacCount, Mixer, TokenTrace
 
 
-def embedding_macs(geometry: Geometry) -> int:
-    """MACs of embedding the patches: one patch-sized convolution, or a stem of 3x3 convolutions of stride 2."""
-    if isinstance(geometry, LvvitGeometry):
-        return stem_macs(geometry)
-    if not geometry.stem:
-        return geometry.patches * geometry.patch**2 * 3 * geometry.width
-    total, side, channels = 0, geometry.img_size, 3
-    for out in geometry.stem:
-        side //= 2
-        total += side**2 * 9 * channels * out
-        channels = out
-    if channels != geometry.width:
-        total += geometry.patches * channels * geometry.width
-    return total
+def attention_macs(tokens: int, dim: int, keys: int | None = None) -> int:
+    """MACs of one attention: 4 T D^2 (qkv, projection) + 2 T K D (scores, mix); softmax and bias left out.
 
-
-def attention_macs(tokens: int, dim: int) -> int:
-    """MACs of one attention: 4 T D^2 (qkv, projection) + 2 T^2 D (scores, mix); softmax and bias left out."""
-    return 4 * tokens * dim**2 + 2 * tokens**2 * dim
+    K, the `keys` that each token attends to, are all T (None), or in windows fewer.
+    """
+    return 4 * tokens * dim**2 + 2 * tokens * (tokens if keys is None else keys) * dim
 
 
 def convolution_macs(patches: int, dim: int, heads: int, kernel: int) -> int:
@@ -41,28 +29,18 @@ def convolution_macs(patches: int, dim: int, heads: int, kernel: int) -> int:
     return (kernel**2 + 1) * patches * dim * head_dim
 
 
-def mixer_macs(mixer: Mixer, geometry: Geometry, tokens: int, patches: int | None = None) -> int:
-    """MACs of one mixer; convolutions see the `patches` only (None: all N), whatever `tokens` is."""
+def mixer_macs(mixer: Mixer, block: BlockShape) -> int:
+    """MACs of one mixer; convolutions see the patches only, and not in windows but all of them."""
     if mixer == "msa":
-        return attention_macs(tokens, geometry.width)
+        return attention_macs(block.tokens, block.width, block.keys)
     if mixer == "skip":
         return 0
-    seen = geometry.patches if patches is None else patches
-    return convolution_macs(seen, geometry.width, geometry.heads, 3 if mixer == "conv3x3" else 1)
+    return convolution_macs(block.patches, block.width, block.heads, 3 if mixer == "conv3x3" else 1)
 
 
 def ffn_macs(tokens: int, dim: int, hidden: int) -> int:
     """MACs of one FFN: 2 T D F."""
     return 2 * tokens * dim * hidden
-
-
-def head_macs(geometry: Geometry, alive: int | None = None) -> int:
-    """MACs of the classifier: D C; twice where a distillation token has a head of its own.
-
-    An LV-ViT classifies each of the patches `alive` at the end too (None: all).
-    """
-    classes = (2 if geometry.distilled else 1) * geometry.width * geometry.classes
-    return classes + (aux_macs(geometry, alive) if isinstance(geometry, LvvitGeometry) else 0)
 
 
 def selector_macs(tokens: int, dim: int, heads: int) -> int:
@@ -77,9 +55,30 @@ def selector_macs(tokens: int, dim: int, heads: int) -> int:
     return tokens * (heads * per_head + 2 * heads * max(1, heads // 2))
 
 
+def look_macs(tokens: int, dim: int) -> int:
+    """MACs of one ranking by class attention: one query, D^2, and the keys of all tokens, T D^2, and T D scores."""
+    return (tokens + 1) * dim**2 + tokens * dim
+
+
 def package_macs(patches: int, dim: int) -> int:
     """MACs of one package: one per channel of each of the `patches` before the selector; kept ones weigh 0."""
     return patches * dim
+
+
+def selecting_macs(geometry: Geometry, block: BlockShape, seen: int, patches: int, *, ranked: bool = False) -> int:
+    """MACs of one selector before `block`, or of a ranking by class attention, and of its folding.
+
+    Args:
+        geometry: Of the model: where the grid changes, an image has one package, folded in like a patch.
+        block: Which gives the width.
+        seen: Tokens that the selector looked at.
+        patches: How many of them are patches.
+        ranked: It is a ranking.
+    """
+    folded = seen if pools(geometry) else patches
+    if ranked:
+        return look_macs(seen + geometry.prefix_tokens, block.width) + package_macs(folded, block.width)
+    return selector_macs(seen, block.width, block.heads) + package_macs(folded, block.width)
 
 
 @dataclass(frozen=True)
@@ -92,15 +91,25 @@ class BlockPrices:
     """Of one FFN hidden unit."""
 
 
-@singledispatch
 def block_prices(geometry: Geometry) -> tuple[BlockPrices, ...]:
-    """What each block can be made of, all tokens in it, L of them; other families than flat ones register their own."""
-    tokens = geometry.patches + geometry.prefix_tokens
-    mixers = {mixer: mixer_macs(mixer, geometry, tokens) for mixer in MIXERS}
-    return (BlockPrices(mixers, ffn_macs(tokens, geometry.width, 1)),) * geometry.depth
+    """What each block can be made of, all tokens in it, L of them."""
+    return tuple(
+        BlockPrices({mixer: mixer_macs(mixer, block) for mixer in MIXERS}, ffn_macs(block.tokens, block.width, 1))
+        for block in geometry.blocks()
+    )
 
 
-@singledispatch
+def block_macs(block: BlockShape, mixer: Mixer = "msa", selecting: int = 0) -> MacCount:
+    """MACs of one block, with those of a selector before it."""
+    mixing = mixer_macs(mixer, block)
+    return MacCount(
+        attention=mixing if mixer == "msa" else 0,
+        convolution=0 if mixer == "msa" else mixing,
+        ffn=ffn_macs(block.tokens, block.width, block.ffn),
+        selectors=selecting,
+    )
+
+
 def count_macs(
     geometry: Geometry,
     *,
@@ -108,10 +117,11 @@ def count_macs(
     mixers: Sequence[Mixer] | None = None,
     ffn_hidden: Sequence[int] | None = None,
     selectors: Sequence[tuple[int, int]] = (),
+    blocks: Sequence[int] | None = None,
     patches: Sequence[int] | None = None,
-    alive: int | None = None,
+    ranked: bool = False,
 ) -> MacCount:
-    """MACs of one image through a flat ViT, dense or pruned either way or both; others register their own.
+    """MACs of one image through a model, dense or pruned either way or both.
 
     Args:
         geometry: The dense model.
@@ -119,59 +129,43 @@ def count_macs(
         mixers: Per block; None: attention everywhere.
         ffn_hidden: Per block; None: the full width.
         selectors: For each selector, how many tokens it looked at, and how many of them were patches.
-        patches: Patches among the tokens of each block, which convolutions are over; None: all N in every block.
-        alive: Patches left at the end, which some heads look at; None: all.
+        blocks: Before which the selectors stand, from 0; None: of no matter, as all blocks are of one width.
+        patches: Patches among the tokens of each block, which convolutions are over; None: all N in every block. Some
+            heads look at those of the last block.
+        ranked: The selectors are rankings by class attention.
+
+    Raises:
+        ValueError: If a sequence has not as many numbers as it must.
     """
-    depth = geometry.depth
-    tokens = tokens or [geometry.patches + geometry.prefix_tokens] * depth
-    mixers = mixers or ["msa"] * depth
-    ffn_hidden = ffn_hidden or [geometry.ffn_hidden] * depth
-    patches = patches or [geometry.patches] * depth
-    per_mixer = [mixer_macs(m, geometry, t, n) for m, t, n in zip(mixers, tokens, patches, strict=True)]
-    return MacCount(
-        embedding=embedding_macs(geometry),
-        attention=sum(c for c, m in zip(per_mixer, mixers, strict=True) if m == "msa"),
-        convolution=sum(c for c, m in zip(per_mixer, mixers, strict=True) if m != "msa"),
-        ffn=sum(ffn_macs(t, geometry.width, f) for t, f in zip(tokens, ffn_hidden, strict=True)),
-        selectors=sum(
-            selector_macs(seen, geometry.width, geometry.heads) + package_macs(some, geometry.width)
-            for seen, some in selectors
-        ),
-        head=head_macs(geometry, alive),
+    left = left_blocks(geometry, tokens=tokens, patches=patches, ffn_hidden=ffn_hidden)
+    total = geometry.overhead(left)
+    for block, mixer in zip(left, mixers or ("msa",) * len(left), strict=True):
+        total += block_macs(block, mixer)
+    places = (0,) * len(selectors) if blocks is None else blocks
+    selecting = sum(
+        selecting_macs(geometry, left[at], *one, ranked=ranked) for at, one in zip(places, selectors, strict=True)
     )
+    return total + MacCount(selectors=selecting)
 
 
-@singledispatch
 def macs_per_block(geometry: Geometry, trace: TokenTrace, layers: Layers = DENSE_LAYERS) -> tuple[MacCount, ...]:
     """MACs of each block of one token-pruned image, L of them; a selector counts to the block that it stands before.
 
-    With the embedding and the head, which belong to no block, they sum up to `trace.macs`.
+    With the embedding, whatever stands between stages, and the head, which belong to no block, they sum up to
+    `trace.macs`.
 
     Args:
         geometry: The dense model.
         trace: Of the image.
         layers: What the blocks are.
     """
-    mixers = layers.mixers or ("msa",) * geometry.depth
-    ffn_hidden = layers.ffn_hidden or (geometry.ffn_hidden,) * geometry.depth
-    alive = (geometry.patches, *trace.kept_counts)  # before each selector, and at the end
+    patches = patches_left(geometry, trace.blocks, trace.kept_counts)
+    left = left_blocks(geometry, tokens=trace.tokens, patches=patches, ffn_hidden=layers.ffn_hidden)
     counts = []
-    for block, tokens in enumerate(trace.tokens):
+    for at, (block, mixer) in enumerate(zip(left, layers.mixers or ("msa",) * len(left), strict=True)):
         selecting = 0
-        if block in trace.blocks:
-            seen = trace.tokens[block - 1] - geometry.prefix_tokens  # patches and packages of the block before
-            selecting = selector_macs(seen, geometry.width, geometry.heads)
-            selecting += package_macs(alive[trace.blocks.index(block)], geometry.width)
-        patches = alive[sum(at <= block for at in trace.blocks)]
-        mixing = mixer_macs(mixers[block], geometry, tokens, patches)
-        counts.append(
-            MacCount(
-                embedding=0,
-                attention=mixing if mixers[block] == "msa" else 0,
-                convolution=0 if mixers[block] == "msa" else mixing,
-                ffn=ffn_macs(tokens, geometry.width, ffn_hidden[block]),
-                selectors=selecting,
-                head=0,
-            )
-        )
+        if at in trace.blocks:
+            seen = trace.tokens[at - 1] - geometry.prefix_tokens  # patches and packages of the block before
+            selecting = selecting_macs(geometry, block, seen, patches[at - 1], ranked=layers.ranked)
+        counts.append(block_macs(block, mixer, selecting))
     return tuple(counts)

@@ -1,4 +1,4 @@
-"""Parameters in closed form, from shapes: of flat ViTs and of Swin, dense or made by single-path pruning.
+"""Parameters in closed form, from shapes: of any family, dense or made by either method or both.
 
 A pruned model has two counts. *Stored* is the form in which He et al. 2021, arXiv:2111.11802, train and release it: a
 convolution still carries the value and projection matrices that it is read out of. *Compact* is plain layers. Norms
@@ -7,11 +7,9 @@ and biases count; running statistics are no parameters. The norm before a mixer 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import singledispatch
 
-from core.config import Geometry
+from core.geometry import BlockShape, Geometry, left_blocks
 from core.results import Mixer
-from core.swin_counts import SwinGeometry, chosen_blocks
 
 OFFSETS = 9
 """Of a 3x3 kernel."""
@@ -41,7 +39,7 @@ def norm_params(dim: int) -> int:
     return 2 * dim
 
 
-def mixer_params(mixer: Mixer, dim: int, heads: int, bias_table: int = 0) -> ParamCount:
+def mixer_params(mixer: Mixer, block: BlockShape, biases: int) -> ParamCount:
     """Parameters of one mixer, its norm left out.
 
     Attention: qkv D -> 3 D and projection D -> D. Convolution of side k, stored: value and projection D -> D, head
@@ -49,14 +47,14 @@ def mixer_params(mixer: Mixer, dim: int, heads: int, bias_table: int = 0) -> Par
 
     Args:
         mixer: What the block has.
-        dim: D.
-        heads: H.
-        bias_table: Rows of the table of relative position biases, each of H numbers; attention alone keeps it.
+        block: Its shape.
+        biases: Of queries, keys and values, and of relative positions; attention alone keeps them.
     """
+    dim, heads = block.width, block.heads
     if mixer == "skip":
         return ParamCount(0, 0)
     if mixer == "msa":
-        both = linear_params(dim, 3 * dim) + linear_params(dim, dim) + bias_table * heads
+        both = 3 * dim**2 + biases + linear_params(dim, dim)
         return ParamCount(both, both)
     d, area = dim // heads, OFFSETS if mixer == "conv3x3" else 1
     return ParamCount(
@@ -65,67 +63,42 @@ def mixer_params(mixer: Mixer, dim: int, heads: int, bias_table: int = 0) -> Par
     )
 
 
-def block_params(mixer: Mixer, dim: int, heads: int, hidden: int, bias_table: int = 0) -> ParamCount:
+def block_params(mixer: Mixer, block: BlockShape, biases: int) -> ParamCount:
     """Parameters of one block: two layer norms, mixer, FFN D -> F -> D; the arguments as in `mixer_params`."""
+    dim, hidden = block.width, block.ffn
     rest = 2 * norm_params(dim) + linear_params(dim, hidden) + linear_params(hidden, dim)
-    return mixer_params(mixer, dim, heads, bias_table) + ParamCount(rest, rest)
+    return mixer_params(mixer, block, biases) + ParamCount(rest, rest)
 
 
-def stem_params(geometry: Geometry) -> int:
-    """Parameters of embedding the patches; see `core.macs.embedding_macs`.
+def selector_params(dim: int, heads: int) -> int:
+    """Parameters of one token selector, as it is stored; see `core.soft_tokens.selector` for its layers.
 
-    In a stem of several layers each is followed by a batch norm in place of its bias; the last has the bias instead.
+    Per head on d = D/H channels: a norm, d -> d, d -> d/2, d/2 -> d/4, d/4 -> 2; importance: H -> H/2 -> H.
     """
-    if not geometry.stem:
-        return linear_params(3 * geometry.patch**2, geometry.width)
-    total, channels = 0, 3
-    for out in geometry.stem[:-1]:
-        total += 9 * channels * out + norm_params(out)
-        channels = out
-    last = geometry.stem[-1]
-    total += linear_params(9 * channels, last)
-    return total + (linear_params(last, geometry.width) if last != geometry.width else 0)
+    d, squeezed = dim // heads, max(1, heads // 2)
+    layers = ((d, d), (d, d // 2), (d // 2, d // 4), (d // 4, 2))
+    per_head = norm_params(d) + sum(linear_params(*layer) for layer in layers)
+    return heads * per_head + linear_params(heads, squeezed) + linear_params(squeezed, heads)
 
 
-@singledispatch
 def count_params(
-    geometry: Geometry, *, mixers: Sequence[Mixer] | None = None, ffn_hidden: Sequence[int] | None = None
+    geometry: Geometry,
+    *,
+    mixers: Sequence[Mixer] | None = None,
+    ffn_hidden: Sequence[int] | None = None,
+    selectors: Sequence[int] = (),
 ) -> ParamCount:
-    """Parameters of a flat ViT with biases, a position for every token and no layer scale, as DeiT is.
-
-    Args:
-        geometry: The dense model.
-        mixers: Per block; None: attention everywhere.
-        ffn_hidden: Per block; None: the full width.
-    """
-    mixers = mixers or ["msa"] * geometry.depth
-    ffn_hidden = ffn_hidden or [geometry.ffn_hidden] * geometry.depth
-    prefix, width = geometry.prefix_tokens, geometry.width
-    positions = (prefix + geometry.patches) * width
-    heads = (2 if geometry.distilled else 1) * linear_params(width, geometry.classes)
-    rest = stem_params(geometry) + prefix * width + positions + norm_params(width) + heads
-    blocks = [block_params(m, width, geometry.heads, f) for m, f in zip(mixers, ffn_hidden, strict=True)]
-    return sum(blocks, ParamCount(rest, rest))
-
-
-@count_params.register
-def count_swin_params(
-    geometry: SwinGeometry, *, mixers: Sequence[Mixer] | None = None, ffn_hidden: Sequence[int] | None = None
-) -> ParamCount:
-    """Parameters of a Swin; each attention has a table of (2 W - 1)^2 relative positions, for every head.
+    """Parameters of a model of this geometry, dense or pruned either way or both.
 
     Args:
         geometry: The dense model.
         mixers: Per block, L of them; None: attention everywhere.
         ffn_hidden: Per block; None: the full width.
+        selectors: Blocks before which token selectors stand, each as wide as its block.
     """
-    table = (2 * geometry.window - 1) ** 2
-    widths = [geometry.width * 2**stage for stage in range(len(geometry.depths))]
-    embedding = linear_params(3 * geometry.patch**2, widths[0]) + norm_params(widths[0])
-    merging = sum(norm_params(4 * width) + 4 * width * 2 * width for width in widths[:-1])
-    rest = embedding + merging + norm_params(widths[-1]) + linear_params(widths[-1], geometry.classes)
-    blocks = [
-        block_params(m, shape.width, shape.heads, f, table)
-        for shape, m, f in chosen_blocks(geometry, mixers, ffn_hidden)
-    ]
-    return sum(blocks, ParamCount(rest, rest))
+    left = left_blocks(geometry, ffn_hidden=ffn_hidden)
+    rest = geometry.overhead_params() + sum(selector_params(left[at].width, left[at].heads) for at in selectors)
+    total = ParamCount(rest, rest)
+    for block, mixer in zip(left, mixers or ("msa",) * len(left), strict=True):
+        total += block_params(mixer, block, geometry.bias_params(block))
+    return total

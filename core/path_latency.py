@@ -51,9 +51,9 @@ def measure_path(
         kinds += [(stage, "msa", width) for width in widths[stage][1:]]
     works = [partial(_uniform(backbone, *kind), images) for kind in kinds]
     works.append(partial(_without_blocks(backbone), images))
-    round_ms = float(interleaved(works, 1, device, 1, between).sum())
+    round_ms = float(interleaved(works, 1, device, 1, between=between).sum())
     repeats = int(np.clip(PATIENCE_MS / round_ms, *REPEATS))
-    *whole, rest = np.median(interleaved(works, repeats, device, 0, between), axis=0).tolist()
+    *whole, rest = np.median(interleaved(works, repeats, device, 0, between=between), axis=0).tolist()
     of_kind = dict(zip(kinds, whole, strict=True))
 
     def costs(stage: int) -> PathCosts:

@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from core.batches import sent
 from core.errors import InputError
 from core.images import limit_aspect
 from core.photo_list import PhotoList
@@ -64,7 +65,7 @@ def collate(items: list[tuple[int, Tensor | str]]) -> PhotoBatch:
     """Some of `Photos` as one batch."""
     tensors = [value for _, value in items if isinstance(value, Tensor)]
     errors = {index: value for index, value in items if isinstance(value, str)}
-    return PhotoBatch(tuple(index for index, _ in items), torch.stack(tensors) if tensors else None, errors)
+    return PhotoBatch(tuple(index for index, _ in items), sent(torch.stack(tensors)) if tensors else None, errors)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,25 +1,22 @@
-"""Pooling Vision Transformers (PiT) in numbers: their geometry, stage by stage, multiply-adds and parameters.
+"""Pooling Vision Transformers (PiT) in numbers: their geometry, stage by stage, and what poolings and heads cost.
 
-The convention of `core.macs`: matrix products and convolutions count, norms, softmax, biases and activations do not.
-The counts agree with `torch.utils.flop_counter` on timm's models. Source of the geometry: Heo et al. 2021,
-arXiv:2103.16302.
+Source of the geometry: Heo et al. 2021, arXiv:2103.16302.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from core.grids import dense_tokens
-from core.macs import attention_macs, count_macs, ffn_macs, macs_per_block, package_macs, selector_macs
-from core.params import ParamCount, block_params, count_params, linear_params, norm_params
-from core.results import DENSE_LAYERS, Layers, MacCount, TokenTrace
+from core.geometry import BlockShape, Geometry, check_sizes
+from core.params import linear_params, norm_params
+from core.results import MacCount
 
 KERNEL = 3
 """Side of the pooling convolution; its stride is 2, and each channel makes D_out / D_in channels of its own."""
 
 
 @dataclass(frozen=True)
-class PitGeometry:
+class PitGeometry(Geometry):
     """Shape of a PiT: stages of blocks, each on a grid of its own; a pooling convolution between two stages."""
 
     img_size: int
@@ -47,8 +44,7 @@ class PitGeometry:
 
     def __post_init__(self) -> None:
         sizes = (self.img_size, self.patch, self.stride, *self.widths, *self.depths, *self.heads, self.ffn_ratio)
-        if not all(isinstance(size, int) and size > 0 for size in (*sizes, self.classes)):
-            raise ValueError(f"sizes must be whole numbers above 0: {self}")
+        check_sizes(self, *sizes, self.classes)
         if not len(self.widths) == len(self.depths) == len(self.heads):
             raise ValueError(f"{len(self.depths)} stages of blocks, {len(self.widths)} widths, {len(self.heads)} heads")
         if any(width % heads for width, heads in zip(self.widths, self.heads, strict=True)):
@@ -73,11 +69,6 @@ class PitGeometry:
         return self.grids[0]
 
     @property
-    def patches(self) -> int:
-        """N of the first stage."""
-        return self.grid[0] * self.grid[1]
-
-    @property
     def depth(self) -> int:
         """L."""
         return sum(self.depths)
@@ -92,10 +83,37 @@ class PitGeometry:
         """Patch rows and columns that each block works on, L of them."""
         return tuple(self.grids[stage] for stage in self.stage_of)
 
-    @property
-    def ffn_widths(self) -> tuple[int, ...]:
-        """F of each block, L of them."""
-        return tuple(self.ffn_ratio * self.widths[stage] for stage in self.stage_of)
+    def blocks(self) -> tuple[BlockShape, ...]:
+        """The blocks of a stage are all alike."""
+        cells = [rows * cols for rows, cols in self.grids]
+        return tuple(
+            BlockShape(self.prefix_tokens + patches, patches, width, heads, self.ffn_ratio * width)
+            for depth, patches, width, heads in zip(self.depths, cells, self.widths, self.heads, strict=True)
+            for _ in range(depth)
+        )
+
+    def overhead(self, blocks: Sequence[BlockShape]) -> MacCount:
+        """Embedding and poolings; and the classifier, D C, twice where a distillation token has a head of its own.
+
+        No selector stands right behind a pooling, so what is there in a stage's first block beyond its patches, prefix
+        tokens and a package, was pooled.
+        """
+        embedding, dense = self.patches * self.patch**2 * 3 * self.widths[0], self.blocks()
+        for start in (self.stage_of.index(stage) for stage in range(1, len(self.depths))):
+            cells, after = dense[start].patches, dense[start].width
+            embedding += pooling_macs(dense[start - 1].width, after, cells, blocks[start].tokens - cells)
+        return MacCount(embedding=embedding, head=(2 if self.distilled else 1) * self.widths[-1] * self.classes)
+
+    def overhead_params(self) -> int:
+        """Embedding, prefix tokens, a position for each patch of the first grid, poolings, the last norm, the heads."""
+        widths = self.widths
+        rest = linear_params(3 * self.patch**2, widths[0]) + (self.patches + self.prefix_tokens) * widths[0]
+        rest += sum(linear_params(KERNEL**2, b) + linear_params(a, b) for a, b in pairwise(widths))
+        return rest + norm_params(widths[-1]) + (2 if self.distilled else 1) * linear_params(widths[-1], self.classes)
+
+    def bias_params(self, block: BlockShape) -> int:
+        """3 D."""
+        return 3 * block.width
 
 
 PIT = {
@@ -117,83 +135,3 @@ def pooling_macs(before: int, after: int, cells: int, tokens: int) -> int:
         tokens: Prefix tokens and packages.
     """
     return KERNEL**2 * cells * after + tokens * before * after
-
-
-@count_macs.register
-def count_pit_macs(
-    geometry: PitGeometry,
-    *,
-    tokens: Sequence[int] | None = None,
-    blocks: Sequence[int] = (),
-    selectors: Sequence[tuple[int, int]] = (),
-) -> MacCount:
-    """MACs of one image through a PiT, dense or pruned; pooling counts as embedding.
-
-    Args:
-        geometry: The dense model.
-        tokens: Tokens in each block (L of them); None: all in every block. No selector stands right behind a pooling,
-            so what is there in a stage's first block beyond its prefix and patches is a package that was pooled.
-        blocks: Before which the selectors stand, from 0.
-        selectors: For each how many tokens it looked at, and how many of them were patches; all go into the package.
-    """
-    tokens = tokens or dense_tokens(geometry)
-    widths, cells = geometry.widths, [rows * cols for rows, cols in geometry.grids]
-    starts = [geometry.stage_of.index(stage) for stage in range(1, len(widths))]
-    pooled = [tokens[start] - cells[geometry.stage_of[start]] for start in starts]  # prefix and package
-    pools = zip(widths, widths[1:], cells[1:], pooled, strict=False)
-    return MacCount(
-        embedding=geometry.patches * geometry.patch**2 * 3 * widths[0] + sum(pooling_macs(*pool) for pool in pools),
-        attention=sum(attention_macs(t, widths[s]) for t, s in zip(tokens, geometry.stage_of, strict=True)),
-        convolution=0,
-        ffn=sum(_ffn(geometry, block, t) for block, t in enumerate(tokens)),
-        selectors=sum(_selecting(geometry, at, seen) for at, (seen, _) in zip(blocks, selectors, strict=True)),
-        head=(2 if geometry.distilled else 1) * widths[-1] * geometry.classes,
-    )
-
-
-def _ffn(geometry: PitGeometry, block: int, tokens: int) -> int:
-    width = geometry.widths[geometry.stage_of[block]]
-    return ffn_macs(tokens, width, geometry.ffn_ratio * width)
-
-
-def _selecting(geometry: PitGeometry, block: int, seen: int) -> int:
-    """Of one selector that looked at `seen` tokens, and its folding: an earlier package is folded in like a patch."""
-    stage = geometry.stage_of[block]
-    width, heads = geometry.widths[stage], geometry.heads[stage]
-    return selector_macs(seen, width, heads) + package_macs(seen, width)
-
-
-@macs_per_block.register
-def pit_macs_per_block(geometry: PitGeometry, trace: TokenTrace, layers: Layers = DENSE_LAYERS) -> tuple[MacCount, ...]:
-    """MACs of each block of one token-pruned image, L of them; see `core.macs.macs_per_block`.
-
-    `layers` are dense: no other method takes a PiT. With the embedding, the poolings and the head, which belong to no
-    block, they sum up to `trace.macs`.
-    """
-    return tuple(
-        MacCount(
-            embedding=0,
-            attention=attention_macs(tokens, geometry.widths[geometry.stage_of[block]]),
-            convolution=0,
-            ffn=_ffn(geometry, block, tokens),
-            selectors=_selecting(geometry, block, trace.tokens[block - 1] - geometry.prefix_tokens)
-            if block in trace.blocks
-            else 0,
-            head=0,
-        )
-        for block, tokens in enumerate(trace.tokens)
-    )
-
-
-@count_params.register
-def count_pit_params(geometry: PitGeometry) -> ParamCount:
-    """Parameters of a dense PiT with biases; positions are those of the first grid's patches alone."""
-    widths, prefix = geometry.widths, geometry.prefix_tokens
-    rest = linear_params(3 * geometry.patch**2, widths[0]) + (geometry.patches + prefix) * widths[0]
-    rest += sum(linear_params(KERNEL**2, b) + linear_params(a, b) for a, b in pairwise(widths))
-    rest += norm_params(widths[-1]) + (2 if geometry.distilled else 1) * linear_params(widths[-1], geometry.classes)
-    blocks = [
-        block_params("msa", widths[stage], geometry.heads[stage], geometry.ffn_ratio * widths[stage])
-        for stage in geometry.stage_of
-    ]
-    return sum(blocks, ParamCount(rest, rest))

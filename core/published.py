@@ -7,18 +7,14 @@ from pathlib import Path
 from typing import Literal
 
 from core.config import Geometry
+from core.deit_counts import DEIT
 from core.macs import block_prices, count_macs
 from core.params import ParamCount, count_params
 from core.results import Architecture, Mixer
-from core.swin_counts import SWIN, SwinGeometry
+from core.swin_counts import SWIN
 
 FILE = Path(__file__).resolve().parent.parent / "assets" / "published.json"
-DEIT = {
-    "deit_tiny_patch16_224": Geometry(224, 16, 192, 12, 3, 768, 1000),
-    "deit_small_patch16_224": Geometry(224, 16, 384, 12, 6, 1536, 1000),
-    "deit_base_patch16_224": Geometry(224, 16, 768, 12, 12, 3072, 1000),
-}
-"""By timm's names."""
+KNOWN: dict[str, Geometry] = {**DEIT, **SWIN}
 
 
 @dataclass(frozen=True)
@@ -48,9 +44,9 @@ class Published:
     """Checkpoints released for it: fine-tuned, and with distillation."""
 
     @property
-    def geometry(self) -> Geometry | SwinGeometry:
+    def geometry(self) -> Geometry:
         """Of the dense model."""
-        return DEIT[self.backbone] if self.family == "deit" else SWIN[self.backbone]
+        return KNOWN[self.backbone]
 
 
 @cache

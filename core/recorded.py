@@ -11,7 +11,8 @@ import numpy as np
 
 from core.config import ModelSpec
 from core.errors import InputError
-from core.files import write_text
+from core.files import check_target, write_text
+from core.json_text import json_text
 from core.peers.plans import PEERS, Peer
 from core.registry import ASSETS
 from core.results import Recorded
@@ -36,8 +37,19 @@ def read_rows(path: Path) -> tuple[Recorded, ...]:
         return ()
     try:
         return tuple(Recorded(**row) for row in json.loads(path.read_text())["rows"])
-    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} holds no recorded evaluations; name another file.") from error
+
+
+def check_recorded(path: Path | None, flag: str = "--record") -> None:
+    """Refuse a file that cannot take a row, before anything is evaluated; None: nothing is to be recorded.
+
+    Raises:
+        InputError: If it is something else, or cannot be written.
+    """
+    check_target(path, flag)
+    if path is not None:
+        read_rows(path)
 
 
 def add_row(path: Path, row: Recorded) -> None:
@@ -47,7 +59,7 @@ def add_row(path: Path, row: Recorded) -> None:
         InputError: If the file is something else, or cannot be written.
     """
     rows = [old for old in read_rows(path) if (old.model, old.setting) != (row.model, row.setting)]
-    text = json.dumps({"rows": [asdict(r) for r in [*rows, row]]}, indent=1) + "\n"
+    text = json_text({"rows": [asdict(r) for r in [*rows, row]]}, indent=1) + "\n"
     try:
         write_text(path, text)
     except OSError as error:

@@ -10,15 +10,16 @@ from core.backbones import lvvit
 from core.backbones.families import FAMILIES, family_of_timm, methods_sentence
 from core.cards import ModelCard
 from core.config import Geometry
+from core.deit_counts import DEIT
 from core.errors import InputError
 from core.lvvit_counts import LVVIT, aux_macs
 from core.macs import count_macs
 from core.params import count_params
-from core.pit_counts import PIT, PitGeometry
-from core.published import DEIT, params_of
+from core.pit_counts import PIT
+from core.published import params_of
 from core.releases.fetch import cached_file
 from core.releases.files import DISTILLED, released_names
-from core.swin_counts import SWIN, SwinGeometry
+from core.swin_counts import SWIN
 from core.weights import read_card
 
 BYTES = 4
@@ -126,7 +127,7 @@ def _timm() -> list[ModelEntry]:
     return entries
 
 
-def timm_geometry(name: str) -> Geometry | SwinGeometry | PitGeometry:
+def timm_geometry(name: str) -> Geometry:
     """Of one of `TIMM_NAMES`: Swins and PiTs by name, all others have the shapes of the DeiT of their size."""
     if name.partition(".")[0] in SWIN:
         return SWIN[name.partition(".")[0]]

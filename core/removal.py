@@ -68,8 +68,8 @@ def compare_removal(loaded: Loaded, images: Tensor, decide: Decide, repeats: int
     packages = passed if many else [min(1, count) for count in passed]
     masked_tokens = [dense + more for dense, more in zip(dense_tokens(geometry), packages, strict=True)]
     seen = [(count + (at if many else min(1, at)), count) for at, count in enumerate(model.patches)]
-    layers = {"mixers": model.layers.mixers, "ffn_hidden": model.layers.ffn_hidden} if many else {}
-    places = {} if many else {"blocks": model.blocks}
+    layers = {"mixers": model.layers.mixers, "ffn_hidden": model.layers.ffn_hidden}
+    choosing = {"selectors": seen, "blocks": model.blocks, "ranked": model.layers.ranked}
     works = [model.backbone, mask, partial(remove, record=False)]
     dense, masking, removing = measure_latency(works, images, repeats=repeats)
     return Removal(
@@ -78,7 +78,7 @@ def compare_removal(loaded: Loaded, images: Tensor, decide: Decide, repeats: int
         removed_tokens=tuple(tokens_per_block(geometry, model.blocks, stages)[0].tolist()),
         masked_tokens=tuple(masked_tokens),
         dense_macs=count_macs(geometry, **layers).total,
-        masked_macs=count_macs(geometry, tokens=masked_tokens, selectors=seen, **layers, **places).total,
+        masked_macs=count_macs(geometry, tokens=masked_tokens, **choosing, **layers).total,
         removed_macs=image_macs(geometry, model.blocks, stages, model.layers)[0].total,
         dense=dense,
         masked=masking,

@@ -44,8 +44,8 @@ class Difference:
     """Top-1 of one model minus that of another on the same photos, as a share."""
 
     mean: float
-    margin: float
-    """Half of its 95 % interval."""
+    margin: float | None
+    """Half of its 95 % interval; None of a single photo, which has none."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,9 @@ class OnObject:
     """What a perfect choice of as many patches reaches."""
 
     @property
-    def way(self) -> float:
-        """How far of the way from chance to the best; NaN where these are the same."""
-        return (self.kept - self.chance) / (self.best - self.chance) if self.best > self.chance else float("nan")
+    def way(self) -> float | None:
+        """How far of the way from chance to the best; None where these are the same."""
+        return (self.kept - self.chance) / (self.best - self.chance) if self.best > self.chance else None
 
 
 def paired_interval(first: Sequence[float], second: Sequence[float]) -> Difference:
@@ -81,7 +81,13 @@ def paired_interval(first: Sequence[float], second: Sequence[float]) -> Differen
     if one.shape != two.shape:
         raise ValueError(f"{len(one)} and {len(two)} photos are no pairs")
     difference = one - two
-    return Difference(float(difference.mean()), float(1.96 * difference.std(ddof=1) / len(difference) ** 0.5))
+    spread = float(1.96 * difference.std(ddof=1) / len(difference) ** 0.5) if len(difference) > 1 else None
+    return Difference(float(difference.mean()), spread)
+
+
+def points(difference: float, margin: float | None) -> str:
+    """A difference of two shares with its 95 % interval, in percentage points, as a person reads it."""
+    return f"{100 * difference:+.2f}" + ("" if margin is None else f" ± {100 * margin:.2f}") + " points"
 
 
 def calibration_error(answers: Answers) -> float:

@@ -10,6 +10,8 @@ from typing import BinaryIO
 import numpy as np
 
 from core.errors import InputError
+from core.files import check_target, is_stdout, is_stream
+from core.json_text import json_text
 from core.photo_list import PhotoList
 
 WHAT = {
@@ -22,6 +24,19 @@ WHAT = {
     "listing": "list of photos",
 }
 """Fields of the header, and what a person calls them."""
+
+
+def check_out(path: Path, *, resume: bool) -> None:
+    """Refuse a file that a run could not write, before the work; `ResultFile` refuses it too, but later.
+
+    Raises:
+        InputError: If it is there already and `resume` is not set, cannot be resumed, or cannot be written.
+    """
+    check_target(path, "--out")
+    if is_stream(path) and resume:
+        raise InputError(f"{path} is no file that could be resumed; omit --resume, or name another file.")
+    if not resume and not is_stream(path) and os.path.lexists(path):
+        raise InputError(f"{path} is there already; --resume goes on with it, or name another file.")
 
 
 class ResultFile:
@@ -41,6 +56,11 @@ class ResultFile:
             InputError: If it is there and `resume` is not set, says another header, is in use, or cannot be written.
         """
         self.path = path
+        check_out(path, resume=resume)
+        self._stream = is_stream(path)
+        if self._stream:
+            self._open_stream(header)
+            return
         try:
             flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | (0 if resume else os.O_EXCL)
             self._file = os.open(path, flags, 0o666)
@@ -60,6 +80,14 @@ class ResultFile:
         except InputError:
             self.close()
             raise
+
+    def _open_stream(self, header: dict) -> None:
+        """A device or a pipe takes lines and nothing else: it is not locked, read, or cut."""
+        try:
+            self._file = os.dup(1) if is_stdout(self.path) else os.open(self.path, os.O_WRONLY | os.O_APPEND)
+        except OSError as error:
+            raise InputError(f"{self.path} cannot be written ({error.strerror}); name a file.") from error
+        self._write([header])
 
     def _begin(self, header: dict) -> None:
         """Cut off half a line, then check the header, or write it where there is none."""
@@ -89,6 +117,8 @@ class ResultFile:
             InputError: If a line is damaged, of a photo that is not in the list, or of one that had its line.
         """
         done = np.zeros(len(photos), dtype=bool)
+        if self._stream:
+            return done
         place: dict[str, int] | None = None
         for number, line in enumerate(self._lines()):
             row = _row(self.path, number + 2, line)
@@ -115,14 +145,17 @@ class ResultFile:
 
         Raises:
             InputError: If the disk is full or gone; what is in the file stays good for --resume.
+            BrokenPipeError: If it is a pipe that nobody reads any more.
         """
         self._write(rows)
 
     def _write(self, rows: Sequence[dict]) -> None:
-        data = "".join(json.dumps(row) + "\n" for row in rows).encode()
+        data = "".join(json_text(row) + "\n" for row in rows).encode()
         try:
             while data:
                 data = data[os.write(self._file, data) :]
+        except BrokenPipeError:
+            raise
         except OSError as error:
             raise InputError(
                 f"{self.path} cannot be written further ({error.strerror}); make room, then go on with --resume."

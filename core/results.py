@@ -1,6 +1,6 @@
 """Findings that come out: frozen dataclasses of NumPy arrays and plain values, checked on creation, free of tensors."""
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Literal
 
 import numpy as np
@@ -25,12 +25,16 @@ class ClassName:
 class MacCount:
     """Multiply-adds of one image, by part of the model."""
 
-    embedding: int
-    attention: int
-    convolution: int
-    ffn: int
-    selectors: int
-    head: int
+    embedding: int = 0
+    attention: int = 0
+    convolution: int = 0
+    ffn: int = 0
+    selectors: int = 0
+    head: int = 0
+
+    def __add__(self, other: "MacCount") -> "MacCount":
+        """Of two parts together."""
+        return MacCount(*(mine + its for mine, its in zip(astuple(self), astuple(other), strict=True)))
 
     @property
     def total(self) -> int:
@@ -46,6 +50,8 @@ class Layers:
     """Per block, L of them."""
     ffn_hidden: tuple[int, ...] | None = None
     """Hidden units per block."""
+    ranked: bool = False
+    """What chooses patches before blocks is not a selector but a ranking by class attention."""
 
 
 DENSE_LAYERS = Layers()

@@ -14,11 +14,12 @@ def rollout(attentions: Sequence[Tensor | None], merges: Mapping[int, Tensor], t
     Args:
         attentions: Per block, mean over heads, (T_l, T_l), rows summing to 1; None for a block that is no attention:
             of what it does between tokens nothing is known here, and its residual path, I, is passed by.
-        merges: By block, what the selector before it makes of the tokens: (T after, T before), rows summing to 1.
+        merges: By block, what the selector before it makes of the tokens: (T after, T before), see `merge_of`.
         tokens: T at the start.
 
     Returns:
-        (T at the end, T at the start), rows summing to 1: what each last token is made of.
+        (T at the end, T at the start): what each last token is made of; rows sum to 1, less what was attended to a
+        package of nothing, which is made of no patch.
 
     Raises:
         ValueError: If sizes do not follow from one another.
@@ -38,7 +39,10 @@ def rollout(attentions: Sequence[Tensor | None], merges: Mapping[int, Tensor], t
 
 
 def merge_of(before: Tensor, stage: Stage, prefix: int, packages: int) -> Tensor:
-    """What one selector makes of the tokens of one image, (T after, T before), rows summing to 1.
+    """What one selector makes of the tokens of one image, (T after, T before).
+
+    Rows sum to 1, but that of a package into which nothing was folded is 0: summed and not averaged (`packaging` is
+    "weighted_sum"), there is such a package too.
 
     Args:
         before: bool (N,), patches alive before this selector.
@@ -59,7 +63,7 @@ def merge_of(before: Tensor, stage: Stage, prefix: int, packages: int) -> Tensor
     if bool(stage.has_package[0]):
         weight = stage.package_weight[0].detach().cpu().double()[here]
         package = torch.zeros(1, count, dtype=torch.float64)
-        package[0, prefix : prefix + len(here)] = weight / weight.sum()
+        package[0, prefix : prefix + len(here)] = weight / (weight.sum() or 1.0)
         rows.append(package)
     return torch.cat(rows)
 

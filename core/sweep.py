@@ -1,24 +1,25 @@
 """A model over very many photos: one row per photo in the order of the list, on one process or several, resumable."""
 
 import hashlib
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from torch import nn
 
+from core import latency
 from core.cards import ModelCard
 from core.errors import InputError
-from core.evaluate import Runner
+from core.evaluate import Answers, Baseline, Runner, prepared
 from core.photo_list import PhotoList
 from core.photo_loader import PhotoBatch, Photos, Share, photo_loader
 from core.result_file import ResultFile
 from core.results import ClassName
 
-NamedRunner = Callable[[torch.Tensor, list[str]], tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]
+NamedRunner = Callable[[torch.Tensor, list[str]], Answers]
 """As `core.evaluate.Runner`, and told the paths of the photos."""
 
 
@@ -53,6 +54,9 @@ class Pace:
 
     photos: int = 0
     seconds: float = 0.0
+    """From the first photo to the last, but for what a `core.evaluate.Baseline` prepares."""
+    preparing: float = 0.0
+    """Seconds of that, averaged over the processes."""
     waited: float = 0.0
     """Seconds spent waiting for photos, averaged over the processes."""
     passes_ms: list[float] = field(default_factory=list)
@@ -120,12 +124,11 @@ def sweep(
     share = Share(np.flatnonzero(~done), batch, rank, world)
     pace = Pace(photos=len(share.todo))
     failed: str | None = None  # told to the others with the next rows: one that left alone would leave them waiting
-    began = time.perf_counter()
+    began = latency.clock()
     batches = iter(photo_loader(dataset, share, workers=workers, pin=task.device.type == "cuda"))
     for _ in range(len(share)):
-        asked = time.perf_counter()
-        photo_batch = next(batches, None)
-        pace.waited += time.perf_counter() - asked
+        waited_ms, photo_batch = latency.timed(partial(next, batches, None))
+        pace.waited += waited_ms / 1e3
         rows = [] if photo_batch is None else _rows(task, photos, photo_batch, pace)
         rows = [{"error": failed}] if failed else rows
         rows = [row for part in exchange(rows, world) for row in part]
@@ -136,10 +139,11 @@ def sweep(
             failed = _try_to_write(file, rows)
         if on_rows is not None:
             on_rows(rows)
-    pace.seconds = time.perf_counter() - began
-    ends = exchange((pace.waited, failed), world)
-    _check([{"error": text} for _, text in ends if text], strict=True)
-    pace.waited = sum(waited for waited, _ in ends) / world
+    pace.seconds = latency.clock() - began
+    ends = exchange((pace.waited, pace.preparing, failed), world)
+    _check([{"error": text} for *_, text in ends if text], strict=True)
+    pace.waited, pace.preparing = (sum(end[part] for end in ends) / world for part in (0, 1))
+    pace.seconds -= pace.preparing
     return tally, pace
 
 
@@ -164,13 +168,15 @@ def _rows(task: Task, photos: PhotoList, batch: PhotoBatch, pace: Pace) -> list[
     rows = {index: {"file": photos.path(index), "error": text} for index, text in batch.errors.items()}
     if batch.images is not None:
         images = batch.images.to(task.device, non_blocking=True)
-        began = time.perf_counter()
-        logits, macs, kept = task.run(images, [photos.path(i) for i in batch.readable])
-        logits = logits.double().cpu()  # waits for a GPU to finish
+        paths = [photos.path(i) for i in batch.readable]
+        preparing_ms, ready = latency.timed(partial(prepared, task.run, images, paths), task.device)
+        pace.preparing += preparing_ms / 1e3
+        pass_ms, (logits, macs, kept) = latency.timed(ready, task.device)
+        logits = logits.double().cpu()
         if len(images) >= pace.batch:
             pace.passes_ms = [] if len(images) > pace.batch else pace.passes_ms
             pace.batch = len(images)
-            pace.passes_ms.append(1e3 * (time.perf_counter() - began))
+            pace.passes_ms.append(pass_ms)
         if not logits.isfinite().all():
             return [{"error": "The model gives answers that are no numbers; its weights are damaged."}]
         top = logits.topk(min(5, logits.shape[-1]), dim=-1).indices  # (B, 5)
@@ -210,6 +216,8 @@ def from_first(mine: object, world: int) -> object:
 
 def unnamed(run: Runner) -> NamedRunner:
     """A runner that does not ask which photos it sees."""
+    if isinstance(run, Baseline):
+        return Baseline(lambda images, paths: run.prepare(images))
     return lambda images, paths: run(images)
 
 

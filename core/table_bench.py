@@ -76,12 +76,8 @@ def measure_beside(
         for x in (torch.randn(batch, tokens, geometry.width, device=device) for tokens in counts)
         for work in (partial(_blocks, model), partial(_blocks_and_selector, model, geometry.prefix_tokens, selector))
     ]
-    rounds = []
-    for done in range(repeats):  # all counts take turns, so that a slow moment of the machine hits all alike
-        rounds.append(interleaved(works, 1, device, 0 if done else 1, between)[0])
-        if on_round is not None:
-            on_round(done + 1, repeats)
-    beside, (whole, plain), parts = np.split(np.array(rounds).T, (len(others), len(others) + 2))
+    rounds = interleaved(works, repeats, device, 1, between=between, on_round=on_round)  # (repeats, works)
+    beside, (whole, plain), parts = np.split(rounds.T, (len(others), len(others) + 2))
     times = parts.T.reshape(repeats, len(counts), 2)
     blocks = (np.median(times[..., 0], axis=0) / geometry.depth).tolist()
     selectors = np.median(times[..., 1] - times[..., 0], axis=0).clip(min=0).tolist()

@@ -60,8 +60,12 @@ def save_checkpoint(path: Path, module: nn.Module, card: ModelCard | TeacherCard
     if any(value.is_floating_point() and not value.isfinite().all() for value in state.values()):
         raise InputError("Some weights are no numbers, or too large for the precision that they are to be stored in.")
     temporary = path.with_name(path.name + ".tmp")
-    save_file(state, str(temporary), metadata={CARD_KEY: card_to_json(card)})
-    publish(temporary, path)
+    try:
+        save_file(state, str(temporary), metadata={CARD_KEY: card_to_json(card)})
+        publish(temporary, path)
+    except (OSError, SafetensorError):  # a full disk keeps no half of it
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def read_card(path: Path) -> ModelCard:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from core.confidence import knows_none
+from core.confidence import knows_none, spread
 from core.results import ClassName, Prediction
 from pages import _shared
 
@@ -21,11 +21,11 @@ def note_if_unknown(image_id: str, *predictions: Prediction, key: str = "unknown
         key: Of the field to search in the classes.
     """
     classes = predictions[0].classes
-    if any(knows_none(prediction) for prediction in predictions):
+    if vague := [prediction for prediction in predictions if knows_none(prediction)]:
         about = "Probably none of the classes that this model knows."
         why = (
-            "Its answer is spread over more than half of them (less than one bit above chance), so the first one means "
-            "little, even where the photo shows one of them. It knows:"
+            f"Its answer is spread as if over {spread(vague[0]):.3g} of its {len(classes):,} classes alike, so the "
+            "first one means little, even where the photo shows one of them. It knows:"
         )
     elif (sample := _shared.sample_of(image_id)) and not {name.label for name in classes} & set(sample.shows):
         about = f"The sample “{sample.title}” shows none of the classes that this model knows."

@@ -7,6 +7,7 @@ from core.config import ModelSpec
 from core.results import Prediction
 from pages import _badge, _classes, _compare_evidence, _costs, _frame, _shared, _url
 from pages._compare_sides import answer, selects_tokens
+from pages._deciding import setting_text
 from viz.architecture import architecture_sentence, mixers_sentence
 from viz.predictions import NEAR_NATS, top5_pair, top5_union
 from viz.theme import macs_text, percent
@@ -93,6 +94,6 @@ def _side(letter: str, spec: ModelSpec, image_id: str, cost: int) -> None:
         if made := _shared.loaded(spec).architecture:
             sentence += f" {architecture_sentence(made)}. {mixers_sentence(made)}"
     st.image(photo, width="stretch", output_format="JPEG", alt=sentence)
-    st.markdown(f"{percent(cost / model.dense_macs)} of the dense multiply-adds. {sentence}")
+    st.markdown(f"{setting_text(spec)}{percent(cost / model.dense_macs)} of the dense multiply-adds. {sentence}")
     _badge.weights_badge(spec)
     _classes.note_if_unknown(image_id, answer(spec, image_id), key=letter)

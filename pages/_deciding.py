@@ -5,37 +5,57 @@ from typing import Any
 import streamlit as st
 
 from core.config import ModelSpec
-from pages import _held, _runs, _shared, _url
+from pages import _held, _ranking, _runs, _shared, _url
+from viz.theme import percent
 
 MODES = ("The model", "Keep ratio", "Threshold")
+RANKED_MODES = ("Keep ratio", "Attention mass")
+"""Of a model without selectors, whose patches are ranked by class attention."""
 KEEP_RANGE = {"min": 0.1, "max": 1.0, "step": 0.05}
 KEEP_STEPS = tuple(round(0.05 * k, 2) for k in range(2, 21))
 nearest_step = _url.nearest(KEEP_STEPS)
 
 
-def pick_mode() -> str:
-    """One of `MODES`, in the URL as `method`."""
-    usual = _url.bring("method", MODES[0], _url.one_of(MODES))
+def pick_mode(name: str) -> str:
+    """How patches are chosen, in the URL as `method`: one of `MODES`, or of `RANKED_MODES`."""
+    ranked = _shared.loaded(ModelSpec(name)).method == "dense"
+    modes = RANKED_MODES if ranked else MODES
+    usual = _url.bring("method", modes[0], _url.one_of(modes))
     return st.segmented_control(
-        "Who decides",
-        MODES,
+        "Selection rule",
+        modes,
         default=usual,
         key="method",
         bind="query-params",
         required=True,
-        help="The model's own decision differs from photo to photo; a keep ratio forces the same number of patches; "
+        help="A keep ratio keeps the same number of patches in every photo; an attention mass the fewest patches that "
+        "hold this share of the class token's attention, more in busy photos."
+        if ranked
+        else "The model's own decision differs from photo to photo; a keep ratio forces the same number of patches; "
         "a threshold keeps whatever scores above it.",
     )
 
 
 def pick_spec(name: str, mode: str) -> tuple[ModelSpec, float | None]:
     """The model with the setting of this mode, and the keep ratio where that decides."""
+    blocks = _ranking.pick_blocks(name) if _shared.loaded(ModelSpec(name)).method == "dense" else None
     if mode == "Keep ratio":
         ratio = keep_ratio()
-        return _shared.keep_spec(name, ratio), ratio
+        return _shared.keep_spec(name, ratio, blocks), ratio
+    if mode == "Attention mass":
+        return ModelSpec(name, mass=_ranking.pick_mass(), blocks=blocks), None
     if mode == "Threshold":
         return ModelSpec(name, threshold=pick_threshold()), None
     return ModelSpec(name), None
+
+
+def setting_text(spec: ModelSpec) -> str:
+    """How patches were chosen, to stand before what came of it: a control shows the next setting before its answer."""
+    if spec.keep is not None:
+        return f"Keep ratio {percent(spec.keep[0])}: "  # of the first selector, which is the ratio of each
+    if spec.mass is not None:
+        return f"Attention mass {percent(spec.mass)}: "
+    return "" if spec.threshold is None else f"Threshold {spec.threshold:.2f}: "
 
 
 def keep_ratio() -> float:
@@ -59,12 +79,12 @@ def pick_threshold() -> float:
     return min(0.95, max(0.0, float(value)))
 
 
-def prepare(place: Any, name: str, image_id: str) -> None:
+def prepare(place: Any, name: str, image_id: str, blocks: tuple[int, ...] | None) -> None:
     """Run the model at each of `KEEP_STEPS`, after all else is on the page; then the slider's picture moves live."""
     traces = {}
     for done, ratio in enumerate(KEEP_STEPS):
         text = f"Preparing the slider: keep ratio {done + 1} of {len(KEEP_STEPS)}."
         place.progress(done / len(KEEP_STEPS), text)
-        traces[ratio] = _shared.token_trace(_shared.keep_spec(name, ratio), image_id)
-    _runs.prepared(name, image_id, traces)
+        traces[ratio] = _shared.token_trace(_shared.keep_spec(name, ratio, blocks), image_id)
+    _runs.prepared((name, blocks), image_id, traces)
     st.rerun()

@@ -1,27 +1,31 @@
 """Getting a model's weights onto this machine: how much it is, how far it is, a way to end it, and what went wrong."""
 
+from functools import partial
+
 import streamlit as st
 
-from core.downloads import Download
+from core.downloads import Download, done_mb
+from core.errors import InputError
 from core.registry import ModelEntry
 from pages import _models, _shared
+from pages._jobs import Handle, Work
 
 
 def show_download(entry: ModelEntry) -> None:
     """Start, watch and cancel the download of a model's weights."""
-    found = _shared.downloads().get(entry.name)
-    if found is not None and found.arrived:
-        _shared.downloads().pop(entry.name, None)
+    jobs, who = _shared.downloads(), _shared.visitor()
+    found = jobs.standing(entry.name)
+    if found is not None and found.state == "done":  # and yet it is not listed as being here
+        jobs.forget(lambda key: key == entry.name)
         _models.look_again()
         st.rerun()
-    if found is None or not found.running:
-        if entry.name not in st.session_state.get("fetched", ()):
-            found = None  # another visitor's, and long over
-        if found is not None and found.failure:
-            st.error(found.failure, icon=":material/cloud_off:")
-        elif found is not None and found.cancelled:
+    if found is None or not found.under_way:
+        told = found if entry.name in jobs.asked_by(who) else None  # else it is another visitor's, and long over
+        if told is not None and told.failure:
+            st.error(told.failure, icon=":material/cloud_off:")
+        elif told is not None:
             st.info("The download was cancelled; nothing was kept.", icon=":material/info:")
-        again = "Try again" if found is not None and found.failure else "Download"
+        again = "Try again" if told is not None and told.failure else "Download"
         st.button(
             f"{again}, about {entry.download_mb:.0f} MB",
             key="download",
@@ -30,31 +34,55 @@ def show_download(entry: ModelEntry) -> None:
             args=(entry.name,),
         )
         return
-    _remember(entry.name)
+    if found.state != "ending":  # who watches another visitor's has a part in it, and so is told how it ends
+        jobs.ask(entry.name, who, partial(_work, entry.name))
     st.fragment(_watch, run_every=1.0)(entry)
 
 
 def _start(name: str) -> None:
     """Begin a download, unless another visitor has."""
-    _remember(name)
-    found = _shared.downloads().get(name)
-    if found is None or not found.running:
-        _shared.downloads()[name] = Download(name)
+    _shared.downloads().ask(name, _shared.visitor(), partial(_work, name), again=True)
 
 
-def _remember(name: str) -> None:
-    """That this session has a part in the download, and so wants to know how it ends."""
-    st.session_state["fetched"] = {*st.session_state.get("fetched", ()), name}
+def _work(name: str) -> Work:
+    """What fetches the weights, and lists them."""
+    listed = _shared.listed
+
+    def work(handle: Handle) -> None:
+        download = Download(name)
+        handle.at_end(download.cancel)
+        download.wait()
+        if download.arrived:
+            listed.clear()
+            return
+        handle.check()
+        raise InputError(download.failure)
+
+    return work
 
 
 def _watch(entry: ModelEntry) -> None:
-    """How far it is, each second, with a way to end it."""
-    found = _shared.downloads().get(entry.name)
-    if found is None or not found.running:
+    """Each second."""
+    found = _shared.downloads().standing(entry.name)
+    if found is None or not found.under_way:
         st.rerun()
-    if found.cancelled:
+    progress(entry, "cancel")
+
+
+def progress(entry: ModelEntry, key: str) -> None:
+    """How far a download is, with a way to end it.
+
+    Args:
+        entry: The model.
+        key: Of the button.
+    """
+    found = _shared.downloads().standing(entry.name)
+    if found is not None and found.state == "ending":
         st.markdown("Cancelling …")
         return
-    done, total = found.done_mb, entry.download_mb
-    st.progress(min(1.0, done / total), f"Downloading: {done:.1f} of about {total:.0f} MB")
-    st.button("Cancel", key="cancel", icon=":material/close:", on_click=found.cancel)
+    if entry.download_mb is None:  # it has just arrived
+        return
+    done, total = done_mb(entry.name), entry.download_mb
+    line = f"waiting, {found.before} before it" if found is not None and found.before else f"{done:.1f} of"
+    st.progress(min(1.0, done / total), f"Downloading: {line} about {total:.0f} MB")
+    st.button("Cancel", key=key, icon=":material/close:", on_click=_shared.downloads().cancel, args=(entry.name,))

@@ -47,6 +47,8 @@ def open_path(path: str, classes: tuple | None = None) -> ModelEntry:
     path = path.strip().strip("\"'")
     if not path:
         raise InputError("No path was given; type where the weights file lies, such as runs/dense/model.safetensors.")
+    if "\0" in path:
+        raise InputError("That is no path: there is a NUL in it, which no file's name has. Type it again.")
     return _models.open_file(path, classes)
 
 

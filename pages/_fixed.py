@@ -1,12 +1,12 @@
 """The network of a joint model: what one budget left of it, for good, and where its selectors stand."""
 
-import json
 from pathlib import Path
 
 import streamlit as st
 
 from core.config import ModelSpec
 from core.description import description
+from core.json_text import json_text
 from pages import _along, _answers, _costs, _frame, _models, _shared
 from viz.architecture import architecture_sentence, block_table, mixers_sentence
 from viz.cost import macs_by_part, saving_sentence
@@ -52,7 +52,7 @@ def show_fixed(name: str, image_id: str) -> None:
     _answers.show(spec, image_id, before, trace.prediction)
     st.download_button(
         "Download this architecture (JSON)",
-        json.dumps(description(ran), indent=1),
+        json_text(description(ran), indent=1),
         f"{Path(name).stem}.json",
         "application/json",
         icon=":material/download:",

@@ -16,7 +16,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 import viz
 from core.config import ModelSpec
 from core.errors import InputError
-from pages import _held, _shared
+from pages import _beside, _held, _shared
 from viz.cost import latency_text
 from viz.theme import InLight
 
@@ -62,6 +62,7 @@ def guard(path: str, *keys: str) -> None:
     if "has_room" not in st.session_state:  # the browser loads what reads the sheet; then comes what needs the room
         st.session_state["has_room"] = True
         time.sleep(SHEET_S)
+    _beside.strip(path)
 
 
 @cache  # once in the life of this process
@@ -96,14 +97,12 @@ def chart(figure: Any, key: str, alt: str, **more: Any) -> None:
 
 @st.fragment
 def latency_panel(specs: dict[str, ModelSpec], image_id: str, slower: str = "Slower than dense here") -> None:
-    """Measure on demand: one line per model with device, threads, batch and spread.
+    """Measure on demand, in a part of the page of its own: a line per model with device, threads, batch and spread.
 
     Args:
         specs: By what to call them; the first is what the others are held against.
         image_id: The photo.
         slower: What to say of one that takes longer than the first.
-
-    A fragment: the rest of the page stays as it is while somebody measures.
     """
     key = ("latency", tuple(specs.values()), image_id)
     turns = st.session_state.setdefault("turns", {})

@@ -2,8 +2,8 @@
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
-from threading import Thread, current_thread
 
 import streamlit as st
 
@@ -14,88 +14,83 @@ from core.path_latency import measure_path
 from core.table_bench import measure_table
 from core.timings import CostCurve, LatencyTable, PathCosts, StagedCosts
 from pages import _shared
+from pages._giving_way import PATIENCE_S, GivingWay
+from pages._jobs import Handle, Work
 
 Parts = PathCosts | StagedCosts | LatencyTable | CostCurve
 """What latency is predicted from: single-path, tokens, joint."""
-QUIET_S, PATIENCE_S = 0.4, 30.0
-"""So long before a timing no page has begun or drawn a chart, lest either slow the other; the most waited in all."""
 SHORT_TABLE = {"repeats": 3, "points": 9}
 """How a latency table is measured here: a short form, since somebody waits for it."""
+LONG_S = 120
+"""A measurement that has not ended by then is said to take long; a few seconds are usual."""
 
 
 def missing(*names: str | None) -> tuple[str, ...]:
     """Those of these models whose parts are not measured yet; to be asked before anything predicted is shown."""
-    return tuple(name for name in names if name and name not in _shared.measured_parts())
+    return tuple(name for name in names if name and parts_of(name) is None)
+
+
+def parts_of(name: str | None) -> Parts | None:
+    """What a model takes here: its parts, a block by tokens, or the whole of a joint model; None until measured."""
+    return None if name is None else _shared.measurements().result(name)
 
 
 def measure_after_paint(names: tuple[str, ...]) -> None:
     """Last line of a page that shows predicted latency: have measured what it lacked, and then show it again.
 
-    In a thread, so that the page goes on answering; one for all sessions.
+    Beside the page, which goes on answering; once for all sessions.
 
     Args:
         names: What `missing` said at the page's beginning; it may have come meanwhile.
     """
-    failed = [name for name in missing(*names) if name in _shared.failed_parts()]
-    for name in failed:
-        why = f"What {name} takes could not be measured here ({_shared.failed_parts()[name]})"
-        st.warning(f"{why}, so no latency is predicted for it.", icon=":material/timer_off:")
-        st.button("Try again", on_click=_shared.failed_parts().pop, args=(name, None), key=f"again {name}")
-    waiting = [name for name in missing(*names) if name not in failed]
-    for name in waiting:
-        if name not in _shared.measurements():
-            locks = (_shared.measuring_lock(), _shared.attribution_lock(), _shared.inference_lock())
-            kept = (_shared.measured_parts(), _shared.failed_parts(), _shared.measurements(), _shared.activity())
-            work = (name, _measurement(name), locks, *kept)
-            _shared.measurements()[name] = Thread(target=_measure, args=work, daemon=True)
-            _shared.measurements()[name].start()
-    if len(failed) < len(names):
-        st.fragment(_watch, run_every=1.0)(tuple(name for name in names if name not in failed))
+    jobs, who = _shared.measurements(), _shared.visitor()
+    found = {name: jobs.ask(name, who, partial(_work, name)) for name in names}
+    late = {name for name, standing in found.items() if standing.under_way and standing.age_s > LONG_S}
+    for name, standing in found.items():
+        if standing.failure:
+            why = f"What {name} takes could not be measured here ({standing.failure})"
+            _say(name, f"{why}, so no latency is predicted for it.", "Try again")
+        elif name in late:
+            _say(name, f"Measuring what {name} takes is not done yet: the machine is busy.", "Measure it again")
+    if watched := tuple(name for name, standing in found.items() if not standing.failure):
+        st.fragment(_watch, run_every=1.0)(watched, late)
 
 
-def _watch(names: tuple[str, ...]) -> None:
-    """Each second: are they measured, or has one failed?"""
-    if not missing(*names) or any(name in _shared.failed_parts() for name in names):
-        st.rerun()
+def _say(name: str, sentence: str, again: str) -> None:
+    """Why there is no number, and another try."""
+    st.warning(sentence, icon=":material/timer_off:")
+    st.button(again, on_click=forget_parts, args=(name,), key=f"again {name}")
 
 
-def _measure(
-    name: str,
-    measure: Callable[..., Parts],
-    locks: tuple,
-    measured: dict[str, Parts],
-    failed: dict[str, str],
-    running: dict[str, Thread],
-    activity: dict[str, float],
-) -> None:
-    """In its own thread, alone: measure one model's parts; whoever uses the pages passes between two timings."""
-    patience = PATIENCE_S
+def _watch(names: tuple[str, ...], late: set[str]) -> None:
+    """Each second: has one been measured, has one failed, does one have to be measured anew, or take long?
 
-    def give_way() -> None:
-        nonlocal patience  # of all timings together
-        begun = time.monotonic()
-        if begun >= min(activity["ran_at"] + QUIET_S, begun + patience):  # the usual: nothing stirs between two timings
-            return
-        for lock in reversed(locks[1:]):
-            lock.release()
-        while time.monotonic() < min(activity["ran_at"] + QUIET_S, begun + patience):
-            time.sleep(0.02)
-        patience -= time.monotonic() - begun
-        for lock in locks[1:]:
-            lock.acquire()
+    Args:
+        names: Of the models.
+        late: Those that the page already says take long.
+    """
+    for name in names:
+        found = _shared.measurements().standing(name)
+        if found is None or not found.under_way or (found.age_s > LONG_S and name not in late):
+            st.rerun()
 
-    try:
-        with locks[0], locks[1], locks[2]:  # the first: one measurement after the other, or each would slow the others
-            kept, found = measured, measure(between=give_way)
-    except Exception as error:  # a thread that dies silently would be waited for forever
-        kept, found = failed, str(error) or type(error).__name__
-    if running.get(name) is current_thread():  # else the model's file has changed since
-        kept[name] = found
-        del running[name]
+
+def _work(name: str) -> Work:
+    """What measures a model's parts, alone, giving way to who uses the pages; it is loaded here, where nobody waits."""
+    measure, locks, activity = _measurement(name), _shared.all_locks(), _shared.activity()
+    until = time.monotonic() + PATIENCE_S
+
+    def work(handle: Handle) -> Parts:
+        with ExitStack() as held:
+            for lock in locks:
+                held.enter_context(lock)
+            return measure(between=GivingWay(handle, locks, lambda: activity["ran_at"], until))
+
+    return work
 
 
 def _measurement(name: str) -> Callable[..., Parts]:
-    """What measures the model's parts; it is loaded here, before anybody waits."""
+    """What measures the model's parts."""
     found = _shared.loaded(ModelSpec(name))
     if found.method == "tokens":
         return partial(measure_table, found.model, found.card.geometry, **SHORT_TABLE)
@@ -107,10 +102,4 @@ def _measurement(name: str) -> Callable[..., Parts]:
 
 def forget_parts(*names: str | None) -> None:
     """Measure the parts of these models again: the machine may have been busy the first time."""
-    for name in names:
-        _shared.measured_parts().pop(name, None)
-
-
-def parts_of(name: str | None) -> Parts | None:
-    """What a model takes here: its parts, a block by tokens, or the whole of a joint model; None until measured."""
-    return _shared.measured_parts().get(name)
+    _shared.measurements().forget(lambda key: key in names)

@@ -7,7 +7,7 @@ from core.errors import InputError
 from pages import _shared, _url
 from pages._files import why_missing
 from pages._pictures import UPLOAD, pick_picture
-from pages._sources import more_models
+from pages._sources import more_models, takes
 
 __all__ = ["UPLOAD", "more_models", "pick_model", "pick_picture"]
 
@@ -28,7 +28,12 @@ def pick_model(*methods: str) -> str:
     """
     asked = st.query_params.get("model", "")
     why_not = why_missing(asked)
-    entries = [entry for method in methods for entry in _shared.models() if entry.method == method and entry.available]
+    entries = [
+        entry
+        for method in methods
+        for entry in _shared.models()
+        if entry.method == method and entry.available and takes(entry, methods[0])
+    ]
     if not entries:
         st.info(
             f"There is no {KINDS[methods[0]]} on this machine yet; train one, or put the bundled weights into assets/.",

@@ -1,12 +1,12 @@
 """The token player on a page: its component, and what it tells of stage, patch and keep ratio."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from typing import Any
 
 import streamlit as st
 
+from core.json_text import json_text
 from core.results import TokenTrace
 from pages import _deciding, _held, _url
 from viz import player
@@ -70,7 +70,7 @@ def show_sample(photo_url: str, trace: TokenTrace) -> None:
 def _put(key: str, data: dict, **more: Any) -> None:
     """Mount the component; `rev` names what it shows, and the component repeats it once it is drawn."""
     data |= more
-    said = json.dumps({name: value for name, value in data.items() if name != "autoplay"}, sort_keys=True)
+    said = json_text({name: value for name, value in data.items() if name != "autoplay"})
     data["rev"] = hashlib.sha256(said.encode()).hexdigest()[:12]
     _mount(key=key, data=data, on_at_change=_moved)
 

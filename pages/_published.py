@@ -1,6 +1,5 @@
 """Published architectures, to stand beside a derived one: no weights are needed, the counts are closed forms."""
 
-import json
 from pathlib import Path
 
 import streamlit as st
@@ -8,6 +7,7 @@ import streamlit as st
 from core.checkpoints import Loaded
 from core.config import ModelSpec
 from core.description import published_description
+from core.json_text import json_text
 from core.published import Published, architecture_of, block_macs, params_of, published
 from pages import _costs, _shared, _url
 from viz.architecture import architecture_sentence, mixers_sentence
@@ -72,6 +72,6 @@ def show_published(found: Published | Loaded) -> None:
     with st.grid(4, min_column_width=150):
         for label, value, note in figures:
             st.metric(label, value, note, delta_color="off", delta_arrow="off", border=True)
-    text = json.dumps(published_description(found), indent=1)
+    text = json_text(published_description(found), indent=1)
     name = f"{found.name}.json"
     st.download_button(f"Download {name}", text, name, "application/json", icon=":material/download:")

@@ -18,23 +18,25 @@ THUMBNAIL = 240
 """Pixels of a side."""
 
 
-def prepared(name: str, image_id: str, traces: Mapping[float, TokenTrace]) -> None:
-    """Keep the traces of all keep ratios for this session; those of a few photos, as they are, copied by nobody."""
+def prepared(model: tuple, image_id: str, traces: Mapping[float, TokenTrace]) -> None:
+    """Keep the traces of all keep ratios for this session; those of a few photos, as they are, copied by nobody.
+
+    `model`: its name and, where patches are ranked, the blocks before which they are.
+    """
     held = st.session_state.setdefault("prepared", {})
-    held[name, image_id] = traces
+    held[model, image_id] = traces
     for oldest in list(held)[:-5]:
         del held[oldest]
 
 
-def prepared_steps(name: str, image_id: str) -> Mapping[float, TokenTrace] | None:
+def prepared_steps(model: tuple, image_id: str) -> Mapping[float, TokenTrace] | None:
     """The traces of all keep ratios; None until this session ran the model at all of them."""
-    return st.session_state.get("prepared", {}).get((name, image_id))
+    return st.session_state.get("prepared", {}).get((model, image_id))
 
 
 def attributed(spec: ModelSpec, image_id: str, class_index: int, method: Method) -> Attribution:
     """Which patches of the photo the answer rests on; a rollout is the same for every class."""
-    waits = "Waiting until another computation on this server is done …"
-    with st.spinner(waits if _shared.attribution_lock().locked() else "Looking for what the answer rests on …"):
+    with st.spinner("Looking for what the answer rests on …"):
         return _shared.attributed_once(spec, image_id, 0 if method == "rollout" else class_index, method)
 
 

@@ -1,24 +1,26 @@
 """The only caches of the pages, and the locks: what is loaded, what models said, what budgets make."""
 
+import atexit
 import json
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from threading import Thread
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import streamlit as st
 from PIL import Image
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from core import attribution, checkpoints, latency, registry, removal, rivals, trace
 from core.attributions import Attribution, Method
 from core.cards import ModelCard
+from core.checkpoints import USUAL_RANKINGS
 from core.class_lists import with_classes
 from core.config import ModelSpec
-from core.downloads import Download
 from core.engines import Runner
-from core.errors import InputError
 from core.images import model_view, open_photo, to_tensor
 from core.peers import trace as peers
 from core.peers.plans import Plan
@@ -29,8 +31,11 @@ from core.single_path.blocks import read_block
 from core.single_path.derive import budget_range, derive
 from core.single_path.history import history_file, read_history
 from core.soft_tokens.decide import decision
+from core.soft_tokens.places import patches_of, possible_places, usual_places
 from core.soft_tokens.schedules import keep_powers, schedule_macs
-from core.timings import EAGER, CostCurve, Latency, LatencyTable, PathCosts
+from core.timings import EAGER, CostCurve, Latency, LatencyTable, PathCosts, StagedCosts
+from pages._jobs import Jobs
+from pages._line import Line
 from viz import player
 from viz.thumbnails import thumbnail_style
 
@@ -87,32 +92,99 @@ def evaluations() -> tuple[Recorded, ...]:
     return recorded_evaluations()
 
 
+def _waiting(before: int) -> AbstractContextManager:
+    """What a page shows while it waits for its turn; nothing in the first half second, nor where no page waits."""
+    if get_script_run_ctx(suppress_warning=True) is None:
+        return nullcontext()
+    return st.spinner(f"This server is busy: {before} before you …")
+
+
 @st.cache_resource(max_entries=1, show_spinner=False)
-def inference_lock() -> threading.RLock:
+def inference_lock() -> Line:
     """One inference at a time in this process: two at once on two cores are slower than one after the other.
 
     No lock per model is needed for the answers' sake: a forward pass leaves nothing on a model, and what hangs hooks on
     one, attribution, works on a copy. A measurement holds it too, so that nobody else is timed with it.
     """
-    return threading.RLock()
+    return Line(_waiting)
 
 
 @st.cache_resource(max_entries=1, show_spinner=False)
-def attribution_lock() -> threading.Lock:
+def attribution_lock() -> Line:
     """One attribution at a time, beside the inferences: these wait for nobody's seconds of gradients."""
-    return threading.Lock()
+    return Line(_waiting)
 
 
 @st.cache_resource(max_entries=1, show_spinner=False)
-def measuring_lock() -> threading.Lock:
-    """One background measurement at a time, from its first timing to its last."""
-    return threading.Lock()
+def engine_lock() -> Line:
+    """One model is made ready in another engine at a time; only measurements wait for it."""
+    return Line(_waiting)
+
+
+def all_locks() -> tuple[AbstractContextManager, ...]:
+    """What a measurement holds, in the order in which they are taken."""
+    return engine_lock(), latency.QUIET, attribution_lock(), inference_lock()
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def measurements() -> Jobs[PathCosts | StagedCosts | LatencyTable | CostCurve]:
+    """By model, what its parts take here, one measured after the other; see `pages._parts`."""
+    return Jobs()
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def engines() -> Jobs[Runner]:
+    """By spec and engine, a model made ready in it for one photo at a time; see `pages._engines`."""
+    return Jobs(most=12)
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def downloads() -> Jobs[None]:
+    """By name, the weights that are being fetched; see `pages._downloads`."""
+    return Jobs(at_once=4)
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def scorings() -> Jobs[str]:
+    """By dense model and photos, the file of the scored model; see `pages._score`."""
+    return Jobs(most=50)
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def scoring_shares() -> dict[Any, tuple[float, str]]:
+    """How far each of them is, 0 to 1, and what is being done."""
+    return {}
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def scored_folder() -> Path:
+    """Where this server keeps what it scored, until it ends."""
+    folder = TemporaryDirectory(prefix="prunescope-")
+    atexit.register(folder.cleanup)
+    return Path(folder.name)
+
+
+def _left(who: str) -> None:
+    """A session has ended: what it alone asked for ends too."""
+    for jobs in (measurements(), engines(), downloads(), scorings()):
+        jobs.leave(who)
+
+
+@st.cache_resource(max_entries=64, show_spinner=False, scope="session", on_release=_left)
+def present(who: str) -> str:
+    """A session that is there; dropped when it ends."""
+    return who
+
+
+def visitor() -> str:
+    """A name of this session, under which it asks for what goes on beside the pages."""
+    return present(st.session_state.setdefault("visitor", uuid4().hex))
 
 
 @st.cache_resource(max_entries=8, show_spinner="Loading the model …")
 def load_once(spec: ModelSpec) -> checkpoints.Loaded:
     """One object for all sessions: evaluation mode, read-only."""
-    if spec.keep is not None or spec.threshold is not None:
+    if spec.keep is not None or spec.threshold is not None or spec.mass is not None:
         return checkpoints.redecided(load_once(ModelSpec(spec.name)), spec)
     if spec.budget is None:
         with inference_lock():
@@ -133,12 +205,6 @@ def loaded(spec: ModelSpec) -> checkpoints.Loaded:
     """The model, shared by all sessions; under the class names that this session gave it, if it did."""
     names = st.session_state.get("class_names", {}).get(spec.name)
     return with_classes(load_once(spec), names[1]) if names else load_once(spec)
-
-
-@st.cache_resource(max_entries=1, show_spinner=False)
-def downloads() -> dict[str, Download]:
-    """The latest download of each model by name, for all sessions: nobody fetches what another is fetching."""
-    return {}
 
 
 @st.cache_data(max_entries=8, scope="session", show_spinner=False)
@@ -163,8 +229,10 @@ def photo_url(name: str, image_id: str) -> str:
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """For `with`: neither inference nor attribution of others meanwhile. Load models before, never inside."""
-    with attribution_lock(), inference_lock():
+    """For `with`: no inference, attribution or compiler of others meanwhile. Load models before, never inside."""
+    with ExitStack() as held:
+        for lock in all_locks():
+            held.enter_context(lock)
         yield
 
 
@@ -178,7 +246,7 @@ def token_trace(spec: ModelSpec, image_id: str) -> TokenTrace:
 
 def deciding(spec: ModelSpec) -> tuple[checkpoints.Loaded, Any]:
     """The model with selectors behind a spec, one in memory however it is to decide, and how it decides."""
-    model = loaded(replace(spec, keep=None, threshold=None))
+    model = loaded(bare(spec))
     return model, decision(spec, len(model.card.selectors.blocks), model.model.patches)
 
 
@@ -230,65 +298,52 @@ def attributed_once(spec: ModelSpec, image_id: str, class_index: int, method: Me
 
 
 @st.cache_data(max_entries=16, scope="session", show_spinner="Measuring; others wait meanwhile …")
-def measured(specs: tuple[ModelSpec, ...], image_id: str, turn: int, engine: str = EAGER) -> tuple[Latency, ...]:
+def measured(
+    specs: tuple[ModelSpec, ...], image_id: str, turn: int, engine: str = EAGER, _ready: Sequence[Runner] = ()
+) -> tuple[Latency, ...]:
     """Latency of each model on the photo, taking turns; another `turn` measures again.
 
-    In eager torch, and behind those, for another engine, in that: what is in `prepared`.
+    In eager torch, and behind those, for another engine, in that: as `_ready` for it.
     """
     models_ = [loaded(spec) for spec in specs]
-    works, engines = [m.model for m in models_], [EAGER] * len(specs)
-    if engine != EAGER:
-        works, engines = [*works, *(prepared()[spec, engine] for spec in specs)], engines + [engine] * len(specs)
+    engines_ = [EAGER] * len(specs) + [engine] * len(_ready)
     with alone():
-        return latency.measure_latency(works, to_tensor(photo(image_id), models_[0].card), engine=engines)
+        return latency.measure_latency(
+            [*(m.model for m in models_), *_ready], to_tensor(photo(image_id), models_[0].card), engine=engines_
+        )
 
 
-@st.cache_resource(max_entries=1, show_spinner=False)
-def prepared() -> dict[tuple[ModelSpec, str], Runner | InputError]:
-    """Models in other engines, for one photo at a time, or why that cannot be; see `pages._engines`."""
-    return {}
+@st.cache_data(max_entries=16, show_spinner=False)
+def ranking_places(name: str) -> tuple[int, ...]:
+    """Blocks, from 0, before which patches of a model without selectors can be ranked."""
+    return possible_places(loaded(ModelSpec(name)).model)
 
 
-@st.cache_resource(max_entries=1, show_spinner=False)
-def preparing() -> dict[tuple[ModelSpec, str], Thread]:
-    """What is made ready right now, by what thread."""
-    return {}
+def bare(spec: ModelSpec) -> ModelSpec:
+    """The model whose selectors, or rankings, decide as `spec` says, whatever that is."""
+    if spec.blocks is None:
+        return ModelSpec(spec.name, spec.budget, packaging=spec.packaging)
+    return ModelSpec(spec.name, blocks=spec.blocks, keep=(1.0,) * len(spec.blocks))
 
 
-@st.cache_resource(max_entries=1, show_spinner=False)
-def engine_lock() -> threading.Lock:
-    """One model is made ready at a time; nobody else waits for it."""
-    return threading.Lock()
+def keep_spec(name: str, ratio: float, blocks: tuple[int, ...] | None = None) -> ModelSpec:
+    """Every selector keeps `ratio` of the patches that reach it: 0.7 leaves 0.7, 0.49, 0.34 of all patches.
+
+    In a model without selectors patches are ranked by class attention before `blocks`, usually three.
+    """
+    return keep_specs(name, (ratio,), blocks)[0]
 
 
-@st.cache_resource(max_entries=1, show_spinner=False)
-def measurements() -> dict[str, Thread]:
-    """By model, the thread that measures its parts right now."""
-    return {}
-
-
-@st.cache_resource(max_entries=1, show_spinner=False)
-def measured_parts() -> dict[str, PathCosts | LatencyTable | CostCurve]:
-    """By model, what its parts take here, since the server started; see `pages._parts`."""
-    return {}
-
-
-@st.cache_resource(max_entries=1, show_spinner=False)
-def failed_parts() -> dict[str, str]:
-    """By model, why its parts could not be measured."""
-    return {}
-
-
-def keep_spec(name: str, ratio: float) -> ModelSpec:
-    """Every selector keeps `ratio` of the patches that reach it: 0.7 leaves 0.7, 0.49, 0.34 of all patches."""
-    return keep_specs(name, (ratio,))[0]
-
-
-def keep_specs(name: str, ratios: Sequence[float]) -> list[ModelSpec]:
+def keep_specs(name: str, ratios: Sequence[float], blocks: tuple[int, ...] | None = None) -> list[ModelSpec]:
     """The same for several ratios."""
-    patches = loaded(ModelSpec(name)).model.patches
+    found = loaded(ModelSpec(name))
+    if found.method == "dense":
+        blocks = blocks or usual_places(found.model, USUAL_RANKINGS)
+        patches = patches_of(found.model, blocks)
+    else:
+        blocks, patches = None, found.model.patches
     powers = [keep_powers(ratio, patches) for ratio in ratios]  # anew on each grid, where a family pools
-    return [ModelSpec(name, keep=tuple(round(power, 4) for power in some)) for some in powers]
+    return [ModelSpec(name, keep=tuple(round(power, 4) for power in some), blocks=blocks) for some in powers]
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
@@ -397,8 +452,5 @@ def forget_model(name: str) -> None:
         keep_macs,
     ):
         cached.clear()
-    measurements().pop(name, None)  # what is being measured is not kept
-    measured_parts().pop(name, None)
-    failed_parts().pop(name, None)
-    for key in [key for key in prepared() if key[0].name == name]:
-        prepared().pop(key, None)
+    measurements().forget(lambda key: key == name)
+    engines().forget(lambda key: key[0].name == name)

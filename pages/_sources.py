@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import streamlit as st
 
-from core.backbones.families import FAMILIES
+from core.backbones.families import FAMILIES, METHOD_NAMES
 from core.registry import ModelEntry
 from pages import _shared, _url
 from pages._downloads import show_download
@@ -18,7 +18,7 @@ ABOUT = {
     "and LV-ViT by [Jiang et al.](https://arxiv.org/abs/2104.10858), whose weights you open as a local file.",
 }
 TAKES = {
-    "dense": "Dense: nothing is pruned; it can be compared with others.",
+    "dense": "Dense: nothing is pruned yet.",
     "tokens": "Carries soft token pruning: keep ratios, no budget.",
     "singlepath": "Carries single-path pruning: a budget, no keep ratios.",
     "compact": "Made by single-path pruning and fixed: no budget, no keep ratios; it can be compared with others, and "
@@ -91,14 +91,22 @@ def _command(entry: ModelEntry) -> str:
     return f"To prune it: `python -m core {'` or `python -m core '.join(ways)}`."
 
 
+def takes(entry: ModelEntry, method: str) -> bool:
+    """Whether a dense model is of a family that this method can prune; of no matter for any other model."""
+    if entry.method != "dense" or method not in METHOD_NAMES:
+        return True
+    return entry.family in FAMILIES and method in FAMILIES[entry.family].METHODS
+
+
 def _offer(entry: ModelEntry, methods: tuple[str, ...], uses: dict[str, str], use: Callable[[str, str], None]) -> None:
     """Buttons that choose a model on this page, or the way to a page that can show it."""
-    if entry.method in methods:
+    if entry.method in methods and takes(entry, methods[0]):
         with st.container(horizontal=True):
             for key, label in uses.items():
                 if st.button(label, key=f"use {key}", icon=":material/check:", on_click=use, args=(key, entry.name)):
                     st.rerun()
         return
-    path, title = WHERE.get(entry.method, COMPARE)
+    ranked = entry.method == "dense" and takes(entry, "tokens")
+    path, title = WHERE["tokens"] if ranked else WHERE.get(entry.method, COMPARE)
     key = "a" if path == COMPARE[0] else "model"
     st.page_link(path, label=f"**Open it on {title}**", icon=":material/arrow_forward:", query_params={key: entry.name})

@@ -1,11 +1,11 @@
 """What one can take home from the Tokens page: pictures, moving pictures, numbers."""
 
-import json
 from functools import partial
 
 import streamlit as st
 
 from core.config import ModelSpec
+from core.json_text import json_text
 from core.results import TokenTrace
 from core.trace_file import KEYS, trace_document
 from pages import _shared
@@ -22,7 +22,7 @@ def show(spec: ModelSpec, image_id: str, trace: TokenTrace) -> None:
         ("PNG, this stage", f"{name}-stage.png", lambda: animation.png(view, trace, min(last, now.get("stage", last)))),
         ("GIF, all stages", f"{name}.gif", partial(animation.animation, view, trace, "GIF")),
         ("WebP, all stages", f"{name}.webp", partial(animation.animation, view, trace, "WEBP")),
-        ("JSON, the trace", f"{name}.json", lambda: json.dumps(trace_document(spec, trace))),
+        ("JSON, the trace", f"{name}.json", lambda: json_text(trace_document(spec, trace))),
     )
     with st.container(horizontal=True):
         for label, file, make in files:

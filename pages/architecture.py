@@ -1,15 +1,16 @@
 """What does each layer become?"""
 
-import json
 from pathlib import Path
 
 import streamlit as st
 
 from core.config import ModelSpec
 from core.description import description
+from core.json_text import json_text
 from pages import (
     _along,
     _answers,
+    _badge,
     _block,
     _fixed,
     _frame,
@@ -17,12 +18,13 @@ from pages import (
     _parts,
     _pickers,
     _published,
+    _score,
     _scrubber,
     _search,
     _shared,
 )
 from viz.architecture import mixers_sentence
-from viz.theme import MIXER_WORDS, macs_number, percent
+from viz.theme import MIXER_WORDS, macs_number, percent, percent_text
 
 _frame.guard("pages/architecture.py", "pic", "model", "budget", "block")
 
@@ -31,9 +33,13 @@ left, middle, right = st.columns([8, 4, 3], gap="medium")
 with left:
     image_id = _pickers.pick_picture()
 with middle:
-    name = _pickers.pick_model("singlepath", "joint")
+    name = _pickers.pick_model("singlepath", "joint", "dense")
 with right:
     published = _published.pick_published()
+if _shared.loaded(ModelSpec(name)).method == "dense":
+    _badge.weights_badge(ModelSpec(name))
+    _score.show_scoring(name)
+    st.stop()
 if _shared.loaded(ModelSpec(name)).method == "joint":
     if published is not None:
         _published.show_published(published)
@@ -54,7 +60,7 @@ if published is not None:
 
 spec = ModelSpec(name, budget=choice.budget)
 ran = _shared.loaded(spec)
-st.header("What it says at this budget")
+st.header(f"What it says at {percent_text(choice.share)}")
 if not _models.predicts(spec):
     st.warning(
         "The search for this model has not got far enough: the gates are shown, no prediction.",
@@ -73,7 +79,7 @@ else:
     _answers.show(spec, image_id, before, said)
 st.download_button(
     "Download this architecture (JSON)",
-    json.dumps(description(ran), indent=1),
+    json_text(description(ran), indent=1),
     f"{Path(name).stem}-{100 * ran.architecture.macs / ran.dense_macs:.4g}.json",
     "application/json",
     icon=":material/download:",

@@ -23,16 +23,16 @@ from viz.blocks import macs_per_block, tokens_per_block
 from viz.cost import saving_sentence
 from viz.theme import macs_number, macs_text
 
-_frame.guard("pages/tokens.py", "pic", "model", "method", "keep", "threshold", "stage", "token")
+_frame.guard("pages/tokens.py", "pic", "model", "method", "keep", "threshold", "mass", "blocks", "stage", "token")
 
 st.title("Which patches does the model keep?")
 left, right = st.columns([3, 2], gap="medium")
 with left:
     image_id = _pickers.pick_picture()
 with right:
-    name = _pickers.pick_model(*SELECTING)
+    name = _pickers.pick_model(*SELECTING, "dense")
 with left:
-    mode = _deciding.pick_mode()
+    mode = _deciding.pick_mode(name)
 with right:
     spec, ratio = _deciding.pick_spec(name, mode)
 
@@ -40,9 +40,9 @@ with _frame.clear_errors():
     trace = _shared.token_trace(spec, image_id)
     dense = _models.dense_of(name)
     said = _shared.prediction(ModelSpec(dense), image_id) if dense else None
-    steps = None if ratio is None else _runs.prepared_steps(name, image_id)
+    steps = None if ratio is None else _runs.prepared_steps((name, spec.blocks), image_id)
 
-st.header(saving_sentence(trace.macs.total, trace.dense_macs))
+st.header(_deciding.setting_text(spec) + saving_sentence(trace.macs.total, trace.dense_macs))
 left, right = st.columns(2, gap="medium")
 with left:
     _player.show(_shared.photo_url(name, image_id), trace, ratio, steps)
@@ -90,4 +90,4 @@ st.markdown(
 _token_tabs.show(spec, image_id, trace)
 _along.take_along(specs, image_id)
 if ratio is not None and steps is None:
-    _deciding.prepare(below, name, image_id)
+    _deciding.prepare(below, name, image_id, spec.blocks)

@@ -29,6 +29,7 @@ from playwright.sync_api import sync_playwright
 from streamlit.runtime.context import ContextProxy
 from streamlit.testing.v1 import AppTest
 
+from core.latency import clock, timed
 from pages import _shared
 from tests.conftest import CHROMIUM_FLAGS, _end, _healthy
 from tests.find_chromium import NONE, find_chromium
@@ -59,7 +60,7 @@ class Control:
 KEEP, PATH = {"method": "Keep ratio"}, {"b": "bundled-singlepath~budget=60"}
 CONTROLS = (
     Control("tokens", "Picture", "pic", PICTURES),
-    Control("tokens", "Who decides", "method", ("Keep ratio", "The model")),
+    Control("tokens", "Selection rule", "method", ("Keep ratio", "The model")),
     Control("tokens", "Keep ratio", "keep", RATIOS, KEEP),
     Control("tokens", "Stage", "stage", (0, 1, 2, 3), KEEP),
     Control("tokens", "Model", "model", ("bundled-joint", "bundled-tokens")),
@@ -102,18 +103,17 @@ def server_times(control: Control, count: int) -> np.ndarray:
     for key, value in control.query.items():
         at.query_params[key] = value
     at.run()
-    for thread in list(_shared.measurements().values()):  # what is measured in the background waits for a pause
-        thread.join()
+    _shared.measurements().wait()  # what is measured beside the page would share the cores
     at.run()
     times = []
     for step in range(count):
         move(at, control.key, control.values[step % len(control.values)])
-        begun, busy = time.perf_counter(), time.process_time()
-        at.run()
-        times.append((time.perf_counter() - begun, time.process_time() - busy))
+        busy = time.process_time()
+        took_ms, _ = timed(at.run)
+        times.append((took_ms, 1e3 * (time.process_time() - busy)))
         if at.exception:
             raise SystemExit(f"{control.page}, {control.name}: {at.exception[0].value}")
-    return np.array(times) * 1e3
+    return np.array(times)
 
 
 def move(at: AppTest, key: str, value: object) -> None:
@@ -162,13 +162,13 @@ def paint_times(count: int) -> dict[str, list[tuple[float, float]]]:
             for name in PAGES:
                 context = browser.new_context(viewport={"width": 1440, "height": 900})
                 page = context.new_page()
-                begun = time.perf_counter()
+                begun = clock()
                 page.goto(f"{url}/{name}", wait_until="commit")
                 page.get_by_role("heading", level=1).wait_for(timeout=120_000)
-                heading = time.perf_counter() - begun
+                heading = clock() - begun
                 page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for(timeout=120_000)
                 if turn:  # the first visit warms the server
-                    found[name].append((heading, time.perf_counter() - begun))
+                    found[name].append((heading, clock() - begun))
                 context.close()
         browser.close()
     return found

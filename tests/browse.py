@@ -1,9 +1,13 @@
 """Opening pages of the app in a browser, and measuring what a person would notice: sideways scrolling, jumps."""
 
-from playwright.sync_api import Page
+from weakref import WeakKeyDictionary
 
-SLOW = 60_000
-"""Milliseconds; the first visit imports torch and loads weights."""
+from playwright.sync_api import Page, WebSocket, expect
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+
+SLOW = 180_000
+"""Milliseconds after which what must come is given up; no claim, since the machine may be busy with other work."""
 PAGES = ("", "tokens", "architecture", "budget", "compare")
 WATCH_SHIFTS = """
 window.shifts = [];
@@ -24,20 +28,71 @@ WRONG_ROOM = """most => [...document.querySelectorAll('[class*="st-key-"]')].fla
 })"""
 
 
+class Traffic:
+    """What a page asks of its server, and whether the last of that has been answered."""
+
+    ENDS = (ForwardMsg.FINISHED_SUCCESSFULLY, ForwardMsg.FINISHED_FRAGMENT_RUN_SUCCESSFULLY)
+
+    def __init__(self, page: Page) -> None:
+        """Of a page that has not been opened yet."""
+        self.waits_for = ""
+        """What has still to come: a run that was asked for, its end, or nothing."""
+        page.on("websocket", self._meet)
+
+    def _meet(self, socket: WebSocket) -> None:
+        socket.on("framesent", self._asked)
+        socket.on("framereceived", self._heard)
+
+    def _asked(self, said: str | bytes) -> None:
+        if isinstance(said, bytes):
+            asked = BackMsg.FromString(said)
+            if asked.WhichOneof("type") == "rerun_script" and not asked.rerun_script.is_auto_rerun:
+                self.waits_for = "run"
+
+    def _heard(self, said: str | bytes) -> None:
+        if isinstance(said, bytes):
+            heard = ForwardMsg.FromString(said)
+            kind = heard.WhichOneof("type")
+            if kind == "new_session" and self.waits_for == "run":
+                self.waits_for = "end"
+            elif kind == "script_finished" and self.waits_for == "end" and heard.script_finished in self.ENDS:
+                self.waits_for = ""
+
+
+_TRAFFIC: WeakKeyDictionary[Page, Traffic] = WeakKeyDictionary()
+
+
+def watch_traffic(page: Page) -> Page:
+    """For `settle`: before the page is opened."""
+    if page not in _TRAFFIC:
+        _TRAFFIC[page] = Traffic(page)
+    return page
+
+
 def open_view(page: Page, url: str) -> None:
     """Go to an address of the app and wait until nothing runs there any more."""
+    watch_traffic(page)
     page.goto(url)
     settle(page)
 
 
 def settle(page: Page) -> None:
-    """Wait until the page has a title and its script has run, and what came from it is drawn."""
+    """Wait until what the page has asked its server for has been answered, and what came of it is drawn."""
     page.wait_for_selector("h1", timeout=SLOW)
-    page.wait_for_timeout(150)  # a click takes a moment until the script starts
+    page.wait_for_timeout(150)  # a click takes a moment until the page asks
+    for _ in range(SLOW // 50):  # it may ask for a part of a page that is gone, which nobody answers
+        if page not in _TRAFFIC or not _TRAFFIC[page].waits_for:
+            break
+        page.wait_for_timeout(50)
     page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]', timeout=SLOW)
     page.wait_for_function("!document.querySelector('[data-stale=\"true\"]')", timeout=SLOW)
     page.wait_for_function("!document.querySelector('[data-testid=\"stSkeleton\"]')", timeout=SLOW)  # scripts of parts
     page.wait_for_timeout(250)
+
+
+def measured(page: Page) -> None:
+    """Wait until no note says any more that something is being measured: it ends in a number or in a sentence."""
+    expect(page.locator(".note", has_text="being measured")).to_have_count(0, timeout=SLOW)
 
 
 def width_of(page: Page) -> int:

@@ -12,12 +12,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from tests.browse import SLOW, watch_traffic
 from tests.find_chromium import NONE, find_chromium
 
 ROOT = Path(__file__).resolve().parent.parent
-START_S = 60
+START_S = 300
+"""No claim: a server that has not ended answers by then, however busy the machine is."""
+expect.set_options(timeout=SLOW)
 CHROMIUM_FLAGS = [
     "--headless",
     "--no-sandbox",
@@ -106,7 +109,8 @@ def browser() -> Iterator[Browser]:
 def page(browser: Browser) -> Iterator[Page]:
     """An empty page of 1440 x 900 that no other test has seen: no cookies, no storage."""
     context = browser.new_context(viewport={"width": 1440, "height": 900})
-    yield context.new_page()
+    context.set_default_timeout(SLOW)
+    yield watch_traffic(context.new_page())
     context.close()
 
 

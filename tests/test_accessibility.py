@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.axe import findings
-from tests.browse import PAGES, SLOW, open_view, settle, width_of
+from tests.browse import PAGES, SLOW, open_view, settle, watch_traffic, width_of
 
 WIDTHS = (390, 768, 1440, 1920)
 AXE_WIDTHS = (390, 1440)
@@ -17,7 +17,7 @@ AXE_WIDTHS = (390, 1440)
 def themed(request, browser: Browser) -> Iterator[Page]:
     """A page in a theme, kept from test to test: a visit costs less than a new window."""
     context = browser.new_context(viewport={"width": 1440, "height": 900}, color_scheme=request.param)
-    page = context.new_page()
+    page = watch_traffic(context.new_page())
     page.emulate_media(reduced_motion="reduce")
     yield page
     context.close()
@@ -50,8 +50,7 @@ def test_page_has_no_serious_finding_no_sideways_scrolling_and_a_name_for_everyt
         settle(themed)
     for width in WIDTHS:
         themed.set_viewport_size({"width": width, "height": 900})
-        themed.wait_for_timeout(200)
-        assert width_of(themed) <= width
+        themed.wait_for_function("width => document.documentElement.scrollWidth <= width", arg=width, timeout=SLOW)
         if width in AXE_WIDTHS:
             assert not faults(themed), "\n".join(faults(themed))
 

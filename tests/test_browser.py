@@ -4,10 +4,11 @@ import re
 
 import pytest
 from playwright.sync_api import Page, WebSocketRoute, expect
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 from core.soft_tokens.decide import keep_count
 from core.weights import read_card
-from tests.browse import SLOW, open_view, settle, width_of
+from tests.browse import SLOW, measured, open_view, settle, width_of
 from tests.conftest import ROOT
 
 GEOMETRY = read_card(ROOT / "assets" / "bundled-tokens.safetensors").geometry
@@ -49,8 +50,7 @@ def test_a_photo_goes_in_and_the_page_shows_what_pruning_does_to_it(server: str,
     assert "stage=2" in page.url
     player = page.locator(".player")
     expect(player).to_have_attribute("data-stage", "2")
-    rendered(page)
-    seen = picture(page)
+    before, seen = rendered(page), picture(page)
 
     # A file that is no picture gets one sentence, and the page goes on working.
     page.get_by_role("radio", name="Your own").or_(page.get_by_text("Your own", exact=True)).first.click()
@@ -63,10 +63,7 @@ def test_a_photo_goes_in_and_the_page_shows_what_pruning_does_to_it(server: str,
     chooser.set_input_files(str(PHOTO))
     expect(page.get_by_text("That file is not a JPEG, PNG or WebP picture.")).to_be_hidden(timeout=SLOW)
     expect(page.get_by_text("Stays in this session only")).to_be_visible(timeout=SLOW)
-    for _ in range(SLOW // 100):
-        if picture(page) != seen:
-            break
-        page.wait_for_timeout(100)
+    expect(player).not_to_have_attribute("data-rendered", before, timeout=SLOW)
     assert picture(page) != seen
     assert kept_sentence(page).startswith(QUARTER)
 
@@ -197,16 +194,28 @@ def test_the_player_plays_by_itself_once_and_not_for_those_who_want_calm(server:
     rendered(page)
     page.wait_for_function("window.stages.join(' ').endsWith('3 0 1 2 3')", timeout=SLOW)
     expect(page.get_by_role("button", name="Play", exact=True)).to_be_visible()
-    page.reload()  # the second view
-    rendered(page)
-    page.wait_for_timeout(1500)
-    assert page.locator(".player").get_attribute("data-stage") == "3"
     calm = page.context.browser.new_context(reduced_motion="reduce").new_page()
+    calm.add_init_script(WATCH_STAGES)
+    calm.clock.install()
     calm.goto(f"{server}/tokens")
-    rendered(calm)
-    calm.wait_for_timeout(1500)
-    assert calm.locator(".player").get_attribute("data-stage") == "3"
+    page.clock.install()
+    page.reload()  # the second view
+    for still in (page, calm):
+        rendered(still)
+        still.clock.run_for(10_000)  # what is due in that time comes now, and so would the play
+        assert still.evaluate("window.stages") == ["3"]
     calm.context.close()
+
+
+def wait_for_answers(page: Page, late: list[tuple[WebSocketRoute, str | bytes]], count: int) -> None:
+    """Until the server has come to the end of so many runs, of which the page has not heard yet."""
+    for _ in range(SLOW // 50):
+        heard = [ForwardMsg.FromString(said) for _, said in late if isinstance(said, bytes)]
+        ends = [each.script_finished for each in heard if each.WhichOneof("type") == "script_finished"]
+        if ends.count(ForwardMsg.FINISHED_SUCCESSFULLY) >= count:
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError(f"{count} runs of the page have not ended: {ends}")
 
 
 def test_a_browser_that_hears_late_loses_neither_of_two_moves(server: str, page: Page) -> None:
@@ -223,11 +232,10 @@ def test_a_browser_that_hears_late_loses_neither_of_two_moves(server: str, page:
 
     holding_back[0] = True
     slider.press("Home")
-    page.wait_for_timeout(1000)  # the server has answered; the URL here is that of before
-    assert late
+    wait_for_answers(page, late, 1)  # and yet the URL here is that of before
     assert "budget=60" in page.url
     page.get_by_role("radio", name="Koala").or_(page.get_by_text("Koala", exact=True)).first.click()
-    page.wait_for_timeout(1000)
+    wait_for_answers(page, late, 2)
     while late:  # in their order, whatever comes meanwhile
         socket, said = late.pop(0)
         socket.send(said)
@@ -253,6 +261,31 @@ def test_a_browser_that_hears_late_loses_neither_of_two_moves(server: str, page:
     page.get_by_role("link", name=re.compile("Halve")).first.click()
     expect(page).to_have_url(re.compile("budget=50"), timeout=SLOW)
     expect(slider).to_have_value("50", timeout=SLOW)
+
+
+def test_a_headline_says_for_which_threshold_it_holds_also_while_the_next_answer_is_on_its_way(
+    server: str, page: Page
+) -> None:
+    late: list[tuple[WebSocketRoute, str | bytes]] = []
+    holding_back = [False]
+
+    def between(socket: WebSocketRoute) -> None:
+        end = socket.connect_to_server()
+        end.on_message(lambda said: late.append((socket, said)) if holding_back[0] else socket.send(said))
+
+    page.route_web_socket(re.compile("_stcore/stream"), between)
+    open_view(page, f"{server}/tokens?method=Threshold&threshold=0.5")
+    headline = page.get_by_role("heading", level=2).first
+    expect(headline).to_have_text(re.compile("^Threshold 0.50: "))
+    holding_back[0] = True
+    page.get_by_role("slider", name=re.compile("Keep a patch")).press("End")
+    expect(page).to_have_url(re.compile("threshold=0.95"))  # the browser writes it, before the server has heard of it
+    expect(headline).to_have_text(re.compile("^Threshold 0.50: "))
+    holding_back[0] = False
+    while late:
+        socket, said = late.pop(0)
+        socket.send(said)
+    expect(headline).to_have_text(re.compile("^Threshold 0.95: "), timeout=SLOW)
 
 
 @BOTH_WIDTHS
@@ -307,7 +340,7 @@ def test_budget_page_follows_both_sliders_and_the_limit_sets_them(server: str, p
     expect(page).to_have_url(re.compile(r"keep=0\.[45]"), timeout=SLOW)
 
     limit = page.get_by_role("spinbutton", name="Limit for one photo, ms")
-    expect(page.locator(".note", has_text="being measured")).to_have_count(0, timeout=SLOW)
+    measured(page)
     expect(limit).to_be_enabled()
     expect(page.get_by_role("button", name="Predicted latency")).to_be_enabled()
     limit.fill("5000")

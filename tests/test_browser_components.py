@@ -47,6 +47,7 @@ def component(page: Page, request: pytest.FixtureRequest) -> Page:
     else:
         data = savings_data([Track("budget", "Single path", SLIDER, FIGURES, [])], [], None)
         script, body, at = SAVINGS_SCRIPT, SAVINGS, {"budget": 50, "cost": "macs"}
+    page.clock.install()
     page.evaluate(HARNESS, [script, body, data | {"at": at, "turn": 1, "key": "it"}])
     return page
 
@@ -78,7 +79,7 @@ def test_component_that_is_taken_away_tells_what_was_due_and_comes_back_as_it_st
     assert shown == "75 %"
     assert len(told) == 1
     assert 75 in told[0].values()
-    component.wait_for_timeout(300)
+    component.clock.run_for(1000)  # whatever is due
     assert component.evaluate("told.length") == 1
 
 

@@ -24,8 +24,6 @@ from core.single_path.compact import compact
 from core.single_path.derive import derive, gates_of
 from core.single_path.history import add_snapshot, history_file, read_history
 from core.training.budgets import BudgetStep
-from core.training.cost import compare_steps, derive_ms
-from core.training.loop import make_accelerator
 from core.training.objectives import Objective, distillation, hard_distillation, task_loss
 from core.training.teachers import Teacher, build, counted_macs, load_teacher
 from core.weights import read_card, read_checkpoint, save_checkpoint
@@ -182,14 +180,6 @@ def test_one_budget_trains_the_architecture_that_it_saves(seed) -> None:
     step = BudgetStep(model, TINY, Objective(), only=chosen)
     _, told = step(images(2), torch.tensor([0, 1]), 0.0)
     assert told["share"] * count_macs(TINY).total == pytest.approx(reached.macs, abs=0.5)
-
-
-def test_training_steps_are_compared_in_turns() -> None:
-    found = compare_steps(TINY, make_accelerator(torch.device("cpu"), "no"), batch=2, repeats=4)
-    assert found.dense_ms > 0
-    assert 0 < found.search_ratio < 100
-    assert found.batch == 2
-    assert derive_ms(TINY) > 0
 
 
 # Teachers

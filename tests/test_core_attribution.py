@@ -15,6 +15,7 @@ from torch import nn
 from core.attribution import attribute, class_rollout, freeze_selection, integrated_gradients, occlusion
 from core.attributions import Attribution
 from core.backbones import deit
+from core.backbones.block import class_look, looks
 from core.checkpoints import Loaded
 from core.config import ModelSpec
 from core.errors import InputError
@@ -143,13 +144,34 @@ def test_merge_keeps_the_order_of_tokens_and_weighs_the_package() -> None:
     ).all()  # old package: patch 1
 
 
+def test_a_package_of_nothing_is_made_of_no_patch_and_takes_what_is_attended_to_it_out_of_the_sum() -> None:
+    yes, none = torch.tensor([True]), torch.zeros(1, 2)
+    empty = Stage(torch.tensor([[True, True]]), torch.ones(1, 2), none, yes, yes, yes)  # kept all, and a package
+    found = merges_of((1,), (empty,), prefix=1)
+    torch.testing.assert_close(found[1], torch.cat((torch.eye(3), torch.zeros(1, 3))).double())
+    attention = torch.tensor([[0.0, 0.2, 0.2, 0.6], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    reach = rollout([None, attention], found, 3)
+    # (A + I) / 2 in the first row: 0.5, 0.1, 0.1 and 0.3, which is lost
+    torch.testing.assert_close(reach[0], torch.tensor([0.5, 0.1, 0.1], dtype=torch.float64), atol=1e-6, rtol=0)
+
+
+def test_rollout_of_a_model_that_sums_its_packages_stays_a_number_where_nothing_is_dropped() -> None:
+    model, photo = token_model(), images(1)
+    model.packaging = "weighted_sum"
+    model.decide = lambda stage, scores, alive: alive
+    assert model.run(photo)[1][0].has_package.all()
+    values, _ = class_rollout(model, photo)
+    assert values.isfinite().all()
+    assert 0 < float(values.sum()) < 1
+
+
 def test_attention_is_what_timm_computes_when_it_does_not_fuse() -> None:
     attn, x = backbone().blocks[0].attn, torch.randn(2, 5, 32)
     attn.fused_attn, seen = False, []
     attn.attn_drop.register_forward_hook(lambda module, args, out: seen.append(args[0]))
     attn(x)
-    torch.testing.assert_close(deit.attention(attn, x), seen[0])
-    torch.testing.assert_close(deit.class_attention(attn, x, 1), seen[0][:, :, 0, 1:].mean(1))
+    torch.testing.assert_close(looks(attn, x), seen[0])
+    torch.testing.assert_close(class_look(attn, x, 1), seen[0][:, :, 0, 1:].mean(1))
 
 
 def test_rollout_of_a_model_is_the_product_of_its_attentions() -> None:
@@ -191,7 +213,7 @@ def test_rollout_of_a_distilled_model_is_the_mean_of_its_two_class_tokens() -> N
     model = deit.build(dataclasses.replace(TINY, prefix_tokens=2, distilled=True)).eval()
     seen = []
     for block in model.blocks:
-        block.attn.register_forward_pre_hook(lambda attn, args: seen.append(deit.attention(attn, args[0])[0].mean(0)))
+        block.attn.register_forward_pre_hook(lambda attn, args: seen.append(looks(attn, args[0])[0].mean(0)))
     with torch.no_grad():
         model(images(1))
         reach = rollout(seen, {}, 18)

@@ -16,7 +16,8 @@ from core.cards import (
     card_to_json,
 )
 from core.checkpoints import load, load_model
-from core.config import Geometry, ModelSpec
+from core.config import ModelSpec
+from core.deit_counts import DeitGeometry
 from core.errors import InputError
 from core.macs import count_macs
 from core.weights import read_checkpoint, save_checkpoint
@@ -73,7 +74,6 @@ def test_a_budget_gives_a_model_that_costs_no_more(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("spec", "sentence"),
     [
-        ({"keep": (0.5, 0.5, 0.5)}, "no token selectors"),
         ({"threshold": 0.5}, "no token selectors"),
         ({"budget": 1e6}, "no gates"),
     ],
@@ -181,7 +181,7 @@ def test_a_timm_name_can_be_described_without_weights() -> None:
 @pytest.mark.parametrize("prefix", [1, 2])
 @torch.no_grad()
 def test_a_plain_deit_file_loads_by_path_and_equals_timm(prefix, tmp_path) -> None:
-    geometry = Geometry(48, 16, 128, 3, 2, 96, 5, prefix_tokens=prefix, distilled=prefix == 2)
+    geometry = DeitGeometry(48, 16, 128, 3, 2, 96, 5, prefix_tokens=prefix, distilled=prefix == 2)
     model = deit.build(geometry).eval()
     torch.save({"model": model.state_dict()}, tmp_path / "deit.pth")
     loaded = load(ModelSpec(str(tmp_path / "deit.pth")))

@@ -1,29 +1,29 @@
 """Weights on their way onto this machine: watched, cancelled, failed."""
 
+import os
+import signal
 import sys
-import time
+import threading
+from pathlib import Path
 
 import pytest
-import timm
 import torch
 
 from core import checkpoints, downloads
 from core.__main__ import main
-from core.config import Geometry, ModelSpec
+from core.config import ModelSpec
+from core.deit_counts import DeitGeometry
 from core.downloads import Download
 from core.errors import InputError
-from core.params import count_params
-from core.registry import TIMM_NAMES, hub_repo, list_models, timm_geometry
+from core.registry import hub_repo, list_models
 from core.releases import fetch
 
 NAME = "deit_ti_l200_t10"
 FILE = "spvit_deit_ti_l200_t10.pth"
 
 
-def ended(download: Download, timeout_s: float = 60) -> Download:
-    deadline = time.monotonic() + timeout_s
-    while download.running and time.monotonic() < deadline:
-        time.sleep(0.02)
+def ended(download: Download) -> Download:
+    download._process.wait()
     assert not download.running
     return download
 
@@ -50,20 +50,57 @@ def test_a_failure_is_the_sentence_that_the_command_said(cache) -> None:
     assert f"python -m core fetch {NAME}" in crash
 
 
-def test_a_download_can_be_watched_and_cancelled_and_leaves_nothing(cache) -> None:
-    code = "import sys, time; open(sys.argv[1], 'wb').write(bytes(3_000_000)); time.sleep(600)"
-    download = Download(NAME, [sys.executable, "-c", code, str(cache / f"{FILE}.part")])
-    while download.running and download.done_mb < 3:
-        time.sleep(0.02)
-    assert download.running
-    started = time.monotonic()
+FETCHING = """
+import signal, sys
+{on_interrupt}
+open(sys.argv[1], "wb").write(bytes(3_000_000))
+open(sys.argv[2], "w").write("so far")  # until somebody reads
+while True:
+    signal.pause()
+"""
+"""Fetches 3 MB, says so, and goes on for ever."""
+
+
+def fetching(cache: Path, on_interrupt: str) -> tuple[Download, Path]:
+    """Such a download with 3 MB done, and the pipe by which it spoke."""
+    pipe = cache.parent / "pipe"
+    os.mkfifo(pipe)
+    code = FETCHING.format(on_interrupt=on_interrupt)
+    download = Download(NAME, [sys.executable, "-c", code, str(cache / f"{FILE}.part"), str(pipe)])
+    assert pipe.read_text() == "so far"
+    return download, pipe
+
+
+def cancelled(download: Download) -> threading.Thread:
+    """Cancelled, and still tidying up in this thread."""
+    others = set(threading.enumerate())
     download.cancel()
-    assert time.monotonic() - started < 1
-    ended(download)
-    while list(cache.iterdir()) and time.monotonic() - started < 30:
-        time.sleep(0.02)
+    (tidying,) = set(threading.enumerate()) - others
+    return tidying
+
+
+def test_a_download_can_be_watched_and_cancelled_and_leaves_nothing(cache, monkeypatch) -> None:
+    monkeypatch.setattr(downloads, "PATIENCE_S", None)
+    # asked to end, it takes until it is read again
+    download, pipe = fetching(
+        cache, "signal.signal(signal.SIGINT, lambda *_: (open(sys.argv[2], 'w').write('bye'), sys.exit(130)))"
+    )
+    assert download.running
+    assert download.done_mb == 3
+    tidying = cancelled(download)
+    assert download.running, "cancelling waited for its end"
+    assert download.cancelled
+    assert pipe.read_text() == "bye"
+    tidying.join()
+    assert ended(download).failure is None
     assert not list(cache.iterdir())
-    assert download.failure is None
+
+
+def test_a_cancelled_download_that_does_not_end_is_ended(cache, monkeypatch) -> None:
+    monkeypatch.setattr(downloads, "PATIENCE_S", 0)
+    download, _ = fetching(cache, "signal.signal(signal.SIGINT, signal.SIG_IGN)")
+    download.cancel()
+    assert ended(download)._process.returncode == -signal.SIGKILL
 
 
 def test_partial_files_of_the_hub_are_counted(tmp_path, monkeypatch) -> None:
@@ -80,7 +117,7 @@ def test_fetch_of_the_command_line_reads_what_came_and_says_that_it_is_here(monk
     asked = []
 
     class Card:
-        geometry = Geometry(32, 8, 32, 4, 2, 64, 3)
+        geometry = DeitGeometry(32, 8, 32, 4, 2, 64, 3)
 
     def read(name, *, download, on_bytes):
         asked.append((name, download))
@@ -102,13 +139,6 @@ def test_a_hub_that_does_not_answer_is_said_at_once(monkeypatch) -> None:
     with pytest.raises(InputError, match="cannot be reached from this machine") as caught:
         checkpoints.load(ModelSpec("deit_tiny_patch16_224.fb_in1k"), download=True)
     assert "choose a bundled model" in str(caught.value)
-
-
-@pytest.mark.parametrize("name", [TIMM_NAMES[0], TIMM_NAMES[3], TIMM_NAMES[7]])
-def test_the_size_that_is_said_is_that_of_timms_parameters(name: str) -> None:
-    with torch.device("meta"):
-        held = sum(p.numel() for p in timm.create_model(name).parameters())
-    assert count_params(timm_geometry(name)).stored == held
 
 
 def test_what_must_be_downloaded_says_how_much_and_what_is_here_does_not() -> None:

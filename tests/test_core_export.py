@@ -243,7 +243,7 @@ def test_an_interrupted_export_leaves_nothing(work, tmp_path, monkeypatch) -> No
         ("tokens", "folder", [], "differs from photo to photo"),
         ("tokens", "folder", ["--keep", "0.7,0.5,0.3"], "holds no keep ratio"),
         ("tokens", "m.onnx", ["--keep", "0.7,0.5"], "3"),
-        ("dense", "m.onnx", ["--keep", "0.7"], "no token selectors"),
+        ("dense", "m.onnx", ["--keep", "0.7,0.7,0.7,0.7"], "room for 3 selectors"),
         ("dense", "m.pt", [], ".safetensors or .onnx"),
         ("dense", "m.onnx", ["--half"], "--half is for .safetensors"),
         ("dense", "there.onnx", [], "already there; name another --out"),

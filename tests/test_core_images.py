@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from core.cards import ModelCard
-from core.config import Geometry, Normalisation
+from core.config import Normalisation
+from core.deit_counts import DeitGeometry
 from core.errors import InputError
 from core.images import MAX_SIDE, limit_aspect, model_view, open_photo, to_tensor
 from tests.tiny import CARD, CLASSES
@@ -106,7 +107,7 @@ def test_cutting_a_sliver_leaves_what_the_model_sees() -> None:
 @pytest.mark.parametrize("crop_pct", [1.0, 0.875])
 @pytest.mark.parametrize("size", [(256, 256), (400, 256), (256, 500)])
 def test_the_view_is_the_part_of_the_photo_that_the_tensor_shows(crop_pct, size) -> None:
-    card = ModelCard("deit", Geometry(224, 16, 64, 1, 1, 64, 3), CLASSES, Normalisation(crop_pct=crop_pct))
+    card = ModelCard("deit", DeitGeometry(224, 16, 64, 1, 1, 64, 3), CLASSES, Normalisation(crop_pct=crop_pct))
     gradient = np.linspace(0, 255, size[0])[None, :, None] * np.ones((size[1], 1, 3))
     photo = Image.fromarray(gradient.astype(np.uint8))
     view = np.asarray(model_view(photo, card).resize((224, 224))).astype(float)[..., 0] / 255

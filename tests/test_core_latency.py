@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -10,28 +11,45 @@ from hypothesis import strategies as st
 
 from core.__main__ import main
 from core.checkpoints import load
+from core.commands import targets
 from core.commands.bench import check_schedule
 from core.config import ModelSpec
 from core.errors import InputError
 from core.latency_table import check_table, parse_table, predicted_ms, read_table, write_table
+from core.macs import attention_macs, count_macs, embedding_macs, ffn_macs, head_macs, selector_macs
 from core.soft_tokens.latency_schedule import choose_schedule, merge, schedule_ms
-from core.table_bench import measure_table
+from core.table_bench import measure_beside
 from core.timings import LatencyTable
 from core.weights import save_checkpoint
-from tests.tiny import CARD, TINY, backbone, draw_folder, token_model
+from tests.clocks import a_millisecond_per_mac
+from tests.tiny import CARD, TINY, backbone, draw_folder, images, token_model
 
 TEN = replace(TINY, depth=10)
 POINTS = (2, 4, 6, 8, 10, 12, 14, 16, 18)
 TABLE = LatencyTable("toaster", 1, 1, 32, 2, 64, POINTS, tuple(0.5 * n for n in POINTS), (0.25,) * 9, 1.0)
 
 
-def test_a_short_table_still_has_no_gap_and_tells_of_each_round() -> None:
-    model, rounds = token_model(), []
-    table = measure_table(model, TINY, repeats=2, points=9, on_round=lambda done, of: rounds.append((done, of)))
+def test_a_table_holds_what_a_block_a_selector_and_the_rest_take_and_has_no_gap(monkeypatch) -> None:
+    model, rounds, others = token_model(), [], []
+    with a_millisecond_per_mac(monkeypatch):
+        table, (beside,) = measure_beside(
+            model,
+            TINY,
+            (partial(model.backbone, images(1)),),
+            repeats=2,
+            points=9,
+            on_round=lambda done, of: rounds.append((done, of)),
+            between=lambda: others.append(1),
+        )
     check_table(table, TINY)
     assert rounds == [(1, 2), (2, 2)]
+    assert len(others) == (1 + 2) * (3 + 2 * len(table.tokens))  # beside, whole, its blocks; each count twice
     assert table.tokens[-1] == 17 + 3
-    assert min(table.block_ms) > 0
+    assert table.block_ms == pytest.approx([attention_macs(n, 32) + ffn_macs(n, 32, 64) for n in table.tokens])
+    # of a selector torch's counter sees the class token too, but not the products with a vector
+    assert table.selector_ms == pytest.approx([selector_macs(n, 32, 2) for n in table.tokens], rel=0.2)
+    assert table.rest_ms == pytest.approx(embedding_macs(TINY) + head_macs(TINY))
+    assert predicted_ms(table, [17] * 4) == pytest.approx(beside) == pytest.approx(count_macs(TINY).total)
 
 
 def test_a_prediction_is_read_off_with_straight_lines() -> None:
@@ -193,7 +211,7 @@ def test_a_target_that_cannot_be_gets_one_line_and_writes_nothing(flags, sentenc
     assert not (tmp_path / "out").exists(), "something was written"
 
 
-def test_training_to_a_limit_ends_with_the_milliseconds_of_what_is_kept(work, capsys) -> None:
+def test_training_to_a_limit_ends_with_the_milliseconds_of_what_is_kept(work, capsys, monkeypatch) -> None:
     out, table = work / "limited", work / "table.csv"
     where = ["--model", work / "dense.safetensors", "--data", work / "data", "--out", out, "--table", table]
     assert run("finetune", *where, "--targets", "30ms", "--epochs", 1, *LOOP) == 0
@@ -202,6 +220,8 @@ def test_training_to_a_limit_ends_with_the_milliseconds_of_what_is_kept(work, ca
     assert line["asked_ms"] == 30
     assert line["achieved_ms"] == pytest.approx(schedule_ms(read_table(table), TINY, (blocks, tuple(line["val_kept"]))))
     assert "Limit 30 ms; what is kept is predicted to take" in capsys.readouterr().out
+    monkeypatch.setattr(targets, "choose_schedule", pytest.fail)  # chosen again, it might not fit what was trained
+    assert run("finetune", *where, "--targets", "30ms", "--epochs", 1, *LOOP, "--resume") == 0
 
 
 def test_training_to_a_number_of_macs_reports_asked_and_achieved(work, capsys) -> None:

@@ -1,5 +1,6 @@
 """LV-ViT: its files, its counts, and soft token pruning whose answer looks at the patches that are still alive."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,12 +10,12 @@ from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
 from core.backbones import lvvit
-from core.cards import ModelCard, SelectorCard
+from core.cards import ModelCard, SelectorCard, card_from_json, card_to_json
 from core.checkpoints import load, read_model
 from core.config import ModelSpec
 from core.errors import InputError
 from core.lvvit_counts import LVVIT, LvvitGeometry, aux_macs, stem_macs
-from core.macs import count_macs, embedding_macs, head_macs, macs_per_block
+from core.macs import count_macs, macs_per_block
 from core.registry import list_models
 from core.releases.lvvit import lvvit_geometry
 from core.releases.plain import released_classes
@@ -258,7 +259,19 @@ def test_a_trace_adds_up_block_by_block(tmp_path) -> None:
     trace = trace_tokens(loaded, Image.effect_noise((50, 40), 90).convert("RGB"))
     assert trace.kept_counts == (12, 8, 4)
     blocks = sum(count.total for count in macs_per_block(TINY, trace))
-    assert blocks + embedding_macs(TINY) + head_macs(TINY, alive=4) == trace.macs.total
+    heads = TINY.width * TINY.classes * (1 + 4)  # of the class token, and of each patch alive
+    assert blocks + stem_macs(TINY) + heads == trace.macs.total
+
+
+@pytest.mark.parametrize(("stem", "opens"), [([], True), ([8, 16, 32], False)])
+def test_a_card_that_also_says_what_a_plain_vit_may_have_opens_if_it_says_none(stem, opens) -> None:
+    whole = json.loads(card_to_json(ModelCard("lvvit", TINY, released_classes(5), lvvit.normalisation(TINY))))
+    whole["geometry"] |= {"stem": stem, "prefix_tokens": 1, "distilled": False, "timm": None}
+    if opens:
+        assert card_from_json(json.dumps(whole)).geometry == TINY
+    else:
+        with pytest.raises(InputError, match="an LV-ViT has a stem of its own"):
+            card_from_json(json.dumps(whole))
 
 
 # Training

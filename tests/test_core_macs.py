@@ -5,15 +5,15 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from core.backbones import deit
-from core.config import Geometry
-from core.macs import attention_macs, convolution_macs, count_macs, embedding_macs, selector_macs
+from core.deit_counts import DeitGeometry, embedding_macs
+from core.macs import attention_macs, convolution_macs, count_macs, selector_macs
 from core.single_path.compact import compact
 from core.single_path.derive import derive, gates_of
 from tests.tiny import TINY, backbone, images, single_path_model
 
-DEIT_T = Geometry(224, 16, 192, 12, 3, 768, 1000)
-DEIT_S = Geometry(224, 16, 384, 12, 6, 1536, 1000)
-DEIT_B = Geometry(224, 16, 768, 12, 12, 3072, 1000)
+DEIT_T = DeitGeometry(224, 16, 192, 12, 3, 768, 1000)
+DEIT_S = DeitGeometry(224, 16, 384, 12, 6, 1536, 1000)
+DEIT_B = DeitGeometry(224, 16, 768, 12, 12, 3072, 1000)
 CONV1, CONV3, MSA = "conv1x1", "conv3x3", "msa"
 
 
@@ -34,7 +34,7 @@ def test_convolution_of_four_patches_is_worked_out_by_hand() -> None:
 
 
 def test_stem_of_two_layers_is_worked_out_by_hand() -> None:
-    small = Geometry(8, 4, 8, 1, 1, 8, 2, stem=(4, 8))
+    small = DeitGeometry(8, 4, 8, 1, 1, 8, 2, stem=(4, 8))
     assert embedding_macs(small) == 16 * 9 * 3 * 4 + 4 * 9 * 4 * 8
 
 
@@ -64,7 +64,7 @@ def test_published_single_path_architectures_have_their_count(geometry, mixers, 
     assert count_macs(geometry, mixers=mixers, ffn_hidden=ffn_hidden).total == published
 
 
-@pytest.mark.parametrize("geometry", [TINY, Geometry(64, 16, 64, 3, 4, 128, 7)])
+@pytest.mark.parametrize("geometry", [TINY, DeitGeometry(64, 16, 64, 3, 4, 128, 7)])
 def test_dense_count_is_torchs(geometry) -> None:
     model = deit.build(geometry).eval()
     batch = torch.zeros(1, 3, geometry.img_size, geometry.img_size)
@@ -72,7 +72,7 @@ def test_dense_count_is_torchs(geometry) -> None:
 
 
 def test_distilled_deit_counts_both_heads_as_torch_does() -> None:
-    geometry = Geometry(32, 8, 64, 2, 1, 128, 5, prefix_tokens=2, distilled=True)
+    geometry = DeitGeometry(32, 8, 64, 2, 1, 128, 5, prefix_tokens=2, distilled=True)
     assert counted(deit.build(geometry).eval(), torch.zeros(1, 3, 32, 32)) == count_macs(geometry).total
 
 

@@ -2,16 +2,19 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 
-from core.curve_latency import measure_curve
-from core.latency import interleaved
+from core import path_latency
+from core.macs import count_macs
 from core.path_latency import block_ms, measure_path, path_ms
 from core.results import Architecture
-from core.table_bench import measure_table
-from core.timings import PathCosts
-from tests.tiny import TINY, images, single_path_model, token_model
+from core.single_path.derive import derive, gates_of
+from core.timings import PathCosts, StagedCosts
+from tests.clocks import HandClock, a_millisecond_per_mac
+from tests.tiny import TINY, images, single_path_model
+from tests.tiny_swin import SWIN, swin_path_model
 
 COSTS = PathCosts(
     "toaster", 1, 1, {"msa": 4.0, "conv3x3": 3.0, "conv1x1": 2.0, "skip": 1.0}, (0, 4, 8), (0.0, 2.0, 3.0), 10.0
@@ -39,27 +42,54 @@ def test_costs_that_make_no_sense_are_refused(wrong) -> None:
         dataclasses.replace(COSTS, **wrong)
 
 
-def test_others_may_pass_before_every_timing() -> None:
-    passed = []
-    interleaved([lambda: None] * 3, 4, torch.device("cpu"), 2, lambda: passed.append(1))
-    assert len(passed) == 3 + 3 * 4  # each one's warm-up, and each timed call
-    for measure, given in (
-        (measure_path, single_path_model().backbone),
-        (measure_curve, token_model().fold()),
-        (measure_table, token_model()),
-    ):
-        passed.clear()
-        measure(given, TINY, between=lambda: passed.append(1))
-        assert passed
+def test_parts_add_up_to_what_the_whole_model_takes(monkeypatch) -> None:
+    monkeypatch.setattr(path_latency, "REPEATS", (1, 1))
+    model = single_path_model()
+    with a_millisecond_per_mac(monkeypatch):
+        costs = measure_path(model.backbone, TINY)
+    for share in (0.4, 0.6, 0.8, 1.0):
+        chosen = derive(gates_of(model, TINY), share * count_macs(TINY).total)
+        assert path_ms(costs, chosen) == pytest.approx(chosen.macs)
 
 
-def test_measuring_covers_every_mixer_and_width_and_leaves_the_model_as_it_was() -> None:
+def test_parts_of_each_stage_add_up_too(monkeypatch) -> None:
+    monkeypatch.setattr(path_latency, "REPEATS", (1, 1))
+    monkeypatch.setattr(path_latency, "QUARTERS", (0.0, 1.0))
+    model = swin_path_model()
+    before = model(images(1))
+    chosen = derive(gates_of(model, SWIN), 0.6 * count_macs(SWIN).total)
+    with a_millisecond_per_mac(monkeypatch):
+        costs = measure_path(model.backbone, SWIN)
+    assert isinstance(costs, StagedCosts)
+    assert [stage.ffn_hidden[-1] for stage in costs.stages] == [32, 64, 128]
+    assert costs.depths == SWIN.depths
+    assert path_ms(costs, chosen) == pytest.approx(chosen.macs)
+    torch.testing.assert_close(model(images(1)), before)
+
+
+@pytest.mark.parametrize(("round_ms", "repeats"), [(1.0, 12), (100.0, 9), (5000.0, 3)])
+def test_all_timed_passes_together_take_what_one_waits_for_or_the_fewest_are_made(
+    round_ms, repeats, monkeypatch
+) -> None:
+    """A round of all nine kinds of network: 900 ms are 9 of 100 ms; but never under 3 nor over 12."""
+    asked = []
+
+    def interleaved(works, count, device, warmup, *, between=None):
+        asked.append((count, warmup, between))
+        return np.full((count, len(works)), round_ms / len(works))
+
+    monkeypatch.setattr(path_latency, "interleaved", interleaved)
+    measure_path(single_path_model().backbone, TINY, between=print)
+    assert asked == [(1, 1, print), (repeats, 0, print)]
+
+
+def test_measuring_covers_every_mixer_and_width_and_leaves_the_model_as_it_was(monkeypatch) -> None:
+    HandClock(monkeypatch, step_s=1)
     model = single_path_model()
     before = model(images(2))
     costs = measure_path(model.backbone, TINY)
     assert set(costs.mixer_ms) == {"msa", "conv3x3", "conv1x1", "skip"}
     assert costs.ffn_hidden == (0, 16, 32, 48, 64)
-    assert costs.rest_ms > 0
-    assert costs.mixer_ms["msa"] > 0
+    assert costs.rest_ms == pytest.approx(1000)
     assert (costs.batch, costs.threads) == (1, torch.get_num_threads())
     torch.testing.assert_close(model(images(2)), before)

@@ -8,7 +8,8 @@ from timm.models.vision_transformer import VisionTransformer
 from torch.utils.flop_counter import FlopCounterMode
 
 from core.backbones import deit
-from core.config import Geometry
+from core.backbones.block import class_look
+from core.deit_counts import DEIT, DeitGeometry
 from core.errors import InputError
 from core.macs import count_macs
 from core.peers.dropping import dropping_forward
@@ -17,10 +18,9 @@ from core.peers.inattentive import inattentive_forward, reorganise
 from core.peers.merging import match, merge, merging_forward
 from core.peers.plans import PEERS, Plan, default_blocks, fit_plan, keeping_plan, merging_plan
 from core.peers.run import run_plan
-from core.published import DEIT
 from tests.tiny import TINY, backbone, images
 
-REGISTERS = Geometry(
+REGISTERS = DeitGeometry(
     img_size=32, patch=8, width=32, depth=3, heads=4, ffn_hidden=64, classes=5, prefix_tokens=2, distilled=True
 )
 
@@ -186,7 +186,7 @@ def test_fusing_keeps_what_the_class_token_looks_at_most_and_fuses_a_fused_token
     x, inside = deit.embed(model, batch), [{n} for n in range(16)]
     for index, block in enumerate(model.blocks):
         normed = block.norm1(x)
-        looked = deit.class_attention(block.attn, normed, prefix=1)[0].tolist()
+        looked = class_look(block.attn, normed, prefix=1)[0].tolist()
         x = x + block.ls1(block.attn(normed))
         if (keep := {1: 6, 3: 2}.get(index)) is not None:
             ranked = sorted(range(len(looked)), key=lambda n: -looked[n])

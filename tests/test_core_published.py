@@ -12,12 +12,10 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from core.__main__ import main
-from core.backbones import deit
-from core.config import Geometry
-from core.params import count_params, count_swin_params
-from core.published import DEIT, Published, architecture_of, block_macs, params_of, published
-from core.swin_counts import SWIN, SwinGeometry, count_swin_macs, merging_macs, window_attention_macs
-from tests.tiny import TINY
+from core.macs import attention_macs, count_macs
+from core.params import count_params
+from core.published import Published, architecture_of, block_macs, params_of, published
+from core.swin_counts import SWIN, SwinGeometry, merging_macs
 
 NAMES = list(published())
 MACS_CLOSED_FORM = {
@@ -148,8 +146,8 @@ def test_published_parameters_of_deit_small_are_one_blocks_query_and_key_too_man
 @pytest.mark.parametrize("name", SWIN)
 def test_dense_swin_counts_are_torchs_and_timms(name) -> None:
     model = dense(name)
-    assert count_swin_macs(SWIN[name]).total == counted(model)
-    count = count_swin_params(SWIN[name])
+    assert count_macs(SWIN[name]).total == counted(model)
+    count = count_params(SWIN[name])
     assert count.stored == count.compact == parameters(model)
 
 
@@ -158,27 +156,17 @@ def test_smaller_swin_of_three_stages_is_counted_as_torch_does() -> None:
     settings = {"img_size": 64, "window_size": 4, "mlp_ratio": 2, "num_classes": 7}
     with torch.device("meta"):
         model = timm.models.SwinTransformer(embed_dim=32, depths=(1, 2, 1), num_heads=(1, 2, 4), **settings)
-    assert count_swin_macs(geometry).total == counted(model, 64)
-    assert count_swin_params(geometry).stored == parameters(model)
+    assert count_macs(geometry).total == counted(model, 64)
+    assert count_params(geometry).stored == parameters(model)
 
 
 def test_window_attention_of_eight_patches_is_worked_out_by_hand() -> None:
-    assert window_attention_macs(8, 2, 3) == 4 * 8 * 9 + 2 * 8 * 4 * 3
+    assert attention_macs(8, 3, keys=2 * 2) == 4 * 8 * 9 + 2 * 8 * 4 * 3
 
 
 def test_merging_of_swin_tiny_is_worked_out_by_hand() -> None:
     by_hand = 28 * 28 * 4 * 96 * 192 + 14 * 14 * 4 * 192 * 384 + 7 * 7 * 4 * 384 * 768
     assert merging_macs(SWIN["swin_tiny_patch4_window7_224"]) == by_hand
-
-
-@pytest.mark.parametrize("name", DEIT)
-def test_dense_deit_parameters_are_timms(name) -> None:
-    assert count_params(DEIT[name]).stored == count_params(DEIT[name]).compact == parameters(dense(name))
-
-
-@pytest.mark.parametrize("geometry", [TINY, Geometry(32, 8, 64, 2, 1, 128, 5, prefix_tokens=2, distilled=True)])
-def test_stems_and_distillation_heads_have_their_parameters(geometry) -> None:
-    assert count_params(geometry).stored == parameters(deit.build(geometry))
 
 
 def test_blocks_of_both_families_are_worked_out_by_hand() -> None:

@@ -5,7 +5,7 @@ from PIL import Image
 
 from core.checkpoints import Loaded
 from core.config import ModelSpec
-from core.macs import count_macs, embedding_macs, head_macs, macs_per_block
+from core.macs import count_macs, macs_per_block
 from core.removal import compare_removal
 from core.rivals import rival_trace
 from core.soft_tokens.decide import top_share
@@ -67,7 +67,7 @@ def test_macs_of_blocks_with_embedding_and_head_are_those_of_the_image(loaded, p
     trace = trace_tokens(loaded, photo, top_share(keep, 16))
     counts = macs_per_block(TINY, trace)
     assert len(counts) == 4
-    assert sum(count.total for count in counts) + embedding_macs(TINY) + head_macs(TINY) == trace.macs.total
+    assert sum(count.total for count in counts) + TINY.overhead(TINY.blocks()).total == trace.macs.total
     assert [count.selectors > 0 for count in counts] == [False, True, True, True]
 
 

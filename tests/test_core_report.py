@@ -11,6 +11,7 @@ from PIL import Image
 from core.__main__ import main
 from core.checkpoints import load
 from core.config import ModelSpec
+from core.json_text import json_text
 from core.report import (
     Answers,
     calibration_error,
@@ -163,3 +164,27 @@ def test_what_cannot_be_is_said_in_one_sentence(folder, capsys, words, said):
     error = capsys.readouterr().err.strip().splitlines()
     assert said in error[-1]
     assert error[-1].startswith("error: ")
+
+
+def test_one_photo_has_no_interval_and_the_json_stays_json(folder, capsys, recwarn):
+    """The deviation of one number is none; JSON has no NaN, and numpy's own warning is nothing for a person."""
+    for photo in sorted((folder / "val").rglob("*.png"))[1:]:
+        photo.unlink()
+    flags = ("--model", "bundled-tokens", "--against", "bundled-dense", "--data", str(folder), "--workers", "0")
+    assert main(["report", "--json", *flags]) == 0
+    found = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert found["against"]["margin"] is None
+    assert main(["report", *flags]) == 0
+    assert " points beside bundled-dense" in capsys.readouterr().out
+    assert not recwarn.list
+
+
+def test_json_text_has_null_for_what_is_no_number():
+    assert json_text({"a": [float("nan"), 1.5], "b": (float("inf"), -float("inf"))}) == (
+        '{"a": [null, 1.5], "b": [null, null]}'
+    )
+
+
+def test_where_chance_is_the_best_there_is_no_way_to_go():
+    """A photo that lies in its box as a whole."""
+    assert on_object(np.ones((1, 4), dtype=bool), np.ones((1, 4), dtype=bool)).way is None

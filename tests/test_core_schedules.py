@@ -13,9 +13,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from core.__main__ import main
 from core.backbones import deit
 from core.config import Geometry
+from core.deit_counts import DEIT, DeitGeometry
 from core.errors import InputError
 from core.macs import attention_macs, count_macs, ffn_macs, package_macs, selector_macs
-from core.published import DEIT
 from core.soft_tokens.decide import top_share
 from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.schedules import FITTED, RELEASE_BLOCKS, RELEASE_TARGETS, fit_keep, geometry_of, schedule_macs
@@ -70,7 +70,7 @@ def test_targets_of_the_release_cost_248_with_selectors_and_packages_and_less_wi
 
 
 def test_a_schedule_of_four_patches_is_worked_out_by_hand() -> None:
-    geometry = Geometry(img_size=16, patch=8, width=16, depth=4, heads=2, ffn_hidden=32, classes=3)
+    geometry = DeitGeometry(img_size=16, patch=8, width=16, depth=4, heads=2, ffn_hidden=32, classes=3)
     found = schedule_macs(geometry, (1, 2, 3), (0.75, 0.75, 0.3))
     tokens = (5, 5, 5, 5)  # 1 + 4; 1 + 3 + a package; the same, as the second stage drops nothing; 1 + 2 + two packages
     seen = selector_macs(4, 16, 2) + 2 * selector_macs(4, 16, 2)  # 4 patches; 3 and a package, twice
@@ -142,7 +142,7 @@ def kept(keep: tuple[float, ...], patches: int) -> list[int]:
 
 
 GEOMETRIES = st.builds(
-    lambda side, heads, depth: Geometry(side * 4, 4, heads * 8, depth, heads, heads * 16, 5),
+    lambda side, heads, depth: DeitGeometry(side * 4, 4, heads * 8, depth, heads, heads * 16, 5),
     st.integers(2, 9),
     st.integers(1, 3),
     st.integers(2, 8),

@@ -11,7 +11,8 @@ from timm.layers import Attention
 
 from core.cards import SinglePathCard
 from core.checkpoints import load
-from core.config import Geometry, ModelSpec
+from core.config import ModelSpec
+from core.deit_counts import DeitGeometry
 from core.errors import InputError
 from core.macs import count_macs
 from core.searched import Gates
@@ -235,7 +236,7 @@ def test_a_budget_that_cannot_be_reached_names_the_smallest() -> None:
 
 
 def test_deriving_for_deit_base_touches_36900_gates() -> None:
-    geometry = Geometry(224, 16, 768, 12, 12, 3072, 1000)
+    geometry = DeitGeometry(224, 16, 768, 12, 12, 3072, 1000)
     rng = np.random.default_rng(0)
     gates = Gates(geometry, rng.normal(size=(12, 3)), rng.normal(size=(12, 3072)))
     assert gates.mixer_logits.size + gates.ffn_logits.size == 36900

@@ -5,8 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
@@ -153,13 +152,12 @@ def test_a_killed_run_is_gone_on_with_and_repeats_and_loses_nothing(work, tmp_pa
     whole, out = tmp_path / "whole.jsonl", tmp_path / "out.jsonl"
     expected = call(capsys, command(work, "evaluate", "--out", whole, "--batch", 1))
     arguments = command(work, "evaluate", "--out", out, "--batch", 1, "--workers", 1)
-    process = subprocess.Popen([sys.executable, "-c", SLOW, *arguments], cwd=ROOT, stderr=subprocess.DEVNULL)
-    wait_for_lines(out, 4, process)
+    process = started(arguments, stderr=subprocess.DEVNULL)
     assert "another run" in refusal(capsys, [*arguments, "--resume"])
     process.kill()
     process.wait()
     done = out.read_bytes().count(b"\n") - 1
-    assert 3 <= done < PHOTOS
+    assert done == PAUSE
     with out.open("ab") as file:
         file.write(whole.read_bytes().splitlines()[done + 1][:25])  # killed in the middle of a line
     found = call(capsys, [*arguments, "--resume"])
@@ -174,40 +172,40 @@ def test_a_killed_run_is_gone_on_with_and_repeats_and_loses_nothing(work, tmp_pa
 def test_ctrl_c_leaves_whole_lines_and_says_how_to_go_on(work, tmp_path) -> None:
     out = tmp_path / "out.jsonl"
     arguments = command(work, "predict", "--out", out, "--batch", 1, "--workers", 1)
-    process = subprocess.Popen(
-        [sys.executable, "-c", SLOW, *arguments], cwd=ROOT, stderr=subprocess.PIPE, start_new_session=True
-    )
-    wait_for_lines(out, 4, process)
+    process = started(arguments, stderr=subprocess.PIPE, start_new_session=True)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the loader processes get it too
-    said = process.communicate(timeout=120)[1].decode()
+    said = process.communicate()[1].decode()
     assert process.returncode == 130
     assert "--resume" in said
     assert "Traceback" not in said
     assert out.read_bytes().endswith(b"\n")
 
 
-SLOW = """
-import signal, sys, time
+PAUSE = 3
+PAUSING = f"""
+import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
 import core.result_file
-quick = core.result_file.ResultFile.append
-def slow(self, rows):
-    quick(self, rows)
-    time.sleep(0.5)
-core.result_file.ResultFile.append = slow
+append, written = core.result_file.ResultFile.append, []
+def pausing(self, rows):
+    append(self, rows)
+    written.extend(rows)
+    if len(written) == {PAUSE}:
+        print("paused", flush=True)
+        sys.stdin.readline()
+core.result_file.ResultFile.append = pausing
 from core.__main__ import main
 sys.exit(main(sys.argv[1:]))
 """
-"""The same command, half a second slower per step, so that there is time to kill it."""
+"""The same command, which stands still once it has written so many rows."""
 
 
-def wait_for_lines(path: Path, count: int, process: subprocess.Popen) -> None:
-    """Until the file has so many lines."""
-    deadline = time.monotonic() + 180
-    while not path.exists() or path.read_bytes().count(b"\n") < count:
-        assert process.poll() is None, "it ended before"
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+def started(arguments: Sequence[str], **how: object) -> subprocess.Popen:
+    """It, standing still."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    process = subprocess.Popen([sys.executable, "-c", PAUSING, *arguments], cwd=ROOT, **pipes, **how)
+    assert process.stdout.readline() == b"paused\n"
+    return process
 
 
 def test_two_processes_write_the_file_that_one_writes_and_resume_what_one_began(work, tmp_path, capsys) -> None:
@@ -310,19 +308,25 @@ def test_the_packed_list_gives_back_what_went_in() -> None:
     assert packed.fingerprint() != PhotoList(["ä", "/ü.png", "\udcff.png", "x" * 300], [3, 1, 0, 2]).fingerprint()
 
 
-def test_a_loader_reads_no_more_than_a_few_batches_ahead_of_the_model() -> None:
-    opened = get_context("fork").Value("i", 0)
+def test_a_loader_is_given_no_more_than_a_few_batches_ahead_of_the_model_to_read() -> None:
+    opened, given = get_context("fork").Value("i", 0), []
+
+    class Watched(Share):
+        """Tells which batches the loader has asked for, so may read."""
+
+        def __iter__(self) -> Iterator[list[int]]:
+            for batch in super().__iter__():
+                given.append(batch)
+                yield batch
 
     def read(path: Path) -> Image.Image:
         with opened:
             opened.value += 1
         return Image.new("RGB", (8, 8))
 
-    photos = PhotoList([f"{i}.png" for i in range(400)])
+    photos = PhotoList([f"{i}.png" for i in range(80)])
     dataset = Photos(photos, read, lambda image: torch.zeros(3, 8, 8))
-    loader = photo_loader(dataset, Share(np.arange(400), batch=4), workers=1)
-    for taken, _ in enumerate(loader, start=1):
-        if taken in (1, 20):
-            time.sleep(0.5)  # the model is slow; the loader would have had time for all of them
-            assert taken * 4 <= opened.value <= (taken + AHEAD) * 4
-    assert opened.value == 400
+    for taken, _ in enumerate(photo_loader(dataset, Watched(np.arange(80), batch=4), workers=1), start=1):
+        assert len(given) == min(20, taken + AHEAD)
+        assert 4 * taken <= opened.value <= 4 * len(given)
+    assert (taken, opened.value) == (20, 80)

@@ -2,7 +2,6 @@
 
 import json
 
-import numpy as np
 import pytest
 import torch
 
@@ -11,14 +10,12 @@ from core.backbones import swin
 from core.checkpoints import load
 from core.config import ModelSpec
 from core.macs import count_macs
-from core.path_latency import block_ms, measure_path, path_ms
 from core.registry import list_models
-from core.single_path.derive import derive, gates_of
 from core.single_path.history import history_file, read_history
-from core.timings import StagedCosts
 from core.weights import read_card, save_checkpoint
+from tests.clocks import HandClock
 from tests.tiny import draw_folder
-from tests.tiny_swin import SWIN, SWIN_CARD, images, swin_path_model
+from tests.tiny_swin import SWIN, SWIN_CARD, images
 
 LOOP = ("--epochs", 1, "--batch", 8, "--workers", 0, "--device", "cpu")
 
@@ -87,14 +84,19 @@ def test_a_budget_is_exported_predicted_described_and_evaluated(work, capsys) ->
     assert json.loads(capsys.readouterr().out)["images"] == 24
 
 
-def test_a_search_step_is_timed_beside_a_dense_step(work, capsys) -> None:
-    assert (
-        run("bench", "--training", "--model", work / "dense.safetensors", "--batch", 2, "--device", "cpu", "--json")
-        == 0
-    )
+def test_a_search_step_is_timed_beside_a_dense_step_and_deriving_is_held_against_what_a_slider_may_take(
+    work, capsys, monkeypatch
+) -> None:
+    flags = ("bench", "--training", "--model", work / "dense.safetensors", "--batch", 2, "--device", "cpu")
+    HandClock(monkeypatch, step_s=0.049)  # whatever is timed takes so long
+    assert run(*flags, "--json") == 0
     (row,) = json.loads(capsys.readouterr().out)["rows"]
-    assert row["search_ratio"] > 0
-    assert row["derive_ms"] < 50
+    assert (row["search_ratio"], row["distilled_search_ratio"]) == pytest.approx((1, 1))
+    assert (row["dense_ms"], row["derive_ms"]) == pytest.approx((49, 49))
+    for step_s, said in ((0.049, "takes 49.0 ms\n"), (0.051, "takes 51.0 ms, more than the 50 ms that a slider may")):
+        HandClock(monkeypatch, step_s=step_s)
+        assert run(*flags) == 0
+        assert f"deriving an architecture {said}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -133,18 +135,3 @@ def test_describe_says_it_of_a_dense_model(capsys) -> None:
     said = capsys.readouterr().out
     assert "Single-path pruning can prune it; soft token pruning cannot" in said
     assert "4.502 GMACs" in said or "4.49" in said
-
-
-def test_latency_is_foretold_from_parts_of_each_stage() -> None:
-    model = swin_path_model()
-    before = model(images(1))
-    costs = measure_path(model.backbone, SWIN)
-    assert isinstance(costs, StagedCosts)
-    assert costs.depths == SWIN.depths
-    assert [stage.ffn_hidden[-1] for stage in costs.stages] == [32, 64, 128]
-    found = derive(gates_of(model, SWIN), 0.6 * count_macs(SWIN).total)
-    assert path_ms(costs, found) == pytest.approx(costs.rest_ms + sum(block_ms(costs, found)))
-    third = costs.stages[1]  # block 2 is the first of the second stage
-    ffn = np.interp(found.ffn_hidden[2], third.ffn_hidden, third.ffn_ms)
-    assert block_ms(costs, found)[2] == pytest.approx(third.mixer_ms[found.mixers[2]] + ffn)
-    torch.testing.assert_close(model(images(1)), before)

@@ -17,6 +17,8 @@ FORBIDDEN = {
 APP_MAY_IMPORT = {"streamlit", "os", "pathlib"}
 APP_LINES = 40
 PAGE_LINES = 120
+NO_PAGES = ("pages/_shared.py", "pages/_jobs.py")
+"""What pages share as a whole: nobody reads it aloud."""
 
 
 class Import(NamedTuple):
@@ -85,6 +87,17 @@ def screen_findings(path: str, source: str) -> list[str]:
     return parsed + printed
 
 
+def json_findings(path: str, source: str) -> list[str]:
+    """Uses of json.dump and json.dumps, which write NaN; `core/json_text.py` is the one place that writes JSON."""
+    if path in ("core/json_text.py", "core/reproduce.py"):  # the latter quotes a text for Python
+        return []
+    return [
+        f"{path}:{node.lineno} uses json.{node.attr}"
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Attribute) and node.attr in ("dump", "dumps") and ast.unparse(node.value) == "json"
+    ]
+
+
 def cache_findings(path: str, source: str) -> list[str]:
     """Uses of Streamlit's caches outside `pages/_shared.py`."""
     if path == "pages/_shared.py":
@@ -103,7 +116,7 @@ def cache_findings(path: str, source: str) -> list[str]:
 def page_findings(path: str, source: str) -> list[str]:
     """A page that is too long to read aloud; what pages share is not a page."""
     lines = len(source.splitlines())
-    return [f"{path} has {lines} lines"] if path != "pages/_shared.py" and lines >= PAGE_LINES else []
+    return [f"{path} has {lines} lines"] if path not in NO_PAGES and lines >= PAGE_LINES else []
 
 
 def app_findings(path: str, source: str) -> list[str]:
@@ -118,6 +131,7 @@ CHECKS = {
     border_findings: ("core", "viz", "pages"),
     captum_findings: ("core",),
     screen_findings: ("core",),
+    json_findings: LAYERS,
     cache_findings: LAYERS,
     page_findings: ("pages",),
     app_findings: ("app.py",),
@@ -163,6 +177,7 @@ def test_layer_keeps_the_rule(check, layer: str) -> None:
         (captum_findings, "core/attribution.py", "class A:\n    import captum"),
         (screen_findings, "core/macs.py", "def f():\n    print('done')"),
         (screen_findings, "core/training/loop.py", "import argparse"),
+        (json_findings, "core/recorded.py", "import json\nprint(json.dumps({}))"),
         (cache_findings, "pages/tokens.py", "import streamlit as st\n@st.cache_data(max_entries=1)\ndef f(): pass"),
         (cache_findings, "pages/tokens.py", "import streamlit as st\n@st.cache_resource\ndef f(): pass"),
         (cache_findings, "app.py", "from streamlit import cache_data"),
@@ -186,6 +201,7 @@ def test_check_finds_the_violation(check, path: str, source: str) -> None:
         (screen_findings, "core/commands/train.py", "import argparse\nprint('done')"),
         (screen_findings, "core/__main__.py", "import argparse\nprint('done')"),
         (screen_findings, "core/macs.py", "def f(printer):\n    printer.print('done')  # 'print(' in a comment"),
+        (json_findings, "core/recorded.py", "import json\njson.loads('{}')"),
         (cache_findings, "pages/_shared.py", "import streamlit as st\n@st.cache_data\ndef f(): pass"),
         (cache_findings, "pages/tokens.py", "import streamlit as st\nst.title('st.cache_data')"),
         (page_findings, "pages/tokens.py", "x = 1\n" * (PAGE_LINES - 1)),

@@ -6,14 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from core import recorded
+from core import recorded, results
 from core.cards import CompactCard, SelectorCard, SinglePathCard
 from core.macs import count_macs
-from core.path_latency import path_ms
 from core.recorded import add_row
 from core.results import Recorded
-from core.timings import CostCurve, LatencyTable
-from pages import _models, _shared
+from core.timings import CostCurve, LatencyTable, PathCosts
+from pages import _models, _parts, _shared
 from tests import test_pages
 from tests.test_pages import CARD, GEOMETRY, dense_ms, player_of, save, texts, track
 from viz.theme import MIXER_WORDS
@@ -76,15 +75,16 @@ def test_budget_page_has_keep_ratios_on_the_joint_model_beside_the_others(visit,
     assert "Joint, keep 90 %" in texts(at)
 
 
-def test_a_joint_model_is_predicted_by_what_it_takes_at_its_own_multiply_adds(visit) -> None:
-    visit("budget")
+def test_a_joint_model_is_predicted_by_what_it_takes_at_its_own_multiply_adds(visit, monkeypatch) -> None:
+    visit("tokens")
     (costs,) = _shared.keep_macs("bundled-joint", (0.5,))
-    path = _shared.measured_parts()["bundled-path"]
     curve = CostCurve("here", 1, 1, (costs - 100, costs + 100), (2.0, 4.0), 12.0)
-    _shared.measured_parts()["bundled-joint"] = curve
-    scale = path_ms(path, _shared.architecture("bundled-path", count_macs(GEOMETRY).total)) / 12
-    found = track(visit("budget", joint="0.5"), "Joint")["Predicted latency"][0]
-    assert float(found.removesuffix(" ms")) == pytest.approx(3 * scale, abs=0.06)
+    path = PathCosts(
+        "here", 1, 1, dict.fromkeys(results.MIXERS, 5.0), (0, 48), (0.0, 0.0), 4.0
+    )  # 24 ms dense, 4 blocks
+    monkeypatch.setattr(_parts, "measure_curve", lambda *given, **more: curve)
+    monkeypatch.setattr(_parts, "measure_path", lambda *given, **more: path)
+    assert track(visit("budget", joint="0.5"), "Joint")["Predicted latency"][0] == "6.0 ms"  # 3 ms, twice as slow
 
 
 def test_another_devices_table_says_nothing_of_a_joint_model(visit) -> None:

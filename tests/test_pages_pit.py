@@ -7,6 +7,7 @@ from streamlit.testing.v1 import AppTest
 
 from core.cards import SelectorCard
 from core.weights import save_checkpoint
+from tests.test_pages import RUN_S
 from tests.tiny_pit import BLOCKS, PIT_CARD, pit_token_model
 
 APP = Path(__file__).resolve().parent.parent / "app.py"
@@ -16,7 +17,7 @@ def test_tokens_page_shows_a_pit(tmp_path) -> None:
     card = dataclasses.replace(PIT_CARD, selectors=SelectorCard(BLOCKS, (0.7, 0.5, 0.25, 0.5), True), training={"a": 1})
     path = tmp_path / "pit.safetensors"
     save_checkpoint(path, pit_token_model(), card)
-    test = AppTest.from_file(str(APP), default_timeout=120)
+    test = AppTest.from_file(str(APP), default_timeout=RUN_S)
     test.query_params["model"] = str(path)
     test.query_params["method"] = "Keep ratio"
     test.run()

@@ -3,7 +3,6 @@
 import dataclasses
 import shutil
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from core.cards import SelectorCard, SinglePathCard
 from core.macs import count_macs
 from core.weights import save_checkpoint
 from pages import _downloads, _shared
-from tests.test_pages import CARD, ROOT, assets, opened, save, texts, visit  # noqa: F401
+from tests.test_pages import CARD, ROOT, RUN_S, assets, opened, save, texts, visit  # noqa: F401
 
 TOKENS = dataclasses.replace(CARD, selectors=SelectorCard((1, 2), (0.7, 0.5), True))
 NAME = "deit_tiny_patch16_224.fb_in1k"
@@ -102,6 +101,13 @@ def test_a_link_to_a_weights_file_opens_it_where_it_lies(visit, weights) -> None
     assert gone.selectbox(key="model").value == "bundled-tokens"
 
 
+@pytest.mark.parametrize(("page", "key"), [("tokens", "model"), ("budget", "model"), ("compare", "b")])
+def test_a_link_with_a_nul_in_it_gets_one_sentence_and_the_page(visit, page, key) -> None:  # noqa: F811
+    at = visit(page, **{key: "m\0.safetensors"})
+    assert not at.exception
+    assert [w.value.startswith("That is no path: there is a NUL in it") for w in at.warning] == [True]
+
+
 def test_ones_own_model_is_still_there_after_another_page(visit, weights) -> None:  # noqa: F811
     at = visit("tokens", model=str(weights))
     at.switch_page("pages/architecture.py").run()
@@ -168,25 +174,23 @@ def test_a_download_says_how_much_before_and_what_to_do_if_it_fails(visit, netwo
     at = source(visit("compare"), "timm")
     assert "**Not on this machine**: a download of about 23 MB, once; needs a network." in texts(at)
     button(at, "Download, about 23 MB").click().run()
-    for _ in range(100):
-        if at.error:
-            break
-        at.run()
+    _shared.downloads().wait()
+    at.run()
     assert at.error[0].value == "The hub cannot be reached; connect this machine and try again."
     assert button(at, "Try again, about 23 MB")
     assert not at.exception
 
 
-def test_a_download_that_arrived_can_be_used(visit, network, monkeypatch) -> None:  # noqa: F811
-    network("import time; time.sleep(1)")
+def test_a_download_that_arrived_can_be_used(visit, network, monkeypatch, tmp_path) -> None:  # noqa: F811
+    arrives = tmp_path / "arrives"
+    network(f"import os, time\nwhile not os.path.exists({str(arrives)!r}): time.sleep(0.02)")
     at = source(visit("architecture"), "timm")
     button(at, "Download, about 23 MB").click().run()
     assert button(at, "Cancel")
     monkeypatch.setattr(registry, "cached_weights", lambda name: name == NAME)
-    for _ in range(100):
-        if "**On this machine.**" in texts(at):
-            break
-        at.run()
+    arrives.touch()
+    _shared.downloads().wait()
+    at.run()
     assert "**On this machine.**" in texts(at)
     assert not at.exception
     assert [link.label for link in at.page_link] == ["**Open it on Compare**"]
@@ -196,10 +200,13 @@ def test_a_failure_of_another_visitor_is_not_shown(visit, network) -> None:  # n
     network("import sys; sys.exit('error: The hub cannot be reached.')")
     at = source(visit("compare"), "timm")
     button(at, "Download, about 23 MB").click().run()
-    other = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
+    _shared.downloads().wait()
+    other = AppTest.from_file(str(ROOT / "app.py"), default_timeout=RUN_S).run()
     other.switch_page("pages/compare.py").run()
     other = source(other, "timm")
-    assert not other.error or "Downloading" in texts(other)
+    assert not other.error
+    assert button(other, "Download, about 23 MB")
+    assert at.run().error[0].value == "The hub cannot be reached."
 
 
 def test_a_download_can_be_cancelled(visit, network) -> None:  # noqa: F811
@@ -207,13 +214,37 @@ def test_a_download_can_be_cancelled(visit, network) -> None:  # noqa: F811
     at = source(visit("compare"), "timm")
     button(at, "Download, about 23 MB").click().run()
     button(at, "Cancel").click().run()
-    end = (
-        time.monotonic() + 3 * downloads.PATIENCE_S
-    )  # it is killed where it does not end by itself, as when SIGINT is ignored
-    while time.monotonic() < end and not any("was cancelled" in info.value for info in at.info):
-        at.run()
-    assert any("was cancelled; nothing was kept" in info.value for info in at.info)
+    _shared.downloads().wait()
+    at.run()
+    assert [info.value for info in at.info if "cancelled" in info.value] == (
+        ["The download was cancelled; nothing was kept."]
+    )
     assert not at.error
+
+
+def test_a_download_is_cancelled_from_another_page(visit, network) -> None:  # noqa: F811
+    network("import time; time.sleep(600)")
+    at = source(visit("compare"), "timm")
+    button(at, "Download, about 23 MB").click().run()
+    at.switch_page("pages/architecture.py").run()
+    assert f"**{NAME}**" in texts(at)
+    at.button(key=f"cancel {NAME}").click().run()
+    _shared.downloads().wait()
+    at.run()
+    assert not at.exception
+    assert f"**{NAME}**" not in texts(at)
+
+
+def test_a_download_of_a_session_that_has_ended_ends_unless_somebody_else_watches_it(visit, network) -> None:  # noqa: F811
+    network("import time; time.sleep(600)")
+    at = source(visit("compare"), "timm")
+    button(at, "Download, about 23 MB").click().run()
+    _shared.downloads().ask(NAME, "bob", lambda: None)
+    _shared.downloads().leave(at.session_state["visitor"])
+    assert _shared.downloads().standing(NAME).state == "running"
+    _shared.downloads().leave("bob")
+    _shared.downloads().wait()
+    assert _shared.downloads().standing(NAME) is None
 
 
 def test_an_answer_next_to_chance_is_said_to_be_none_of_the_classes(visit) -> None:  # noqa: F811

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from core.config import Geometry
+from core.deit_counts import DeitGeometry
 from core.searched import GateHistory, Gates, KernelReading
 from viz.gates import ffn_gates, gate_curves, gate_rows, gate_table
 from viz.kernels import head_mixing, kernel_norms, mixing_sentence
 
-GEOMETRY = Geometry(img_size=16, patch=8, width=4, depth=2, heads=2, ffn_hidden=4, classes=3)
+GEOMETRY = DeitGeometry(img_size=16, patch=8, width=4, depth=2, heads=2, ffn_hidden=4, classes=3)
 LOGIT_75 = np.log(3)  # sigmoid 0.75
 GATES = Gates(GEOMETRY, np.array([[0.0, LOGIT_75, -LOGIT_75], [2.0, 2.0, 2.0]]), np.zeros((2, 4)))
 TURN = "\N{MULTIPLICATION SIGN}"

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core.config import Geometry
+from core.deit_counts import DeitGeometry
 from core.peers.plans import Plan
 from core.peers.trace import PeerTrace, overlap
 from core.results import ClassName, MacCount, Prediction
 from viz.peers import TINT, Way, grouped_photo, peer_photo, peer_sentence, plan_sentence, way_caption, ways_table
 
-GEOMETRY = Geometry(img_size=4, patch=2, width=8, depth=2, heads=2, ffn_hidden=8, classes=2)
+GEOMETRY = DeitGeometry(img_size=4, patch=2, width=8, depth=2, heads=2, ffn_hidden=8, classes=2)
 CLASSES = (ClassName(None, "cat"), ClassName(None, "dog"))
 MACS = MacCount(1_000_000, 0, 0, 0, 0, 0)
 COLOURS = np.array([[[200, 0, 0], [100, 0, 0]], [[0, 0, 250], [0, 80, 0]]], np.uint8)

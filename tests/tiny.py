@@ -9,12 +9,13 @@ from timm.models.vision_transformer import VisionTransformer
 
 from core.backbones import deit
 from core.cards import ModelCard
-from core.config import Geometry, Normalisation
+from core.config import Normalisation
+from core.deit_counts import DeitGeometry
 from core.results import ClassName
 from core.single_path.model import SinglePathViT
 from core.soft_tokens.model import SoftTokenViT
 
-TINY = Geometry(img_size=32, patch=8, width=32, depth=4, heads=2, ffn_hidden=64, classes=3, stem=(8, 16, 32))
+TINY = DeitGeometry(img_size=32, patch=8, width=32, depth=4, heads=2, ffn_hidden=64, classes=3, stem=(8, 16, 32))
 CLASSES = (ClassName(None, "red"), ClassName(None, "green"), ClassName(None, "blue"))
 CARD = ModelCard(deit.FAMILY, TINY, CLASSES, Normalisation())
 

@@ -1,11 +1,12 @@
 """What our components share: their files, a slider and numbers that follow it, round numbers on an axis."""
 
 import hashlib
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from core.json_text import json_text
 
 TICKS = 8
 """Round numbers on an axis at most, but for one."""
@@ -69,4 +70,4 @@ def round_numbers(low: float, high: float) -> list[float]:
 
 def revised(data: dict) -> dict:
     """The payload with `rev`, which names its content: the component echoes it once it is drawn."""
-    return data | {"rev": hashlib.sha256(json.dumps(data).encode()).hexdigest()[:12]}
+    return data | {"rev": hashlib.sha256(json_text(data).encode()).hexdigest()[:12]}

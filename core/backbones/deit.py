@@ -12,18 +12,19 @@ from timm.models.vision_transformer_hybrid import ConvStem, HybridEmbed
 from torch import Tensor, nn
 
 from core.backbones.timm_models import create
-from core.config import Geometry, Normalisation
+from core.config import Normalisation
+from core.deit_counts import DeitGeometry
 from core.errors import InputError
 
 FAMILY = "deit"
 METHODS = ("tokens", "singlepath")
 NAMES = "a deit_* or vit_* with standard blocks and a class token"
-GEOMETRY = Geometry
+GEOMETRY = DeitGeometry
 
 
-def geometry_from(raw: dict) -> Geometry:
+def geometry_from(raw: dict) -> DeitGeometry:
     """A geometry as JSON holds it, lists for tuples."""
-    return Geometry(**{**raw, "stem": tuple(raw["stem"])})
+    return DeitGeometry(**{**raw, "stem": tuple(raw["stem"])})
 
 
 def claims(name: str) -> bool:
@@ -31,7 +32,7 @@ def claims(name: str) -> bool:
     return name.startswith(("deit", "vit_"))
 
 
-def build(geometry: Geometry, *, drop_path: float = 0.0) -> VisionTransformer:
+def build(geometry: DeitGeometry, *, drop_path: float = 0.0) -> VisionTransformer:
     """A model of this geometry with fresh weights, in training mode.
 
     Args:
@@ -98,7 +99,7 @@ def check_supported(model: nn.Module, name: str) -> VisionTransformer:
     return model
 
 
-def geometry_of(model: VisionTransformer, timm_name: str | None = None) -> Geometry:
+def geometry_of(model: VisionTransformer, timm_name: str | None = None) -> DeitGeometry:
     """The geometry of a model that `check_supported` accepts, read from its modules."""
     rows, columns = model.patch_embed.grid_size
     img_size = model.patch_embed.img_size
@@ -107,7 +108,7 @@ def geometry_of(model: VisionTransformer, timm_name: str | None = None) -> Geome
     stem = ()
     if isinstance(model.patch_embed, HybridEmbed):
         stem = tuple(layer.conv.out_channels for layer in model.patch_embed.backbone)
-    return Geometry(
+    return DeitGeometry(
         img_size=img_size[0],
         patch=img_size[0] // rows,
         width=model.embed_dim,
@@ -168,20 +169,3 @@ def classify(model: VisionTransformer, tokens: Tensor) -> Tensor:
     """Tokens (B, T, D) after the last block to logits (B, C); reads the prefix tokens only."""
     prefix = tokens[:, : model.num_prefix_tokens]
     return model.forward_head(model.norm(prefix))
-
-
-def class_attention(attn: Attention, x: Tensor, prefix: int) -> Tensor:
-    """Attention of the class token on every patch, mean over heads, (B, N), from normalised tokens (B, T, D)."""
-    return attention(attn, x, queries=1)[:, :, 0, prefix:].mean(dim=1)
-
-
-def attention(attn: Attention, x: Tensor, queries: int | None = None) -> Tensor:
-    """How much each of the first `queries` tokens (None: all) looks at every token, (B, H, queries, T), rows sum to 1.
-
-    From normalised tokens (B, T, D), outside of timm's fused attention, which does not tell.
-    """
-    batch, tokens, _ = x.shape
-    qkv = attn.qkv(x).reshape(batch, tokens, 3, attn.num_heads, attn.head_dim)
-    q, k = attn.q_norm(qkv[:, :queries, 0].transpose(1, 2)), attn.k_norm(qkv[:, :, 1].transpose(1, 2))
-    scores = (q * attn.scale) @ k.transpose(-2, -1)  # (B, H, queries, T)
-    return scores.float().softmax(dim=-1)

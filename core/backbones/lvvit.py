@@ -148,8 +148,11 @@ def classify_masked(model: LVViT, normed: Tensor, alive: Tensor) -> Tensor:
 
 
 def geometry_from(raw: dict) -> LvvitGeometry:
-    """A geometry as JSON holds it, lists for tuples."""
-    return LvvitGeometry(**{**raw, "stem": tuple(raw["stem"])})
+    """A geometry as JSON holds it; older files also hold what a plain ViT may have and an LV-ViT never has."""
+    always = {"stem": [], "prefix_tokens": 1, "distilled": False, "timm": None}
+    if any(raw.get(key, value) != value for key, value in always.items()):
+        raise ValueError(f"an LV-ViT has a stem of its own and one class token: {raw}")
+    return LvvitGeometry(**{key: value for key, value in raw.items() if key not in always})
 
 
 def claims(name: str) -> bool:

@@ -7,6 +7,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from core.backbones import deit
+from core.backbones.block import class_look
 from core.backbones.timm_models import create
 from core.errors import InputError
 from core.pit_counts import PitGeometry
@@ -149,7 +150,7 @@ def look(model: PoolingVisionTransformer, images: Tensor) -> tuple[Tensor, Tenso
             maps, prefix = stage.pool(maps, prefix)
         x = torch.cat((prefix, patches_of(maps)), dim=1)
         for block in stage.blocks:
-            attention.append(deit.class_attention(block.attn, block.norm1(x), count))
+            attention.append(class_look(block.attn, block.norm1(x), count))
             x = block(x)
         prefix, maps = x[:, :count], map_of(x[:, count:], maps)
     return classify(model, prefix), model.norm(x[:, count:]), attention

@@ -5,7 +5,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 from itertools import product
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 
 import torch
@@ -14,12 +14,14 @@ from core.backbones.families import check_method
 from core.bench_record import JSON, add_rows, check_record, conditions, read_record
 from core.benchmarks import USUAL, Case, cases, matching, measure
 from core.checkpoints import load
+from core.commands.endings import deaf_children, printed_anyway
 from core.commands.shared import Progress, add_common, numbers, parse_budget, pick_device, say
 from core.config import ModelSpec
 from core.engines import check_engine
 from core.errors import InputError
+from core.files import check_target
 from core.latency import device_name
-from core.latency_table import check_one_grid, write_table
+from core.latency_table import check_one_grid, table_text, write_table
 from core.published import published
 from core.ragged_bench import CASES, compare_ragged
 from core.soft_tokens.decide import top_share
@@ -28,7 +30,7 @@ from core.soft_tokens.schedules import FITTED
 from core.speed import random_pair
 from core.table_bench import measure_beside
 from core.timings import EAGER, ENGINES, SpeedRow
-from core.training.cost import compare_steps, derive_ms
+from core.training.cost import SLIDER_MS, compare_steps, derive_ms
 from core.training.loop import make_accelerator
 
 BATCHES = "1,16"
@@ -134,7 +136,8 @@ def run_record(
             continue
         finally:
             line.clear()
-        add_rows(args.record, here, [row], order)
+        with printed_anyway({**here, "rows": [asdict(row)]}, _text(row)):
+            add_rows(args.record, here, [row], order)
         say(_text(row).strip())
     if len(refused) == len(work):
         raise InputError(refused[0])
@@ -150,7 +153,13 @@ def _measured_afresh(*work: Case | int | str | torch.device) -> SpeedRow:
     """
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         try:
-            return pool.submit(_seeded, torch.initial_seed(), *work).result()
+            with deaf_children():
+                answer = pool.submit(_seeded, torch.initial_seed(), *work)
+            return answer.result()
+        except KeyboardInterrupt:
+            for child in active_children():  # it does not know of it, and would be waited for
+                child.kill()
+            raise
         except BrokenProcessPool as error:
             raise InputError("A measurement was ended; maybe memory ran out: try a smaller --batch.") from error
 
@@ -206,6 +215,7 @@ def run_table(args: argparse.Namespace, batch: int) -> tuple[dict, str]:
     names = args.model or ["bundled-dense"]
     if len(names) > 1:
         raise InputError("--table measures one --model.")
+    check_target(args.table, "--table")
     device, line = pick_device(args.device), Progress()
     card = load(ModelSpec(names[0]), weights=False).card
     check_method(card.family, "tokens")
@@ -224,7 +234,6 @@ def run_table(args: argparse.Namespace, batch: int) -> tuple[dict, str]:
         on_round=lambda done, of: line.show(f"{done} of {of} rounds"),
     )
     line.clear()
-    write_table(table, args.table)
     foretold = schedule_ms(table, geometry, check)
     kept = " and ".join(f"{share:.0%}".replace("%", " %") for share in check[1])
     text = (
@@ -233,13 +242,16 @@ def run_table(args: argparse.Namespace, batch: int) -> tuple[dict, str]:
         f"{measured:.2f} ms ({100 * (foretold / measured - 1):+.0f} %)."
     )
     told = {"device": table.device, "threads": table.threads, "batch": batch}
-    return {
+    result = {
         "table": str(args.table),
         "model": names[0],
         **told,
         "predicted_ms": foretold,
         "measured_ms": measured,
-    }, text
+    }
+    with printed_anyway(result | {"csv": table_text(table)}, f"{text}\n{table_text(table)}"):
+        write_table(table, args.table)
+    return result, text
 
 
 def run_ragged(args: argparse.Namespace) -> tuple[dict, str]:
@@ -286,6 +298,7 @@ def run_training(args: argparse.Namespace, batches: tuple[int, ...]) -> tuple[di
         check_method(card.family, "singlepath")
         geometry = card.geometry
         deriving = derive_ms(geometry)
+        late = f", more than the {SLIDER_MS:.0f} ms that a slider may take" if deriving > SLIDER_MS else ""
         for batch in batches:
             found = compare_steps(geometry, accelerator, batch=batch)
             rows.append({"model": name, **asdict(found), "derive_ms": deriving})
@@ -293,7 +306,7 @@ def run_training(args: argparse.Namespace, batches: tuple[int, ...]) -> tuple[di
                 f"{name}, batch {batch}, {found.device}, {found.threads} threads, precision {found.precision}: a dense "
                 f"training step takes {found.dense_ms:.0f} ms (IQR {found.dense_iqr_ms:.0f}); a search step "
                 f"{found.search_ratio:.2f} of that, {found.distilled_search_ratio:.2f} with a dense teacher; deriving "
-                f"an architecture takes {deriving:.1f} ms"
+                f"an architecture takes {deriving:.1f} ms{late}"
             )
     told = {"device": device_name(accelerator.device), "threads": torch.get_num_threads(), "rows": rows}
     return told, "\n".join(lines)

@@ -20,7 +20,7 @@ from core.checkpoints import Loaded, file_of, read_model
 from core.commands.joint import joint_start, makes_joint
 from core.commands.session import Session, add_loop, dense_start, objective_of, open_session
 from core.commands.shared import add_common, parse_budget, say
-from core.commands.targets import add_targets, read_targets
+from core.commands.targets import add_targets, keep_targets, read_targets
 from core.errors import InputError
 from core.evaluate import attention_runner, dense_runner, paired_difference, random_runner, token_runner
 from core.macs import count_macs
@@ -39,7 +39,7 @@ from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.schedules import schedule_macs
 from core.training.budgets import BudgetStep
 from core.training.data import match_folders, split_root, spread_over
-from core.training.runs import read_metrics
+from core.training.runs import check_run, read_metrics, writing
 from core.training.search import weight_groups
 from core.training.tokens import RANKINGS, TokenSettings, TokenStep, calibrate, token_groups
 from core.training.verdict import is_trained, verdict_sentences
@@ -59,7 +59,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "finetune", help="train on: a model with token selectors in it, or a searched model for one budget or for any"
     )
     add_common(tune)
-    add_loop(tune, epochs=30, lr_per_512=5e-4, mixup=0.0, cutmix=0.0)
+    add_loop(tune, usual={"epochs": 30, "lr_per_512": 5e-4})
     tune.add_argument("--model", required=True, help="a dense, searched or compact model: a name or a weights file")
     tune.add_argument(
         "--budget",
@@ -96,6 +96,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def run_finetune(args: argparse.Namespace) -> tuple[dict, str]:
     """Train on, as the model asks for it: selectors for a dense one, one budget or any for a searched one, or both."""
+    check_run(args.out, resume=args.resume)
     if args.drop_at_random and args.rank_by is not None:
         raise InputError("--drop-at-random teaches no ranking; leave --rank-by away.")
     if args.no_packages and not args.drop_at_random:
@@ -139,6 +140,9 @@ def run_tokens(args: argparse.Namespace, dense: Loaded, folders: list[str]) -> t
         check_dense(args.model, dense)
     step = TokenStep(model, dense.model, settings, other)
     session = open_session(args, dense.card, folders, hold_out=True)
+    if session.accelerator.is_main_process:
+        with writing(session.run):
+            keep_targets(aim, session.run.folder)
     geometry = dense.card.geometry
     asked_macs = schedule_macs(geometry, blocks, targets, model.layers).total
 
@@ -204,7 +208,10 @@ def run_tokens(args: argparse.Namespace, dense: Loaded, folders: list[str]) -> t
     told, text = session.fit(step, create_optimizer_v2(groups, opt="adamw", lr=args.lr), after)
     if not session.accelerator.is_main_process:
         return told, text
-    last = read_metrics(session.run)[-1]
+    records = read_metrics(session.run)
+    if not records:
+        return told, text  # its lines were removed; the weights say what they reached
+    last = records[-1]
     return told | {"last_epoch": last}, text if args.drop_at_random else f"{text}\n{verdict_sentences(last)}"
 
 
@@ -245,14 +252,19 @@ def run_any_budget(args: argparse.Namespace, searched: SinglePathViT, card: Mode
         raise InputError(f"--least is a budget up to that of the dense model; {args.least} is more.")
     shares = tuple(percent / 100 for percent in range(first, 101))
     derive(gates_of(searched, geometry), shares[0] * dense)  # refuses what cannot be reached
-    semantics = {"prefix_passes": searched.prefix_passes, "in_windows": searched.in_windows}
+    semantics = {
+        "prefix_passes": searched.prefix_passes,
+        "in_windows": searched.in_windows,
+        "shifts": searched.shifts,
+    }
     model = SinglePathViT(searched.backbone, searched.alpha, shares, **semantics)
     model.paths.load_state_dict(searched.paths.state_dict())
     step = BudgetStep(model, geometry, objective_of(args, card), least=shares[0])
     session = _open_searched(args, card)
     history = history_file(file_of(args.model))
     if history.is_file() and session.accelerator.is_main_process:
-        shutil.copyfile(history, history_file(session.run.weights))
+        with writing(session.run):
+            shutil.copyfile(history, history_file(session.run.weights))
 
     def after_epoch(step: BudgetStep, epoch: int) -> dict:
         last = epoch == args.epochs

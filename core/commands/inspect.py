@@ -7,6 +7,7 @@ from pathlib import Path
 from core.backbones.families import methods_sentence
 from core.checkpoints import load
 from core.commands.describe_published import describe_published
+from core.commands.endings import printed_anyway
 from core.commands.engine import add_engine, dense_beside, in_engine
 from core.commands.loading import add_model, load_model_of, read_photo, setting_of, spec_of, tell_snapped
 from core.commands.peers import evaluate_peer, peer_into_file
@@ -19,7 +20,7 @@ from core.latency import measure_latency
 from core.lvvit_counts import LvvitGeometry, aux_macs
 from core.peers.plans import PEERS
 from core.published import published
-from core.recorded import add_row
+from core.recorded import add_row, check_recorded
 from core.registry import list_models
 from core.results import Recorded
 from core.soft_tokens.model import SoftTokenViT
@@ -170,6 +171,7 @@ def run_describe(args: argparse.Namespace) -> tuple[dict, str]:
 def run_evaluate(args: argparse.Namespace) -> tuple[dict, str]:
     """Accuracy on a folder of photos."""
     check_sweep(args)
+    check_recorded(args.record)
     if args.method not in PEERS:
         if args.dense is not None:
             raise InputError(f"--dense goes with --method {', '.join(PEERS)}.")
@@ -178,9 +180,6 @@ def run_evaluate(args: argparse.Namespace) -> tuple[dict, str]:
     if args.out is not None:
         return peer_into_file(args, accelerator)
     found, more, about = evaluate_peer(args, accelerator)
-    if args.record is not None and accelerator.is_main_process:
-        cost = (found.mean_macs, found.dense_macs, found.images)
-        add_row(args.record, Recorded(args.model, setting_of(args), found.top1, found.top5, *cost))
     result = {"model": args.model, "data": str(args.data), **asdict(found)}
     result = {key: value for key, value in result.items() if key not in ("correct", "mean_kept")} | more
     text = (
@@ -189,4 +188,9 @@ def run_evaluate(args: argparse.Namespace) -> tuple[dict, str]:
         f"{found.mean_macs / 1e9:.4g} GMACs ({100 * found.mean_macs / found.dense_macs:.1f} % of dense), "
         f"{found.images_per_s:.0f} images/s"
     )
-    return result, f"{text}\n{about}"
+    text = f"{text}\n{about}"
+    if args.record is not None and accelerator.is_main_process:
+        cost = (found.mean_macs, found.dense_macs, found.images)
+        with printed_anyway(result, text):
+            add_row(args.record, Recorded(args.model, setting_of(args), found.top1, found.top5, *cost))
+    return result, text

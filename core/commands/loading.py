@@ -24,6 +24,14 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         "--keep",
         help="share of the patches alive after each selector, such as 0.7,0.5,0.3; of a PiT, of those of its grid",
     )
+    parser.add_argument(
+        "--blocks",
+        help="of a model without selectors, rank patches by class attention before these blocks, from 0, such as 3,6,9 "
+        "(with --keep or --mass; default: spread over the model)",
+    )
+    parser.add_argument(
+        "--mass", type=float, help="there keep the fewest patches that hold this share of the class attention"
+    )
     parser.add_argument("--threshold", type=float, help="keep patches above this keep probability")
     add_hints(parser)
     parser.add_argument("--classes", type=Path, help="text file with the class names, one a line (default: the file's)")
@@ -44,7 +52,9 @@ def spec_of(args: argparse.Namespace) -> ModelSpec:
     if heads is not None and min(heads) < 1:
         raise InputError(f"--heads takes numbers of 1 or more; not {args.heads}.")
     named = ModelSpec(args.model, heads=heads, arch=args.arch, img_size=args.img_size)
-    spec = replace(named, threshold=args.threshold)
+    spec = replace(named, threshold=args.threshold, mass=getattr(args, "mass", None))
+    if getattr(args, "blocks", None) is not None:
+        spec = replace(spec, blocks=numbers(args.blocks, int, "--blocks"))
     if args.keep is not None:
         spec = replace(spec, keep=numbers(args.keep, float, "--keep"))
     if args.budget is not None:
@@ -58,6 +68,7 @@ def setting_of(args: argparse.Namespace) -> str:
     """The settings as they stand on the command line; empty for the model's own."""
     method = getattr(args, "method", "own")
     given = {"--budget": args.budget, "--keep": args.keep, "--threshold": args.threshold}
+    given |= {"--blocks": getattr(args, "blocks", None), "--mass": getattr(args, "mass", None)}
     given |= {"--method": None if method == "own" else method, "--dense": getattr(args, "dense", None)}
     given |= {"--heads": args.heads, "--arch": args.arch, "--img-size": args.img_size}
     return " ".join(f"{flag} {value}" for flag, value in given.items() if value is not None)
@@ -81,6 +92,9 @@ def load_model_of(args: argparse.Namespace) -> Loaded:
         loaded = with_classes(loaded, classes)
     loaded.model.to(pick_device(args.device))
     tell_snapped(loaded)
+    if loaded.card.selectors is not None and loaded.card.selectors.ranked:
+        where = ", ".join(map(str, loaded.card.selectors.blocks))
+        say(f"Patches are ranked by class attention before blocks {where}; nothing was trained for it.")
     pruned = loaded.card.single_path or loaded.card.compact
     if pruned is not None and not pruned.fit_to_predict:
         say(f"{spec.name} is not fit to predict yet: its search has not got far enough.")

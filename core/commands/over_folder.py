@@ -5,6 +5,7 @@ import argparse
 from accelerate import Accelerator
 from torch.utils.data import DataLoader
 
+from core.batches import labelled_batch
 from core.checkpoints import Loaded
 from core.commands.shared import Progress, say
 from core.evaluate import Runner, evaluate
@@ -30,7 +31,8 @@ def over_folder(args: argparse.Namespace, accelerator: Accelerator, loaded: Load
     folders, left_out = match_folders(root, card.classes)
     dataset = photos(root, folders, eval_transform(card.geometry.img_size, card.normalisation))
     line = Progress()
-    loader = DataLoader(dataset, args.batch * accelerator.num_processes, num_workers=args.workers)
+    whole = args.batch * accelerator.num_processes
+    loader = DataLoader(dataset, whole, num_workers=args.workers, collate_fn=labelled_batch)
     found = evaluate(
         run,
         accelerator.prepare(loader),

@@ -15,6 +15,7 @@ from core.evaluate import paired_difference, token_runner
 from core.peers.dense import check_dense, dense_of
 from core.peers.plans import PEER_WORDS, Plan, default_blocks, fit_plan
 from core.peers.run import peer_runner
+from core.report import points
 from core.results import Evaluation
 from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.schedules import schedule_macs
@@ -45,7 +46,7 @@ def evaluate_peer(args: argparse.Namespace, accelerator: Accelerator) -> tuple[E
         told["own"] = {"top1": own.top1, "mean_macs": own.mean_macs, "gain": gain, "interval": margin}
         text += (
             f"\n{args.model} itself: top-1 {100 * own.top1:.2f} %, {own.mean_macs / 1e9:.4g} GMACs; "
-            f"{100 * gain:+.2f} ± {100 * margin:.2f} points on the same photos (95 %), with weights trained further."
+            f"{points(gain, margin)} on the same photos (95 %), with weights trained further."
         )
     return found, told, text
 

@@ -11,14 +11,17 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
+from core.batches import labelled_batch
 from core.checkpoints import Loaded
+from core.commands.endings import printed_anyway
 from core.commands.loading import add_model, load_model_of, setting_of
 from core.commands.shared import Progress, add_common, pick_device
 from core.description import description
 from core.errors import InputError
 from core.evaluate import dense_runner
-from core.files import write_text
+from core.files import check_target, write_text
 from core.images import eval_transform, view_box
+from core.json_text import json_text
 from core.report import (
     Answers,
     OnObject,
@@ -28,6 +31,7 @@ from core.report import (
     on_object,
     paired_interval,
     patches_inside,
+    points,
 )
 from core.soft_tokens.decide import random_like
 from core.soft_tokens.model import SoftTokenViT
@@ -66,6 +70,9 @@ def run_report(args: argparse.Namespace) -> tuple[dict, str]:
     """Everything about one model on one folder."""
     if args.batch < 1 or args.workers < 0:
         raise InputError("--batch takes 1 or more, --workers 0 or more.")
+    check_target(args.record, "--record")
+    if args.record is not None:
+        read_reports(args.record)  # something else is found out before the work, too
     boxes = None if args.boxes is None else read_boxes(args.boxes)
     loaded = load_model_of(args)
     if not isinstance(loaded.model, SoftTokenViT) and (boxes is not None or args.against_random is not None):
@@ -98,9 +105,11 @@ def run_report(args: argparse.Namespace) -> tuple[dict, str]:
     if boxes is not None:
         found = _on_object(loaded, dataset, answers, args.data, boxes)
         result["on_object"] = {**asdict(found), "way": found.way}
+    text = _text(result)
     if args.record is not None:
-        record(args.record, result)
-    return result, _text(result)
+        with printed_anyway(result, text):
+            record(args.record, result)
+    return result, text
 
 
 def read_boxes(path: Path) -> dict[str, tuple[float, float, float, float]]:
@@ -123,18 +132,28 @@ def read_boxes(path: Path) -> dict[str, tuple[float, float, float, float]]:
         ) from error
 
 
+def read_reports(path: Path) -> list[dict]:
+    """The results in a file of reports; none if it is not there.
+
+    Raises:
+        InputError: If the file is something else, or cannot be read.
+    """
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))["reports"] if path.is_file() else []
+        return [row for row in rows if row["model"] is not None and row["setting"] is not None]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} holds no reports; name another file.") from error
+
+
 def record(path: Path, result: dict) -> None:
     """Put one result into the file, in place of an older one of the same model and setting.
 
     Raises:
         InputError: If the file is something else, or cannot be written.
     """
+    rows = [row for row in read_reports(path) if (row["model"], row["setting"]) != (result["model"], result["setting"])]
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))["reports"] if path.is_file() else []
-        rows = [row for row in rows if (row["model"], row["setting"]) != (result["model"], result["setting"])]
-        write_text(path, json.dumps({"reports": [*rows, result]}, indent=1) + "\n")
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} holds no reports; name another file.") from error
+        write_text(path, json_text({"reports": [*rows, result]}, indent=1) + "\n")
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error.strerror}); name another file.") from error
 
@@ -165,7 +184,9 @@ def _right_at_random(args: argparse.Namespace, loaded: Loaded, other: Loaded, ro
     line, right = Progress(), []
     device = pick_device(args.device)
     generator = torch.Generator().manual_seed(args.seed)
-    for images, wanted in DataLoader(_photos(loaded, root), args.batch, num_workers=args.workers):
+    for images, wanted in DataLoader(
+        _photos(loaded, root), args.batch, num_workers=args.workers, collate_fn=labelled_batch
+    ):
         stages = loaded.model.run(images.to(device))[1]
         counts = [stage.kept.sum(dim=1) for stage in stages]
         draws = [other.model.run(images.to(device), random_like(counts, generator))[0] for _ in range(DRAWS)]
@@ -190,7 +211,7 @@ def _answers(args: argparse.Namespace, loaded: Loaded, root: Path) -> tuple[Sele
     dataset = _photos(loaded, root)
     shares, labels, macs, kept = [], [], [], []
     plain = None if isinstance(loaded.model, SoftTokenViT) else dense_runner(loaded.model, macs_of(loaded).total)
-    for images, wanted in DataLoader(dataset, args.batch, num_workers=args.workers):
+    for images, wanted in DataLoader(dataset, args.batch, num_workers=args.workers, collate_fn=labelled_batch):
         if plain is not None:
             logits, cost, _ = plain(images.to(device))
             macs.append(cost.cpu().numpy())
@@ -243,20 +264,21 @@ def _text(result: dict) -> str:
     if "against" in result:
         other = result["against"]
         lines.append(
-            f"{100 * other['mean']:+.2f} ± {100 * other['margin']:.2f} points beside {other['model']} on the same "
+            f"{points(other['mean'], other['margin'])} beside {other['model']} on the same "
             f"photos (95 %); they agree on {100 * other['agreement']:.1f} %"
         )
     if "against_random" in result:
         other = result["against_random"]
         lines.append(
-            f"{100 * other['mean']:+.2f} ± {100 * other['margin']:.2f} points beside {other['model']} with as many "
+            f"{points(other['mean'], other['margin'])} beside {other['model']} with as many "
             f"patches dropped at random ({100 * other['top1']:.2f} %, {DRAWS} draws)"
         )
     if "on_object" in result:
         found = result["on_object"]
+        way = "" if found["way"] is None else f"; {100 * found['way']:.0f} % of the way"
         lines.append(
             f"finally kept patches inside the box: {100 * found['kept']:.1f} %; chance {100 * found['chance']:.1f} %, "
-            f"best {100 * found['best']:.1f} %; {100 * found['way']:.0f} % of the way ({found['photos']} photos)"
+            f"best {100 * found['best']:.1f} %{way} ({found['photos']} photos)"
         )
     known = {name: share for name, share in result["classes"].items() if share is not None}
     lines += [f"  {name:28} {100 * known[name]:5.1f} %" for name in sorted(known, key=known.get)]

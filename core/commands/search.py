@@ -15,8 +15,9 @@ from core.evaluate import dense_runner
 from core.single_path.derive import budget_range, derive, gates_of, settled
 from core.single_path.history import SNAPSHOTS_PER_EPOCH, add_snapshot, history_file
 from core.single_path.model import SinglePathViT
-from core.single_path.search import ALPHA, GATE_RATE, cost_weight
+from core.single_path.search import ALPHA, cost_weight, gate_rate
 from core.training.loop import StepRecord
+from core.training.runs import check_run, writing
 from core.training.search import SearchStep, search_groups
 
 
@@ -24,28 +25,30 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the command."""
     search = commands.add_parser("search", help="put gates into a dense model and learn which to close")
     add_common(search)
-    add_loop(search, epochs=10, lr_per_512=5e-5)
+    add_loop(search, usual={"epochs": 10, "lr_per_512": 5e-5, "mixup": 0.2, "cutmix": 1.0})
     search.add_argument("--model", required=True, help="the dense model: a name or a weights file")
     search.add_argument("--budget", default="60%", help="GMACs, or a share of dense such as 60%% (default %(default)s)")
-    search.add_argument("--gate-lr", type=float, help=f"constant, without decay (default: {_by_family(GATE_RATE)})")
     search.add_argument(
-        "--cost-weight", type=float, help="lambda; default: the paper's for DeiT-T or the Swin, scaled to the model"
+        "--gate-lr", type=float, help="constant, without decay (default: as published, 1e-3; 5e-4 for DeiT-S and Swin)"
     )
-    search.add_argument("--alpha", type=float, help=f"temperature of the head mixing (default: {_by_family(ALPHA)})")
+    search.add_argument(
+        "--cost-weight",
+        type=float,
+        help="lambda (default: as published for this DeiT or Swin; for other shapes that of the smallest, scaled)",
+    )
+    by_family = ", ".join(f"{value:g} for {name}" for name, value in ALPHA.items())
+    search.add_argument("--alpha", type=float, help=f"temperature of the head mixing (default: {by_family})")
     search.set_defaults(run=run_search)
-
-
-def _by_family(values: dict[str, float]) -> str:
-    return ", ".join(f"{value:g} for {name}" for name, value in values.items())
 
 
 def run_search(args: argparse.Namespace) -> tuple[dict, str]:
     """Put gates into a dense model and learn which to close; it teaches its own pruned form unless told otherwise."""
+    check_run(args.out, resume=args.resume)
     dense, folders = dense_start(args.model, args.data, method="singlepath")
     geometry = dense.card.geometry
     budget = parse_budget(args.budget, dense.dense_macs)
     args.alpha = ALPHA[dense.card.family] if args.alpha is None else args.alpha
-    args.gate_lr = GATE_RATE[dense.card.family] if args.gate_lr is None else args.gate_lr
+    args.gate_lr = gate_rate(geometry) if args.gate_lr is None else args.gate_lr
     if not (0 < args.alpha < math.inf and 0 < args.gate_lr < math.inf):
         raise InputError("--alpha and --gate-lr take numbers above 0.")
     if args.cost_weight is not None and not 0 <= args.cost_weight < math.inf:
@@ -59,7 +62,8 @@ def run_search(args: argparse.Namespace) -> tuple[dict, str]:
     session = open_session(args, dense.card, folders, hold_out=False)
     history = history_file(session.run.weights)
     if session.accelerator.is_main_process and not history.exists():
-        add_snapshot(history, 0.0, gates_of(model, geometry))
+        with writing(session.run):
+            add_snapshot(history, 0.0, gates_of(model, geometry))
 
     def remember(record: StepRecord) -> None:
         every = max(1, record.steps // SNAPSHOTS_PER_EPOCH)

@@ -2,58 +2,101 @@
 
 import argparse
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 import timm
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast
+from timm.utils import ModelEmaV3
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from core.backbones.families import check_method, family_of_own, family_of_timm
+from core.batches import labelled_batch
 from core.cards import ModelCard, TeacherCard
 from core.checkpoints import Loaded, load
-from core.commands.shared import Progress, duration, pick_device, say
+from core.commands.shared import Progress, duration, pick_device, say, say_here
 from core.config import ModelSpec
 from core.errors import InputError
 from core.evaluate import Runner, evaluate
 from core.images import eval_transform
 from core.macs import count_macs
 from core.results import Evaluation
-from core.training.data import held_out, match_folders, photos, split_root, train_transform
+from core.sweep import exchange
+from core.training.data import held_out, limited, match_folders, photos, split_root, train_transform
+from core.training.data_print import data_print
 from core.training.loop import LoopSettings, StepRecord, check_batch, fit, make_accelerator
 from core.training.objectives import KINDS, Objective
-from core.training.runs import Run, open_run
+from core.training.readable import Readable
+from core.training.runs import Run, open_run, read_settings, writing
 from core.training.teachers import load_teacher
 from core.weights import save_checkpoint
 
 EVAL_BATCH = 128
+LOG_SECONDS = 30
+"""A run's log gets a line this often."""
 
 
-def add_loop(
-    parser: argparse.ArgumentParser, *, epochs: int, lr_per_512: float, mixup: float = 0.2, cutmix: float = 1.0
-) -> None:
-    """Flags that all training commands share; the rate is given per 512 photos of a batch, as papers do."""
+USUAL = {"batch": 128, "warmup_epochs": 1.0, "mixup": 0.0, "cutmix": 0.0}
+"""What training commands share unless they say otherwise."""
+
+
+def add_loop(parser: argparse.ArgumentParser, *, usual: dict, tuning: dict | None = None) -> None:
+    """Flags that all training commands share.
+
+    Args:
+        parser: Of the command.
+        usual: Its defaults, over `USUAL`; the rate is `lr_per_512`, per 512 photos of a batch, as papers give it.
+        tuning: Other defaults, for weights that were trained before; the command fills in which it is.
+    """
+    usual = USUAL | usual
+
+    def default(name: str) -> str:
+        other = f"; {tuning[name]:g} from trained weights" if tuning is not None and tuning[name] != usual[name] else ""
+        return f"{usual[name]:g}{other}"
+
+    def add(flag: str, kind: type, help: str = "") -> None:
+        name = flag[2:].replace("-", "_")
+        text = f"{help} (default: {default(name)})".strip()
+        parser.add_argument(flag, type=kind, default=usual[name] if tuning is None else None, help=text)
+
     parser.add_argument("--data", type=Path, required=True, help="ImageFolder root with train/ and val/")
-    parser.add_argument("--out", type=Path, required=True, help="folder of this run: weights, metrics, state")
-    parser.add_argument("--resume", action="store_true", help="go on from the run's last finished epoch")
-    parser.add_argument("--epochs", type=int, default=epochs, help="(default %(default)s)")
-    parser.add_argument("--batch", type=int, default=128, help="photos per step over all devices (default %(default)s)")
-    parser.add_argument("--lr", type=float, help=f"at the given batch size (default: {lr_per_512:g} x batch / 512)")
-    parser.set_defaults(lr_per_512=lr_per_512)
+    parser.add_argument("--out", type=Path, required=True, help="folder of this run: weights, metrics, state, log")
+    parser.add_argument("--resume", action="store_true", help="go on from the run's newest state")
+    add("--epochs", int)
+    add("--batch", int, "photos per step over all devices")
+    parser.add_argument(
+        "--lr", type=float, help=f"at the given batch size (default: {default('lr_per_512')}, times batch / 512)"
+    )
+    parser.set_defaults(lr_per_512=usual["lr_per_512"] if tuning is None else None)
     parser.add_argument("--weight-decay", type=float, default=0.05)
-    parser.add_argument("--warmup-epochs", type=float, default=1.0)
-    parser.add_argument("--mixup", type=float, default=mixup, help="(default %(default)s)")
-    parser.add_argument("--cutmix", type=float, default=cutmix, help="(default %(default)s)")
+    add("--warmup-epochs", float)
+    add("--mixup", float)
+    add("--cutmix", float)
     parser.add_argument("--teacher", help="learn from this model too: a name, a file, any classifier of timm")
     parser.add_argument(
         "--distill", choices=KINDS, help="what to learn from the teacher: its shares, or its first choice (hard)"
     )
     parser.add_argument(
         "--distill-share", type=float, default=0.5, help="of the loss, the labels have the rest (default %(default)s)"
+    )
+    parser.add_argument(
+        "--shrink-to",
+        type=int,
+        metavar="PIXELS",
+        help="shrink training photos to this short side first; for data of which some classes are sharper than others",
+    )
+    parser.add_argument("--limit-per-class", type=int, metavar="N", help="train on at most N photos of each class")
+    parser.add_argument(
+        "--val-per-class", type=int, metavar="N", help="judge epochs on at most N photos of each class (default: all)"
+    )
+    parser.add_argument(
+        "--save-minutes", type=float, default=5.0, help="save the state this often (default %(default)s)"
     )
     parser.add_argument("--auto-augment", help="timm's notation, such as rand-m9-mstd0.5-inc1")
     parser.add_argument("--workers", type=int, default=2, help="processes that read photos (default %(default)s)")
@@ -72,6 +115,11 @@ def loop_settings(args: argparse.Namespace) -> LoopSettings:
         raise InputError("--epochs takes 1 or more, --batch an even number, --lr a positive rate, --workers 0 or more.")
     if not (args.weight_decay >= 0 and args.warmup_epochs >= 0 and args.mixup >= 0 and args.cutmix >= 0):
         raise InputError("--weight-decay, --warmup-epochs, --mixup and --cutmix take numbers of 0 or more.")
+    for least in (args.limit_per_class, args.val_per_class, args.shrink_to):
+        if least is not None and least < 1:
+            raise InputError(f"--limit-per-class, --val-per-class and --shrink-to take 1 or more; not {least}.")
+    if not args.save_minutes > 0:
+        raise InputError(f"--save-minutes takes a number above 0; not {args.save_minutes}.")
     return LoopSettings(
         epochs=args.epochs,
         batch=args.batch,
@@ -80,6 +128,7 @@ def loop_settings(args: argparse.Namespace) -> LoopSettings:
         cutmix=args.cutmix,
         workers=args.workers,
         precision=args.precision,
+        save_minutes=args.save_minutes,
     )
 
 
@@ -104,7 +153,7 @@ def objective_of(args: argparse.Namespace, card: ModelCard | TeacherCard, dense:
 
 def recorded(args: argparse.Namespace) -> dict:
     """The flags that make a run what it is; what a resumed run must repeat."""
-    skip = {"run", "lr_per_512", "json", "device", "resume", "out", "workers", "data", "precision"}
+    skip = {"run", "lr_per_512", "json", "device", "resume", "out", "workers", "data", "precision", "save_minutes"}
     return {
         key: str(value) if isinstance(value, Path) else value for key, value in vars(args).items() if key not in skip
     }
@@ -121,6 +170,11 @@ def without_folders(told: dict) -> dict:
     return {key: short(value) for key, value in told.items()}
 
 
+def img_size_of(card: ModelCard | TeacherCard) -> int:
+    """Side of the square input, pixels."""
+    return card.img_size if isinstance(card, TeacherCard) else card.geometry.img_size
+
+
 @dataclass(frozen=True, eq=False)
 class Session:
     """One training command at work; made by `open_session`."""
@@ -129,10 +183,15 @@ class Session:
     card: ModelCard | TeacherCard
     accelerator: Accelerator
     run: Run
-    train_set: Dataset
+    train_set: Readable
     validation: DataLoader
     held: DataLoader | None
     """Photos of the training split that are not trained on, as the model sees them at evaluation."""
+
+    @property
+    def img_size(self) -> int:
+        """Side of the square input, pixels."""
+        return img_size_of(self.card)
 
     def validate(self, runner: Runner, patches: Sequence[int] | None = None) -> Evaluation:
         """Evaluate on the validation photos, over all processes; `patches`: N of the grid that each selector sees."""
@@ -145,6 +204,13 @@ class Session:
             patches=patches or (card.geometry.patches if dense else 1),
             gather=self.accelerator.gather_for_metrics,
         )
+
+    def left_out(self) -> dict:
+        """How many photos could not be read so far, to log; nothing if all could."""
+        sets = (self.train_set, self.validation.dataset)
+        mine = [(number, index) for number, photos in enumerate(sets) for index in photos.damaged]
+        count = len({photo for part in exchange(mine, self.accelerator.num_processes) for photo in part})
+        return {"left_out": count} if count else {}
 
     def held_out_loader(self) -> DataLoader:
         """The held-out photos.
@@ -175,9 +241,18 @@ class Session:
         optimizer: torch.optim.Optimizer,
         after_epoch: Callable[[nn.Module, int], dict],
         on_step: Callable[[StepRecord], None] | None = None,
+        average: ModelEmaV3 | None = None,
     ) -> tuple[dict, str]:
-        """Train, and say where the weights are; `on_step` is called on the main process beside the progress line."""
-        show = show_progress(len(self.train_set), self.accelerator.num_processes)
+        """Train, and say where the weights are.
+
+        Args:
+            step: See `core.training.loop.fit`, as for all but `on_step`.
+            optimizer: Its optimiser.
+            after_epoch: Saves weights.
+            on_step: Called on the main process beside the progress line.
+            average: Of the weights.
+        """
+        show = show_progress(len(self.train_set), self.accelerator.num_processes, self.run.log)
 
         def each(record: StepRecord) -> None:
             show(record)
@@ -186,21 +261,26 @@ class Session:
 
         def evaluated(module: nn.Module, epoch: int) -> dict:
             record = after_epoch(module.eval(), epoch)
+            record |= self.left_out()
             if self.accelerator.is_main_process:
-                say(f"epoch {epoch}: {', '.join(f'{key} {_shown(value)}' for key, value in record.items())}")
+                line = f"epoch {epoch}: {', '.join(f'{key} {_shown(value)}' for key, value in record.items())}"
+                say(line)
+                log_line(self.run.log, line)
             return record
 
-        fit(
-            step,
-            optimizer,
-            self.train_set,
-            loop_settings(self.args),
-            self.run,
-            self.accelerator,
-            classes=len(self.card.classes),
-            after_epoch=evaluated,
-            on_step=each,
-        )
+        with writing(self.run):
+            fit(
+                step,
+                optimizer,
+                self.train_set,
+                loop_settings(self.args),
+                self.run,
+                self.accelerator,
+                classes=len(self.card.classes),
+                after_epoch=evaluated,
+                on_step=each,
+                average=average,
+            )
         weights, metrics = str(self.run.weights), str(self.run.metrics)
         return {"weights": weights, "metrics": metrics}, f"The weights are in {weights}, the metrics in {metrics}."
 
@@ -214,13 +294,13 @@ def _shown(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def dense_model(name: str, *, weights: bool = True) -> Loaded:
-    """A dense model by name or path; `weights=False`: only to be counted.
+def dense_model(name: str, *, weights: bool = True, headless: bool = False) -> Loaded:
+    """A dense model by name or path; `weights=False`: only to be counted; `headless`: a backbone serves, too.
 
     Raises:
         InputError: If the model is pruned already.
     """
-    loaded = load(ModelSpec(name), download=weights, weights=weights)
+    loaded = load(ModelSpec(name), download=weights, weights=weights, headless=headless)
     if loaded.method != "dense":
         raise InputError(f"{name} is pruned already; give the dense model that it came from.")
     return loaded
@@ -254,35 +334,47 @@ def open_session(
     Raises:
         InputError: If flags, data or folder are not fit.
     """
+    if args.resume and args.lr is None:
+        args.lr = (read_settings(args.out) or {}).get("lr")  # the newest: it may have been lowered on the way
     settings = loop_settings(args)
     device = pick_device(args.device)
-    size = card.img_size if isinstance(card, TeacherCard) else card.geometry.img_size
+    size = img_size_of(card)
     norm = card.normalisation
     root = split_root(args.data, "train")
     if not (args.data / "val").is_dir():
         raise InputError(f"{args.data} has no folder 'val'; training is judged on DATA/val/CLASS/photo.jpg.")
-    train_set: Dataset = photos(root, folders, train_transform(size, norm, args.auto_augment))
+    train_set: Dataset = photos(root, folders, train_transform(size, norm, args.auto_augment, args.shrink_to))
+    train_samples = train_set.samples
     plain = eval_transform(size, norm)
-    held = None
+    held, loading = None, {"num_workers": args.workers, "collate_fn": labelled_batch}
     if hold_out:
-        held = DataLoader(held_out(photos(root, folders, plain), rest=False), EVAL_BATCH, num_workers=args.workers)
+        held = Readable(held_out(photos(root, folders, plain), rest=False), say_here)
+        held = DataLoader(held, EVAL_BATCH, **loading)
         train_set = held_out(train_set, rest=True)
+    if args.limit_per_class is not None:
+        train_set = limited(train_set, args.limit_per_class)
     accelerator = make_accelerator(device, settings.precision)
     check_batch(settings.batch, len(train_set), accelerator.num_processes)
-    validation = DataLoader(
-        photos(split_root(args.data, "val"), folders, plain),
-        EVAL_BATCH * accelerator.num_processes,
-        num_workers=args.workers,
-    )
+    judged_on: Dataset = photos(split_root(args.data, "val"), folders, plain)
+    samples = (train_samples, judged_on.samples)
+    if args.val_per_class is not None:
+        judged_on = limited(judged_on, args.val_per_class)
     if accelerator.is_main_process:
-        open_run(args.out, recorded(args), resume=args.resume)
+        same = {"data": data_print(*samples), "precision": accelerator.mixed_precision}
+        open_run(args.out, recorded(args) | same, resume=args.resume)
     accelerator.wait_for_everyone()
-    return Session(args, card, accelerator, Run(args.out), train_set, accelerator.prepare(validation), held)
+    train_set = Readable(train_set, say_here)
+    judged_on = Readable(judged_on, say_here, graded=True)
+    validation = accelerator.prepare(DataLoader(judged_on, EVAL_BATCH * accelerator.num_processes, **loading))
+    return Session(args, card, accelerator, Run(args.out), train_set, validation, held)
 
 
-def show_progress(photo_count: int, processes: int) -> Callable[[StepRecord], None]:
-    """A progress line; says once, after a few steps, what the run will take."""
-    line, told = Progress(), []
+def show_progress(photo_count: int, processes: int, log: Path) -> Callable[[StepRecord], None]:
+    """A progress line with the rate and the time left, on a terminal and now and then in a log file.
+
+    Says once, after a few steps, what the run will take.
+    """
+    line, told, logged = Progress(), [], [-math.inf]
 
     def show(record: StepRecord) -> None:
         if not told and record.step >= min(5, record.steps):
@@ -290,11 +382,21 @@ def show_progress(photo_count: int, processes: int) -> Callable[[StepRecord], No
             left = duration(record.seconds_left)
             say(f"{photo_count} photos, {record.steps} steps an epoch {where}, about {left} to go")
             told.append(True)
-        line.show(
-            f"epoch {record.epoch + 1}/{record.epochs} step {record.step}/{record.steps} "
-            f"loss {record.loss:.3f}, {duration(record.seconds_left)} left"
+        text = (
+            f"epoch {record.epoch + 1}/{record.epochs} step {record.step}/{record.steps} loss {record.loss:.3f}, "
+            f"{record.photos_per_s:.3g} photos/s, {duration(record.seconds_left)} left"
         )
+        line.show(text)
+        if time.monotonic() - logged[0] >= LOG_SECONDS or record.step == record.steps:
+            log_line(log, text)
+            logged[0] = time.monotonic()
         if record.step == record.steps:
             line.clear()
 
     return show
+
+
+def log_line(log: Path, text: str) -> None:
+    """Add a line, with the time of day, to a run's log."""
+    with log.open("a", encoding="utf-8") as file:
+        file.write(f"{datetime.now().isoformat(sep=' ', timespec='seconds')} {text}\n")

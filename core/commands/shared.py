@@ -1,7 +1,6 @@
 """What the commands share: common flags, progress on stderr, output as text or as one JSON object."""
 
 import argparse
-import json
 import os
 import sys
 import warnings
@@ -11,7 +10,9 @@ from typing import Any
 
 import torch
 
+from core.batches import loader_trouble
 from core.errors import FileNote, InputError
+from core.json_text import json_text
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:
@@ -39,6 +40,14 @@ def pick_device(name: str | None) -> torch.device:
     return device
 
 
+def check_workers(args: argparse.Namespace) -> None:
+    """Have the photos read without loader processes where the system cannot run any; says so."""
+    trouble = loader_trouble(args.workers) if getattr(args, "workers", 0) > 0 else None
+    if trouble is not None:
+        say(f"No loader processes can be run here ({trouble}); photos are read without them, which is slower.")
+        args.workers = 0
+
+
 def first_process() -> bool:
     """Whether this is the only process, or the one of several that speaks (torchrun numbers them)."""
     return os.environ.get("RANK", "0") == "0"
@@ -55,6 +64,11 @@ def say(text: str) -> None:
     """A line for the person, on stderr; of several processes the first one says it."""
     if first_process():
         print(text, file=sys.stderr, flush=True)
+
+
+def say_here(text: str) -> None:
+    """A line of this process alone, whichever of several it is: what only it has seen."""
+    print(text, file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -97,11 +111,33 @@ class Progress:
             self._width = 0
 
 
-def emit(result: dict, text: str, *, as_json: bool) -> None:
-    """Print `result` as JSON, or `text`; of several processes the first one does."""
+def emit(result: dict, text: str, *, as_json: bool, aside: bool = False) -> None:
+    """Print `result` as JSON, or `text`; of several processes the first one does.
+
+    Args:
+        result: For programs.
+        text: For people.
+        as_json: Which of them.
+        aside: On stderr, because stdout holds the lines of --out.
+
+    Raises:
+        InputError: If stdout takes no more, such as a file on a full disk.
+        BrokenPipeError: If nobody reads it any more.
+    """
     if not first_process():
         return
-    print(json.dumps(result) if as_json else text, flush=True)
+    try:
+        print(json_text(result) if as_json else text, file=sys.stderr if aside else sys.stdout, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        close_stdout()
+        raise InputError(f"The answer cannot be written to stdout ({error.strerror}); send it elsewhere.") from error
+
+
+def close_stdout() -> None:
+    """Throw away what is still to be written there, or Python complains as it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def duration(seconds: float) -> str:

@@ -10,18 +10,20 @@ from accelerate import Accelerator
 from PIL import Image
 
 from core.checkpoints import Loaded
+from core.commands.endings import printed_anyway
 from core.commands.engine import batches_in_engine
 from core.commands.loading import load_model_of, read_photo, setting_of
 from core.commands.shared import Progress, first_process, pick_device, say
 from core.description import told_grids
 from core.errors import InputError
 from core.evaluate import attention_runner, dense_runner, repeatable_random_runner, token_runner
+from core.files import is_stream
 from core.images import eval_transform
 from core.latency import device_name
 from core.photo_list import PhotoList, labelled, list_photos
 from core.photo_loader import Photos
 from core.recorded import add_row
-from core.result_file import ResultFile
+from core.result_file import ResultFile, check_out
 from core.results import Recorded
 from core.soft_tokens.model import SoftTokenViT
 from core.sweep import NamedRunner, Pace, Tally, Task, from_first, sweep, unnamed, weights_fingerprint
@@ -46,12 +48,14 @@ def check_sweep(args: argparse.Namespace) -> None:
     """Refuse what cannot be meant.
 
     Raises:
-        InputError: If a number is too small, or there is nothing to resume.
+        InputError: If a number is too small, there is nothing to resume, or --out cannot be written.
     """
     if args.batch < 1 or args.workers < 0:
         raise InputError("--batch takes 1 or more, --workers 0 or more.")
     if args.resume and args.out is None:
         raise InputError("--resume goes on with a file of results; name it with --out.")
+    if args.out is not None:
+        check_out(args.out, resume=args.resume)
 
 
 def predict_many(args: argparse.Namespace) -> tuple[dict, str]:
@@ -113,8 +117,6 @@ def evaluate_with(
     if not tally.images:
         raise InputError(f"None of the {len(listing)} photos under {root} can be read; mend or replace them.")
     top1, top5, macs = (total / tally.images for total in (tally.first, tally.five, tally.macs))
-    if args.record is not None and accelerator.is_main_process:
-        add_row(args.record, Recorded(args.model, setting_of(args), top1, top5, macs, loaded.dense_macs, tally.images))
     result = {
         "model": args.model,
         "data": str(args.data),
@@ -130,7 +132,12 @@ def evaluate_with(
         f"top-1 {100 * top1:.2f} %, top-5 {100 * top5:.2f} %, "
         f"{macs / 1e9:.4g} GMACs ({100 * macs / loaded.dense_macs:.1f} % of dense){_pace(pace)}"
     )
-    return _with_pace(result | {"unreadable": tally.unreadable}, args, tally, pace), text
+    result = _with_pace(result | {"unreadable": tally.unreadable}, args, tally, pace)
+    if args.record is not None and accelerator.is_main_process:
+        with printed_anyway(result, text):
+            cost = (macs, loaded.dense_macs, tally.images)
+            add_row(args.record, Recorded(args.model, setting_of(args), top1, top5, *cost))
+    return result, text
 
 
 def _sweep(
@@ -151,7 +158,7 @@ def _sweep(
     run = run or runner_of(loaded, getattr(args, "method", "own"), args.seed)
     file, done, tally = _open(args, loaded, listing, roots, world)
     before = int(done.sum())
-    if args.out is not None:
+    if args.out is not None and not is_stream(args.out):
         say(f"{len(listing)} photos; {before} of them are in {args.out} already.")
     line = Progress()
 
@@ -169,7 +176,7 @@ def _sweep(
     try:
         return sweep(task, listing, dataset, **numbers, file=file, resume_from=(done, tally), on_rows=show)
     except KeyboardInterrupt:
-        if args.out is not None:
+        if args.out is not None and not is_stream(args.out):
             say(f"\n{tally.images + tally.unreadable} photos are in {args.out}; the same command and --resume goes on.")
         raise
     finally:

@@ -1,6 +1,7 @@
 """What token pruning is to reach, as the command line says it: keep ratios, MACs, or milliseconds; and `schedule`."""
 
 import argparse
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from core.commands.session import dense_model, dense_start
 from core.commands.shared import Progress, add_common, numbers, parse_budget, pick_device, say
 from core.errors import InputError
 from core.evaluate import dense_runner, evaluate, token_runner
+from core.files import write_text
 from core.images import eval_transform
-from core.latency_table import check_one_grid, read_table
+from core.json_text import json_text
+from core.latency_table import check_one_grid, read_table, write_table
 from core.soft_tokens.decide import AttentionShare, check_keep
 from core.soft_tokens.latency_schedule import Stages, choose_schedule
 from core.soft_tokens.mixers import spread
@@ -27,6 +30,8 @@ from core.training.data import held_out, photos, split_root, spread_over
 
 USUAL_SELECTORS = "3,6,9"
 BATCH = 128
+SCHEDULE, TABLE = "schedule.json", "table.csv"
+"""Files of a run's folder."""
 BATCHES = 4
 """Of held-out photos on which a schedule's accuracy is judged."""
 
@@ -159,7 +164,37 @@ def read_targets(args: argparse.Namespace, dense: Loaded, folders: list[str]) ->
     return Targets(blocks, check_keep(numbers(text, float, "--targets"), len(blocks), "--targets", model.patches))
 
 
+def keep_targets(found: Targets, folder: Path) -> None:
+    """Write what a latency limit chose into a run's folder, with the table that it was chosen by.
+
+    Measured again, another schedule might be chosen, and what was trained would not fit it.
+    """
+    if found.schedule is not None and found.table is not None:
+        write_table(found.table, folder / TABLE)
+        write_text(folder / SCHEDULE, json_text(asdict(found.schedule), indent=1))
+
+
+def _kept_targets(folder: Path) -> Targets | None:
+    """What `keep_targets` wrote; None where nothing was chosen yet.
+
+    Raises:
+        InputError: If it is damaged.
+    """
+    path = folder / SCHEDULE
+    if not path.is_file():
+        return None
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        schedule = Schedule(**told | {"blocks": tuple(told["blocks"]), "keep": tuple(told["keep"])})
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{path} is damaged; remove it, and a schedule is chosen anew.") from error
+    return Targets(schedule.blocks, schedule.keep, schedule, read_table(folder / TABLE))
+
+
 def _for_latency(args: argparse.Namespace, limit_ms: float, dense: Loaded, folders: list[str]) -> Targets:
+    kept = _kept_targets(args.out) if getattr(args, "resume", False) else None
+    if kept is not None:
+        return kept
     geometry, norm = dense.card.geometry, dense.card.normalisation
     device = pick_device(args.device)
     root = split_root(args.data, "train")

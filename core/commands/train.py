@@ -1,33 +1,74 @@
 """`train`: a dense ViT, or a teacher, from an ImageFolder to a weights file in a run's folder."""
 
 import argparse
+import math
+import time
 from dataclasses import replace
 from pathlib import Path
 
-from timm.optim import create_optimizer_v2
+import torch
+from timm.layers import PatchDropout
+from timm.models.vision_transformer import VisionTransformer
+from timm.optim import create_optimizer_v2, param_groups_layer_decay
+from timm.utils import ModelEmaV3
 from torch import nn
+from torch.utils.data import DataLoader
 
 from core.backbones import deit, lvvit
 from core.backbones.families import family, family_of_timm
+from core.batches import labelled_batch
 from core.cards import ModelCard, TeacherCard, class_names
-from core.commands.session import add_loop, dense_model, objective_of, open_session
-from core.commands.shared import add_common, numbers
+from core.commands.session import EVAL_BATCH, USUAL, add_loop, dense_model, objective_of, open_session
+from core.commands.shared import Progress, add_common, duration, numbers, say, say_here
 from core.config import Geometry, Normalisation
+from core.deit_counts import DeitGeometry
 from core.errors import InputError
 from core.evaluate import dense_runner
+from core.images import eval_transform
 from core.lvvit_counts import LvvitGeometry
 from core.macs import count_macs
 from core.training import teachers
-from core.training.data import class_folders, read_class_list, split_root
+from core.training.data import class_folders, limited, photos, read_class_list, split_root
 from core.training.dense import DenseStep
 from core.training.lvvit import LvvitStep, dense_step
+from core.training.probe import features, fit_head
+from core.training.readable import Readable
+from core.training.runs import append_metrics, check_run, writing
+
+FROM_SCRATCH = {"epochs": 24, "lr_per_512": 4.8e-3, "mixup": 0.2, "cutmix": 1.0, "layer_decay": 1.0, "average": 0.0}
+FINE_TUNING = USUAL | {
+    "epochs": 5,
+    "batch": 64,
+    "lr_per_512": 1.6e-3,
+    "warmup_epochs": 0.1,
+    "layer_decay": 0.75,
+    "average": 0.998,
+}
+"""What a pretrained ViT usually takes; the rates of training from scratch destroy what it knows."""
+HEAD_FACTOR = 5.0
+"""The rate of a head of a fine-tuned model, in rates of its last block."""
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the command."""
     train = commands.add_parser("train", help="train a dense ViT on an ImageFolder")
     add_common(train)
-    add_loop(train, epochs=24, lr_per_512=4.8e-3)
+    add_loop(train, usual=FROM_SCRATCH, tuning=FINE_TUNING)
+    train.add_argument(
+        "--layer-decay",
+        type=float,
+        help="the rate of each layer as a share of that of the layer above it (default: 0.75 from trained weights)",
+    )
+    train.add_argument(
+        "--head-lr", type=float, help="rate of the classifier (default: 5 times --lr from trained weights)"
+    )
+    train.add_argument(
+        "--average",
+        type=float,
+        metavar="DECAY",
+        help="save and judge an exponential average of the weights; 0: the weights themselves (default: 0.998 from "
+        "trained weights)",
+    )
     train.add_argument(
         "--model",
         help="a deit_*, vit_* or swin_* of timm, lvvit_s or lvvit_m; lvvit: one of the size below (default: a small "
@@ -44,6 +85,11 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         metavar="MODEL",
         help="go on from this dense model (a name or a file), to --img-size pixels and the classes of --data",
     )
+    train.add_argument(
+        "--probe",
+        action="store_true",
+        help="only give the trained backbone a linear head: its view of each photo is computed once; minutes",
+    )
     train.add_argument("--img-size", type=int, help="pixels (default: those of --model or --start-from, else 64)")
     train.add_argument(
         "--stem", default="32,64,128", help="channels of the stride-2 convolutions (default %(default)s)"
@@ -59,6 +105,13 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     train.add_argument("--heads", type=int, default=4)
     train.add_argument("--drop-path", type=float, default=0.05)
     train.add_argument(
+        "--patch-drop",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="of each photo's patches, leave out in training, drawn at random: cheaper steps (arXiv:2208.07220)",
+    )
+    train.add_argument(
         "--classes", type=Path, help="text file with the class folders to use, one a line (default: all)"
     )
     train.set_defaults(run=run_train)
@@ -66,6 +119,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def run_train(args: argparse.Namespace) -> tuple[dict, str]:
     """Train a dense model, or a teacher."""
+    check_run(args.out, resume=args.resume)
     folders = class_folders(split_root(args.data, "train"))
     if args.classes is not None:
         folders = read_class_list(args.classes, folders)
@@ -75,18 +129,122 @@ def run_train(args: argparse.Namespace) -> tuple[dict, str]:
         raise InputError("--pretrained and --as-teacher need --model, a name of timm's.")
     if args.start_from is not None and args.model is not None:
         raise InputError("--start-from says which model it is; leave --model away.")
+    if args.probe and not (args.pretrained or args.start_from is not None):
+        raise InputError("--probe reads what a trained backbone sees; give --start-from, or --model and --pretrained.")
+    _fill_in(args)
     model, card = (_teacher if args.as_teacher else _student)(args, folders)
     macs = card.macs if isinstance(card, TeacherCard) else count_macs(card.geometry).total
+    if args.probe:
+        return _probe(args, model, card, folders, macs)
+    if args.patch_drop:
+        _drop_patches(model, args.patch_drop)
     step = dense_step(model, objective_of(args, card))
     session = open_session(args, card, folders, hold_out=False)
 
     def after_epoch(step: DenseStep | LvvitStep, epoch: int) -> dict:
-        found = session.validate(dense_runner(step.model, macs))
-        session.save(step.model, card, {"epochs": epoch, "val_top1": found.top1})
+        judged = step.model if average is None else average.module.eval()
+        found = session.validate(dense_runner(judged, macs))
+        session.save(judged, card, {"epochs": epoch, "val_top1": found.top1})
         return {"val_top1": found.top1, "val_top5": found.top5, "val_images": found.images}
 
-    optimizer = create_optimizer_v2(model, opt="adamw", lr=args.lr, weight_decay=args.weight_decay)
-    return session.fit(step, optimizer, after_epoch)
+    average = ModelEmaV3(model, decay=args.average, use_warmup=True) if args.average else None
+    return session.fit(step, _optimizer(model, args), after_epoch, average=average)
+
+
+def _probe(
+    args: argparse.Namespace, model: nn.Module, card: ModelCard | TeacherCard, folders: list[str], macs: int
+) -> tuple[dict, str]:
+    """Give `model` a linear head that is learned on what its backbone sees of each training photo, and save it.
+
+    Raises:
+        InputError: If the model has not one linear head, or several processes are at it.
+    """
+    head = model.get_classifier()
+    if not isinstance(head, nn.Linear):
+        raise InputError("--probe learns one linear head, and this model has another kind; train it without --probe.")
+    session = open_session(args, card, folders, hold_out=False)
+    if session.accelerator.num_processes > 1:
+        raise InputError("--probe runs in one process; start it without torchrun.")
+    seen = photos(split_root(args.data, "train"), folders, eval_transform(session.img_size, card.normalisation))
+    if args.limit_per_class is not None:
+        seen = limited(seen, args.limit_per_class)
+    seen = Readable(seen, say_here)
+    device = session.accelerator.device
+    model.to(device).eval()
+    line, began = Progress(), time.monotonic()
+
+    def progress(done: int) -> None:
+        each = (time.monotonic() - began) / done
+        left = duration(each * (len(seen) - done))
+        line.show(f"features of {done}/{len(seen)} photos, {1 / each:.3g} photos/s, {left} left")
+
+    batches = DataLoader(seen, EVAL_BATCH, num_workers=args.workers, collate_fn=labelled_batch)
+    x, labels = features(model, ((images.to(device), wanted) for images, wanted in batches), progress)
+    line.clear()
+    say(f"Features of {len(seen)} photos are computed; learning the head")
+    weight, bias, held = fit_head(x, labels, len(folders))
+    with torch.no_grad():
+        head.weight.copy_(weight)
+        head.bias.copy_(bias)
+    found = session.validate(dense_runner(model, macs))
+    told = {"epoch": 0, "held_out_top1": held, "val_top1": found.top1, "val_images": found.images}
+    told |= session.left_out()
+    with writing(session.run):
+        session.save(model, card, {"epochs": 0, "val_top1": found.top1})
+        append_metrics(session.run, told)
+    weights = str(session.run.weights)
+    return {"weights": weights, **told}, f"{found.top1:.1%} of {found.images} photos; the weights are in {weights}."
+
+
+def _fill_in(args: argparse.Namespace) -> None:
+    """Put the usual values where a flag was not given: those of fine-tuning where the weights were trained before.
+
+    Raises:
+        InputError: If a value is out of its range.
+    """
+    trained = args.pretrained or args.start_from is not None
+    for name, value in (USUAL | (FINE_TUNING if trained else FROM_SCRATCH)).items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
+    if not 0 < args.layer_decay <= 1 or not 0 <= args.average < 1:
+        raise InputError("--layer-decay takes a number above 0 and up to 1, --average one from 0 to below 1.")
+    if args.head_lr is not None and not 0 < args.head_lr < math.inf:
+        raise InputError(f"--head-lr takes a positive rate; not {args.head_lr}.")
+
+
+def _drop_patches(model: nn.Module, share: float) -> None:
+    """Have `model` leave out that share of the patches while it is in training mode, in place.
+
+    Raises:
+        InputError: If `share` is none, or the model cannot.
+    """
+    if not 0 <= share < 1:
+        raise InputError(f"--patch-drop is a share from 0 to below 1; not {share}.")
+    if not isinstance(model, VisionTransformer):
+        raise InputError("--patch-drop needs a model whose patches stay apart to the end: a DeiT or a ViT.")
+    model.patch_drop = PatchDropout(share, num_prefix_tokens=model.num_prefix_tokens)
+
+
+def _optimizer(model: nn.Module, args: argparse.Namespace) -> torch.optim.Optimizer:
+    """AdamW; a rate that falls from layer to layer, and the head's own."""
+    skip = model.no_weight_decay() if hasattr(model, "no_weight_decay") else ()
+    groups = param_groups_layer_decay(model, args.weight_decay, skip, layer_decay=args.layer_decay)
+    head = {id(p) for p in head_parameters(model)}
+    head_scale = (HEAD_FACTOR if args.layer_decay < 1 else 1.0) if args.head_lr is None else args.head_lr / args.lr
+    split = []
+    for group in groups:
+        own = [p for p in group["params"] if id(p) in head]
+        rest = [p for p in group["params"] if id(p) not in head]
+        split += [{**group, "params": rest}] if rest else []
+        split += [{**group, "params": own, "lr_scale": head_scale}] if own else []
+    return create_optimizer_v2(split, opt="adamw", lr=args.lr)
+
+
+def head_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """The parameters of the classifier, or of all that timm names as one."""
+    names = model.pretrained_cfg.get("classifier", "head") if hasattr(model, "pretrained_cfg") else "head"
+    names = (names,) if isinstance(names, str) else tuple(names)
+    return [p for name, p in model.named_parameters() if name.startswith(tuple(f"{n}." for n in names))]
 
 
 def _student(args: argparse.Namespace, folders: list[str]) -> tuple[nn.Module, ModelCard]:
@@ -111,7 +269,7 @@ def _student(args: argparse.Namespace, folders: list[str]) -> tuple[nn.Module, M
 
 def _continued(args: argparse.Namespace, folders: list[str]) -> tuple[nn.Module, ModelCard]:
     """A dense model that was trained before, for other classes and another number of pixels."""
-    before = dense_model(args.start_from)
+    before = dense_model(args.start_from, headless=True)
     classes = class_names(folders)
     geometry = replace(
         before.card.geometry, classes=len(folders), img_size=args.img_size or before.card.geometry.img_size
@@ -140,7 +298,7 @@ def _own_geometry(args: argparse.Namespace, classes: int) -> Geometry:
     stem = numbers(args.stem, int, "--stem")
     img_size = 64 if args.img_size is None else args.img_size
     try:
-        return Geometry(img_size, 2 ** len(stem), args.width, args.depth, args.heads, 4 * args.width, classes, stem)
+        return DeitGeometry(img_size, 2 ** len(stem), args.width, args.depth, args.heads, 4 * args.width, classes, stem)
     except (ValueError, ZeroDivisionError) as error:
         raise InputError(f"That size of model is not possible: {error}.") from error
 

@@ -1,9 +1,10 @@
-"""timm's attention at inference, opened up: proportional to token sizes, and telling its keys or where it looks."""
+"""Attention at inference, opened up: proportional to token sizes, and telling its keys or where it looks."""
 
-import torch
 from timm.layers import Attention
 from torch import Tensor
 from torch.nn import functional
+
+from core.backbones.block import project, put_back, queries_keys_values, scores
 
 
 def attend(attn: Attention, x: Tensor, size: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -21,10 +22,10 @@ def attend(attn: Attention, x: Tensor, size: Tensor | None = None) -> tuple[Tens
 
     Source: Bolya et al. 2023, arXiv:2210.09461, proportional attention and token similarity.
     """
-    q, k, v = _split(attn, x)
+    q, k, v = queries_keys_values(attn, project(attn, x))
     bias = None if size is None else size.to(q.dtype).log()[:, None, None, :]
     mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-    return _join(attn, mixed), k.mean(dim=1)
+    return put_back(attn, mixed), k.mean(dim=1)
 
 
 def attend_and_tell(attn: Attention, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -34,18 +35,6 @@ def attend_and_tell(attn: Attention, x: Tensor) -> tuple[Tensor, Tensor]:
 
     Source: Liang et al. 2022, arXiv:2202.07800, attentiveness of the class token.
     """
-    q, k, v = _split(attn, x)
-    weights = ((q * attn.scale) @ k.transpose(-2, -1)).softmax(dim=-1)  # (B, H, T, T)
-    return _join(attn, weights @ v), weights[:, :, 0].mean(dim=1)
-
-
-def _split(attn: Attention, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries, keys and values, (B, H, T, d) each."""
-    qkv = attn.qkv(x).unflatten(2, (3, attn.num_heads, attn.head_dim))  # (B, T, 3, H, d)
-    q, k, v = torch.unbind(qkv.permute(2, 0, 3, 1, 4))
-    return attn.q_norm(q), attn.k_norm(k), v
-
-
-def _join(attn: Attention, mixed: Tensor) -> Tensor:
-    """Heads (B, H, T, d) back to (B, T, D), projected."""
-    return attn.proj(mixed.transpose(1, 2).flatten(2))
+    q, k, v = queries_keys_values(attn, project(attn, x))
+    weights = scores(q, k, attn.scale).softmax(dim=-1)  # (B, H, T, T)
+    return put_back(attn, weights @ v), weights[:, :, 0].mean(dim=1)

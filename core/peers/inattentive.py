@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from core.backbones import deit
+from core.backbones.block import take_fed, take_mixed
 from core.peers.attention import attend_and_tell
 from core.peers.grouping import Grouping, apart
 
@@ -77,10 +78,10 @@ def inattentive_forward(
             x = block(x)
             continue
         mixed, looked = attend_and_tell(block.attn, block.norm1(x))
-        x, place = reorganise(x + block.ls1(mixed), looked, keep[index], prefix)
+        x, place = reorganise(take_mixed(block, x, mixed), looked, keep[index], prefix)
         if groups is not None:
             shared = torch.zeros(x.shape[:2], dtype=torch.bool, device=x.device).scatter(1, place, shared)
             shared = functional.pad(shared[:, :-1], (0, 1), value=True)
             groups = groups.moved(place, shared, index)
-        x = x + block.ls2(block.mlp(block.norm2(x)))
+        x = take_fed(block, x)
     return deit.classify(model, x), groups

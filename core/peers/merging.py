@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from core.backbones import deit
+from core.backbones.block import take_fed, take_mixed
 from core.peers.attention import attend
 from core.peers.grouping import Grouping, apart
 
@@ -94,10 +95,10 @@ def merging_forward(
     groups = apart(len(x), x.shape[1] - prefix, prefix, x.device) if record else None
     for index, (block, count) in enumerate(zip(model.blocks, merges, strict=True)):
         mixed, keys = attend(block.attn, block.norm1(x), size)
-        x = x + block.ls1(mixed)
+        x = take_mixed(block, x, mixed)
         if count:
             whole = x.new_ones(x.shape[:2]) if size is None else size
             x, size, place = merge(x, whole, match(keys, count, prefix), prefix)
             groups = groups and groups.moved(place, size > 1, index)
-        x = x + block.ls2(block.mlp(block.norm2(x)))
+        x = take_fed(block, x)
     return deit.classify(model, x), groups

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 from core.config import Geometry
 from core.errors import InputError
-from core.macs import attention_macs, embedding_macs, ffn_macs, head_macs
+from core.macs import attention_macs, ffn_macs
 from core.results import MacCount
 from core.soft_tokens.decide import keep_count
 
@@ -66,24 +66,22 @@ def count_plan(plan: Plan) -> MacCount:
     Merging adds the similarities, (n // 2) (n - n // 2) D / H for n tokens, and r D for the means; fusing adds one per
     channel of each token that is fused, as `core.macs.package_macs` counts it. Left out, as everywhere: norms, sorting.
     """
-    geometry = plan.geometry
+    geometry, blocks = plan.geometry, plan.geometry.blocks()
     attention, ffn = plan.tokens()
     at = dict(zip(plan.blocks, plan.amounts, strict=True))
     added = 0
     for block, before in enumerate(attention):
+        width = blocks[block].width
         if plan.peer == "tome" and at[block]:
             half = (before - geometry.prefix_tokens) // 2
             others = before - geometry.prefix_tokens - half
-            added += half * others * (geometry.width // geometry.heads) + at[block] * geometry.width
+            added += half * others * (width // blocks[block].heads) + at[block] * width
         elif plan.peer == "evit" and block in at:
-            added += max(0, before - geometry.prefix_tokens - at[block]) * geometry.width
-    return MacCount(
-        embedding=embedding_macs(geometry),
-        attention=sum(attention_macs(tokens, geometry.width) for tokens in attention),
-        convolution=0,
-        ffn=sum(ffn_macs(tokens, geometry.width, geometry.ffn_hidden) for tokens in ffn),
+            added += max(0, before - geometry.prefix_tokens - at[block]) * width
+    return geometry.overhead(blocks) + MacCount(
+        attention=sum(attention_macs(tokens, block.width) for tokens, block in zip(attention, blocks, strict=True)),
+        ffn=sum(ffn_macs(tokens, block.width, block.ffn) for tokens, block in zip(ffn, blocks, strict=True)),
         selectors=added,
-        head=head_macs(geometry),
     )
 
 

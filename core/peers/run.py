@@ -2,12 +2,13 @@
 
 import hashlib
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
-from core.evaluate import Runner, dense_runner
+from core.evaluate import Baseline, Runner, dense_runner
 from core.peers.dropping import dropping_forward
 from core.peers.grouping import Grouping
 from core.peers.inattentive import inattentive_forward
@@ -44,13 +45,15 @@ def peer_runner(model: VisionTransformer, plan: Plan, seed: int = 0) -> Runner:
     """How to evaluate a peer on a folder of photos: all photos cost the same.
 
     What is random follows from the seed and the photo's pixels alone: it does not matter in which batch, or on which of
-    several processes, a photo is seen.
+    several processes, a photo is seen. Only the peer that draws waits for that, and it is not in its time.
     """
 
-    def logits(images: Tensor) -> Tensor:
-        return run_plan(model, plan, images, [_generator(image, seed) for image in images], record=False)[0]
+    def by(generators: Sequence[torch.Generator]) -> Runner:
+        return dense_runner(lambda images: run_plan(model, plan, images, generators, record=False)[0], plan.macs.total)
 
-    return dense_runner(logits, plan.macs.total)
+    if plan.peer != "random-dense":
+        return by(())
+    return Baseline(lambda images: partial(by([_generator(image, seed) for image in images]), images))
 
 
 def _generator(image: Tensor, seed: int) -> torch.Generator:

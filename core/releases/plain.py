@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from core.backbones import deit
 from core.cards import ModelCard, class_names
 from core.config import Geometry, Normalisation
+from core.deit_counts import DeitGeometry
 from core.errors import InputError, printable
 from core.file_kinds import shown
 from core.releases.told import Told, arch_of
@@ -259,7 +260,7 @@ def deit_geometry(state: dict[str, Tensor], path: Path, *, heads: int, ffn_hidde
         width, _, patch, _ = state["patch_embed.proj.weight"].shape
         prefix = 2 if "dist_token" in state else 1
         side = round((state["pos_embed"].shape[1] - prefix) ** 0.5)
-        geometry = Geometry(
+        geometry = DeitGeometry(
             img_size=side * patch,
             patch=patch,
             width=width,

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from core.results import BY_OPEN_GATES, Architecture, Mixer
 from core.single_path import mixer as mix
-from core.single_path.model import Gating, Path, SinglePathViT
+from core.single_path.model import Gating, Path, SinglePathViT, shifted_bias
 from core.single_path.views import Backbone, blocks_of, head_dim, views_of
 
 
@@ -103,7 +103,10 @@ def compact(model: SinglePathViT, architecture: Architecture) -> Backbone:
         raise ValueError("this architecture gives the number of hidden units, not which")
     plain = _twin(model.backbone)
     blocks, sources = blocks_of(plain), blocks_of(model.backbone)
-    for block, kept in zip(blocks, architecture.ffn_kept, strict=True):
+    for block, path, kept in zip(blocks, model.paths, architecture.ffn_kept, strict=True):
+        if path.unit_means is not None:
+            units = torch.from_numpy(kept).to(path.unit_means)
+            block.mlp.fc2.bias = nn.Parameter(shifted_bias(block, path, units))
         narrow_ffn(block, torch.from_numpy(kept))
     semantics = {"prefix_passes": model.prefix_passes, "in_windows": model.in_windows}
     carve(plain, architecture.mixers, architecture.ffn_hidden, **semantics)

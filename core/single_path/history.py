@@ -26,6 +26,9 @@ def add_snapshot(path: Path, epoch: float, gates: Gates) -> None:
         path: From `history_file`.
         epoch: Epochs passed, with fraction.
         gates: Of that moment.
+
+    Raises:
+        InputError: If the file is damaged.
     """
     rows = {
         "epochs": np.array([epoch], np.float64),
@@ -33,7 +36,10 @@ def add_snapshot(path: Path, epoch: float, gates: Gates) -> None:
         "ffn_logits": np.concatenate(gates.ffn_logits)[None].astype(np.float16),  # (1, sum of F)
     }
     if path.exists():
-        before = load_file(str(path))
+        try:
+            before = load_file(str(path))
+        except SafetensorError as error:
+            raise InputError(f"{path} is damaged; remove it, and the history of the gates begins anew.") from error
         earlier = before["epochs"] < epoch
         before["ffn_logits"] = _in_a_row(before["ffn_logits"])
         rows = {key: np.concatenate((before[key][earlier], rows[key])) for key in rows}

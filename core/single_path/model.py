@@ -15,7 +15,7 @@ from core.single_path.views import Backbone, View, blocks_of, head_dim, views_of
 class Path(nn.Module):
     """What a block needs beside timm's own weights to be any of its candidates."""
 
-    def __init__(self, block: nn.Module) -> None:
+    def __init__(self, block: nn.Module, *, shifts: bool = False) -> None:
         """Uniform head mixing, so that a convolution starts from the mean of the heads; all gates likely open."""
         super().__init__()
         self.head_logits = nn.Parameter(torch.zeros(block.attn.num_heads, mix.OFFSETS))
@@ -23,6 +23,9 @@ class Path(nn.Module):
         self.bn_1x1 = nn.BatchNorm2d(head_dim(block.attn))
         self.mixer_logits = nn.Parameter(torch.full((3,), START_LOGIT))
         self.ffn_logits = nn.Parameter(torch.full((block.mlp.fc1.out_features,), START_LOGIT))
+        self.unit_means: Tensor | None
+        means = torch.zeros(block.mlp.fc1.out_features) if shifts else None
+        self.register_buffer("unit_means", means)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +49,7 @@ class SinglePathViT(nn.Module):
         *,
         prefix_passes: bool = False,
         in_windows: bool = False,
+        shifts: bool = False,
     ) -> None:
         """Put gates into a backbone.
 
@@ -56,6 +60,7 @@ class SinglePathViT(nn.Module):
                 of the search.
             prefix_passes: See `core.cards.SinglePathCard`.
             in_windows: See there.
+            shifts: See there.
         """
         super().__init__()
         self.backbone = backbone
@@ -63,8 +68,9 @@ class SinglePathViT(nn.Module):
         self.budgets = tuple(budgets)
         self.prefix_passes = prefix_passes
         self.in_windows = in_windows
+        self.shifts = shifts
         self.views = views_of(backbone, passes=prefix_passes, in_windows=in_windows)
-        self.paths = nn.ModuleList(Path(block) for block in blocks_of(backbone))
+        self.paths = nn.ModuleList(Path(block, shifts=shifts) for block in blocks_of(backbone))
         if self.budgets:
             d = max(path.bn_3x3.num_features for path in self.paths)
             stored = torch.zeros(len(self.budgets), len(self.paths), 2, 2, d)  # 3x3 and 1x1; mean and variance
@@ -79,7 +85,7 @@ class SinglePathViT(nn.Module):
             view, path = self.views[index], self.paths[index]
             mixed = gated_mixer(block, path, block.norm1(x), gating.mixer[index], self.alpha, view)
             x = x + view.mixed(block, mixed)
-            return x + view.fed(block, gated_ffn(block, block.norm2(x), gating.ffn[index]))
+            return x + view.fed(block, gated_ffn(block, block.norm2(x), gating.ffn[index], path))
 
         return walk(self.backbone, images, step)
 
@@ -98,14 +104,21 @@ class SinglePathViT(nn.Module):
         )
 
 
-def gated_ffn(block: nn.Module, x: Tensor, units: Tensor) -> Tensor:
+def gated_ffn(block: nn.Module, x: Tensor, units: Tensor, path: Path | None = None) -> Tensor:
     """timm's FFN with a gate (F,) on each hidden unit, for normalised tokens (B, T, D) or maps (B, h, w, D).
 
     The gate of unit f on column f of the second weight, (D, F), is the same as on the unit itself, (B, T, F), and
-    cheaper.
+    cheaper. Where `path` knows the units' means, a closed unit stands at its mean.
     """
     hidden = block.mlp.drop1(block.mlp.act(block.mlp.fc1(x)))
-    return block.mlp.drop2(functional.linear(hidden, block.mlp.fc2.weight * units, block.mlp.fc2.bias))
+    bias = block.mlp.fc2.bias if path is None else shifted_bias(block, path, units)
+    return block.mlp.drop2(functional.linear(hidden, block.mlp.fc2.weight * units, bias))
+
+
+def shifted_bias(block: nn.Module, path: Path, units: Tensor) -> Tensor:
+    """The second layer's bias, (D,), plus what the closed units, 0 in `units` (F,), add on average."""
+    bias = block.mlp.fc2.bias
+    return bias if path.unit_means is None else bias + block.mlp.fc2.weight @ (path.unit_means * (1 - units))
 
 
 def gated_mixer(block: nn.Module, path: Path, x: Tensor, g: Tensor, alpha: float, view: View) -> Tensor:

@@ -1,9 +1,13 @@
-"""The search's cost term: expected multiply-adds of the gates, pulled to a budget."""
+"""The search's cost term: expected multiply-adds of the gates, pulled to a budget; and the settings as published."""
+
+from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from core.config import Geometry
+from core.deit_counts import DEIT
 from core.macs import block_prices, count_macs
 from core.results import BY_OPEN_GATES
 from core.single_path.gates import nest
@@ -12,16 +16,26 @@ from core.swin_counts import SWIN, SwinGeometry
 
 ALPHA = {"deit": 0.01, "swin": 100.0}
 """Temperature of the head mixing by family, as in the release of arXiv:2111.11802."""
-GATE_RATE = {"deit": 1e-3, "swin": 5e-4}
-"""Learning rate of the gates by family, constant."""
-DEIT_T_GMACS = 1.2536832
-DEIT_T_WEIGHT = 20.0
-SWIN_WEIGHTS = {
-    "swin_tiny_patch4_window7_224": 2.8,
-    "swin_small_patch4_window7_224": 0.4,
-    "swin_base_patch4_window7_224": 0.1,
+
+
+class Settings(NamedTuple):
+    """Of a published search."""
+
+    weight: float
+    """lambda, of the cost term in G."""
+    gate_rate: float
+    """Learning rate of the gates, constant."""
+
+
+PUBLISHED = {
+    "deit_tiny_patch16_224": Settings(20.0, 1e-3),
+    "deit_small_patch16_224": Settings(3.0, 5e-4),
+    "deit_base_patch16_224": Settings(0.08, 1e-3),  # towards 6 G; 0.06 towards 10
+    "swin_tiny_patch4_window7_224": Settings(2.8, 5e-4),
+    "swin_small_patch4_window7_224": Settings(0.4, 5e-4),
+    "swin_base_patch4_window7_224": Settings(0.1, 5e-4),
 }
-"""lambda of the paper's searches."""
+"""By timm's names. Source: He et al. 2021, arXiv:2111.11802, and their release."""
 
 
 def expected_macs(model: SinglePathViT, geometry: Geometry) -> Tensor:
@@ -43,18 +57,50 @@ def expected_macs(model: SinglePathViT, geometry: Geometry) -> Tensor:
     return fixed + mixers + units
 
 
-def cost_weight(geometry: Geometry | SwinGeometry) -> float:
-    """lambda for this size of model: the paper's for DeiT-T or Swin-T, divided by the square of the size.
+def cost_weight(geometry: Geometry) -> float:
+    """lambda for this model: as published; for a shape that nobody published, that of DeiT-T or Swin-T, scaled.
 
-    The term is lambda (M - budget)^2 in G, so a model of twice the size has four times the term for the same share;
-    20 for DeiT-T gives 1.5 for DeiT-S and 0.1 for DeiT-B, where the paper has 3 and 0.06 to 0.08. Its three Swins have
-    their own; others scale from Swin-T.
+    The term is lambda (M - budget)^2 in G, so a model of twice the size has four times the term for the same share:
+    lambda is divided by the square of the size. (From DeiT-T's 20 that gives 1.5 for DeiT-S and 0.1 for DeiT-B, of
+    which 3 and 0.06 to 0.08 are published.)
     """
-    if isinstance(geometry, SwinGeometry):
-        same = {key: (SWIN[key].width, SWIN[key].depths, SWIN[key].img_size) for key in SWIN_WEIGHTS}
-        for name, shape in same.items():
-            if shape == (geometry.width, geometry.depths, geometry.img_size):
-                return SWIN_WEIGHTS[name]
-        tiny = "swin_tiny_patch4_window7_224"
-        return SWIN_WEIGHTS[tiny] * (count_macs(SWIN[tiny]).total / count_macs(geometry).total) ** 2
-    return DEIT_T_WEIGHT * (DEIT_T_GMACS / (count_macs(geometry).total / 1e9)) ** 2
+    alike = _alike(geometry)
+    for name, settings in alike.items():
+        if _shape(_known(name)) == _shape(geometry):
+            return settings.weight
+    smallest = next(iter(alike))
+    size = count_macs(geometry).total / count_macs(_known(smallest)).total
+    return alike[smallest].weight / size**2
+
+
+def gate_rate(geometry: Geometry) -> float:
+    """Learning rate of the gates, constant: as published for models of this size, whatever images they take.
+
+    5e-4 for DeiT-S (12 blocks of width 384) and all Swins; 1e-3 for DeiT-T and DeiT-B, and for other sizes.
+    """
+    alike = _alike(geometry)
+    for name, settings in alike.items():
+        if _size(_known(name)) == _size(geometry):
+            return settings.gate_rate
+    return next(iter(alike.values())).gate_rate
+
+
+def _alike(geometry: Geometry) -> dict[str, Settings]:
+    """Those of the same family, the smallest first."""
+    names = SWIN if isinstance(geometry, SwinGeometry) else DEIT
+    return {name: settings for name, settings in PUBLISHED.items() if name in names}
+
+
+def _known(name: str) -> Geometry:
+    return SWIN[name] if name in SWIN else DEIT[name]
+
+
+def _size(geometry: Geometry) -> tuple:
+    """Width, and blocks, of a Swin in each stage."""
+    return geometry.width, geometry.depths if isinstance(geometry, SwinGeometry) else geometry.depth
+
+
+def _shape(geometry: Geometry) -> Geometry:
+    """All that its cost depends on, but for prefix tokens and classes."""
+    prefix = {} if isinstance(geometry, SwinGeometry) else {"prefix_tokens": 1, "distilled": False}
+    return replace(geometry, timm=None, classes=1, **prefix)

@@ -114,6 +114,23 @@ class AttentionShare:
         return top_k(scores.attention, alive, keep_counts(self.keep, self.patches)[stage])
 
 
+def attention_mass(mass: float) -> Decide:
+    """Keep the fewest patches that hold this share of the attention on all patches still alive, in (0, 1].
+
+    Another number of patches for each photo; of use where keep probabilities are attention
+    (`core.soft_tokens.ranking`).
+    """
+
+    def decide(stage: int, scores: Scores, alive: Tensor) -> Tensor:
+        value = scores.keep_prob.double().masked_fill(~alive, 0.0)
+        value, order = value.sort(dim=1, descending=True, stable=True)
+        before = value.cumsum(dim=1) - value
+        wanted = before < mass * value.sum(dim=1, keepdim=True) * (1 - 1e-9)
+        return torch.zeros_like(alive).scatter(1, order, wanted) & alive
+
+    return decide
+
+
 def random_share(
     keep: Sequence[float], patches: int | Sequence[int], generator: torch.Generator | None = None
 ) -> Decide:
@@ -175,6 +192,12 @@ def decision(spec: ModelSpec, stages: int, patches: Sequence[int]) -> Decide:
     """
     if spec.keep is not None and spec.threshold is not None:
         raise InputError("Give a keep ratio or a threshold, not both.")
+    if spec.mass is not None:
+        if spec.keep is not None or spec.threshold is not None:
+            raise InputError("Give an attention mass, a keep ratio or a threshold, only one of them.")
+        if not 0 < spec.mass <= 1:
+            raise InputError(f"An attention mass is a share above 0 and up to 1; not {spec.mass}.")
+        return attention_mass(spec.mass)
     if spec.threshold is not None and not 0 <= spec.threshold < 1:
         raise InputError(f"A threshold lies between 0 and 1; {spec.threshold} does not.")
     if spec.keep is not None:

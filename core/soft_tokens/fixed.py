@@ -13,16 +13,18 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from core.backbones import deit, lvvit
+from core.backbones.block import PreNorm
 from core.backbones.lvvit import LVViT
 from core.backbones.matrix import matrix_block
 from core.config import Packaging
 from core.errors import InputError
 from core.soft_tokens.context import Equal
 from core.soft_tokens.decide import check_keep, keep_count
-from core.soft_tokens.mixers import left_block, mixer_of
+from core.soft_tokens.mixers import left_block, mixer_of, nearest_attention
 from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.package import package_weights
-from core.soft_tokens.selector import Folded, selector_scores
+from core.soft_tokens.ranking import AttentionRanking, look, ranked_scores
+from core.soft_tokens.selector import Folded, Scores, selector_scores
 
 AHEAD = 1e6
 """Added to the scores of prefix tokens, which are at most 0: they are kept, and come first."""
@@ -51,19 +53,46 @@ class FixedSelector(nn.Module):
 
         The kept patches come in the order of their scores, which no later layer looks at.
         """
-        batch, tokens, _ = x.shape
-        end, count = prefix + patches, prefix + self.count
         weights = Folded(**{field.name: getattr(self, field.name) for field in fields(Folded)})
-        flat = selector_scores(weights, x.flatten(0, 1), Equal(tokens, prefix))
-        scores = flat.map(lambda score: score.unflatten(0, (batch, tokens)))
-        ahead = AHEAD * (prefix - torch.arange(end, device=x.device)).clamp(min=0)
-        best = (scores.keep_logit[:, :end] + ahead).topk(count, dim=1).indices  # (B, prefix + k)
-        dropped = torch.ones_like(scores.keep_prob[:, :end]).scatter(1, best, 0.0)
-        weight, _ = package_weights(scores.keep_prob[:, :end], dropped, self.packaging)  # 0 for prefix tokens
-        package = weight[:, None] @ x[:, :end]  # (B, 1, D)
-        row = torch.arange(batch, device=x.device)[:, None] * tokens  # whole rows are picked faster than elements
-        kept = x.flatten(0, 1).index_select(0, (best + row).flatten()).unflatten(0, (batch, count))
-        return torch.cat((kept, x[:, end:], package), dim=1)
+        flat = selector_scores(weights, x.flatten(0, 1), Equal(x.shape[1], prefix))
+        scores = flat.map(lambda score: score.unflatten(0, x.shape[:2]))
+        return keep_best(x, scores, prefix, patches, self.count, self.packaging)
+
+
+class FixedRanking(nn.Module):
+    """The same by class attention."""
+
+    def __init__(self, block: PreNorm, count: int, packaging: Packaging) -> None:
+        """Args: `block` is the one whose class attention ranks; `count` and `packaging` as in `FixedSelector`."""
+        super().__init__()
+        self.block, self.count, self.packaging = block, count, packaging
+
+    def forward(self, x: Tensor, prefix: int, patches: int) -> Tensor:
+        """As `FixedSelector.forward`."""
+        return keep_best(x, ranked_scores(look(self.block, x)), prefix, patches, self.count, self.packaging)
+
+
+def keep_best(x: Tensor, scores: Scores, prefix: int, patches: int, count: int, packaging: Packaging) -> Tensor:
+    """Tokens (B, T, D) to (B, T - patches + count + 1, D): the best patches stay, the others become one package.
+
+    Args:
+        x: `prefix` tokens first, then `patches`, then packages.
+        scores: Of all tokens, (B, T).
+        prefix: How many come first.
+        patches: How many patches follow.
+        count: How many of these stay.
+        packaging: See `core.soft_tokens.package`.
+    """
+    batch, tokens, _ = x.shape
+    end, count = prefix + patches, prefix + count
+    ahead = AHEAD * (prefix - torch.arange(end, device=x.device)).clamp(min=0)
+    best = (scores.keep_logit[:, :end] + ahead).topk(count, dim=1).indices  # (B, prefix + k)
+    dropped = torch.ones_like(scores.keep_prob[:, :end]).scatter(1, best, 0.0)
+    weight, _ = package_weights(scores.keep_prob[:, :end], dropped, packaging)  # 0 for prefix tokens
+    package = weight[:, None] @ x[:, :end]  # (B, 1, D)
+    row = torch.arange(batch, device=x.device)[:, None] * tokens  # whole rows are picked faster than elements
+    kept = x.flatten(0, 1).index_select(0, (best + row).flatten()).unflatten(0, (batch, count))
+    return torch.cat((kept, x[:, end:], package), dim=1)
 
 
 class FixedKeepViT(nn.Module):
@@ -97,7 +126,11 @@ class FixedKeepViT(nn.Module):
         for block, selector in model.by_block().items():
             # As a mean, a selector that drops nothing leaves no trace.
             if self.counts[block] < self.alive[block] or model.packaging == "weighted_sum":
-                self.selectors[str(block)] = FixedSelector(selector.fold(), self.counts[block], model.packaging)
+                self.selectors[str(block)] = (
+                    FixedRanking(nearest_attention(model.backbone, block), self.counts[block], model.packaging)
+                    if isinstance(selector, AttentionRanking)
+                    else FixedSelector(selector.fold(), self.counts[block], model.packaging)
+                )
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) to logits (B, C)."""

@@ -14,14 +14,14 @@ from core.soft_tokens.decide import Decide
 from core.soft_tokens.lean import lean_block
 from core.soft_tokens.mixers import left_block, mixer_of, nearest_attention
 from core.soft_tokens.pit_gathered import pit_gathered_forward
-from core.soft_tokens.selector import Folded
+from core.soft_tokens.ranking import Choosing
 from core.soft_tokens.stages import Pruned, Stage, lay_out
 
 
 @singledispatch
 def gathered_forward(
     backbone: VisionTransformer,
-    selectors: dict[int, Folded],
+    selectors: dict[int, Choosing],
     images: Tensor,
     decide: Decide,
     packaging: Packaging = "weighted_mean",
@@ -68,7 +68,7 @@ gathered_forward.register(PoolingVisionTransformer, pit_gathered_forward)
 
 def _run_one(
     backbone: VisionTransformer,
-    selectors: dict[int, Folded],
+    selectors: dict[int, Choosing],
     x: Tensor,
     first: int,
     decide: Decide,
@@ -93,7 +93,7 @@ def _run_one(
 
 def _run_batch(
     backbone: VisionTransformer,
-    selectors: dict[int, Folded],
+    selectors: dict[int, Choosing],
     x: Tensor,
     first: int,
     decide: Decide,

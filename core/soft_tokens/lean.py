@@ -5,22 +5,25 @@ On few tokens a block's multiply-adds take so little that the rest shows: at bat
 runs the block itself.
 """
 
+from functools import partial
+
 import torch
 from timm.layers import Attention, Mlp
-from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional
 
+from core.backbones.block import PreNorm, attention, prenorm
 
-def lean_block(block: Block, x: Tensor) -> Tensor:
+
+def lean_block(block: PreNorm, x: Tensor) -> Tensor:
     """What `block(x)` gives for tokens (B, T, D), at inference; `x` stays as it is."""
     if not plain(block):
         return block(x)
-    x = block.ls1(_attention(block.attn, _norm(block.norm1, x))).add_(x)
-    return block.ls2(_ffn(block.mlp, _norm(block.norm2, x))).add_(x)
+    mix, feed = partial(attention, block.attn, call=as_function), partial(_ffn, block.mlp)
+    return prenorm(block, x, mix, feed, call=as_function, in_place=True)
 
 
-def plain(block: Block) -> bool:
+def plain(block: PreNorm) -> bool:
     """Whether the block is an attention and an FFN of timm's standard kind, no part of it made into something else."""
     attn, mlp = block.attn, block.mlp
     return (
@@ -33,22 +36,18 @@ def plain(block: Block) -> bool:
     )
 
 
+def as_function(part: nn.Module, x: Tensor) -> Tensor:
+    """The part of a block as the function that it stands for: what a module is called with takes time."""
+    if type(part) is nn.Identity:
+        return x
+    if isinstance(part, nn.Linear):
+        return functional.linear(x, part.weight, part.bias)
+    if isinstance(part, nn.LayerNorm):
+        return functional.layer_norm(x, part.normalized_shape, part.weight, part.bias, part.eps)
+    return part(x)
+
+
 def _ffn(mlp: Mlp, x: Tensor) -> Tensor:
-    hidden = _linear(mlp.fc1, x)
+    hidden = as_function(mlp.fc1, x)
     exact = type(mlp.act) is nn.GELU and mlp.act.approximate == "none"
-    return _linear(mlp.fc2, torch.ops.aten.gelu_(hidden) if exact else mlp.act(hidden))
-
-
-def _attention(attn: Attention, x: Tensor) -> Tensor:
-    batch, tokens, _ = x.shape
-    qkv = _linear(attn.qkv, x).view(batch, tokens, 3, attn.num_heads, attn.head_dim).permute(2, 0, 3, 1, 4)
-    mixed = functional.scaled_dot_product_attention(*qkv.unbind(0))  # (B, H, T, d)
-    return _linear(attn.proj, mixed.transpose(1, 2).reshape(batch, tokens, attn.attn_dim))
-
-
-def _norm(norm: nn.LayerNorm, x: Tensor) -> Tensor:
-    return functional.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
-
-
-def _linear(layer: nn.Linear, x: Tensor) -> Tensor:
-    return functional.linear(x, layer.weight, layer.bias)
+    return as_function(mlp.fc2, torch.ops.aten.gelu_(hidden) if exact else mlp.act(hidden))

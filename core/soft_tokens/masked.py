@@ -2,19 +2,20 @@
 
 import math
 from collections.abc import Callable
-from functools import singledispatch
+from functools import partial, singledispatch
 
 import torch
-from timm.layers import Attention
-from timm.models.vision_transformer import Block, VisionTransformer
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from core.backbones import deit, lvvit
+from core.backbones.block import PreNorm, attention, prenorm, scores
 from core.backbones.lvvit import LVViT
 from core.config import Packaging
 from core.single_path.compact import ConvMixer, NoMixer
-from core.soft_tokens.mixers import mix_patches
+from core.soft_tokens.mixers import mix_patches, nearest_attention
 from core.soft_tokens.package import package_token
+from core.soft_tokens.ranking import AttentionRanking, look, ranked_scores
 from core.soft_tokens.selector import Scores, Selector
 from core.soft_tokens.stages import Stage
 
@@ -27,7 +28,7 @@ SoftDecide = Callable[[int, Scores, Tensor], Tensor]
 @singledispatch
 def masked_forward(
     backbone: VisionTransformer,
-    selectors: dict[int, Selector],
+    selectors: dict[int, Selector | AttentionRanking],
     images: Tensor,
     decide: SoftDecide,
     packaging: Packaging | None = "weighted_mean",
@@ -55,7 +56,12 @@ def masked_forward(
     stages: list[Stage] = []
     for index, block in enumerate(backbone.blocks):
         if index in selectors:
-            scores_all = selectors[index].masked(x[:, first:], policy[:, first:].detach())
+            chooser = selectors[index]
+            if isinstance(chooser, AttentionRanking):
+                looked = look(nearest_attention(backbone, index), x, policy.detach())
+                scores_all = ranked_scores(looked[:, first:])
+            else:
+                scores_all = chooser.masked(x[:, first:], policy[:, first:].detach())
             scores = slice_scores(scores_all, patches)
             kept = decide(len(stages), scores, alive.detach()) * alive
             dropped = alive * (1 - kept)
@@ -90,35 +96,30 @@ def slice_scores(scores: Scores, patches: int) -> Scores:
     return scores.map(lambda score: score[:, :patches])
 
 
-def masked_block(block: Block, x: Tensor, policy: Tensor, patches: slice) -> Tensor:
-    """timm's pre-norm block with `policy_attention` in place of its attention.
+def masked_block(block: PreNorm, x: Tensor, policy: Tensor, patches: slice) -> Tensor:
+    """A block in which token j counts as a key policy_j times, (B, T, D) in and out.
 
     A 1x1 convolution and a missing mixer need no policy, since no token sees another there.
     """
-    normed = block.norm1(x)
     if isinstance(block.attn, ConvMixer):
-        mixed = mix_patches(block.attn, normed, patches)
-    elif isinstance(block.attn, NoMixer):
-        mixed = block.attn(normed)
-    else:
-        mixed = policy_attention(block.attn, normed, policy)
-    x = x + block.drop_path1(block.ls1(mixed))
-    return x + block.drop_path2(block.ls2(block.mlp(block.norm2(x))))
+        return prenorm(block, x, partial(mix_patches, block.attn, rows=patches))
+    if isinstance(block.attn, NoMixer):
+        return prenorm(block, x, block.attn)
+    drop = block.attn.attn_drop if block.training else None
+    return prenorm(block, x, partial(attention, block.attn, weigh=partial(by_policy, policy=policy, drop=drop)))
 
 
-def policy_attention(attn: Attention, x: Tensor, policy: Tensor) -> Tensor:
-    """Attention in which token j counts as a key policy_j times, (B, T, D) in and out.
+def by_policy(
+    q: Tensor, k: Tensor, v: Tensor, scale: float, *, policy: Tensor, drop: Callable[[Tensor], Tensor] | None = None
+) -> Tensor:
+    """Weigh values (B, H, T, d) so that token j counts as a key policy_j times.
 
-    weights_ij = policy_j exp(s_ij) / sum_k policy_k exp(s_ik). With policy in {0, 1} this is a key mask whose
+    weights_ij = policy_j exp(s_ij) / sum_k policy_k exp(s_ik). With policy (B, T) in {0, 1} this is a key mask whose
     gradient tells what a pruned token would have changed.
     """
-    batch, tokens, _ = x.shape
-    qkv = attn.qkv(x).reshape(batch, tokens, 3, attn.num_heads, attn.head_dim).permute(2, 0, 3, 1, 4)
-    q, k, v = qkv.unbind(0)  # (B, H, T, d) each
-    scores = ((attn.q_norm(q) * attn.scale) @ attn.k_norm(k).transpose(-2, -1)).float()
+    found = scores(q, k, scale).float()
     keys = policy[:, None, None, :]
-    highest = scores.detach().masked_fill(keys == 0, -torch.inf).amax(dim=-1, keepdim=True)
-    weights = (scores - highest).clamp(max=CLAMP).exp() * keys  # clamped: a dead key may lie far above the alive ones
+    highest = found.detach().masked_fill(keys == 0, -torch.inf).amax(dim=-1, keepdim=True)
+    weights = (found - highest).clamp(max=CLAMP).exp() * keys  # clamped: a dead key may lie far above the alive ones
     weights = (weights / weights.sum(dim=-1, keepdim=True)).to(v.dtype)
-    mixed = (attn.attn_drop(weights) @ v).transpose(1, 2).reshape(batch, tokens, attn.attn_dim)
-    return attn.proj_drop(attn.proj(mixed))
+    return (weights if drop is None else drop(weights)) @ v

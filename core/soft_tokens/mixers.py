@@ -6,19 +6,20 @@ the convolution `passes`. So the convolution still sees patches and nothing else
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
-from timm.models.vision_transformer import Block, VisionTransformer
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional
 
-from core.backbones import deit
+from core.backbones.block import PreNorm, prenorm
 from core.errors import InputError
 from core.results import Layers, Mixer
 from core.single_path.compact import ConvMixer, NoMixer
 
 
-def mixer_of(block: Block) -> Mixer:
+def mixer_of(block: PreNorm) -> Mixer:
     """What mixes the tokens of this block."""
     if isinstance(block.attn, NoMixer):
         return "skip"
@@ -98,18 +99,17 @@ def mix_patches(conv: ConvMixer, x: Tensor, rows: slice | Tensor) -> Tensor:
     return out
 
 
-def left_block(block: Block, x: Tensor, rows: slice | Tensor) -> Tensor:
+def left_block(block: PreNorm, x: Tensor, rows: slice | Tensor) -> Tensor:
     """timm's pre-norm block at inference on tokens (..., T, D) of which `rows` are the patches that are left.
 
     Not for an attention on a packed batch, which must not look from one image into another.
     """
     if not isinstance(block.attn, ConvMixer):
         return block(x)
-    x = x + block.ls1(mix_patches(block.attn, block.norm1(x), rows))
-    return x + block.ls2(block.mlp(block.norm2(x)))
+    return prenorm(block, x, partial(mix_patches, block.attn, rows=rows))
 
 
-def nearest_attention(backbone: VisionTransformer, index: int) -> Block | None:
+def nearest_attention(backbone: VisionTransformer, index: int) -> PreNorm | None:
     """The block whose attention tells where the class token looks at block `index`.
 
     That block itself; where it has none any more, the next one that has, and else the last one before.
@@ -117,19 +117,6 @@ def nearest_attention(backbone: VisionTransformer, index: int) -> Block | None:
     having = [i for i, block in enumerate(backbone.blocks) if mixer_of(block) == "msa"]
     ahead = [i for i in having if i >= index]
     return backbone.blocks[(ahead or having[-1:])[0]] if having else None
-
-
-def class_look(block: Block | None, x: Tensor) -> Tensor:
-    """How much the class token of one image looks at each of its tokens, (T,), as `block` would have it; x (1, T, D).
-
-    Raises:
-        InputError: If there is no block with an attention.
-    """
-    if block is None:
-        raise InputError(
-            "No block of this model is an attention any more, so no class attention is there to choose by."
-        )
-    return deit.class_attention(block.attn, block.norm1(x), prefix=0)[0]
 
 
 def _pointwise(conv: nn.Conv2d, x: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """A ViT with token selectors in it: timm's backbone, one selector per stage, and a way to decide."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from timm.models.pit import PoolingVisionTransformer
 from timm.models.vision_transformer import VisionTransformer
@@ -13,7 +14,8 @@ from core.soft_tokens.gathered import gathered_forward
 from core.soft_tokens.masked import masked_forward
 from core.soft_tokens.pit_masked import pit_masked_forward
 from core.soft_tokens.places import check_places, found_layers, patches_of, shape_of
-from core.soft_tokens.selector import LEAST_HEAD, Folded, Selector
+from core.soft_tokens.ranking import AttentionRanking, Choosing
+from core.soft_tokens.selector import LEAST_HEAD, Selector
 from core.soft_tokens.stages import Stage
 
 masked_forward.register(PoolingVisionTransformer, pit_masked_forward)
@@ -30,8 +32,9 @@ class SoftTokenViT(nn.Module):
         decide: Decide = own_decision,
         packaging: Packaging = "weighted_mean",
         heads: int | None = None,
+        ranked: bool = False,
     ) -> None:
-        """Put fresh selectors into a backbone.
+        """Put fresh selectors, or rankings, into a backbone.
 
         Args:
             backbone: The ViT, dense or compact (see `core.soft_tokens.mixers`); shared, not copied.
@@ -39,6 +42,7 @@ class SoftTokenViT(nn.Module):
             decide: How scores become decisions at inference.
             packaging: See `core.soft_tokens.package`.
             heads: H of the selectors; None: of the first block, which is an attention then.
+            ranked: Rank by class attention, which needs no training, in place of selectors.
 
         Raises:
             InputError: If no selector can stand before one of the blocks, they do not rise, or the heads are too
@@ -47,14 +51,18 @@ class SoftTokenViT(nn.Module):
         super().__init__()
         self.layers = found_layers(backbone)
         check_places(backbone, blocks)
+        self.backbone = backbone
+        self.decide = decide
+        self.packaging = packaging
+        self.folded: dict[int, Choosing] | None = None
+        if ranked:
+            self.layers = replace(self.layers, ranked=True)
+            self.selectors = nn.ModuleDict({str(block): AttentionRanking() for block in blocks})
+            return
         shapes = {block: shape_of(backbone, block, heads) for block in blocks}
         if any(width // count < LEAST_HEAD for width, count in shapes.values()):
             raise InputError(f"Selectors need heads of {LEAST_HEAD} channels or more; this model's are narrower.")
-        self.backbone = backbone
         self.selectors = nn.ModuleDict({str(block): Selector(*shape) for block, shape in shapes.items()})
-        self.decide = decide
-        self.packaging = packaging
-        self.folded: dict[int, Folded] | None = None
 
     @property
     def blocks(self) -> tuple[int, ...]:
@@ -66,7 +74,7 @@ class SoftTokenViT(nn.Module):
         """N of the grid that each selector sees."""
         return patches_of(self.backbone, self.blocks)
 
-    def by_block(self) -> dict[int, Selector]:
+    def by_block(self) -> dict[int, Selector | AttentionRanking]:
         """Selectors by block number."""
         return {int(key): selector for key, selector in self.selectors.items()}
 

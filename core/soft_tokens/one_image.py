@@ -3,15 +3,15 @@
 from dataclasses import dataclass, replace
 
 import torch
-from timm.models.vision_transformer import Block
 from torch import Tensor
 
+from core.backbones.block import PreNorm
 from core.config import Packaging
 from core.soft_tokens.context import OneImage
 from core.soft_tokens.decide import Decide
-from core.soft_tokens.mixers import class_look
 from core.soft_tokens.package import package_weights
-from core.soft_tokens.selector import Folded, selector_scores
+from core.soft_tokens.ranking import AttentionRanking, Choosing, look, ranked_scores
+from core.soft_tokens.selector import selector_scores
 from core.soft_tokens.stages import Pruned
 
 
@@ -44,19 +44,23 @@ def patches_left(tokens: Tokens, prefix: int) -> tuple[Tensor, tuple[int, ...]]:
 def prune(
     tokens: Tokens,
     prefix: int,
-    selector: Folded,
+    selector: Choosing,
     decide: Decide,
     index: int,
     packaging: Packaging,
-    looking: Block | None,
+    looking: PreNorm | None,
 ) -> tuple[Tokens, Pruned]:
-    """One selector's work: score, decide, fold what leaves into a package; `looking`: see `mixers.class_look`."""
+    """One selector's work: score, decide, fold what leaves into a package; `looking`: see `ranking.look`."""
     x = tokens.x[0]  # (T, D)
     total, end = len(x), prefix + len(tokens.cell)
-    scores = selector_scores(selector, x, OneImage(total, prefix)).map(lambda score: score[prefix:end])
-    shown = scores.map(lambda score: score[None])
-    if getattr(decide, "looks", False):
-        shown = replace(shown, attention=class_look(looking, tokens.x)[None, prefix:end])
+    looked = None
+    if isinstance(selector, AttentionRanking) or getattr(decide, "looks", False):
+        looked = look(looking, tokens.x)[0, prefix:end]
+    if isinstance(selector, AttentionRanking):
+        scores = ranked_scores(looked)
+    else:
+        scores = selector_scores(selector, x, OneImage(total, prefix)).map(lambda score: score[prefix:end])
+    shown = replace(scores, attention=looked).map(lambda score: score[None])
     alive = torch.ones(1, len(tokens.cell), dtype=torch.bool, device=x.device)
     kept = decide(index, shown, alive)
     stay = kept[0].nonzero()[:, 0]

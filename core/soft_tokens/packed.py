@@ -7,19 +7,21 @@ padded within the group. Measured against other ways in assets/benchmarks.md.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from timm.layers import Attention
-from timm.models.vision_transformer import Block
 from torch import Tensor
 from torch.nn import functional
 
+from core.backbones.block import PreNorm, fused, prenorm, project, put_back, queries_keys_values
 from core.config import Packaging
 from core.soft_tokens.context import context_of, image_of
 from core.soft_tokens.decide import Decide
-from core.soft_tokens.mixers import class_look, left_block, mixer_of
+from core.soft_tokens.mixers import left_block, mixer_of
 from core.soft_tokens.package import package_weights
-from core.soft_tokens.selector import Folded, Scores, selector_scores
+from core.soft_tokens.ranking import AttentionRanking, Choosing, look, ranked_scores
+from core.soft_tokens.selector import Scores, selector_scores
 from core.soft_tokens.stages import Pruned, on_grid
 
 NO_PATCH = -1
@@ -61,9 +63,9 @@ def patches_left(packed: Packed, prefix: int) -> tuple[Tensor, tuple[int, ...]]:
 
 
 def choose(
-    packed: Packed, patches: int, prefix: int, selector: Folded, decide: Decide, index: int, looking: Block | None
+    packed: Packed, patches: int, prefix: int, selector: Choosing, decide: Decide, index: int, looking: PreNorm | None
 ) -> tuple[Tensor, Scores, Tensor, Tensor]:
-    """What one selector thinks, and what is decided; `looking`: see `mixers.class_look`.
+    """What one selector thinks, and what is decided; `looking`: see `ranking.look`.
 
     Returns:
         Rows of the patches, (m,); their scores; alive and kept, bool (B, N).
@@ -71,12 +73,15 @@ def choose(
     batch = len(packed.counts)
     rows = (packed.cell >= 0).nonzero()[:, 0]  # of the patches
     cell = packed.cell[rows]
-    everything = selector_scores(selector, packed.x, context_of(packed.counts, prefix, packed.x.device))
-    scores = everything.map(lambda score: score[rows])
-    shown = scores
-    if getattr(decide, "looks", False):
-        looked = torch.cat([class_look(looking, part[None]) for part in packed.x.split(packed.counts)])
-        shown = replace(scores, attention=looked[rows])
+    looked = None
+    if isinstance(selector, AttentionRanking) or getattr(decide, "looks", False):
+        looked = torch.cat([look(looking, part[None])[0] for part in packed.x.split(packed.counts)])[rows]
+    if isinstance(selector, AttentionRanking):
+        scores = ranked_scores(looked)
+    else:
+        everything = selector_scores(selector, packed.x, context_of(packed.counts, prefix, packed.x.device))
+        scores = everything.map(lambda score: score[rows])
+    shown = replace(scores, attention=looked)
     shown = shown.map(lambda score: on_grid(score, cell, batch, patches))
     alive = torch.zeros(batch * patches, dtype=torch.bool, device=cell.device).index_fill_(0, cell, True)
     alive = alive.unflatten(0, (batch, patches))
@@ -87,13 +92,13 @@ def prune(
     packed: Packed,
     patches: int,
     prefix: int,
-    selector: Folded,
+    selector: Choosing,
     decide: Decide,
     index: int,
     packaging: Packaging,
-    looking: Block | None,
+    looking: PreNorm | None,
 ) -> tuple[Packed, Pruned]:
-    """One selector's work: score, decide, fold what leaves into packages; `looking`: see `mixers.class_look`."""
+    """One selector's work: score, decide, fold what leaves into packages; `looking`: see `ranking.look`."""
     rows, scores, alive, kept = choose(packed, patches, prefix, selector, decide, index, looking)
     cell = packed.cell[rows]
     keep_prob = on_grid(scores.keep_prob, cell, len(packed.counts), patches, 0.0)
@@ -174,37 +179,37 @@ def _group(counts: Tensor, begins: Tensor) -> tuple[Tensor, Tensor | None, Tenso
     return rows, real[:, None, None, :], rows.flatten()[places], places
 
 
-def packed_block(block: Block, packed: Packed, plan: Plan) -> Tensor:
+def packed_block(block: PreNorm, packed: Packed, plan: Plan) -> Tensor:
     """timm's pre-norm block at inference on a packed sequence; (M, D)."""
     x = packed.x
     if mixer_of(block) != "msa":
         return left_block(block, x, (packed.cell >= 0).nonzero()[:, 0])
     if plan.tokens is not None:
         return block(x.unflatten(0, (-1, plan.tokens))).flatten(0, 1)
-    x = block.ls1(packed_attention(block.attn, block.norm1(x), plan)).add_(x)
-    return block.ls2(block.mlp(block.norm2(x))).add_(x)
+    return prenorm(block, x, partial(packed_attention, block.attn, plan=plan), in_place=True)
 
 
 def packed_attention(attn: Attention, x: Tensor, plan: Plan) -> Tensor:
-    """timm's attention at inference, within each image of a packed sequence, (M, D) in and out."""
-    qkv = attn.qkv(x).unflatten(1, (3, attn.num_heads, attn.head_dim))  # (M, 3, H, d)
-    return attn.proj(_in_groups(attn, qkv, plan) if plan.groups else _in_slices(attn, qkv, plan.counts))
+    """Attention at inference, within each image of a packed sequence, (M, D) in and out."""
+    projected = project(attn, x)  # (M, 3, H, d)
+    return put_back(
+        attn, _in_groups(attn, projected, plan) if plan.groups else _in_slices(attn, projected, plan.counts)
+    )
 
 
-def _in_slices(attn: Attention, qkv: Tensor, counts: Sequence[int]) -> Tensor:
-    """Attention image by image; (M, D)."""
-    q, k, v = qkv[None].permute(2, 0, 3, 1, 4)  # (1, H, M, d) each
-    parts = zip(*(part.split(counts, dim=2) for part in (attn.q_norm(q), attn.k_norm(k), v)), strict=True)
-    mixed = [functional.scaled_dot_product_attention(*part).transpose(1, 2) for part in parts]  # (1, T, H, d)
-    return torch.cat(mixed, dim=1).flatten(2)[0]
+def _in_slices(attn: Attention, projected: Tensor, counts: Sequence[int]) -> Tensor:
+    """Attention image by image; (H, M, d)."""
+    parts = (part.split(counts, dim=2) for part in queries_keys_values(attn, projected[None]))  # (1, H, T, d) each
+    mixed = [fused(*part, attn.scale).transpose(1, 2) for part in zip(*parts, strict=True)]  # (1, T, H, d)
+    return torch.cat(mixed, dim=1)[0].transpose(0, 1)
 
 
-def _in_groups(attn: Attention, qkv: Tensor, plan: Plan) -> Tensor:
-    """Attention group by group, each padded to its longest image; (M, D)."""
-    mixed = qkv.new_empty(len(qkv), attn.attn_dim)
+def _in_groups(attn: Attention, projected: Tensor, plan: Plan) -> Tensor:
+    """Attention group by group, each padded to its longest image; (H, M, d)."""
+    mixed = projected.new_empty(len(projected), attn.num_heads, attn.head_dim)
     for rows, mask, into, places in plan.groups:
-        q, k, v = qkv[rows].permute(2, 0, 3, 1, 4)  # (b, H, T, d) each
-        out = functional.scaled_dot_product_attention(attn.q_norm(q), attn.k_norm(k), v, attn_mask=mask)
-        out = out.transpose(1, 2).flatten(2).flatten(0, 1)  # (b T, D)
+        q, k, v = queries_keys_values(attn, projected[rows])  # (b, H, T, d) each
+        out = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        out = out.transpose(1, 2).flatten(0, 1)  # (b T, H, d)
         mixed[into] = out if places is None else out[places]
-    return mixed
+    return mixed.transpose(0, 1)

@@ -4,10 +4,10 @@ from dataclasses import dataclass, replace
 
 import torch
 from timm.models.pit import PoolingVisionTransformer
-from timm.models.vision_transformer import Block
 from torch import Tensor
 
 from core.backbones import pit
+from core.backbones.block import PreNorm
 from core.config import Packaging
 from core.soft_tokens.accumulate import Carried, accumulated, nothing_carried
 from core.soft_tokens.decide import Decide
@@ -22,7 +22,7 @@ from core.soft_tokens.packed import (
     replace_tokens,
     weighted_sums,
 )
-from core.soft_tokens.selector import Folded
+from core.soft_tokens.ranking import Choosing
 from core.soft_tokens.stages import Pruned, Stage, lay_out, on_grid
 
 
@@ -40,7 +40,7 @@ class OnGrid:
 
 def pit_gathered_forward(
     backbone: PoolingVisionTransformer,
-    selectors: dict[int, Folded],
+    selectors: dict[int, Choosing],
     images: Tensor,
     decide: Decide,
     packaging: Packaging = "weighted_mean",
@@ -110,11 +110,11 @@ def prune(
     here: OnGrid,
     patches: int,
     prefix: int,
-    selector: Folded,
+    selector: Choosing,
     decide: Decide,
     index: int,
     packaging: Packaging,
-    block: Block,
+    block: PreNorm,
 ) -> tuple[OnGrid, Pruned]:
     """One selector's work before `block`: score, decide, fold what leaves into the one package; it stays frozen."""
     tokens, batch = here.tokens, len(here.tokens.counts)

@@ -7,16 +7,18 @@ from timm.models.pit import PoolingVisionTransformer
 from torch import Tensor
 
 from core.backbones import pit
+from core.backbones.block import PreNorm
 from core.config import Packaging
 from core.soft_tokens.accumulate import Carried, accumulated, nothing_carried
 from core.soft_tokens.masked import SoftDecide, masked_block, slice_scores
+from core.soft_tokens.ranking import AttentionRanking, look, ranked_scores
 from core.soft_tokens.selector import Selector
 from core.soft_tokens.stages import Stage
 
 
 def pit_masked_forward(
     backbone: PoolingVisionTransformer,
-    selectors: dict[int, Selector],
+    selectors: dict[int, Selector | AttentionRanking],
     images: Tensor,
     decide: SoftDecide,
     packaging: Packaging = "weighted_mean",
@@ -35,7 +37,7 @@ def pit_masked_forward(
         for index, block in enumerate(stage.blocks, begin):
             if index in selectors:
                 x, alive, carried, record = _select(
-                    x, first, alive, carried, selectors[index], decide, stages, packaging
+                    x, first, alive, carried, selectors[index], decide, stages, packaging, block
                 )
                 stages.append(record)
             if stages:
@@ -60,14 +62,20 @@ def _select(
     first: int,
     alive: Tensor,
     carried: Carried,
-    selector: Selector,
+    selector: Selector | AttentionRanking,
     decide: SoftDecide,
     stages: list[Stage],
     packaging: Packaging,
+    looking: PreNorm,
 ) -> tuple[Tensor, Tensor, Carried, Stage]:
     """One selector's work: the tokens with the new package in its place, who is alive, the package, a record."""
     there = _policy(0, alive.detach(), carried.exists)  # (B, N + 1)
-    scores = slice_scores(selector.masked(x[:, first:], there), alive.shape[1])
+    if isinstance(selector, AttentionRanking):
+        looked = look(looking, x, _policy(first, alive.detach(), carried.exists))
+        found = ranked_scores(looked[:, first:])
+    else:
+        found = selector.masked(x[:, first:], there)
+    scores = slice_scores(found, alive.shape[1])
     kept = decide(len(stages), scores, alive.detach()) * alive
     shares = accumulated(scores.keep_prob, alive * (1 - kept), carried, packaging)
     patches = torch.einsum("bn,bnd->bd", shares.patches.to(x.dtype), x[:, first:-1])

@@ -41,6 +41,35 @@ def check_places(backbone: Backbone, blocks: Sequence[int]) -> None:
         )
 
 
+def possible_places(backbone: Backbone) -> tuple[int, ...]:
+    """Blocks, from 0, before which a selector or a ranking can stand."""
+    depth = len(found_layers(backbone).mixers or ()) or sum(len(stage.blocks) for stage in backbone.transformers)
+    found = []
+    for block in range(1, depth):
+        try:
+            check_places(backbone, [block])
+        except InputError:
+            continue
+        found.append(block)
+    return tuple(found)
+
+
+def usual_places(backbone: Backbone, count: int) -> tuple[int, ...]:
+    """Where `count` selectors or rankings usually stand: spread over the depth, from a quarter of it on.
+
+    Raises:
+        InputError: If so many have no room.
+    """
+    if isinstance(backbone, PoolingVisionTransformer):
+        depths = [len(stage.blocks) for stage in backbone.transformers]
+        behind = {sum(depths[:stage]) for stage in range(len(depths))}
+        possible = [block for block in range(max(1, sum(depths) // 4), sum(depths)) if block not in behind]
+        if count > len(possible):
+            raise InputError(f"There is room for {len(possible)} selectors in this model, not for {count}.")
+        return tuple(possible[index * len(possible) // count] for index in range(count))
+    return mixers.spread(found_layers(backbone).mixers, count)
+
+
 def found_layers(backbone: Backbone) -> Layers:
     """What the blocks are, where single-path pruning may have changed them; a PiT's it cannot."""
     return DENSE_LAYERS if isinstance(backbone, PoolingVisionTransformer) else mixers.layers_of(backbone)

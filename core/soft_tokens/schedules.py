@@ -10,12 +10,12 @@ from itertools import accumulate, groupby, repeat
 from operator import mul
 
 from core.config import Geometry
+from core.deit_counts import DEIT
 from core.errors import InputError
-from core.grids import dense_tokens, end_of_grid, patches_at, pools
+from core.grids import dense_tokens, end_of_grid, patches_at, patches_left, pools
 from core.lvvit_counts import LVVIT
-from core.published import DEIT
 from core.results import DENSE_LAYERS, Layers, MacCount
-from core.soft_tokens.decide import check_keep, keep_count, keep_counts
+from core.soft_tokens.decide import check_keep, keep_counts
 from core.soft_tokens.stages import pruned_macs
 
 RELEASE_BLOCKS = (3, 6, 9)
@@ -111,10 +111,8 @@ def schedule_macs(
     Source: Kong et al. 2022, arXiv:2112.13890, for where tokens leave; the count is that of `core.macs`.
     """
     tokens, selectors = schedule_tokens(geometry, blocks, keep)
-    patches = [geometry.patches] * geometry.depth
-    for block, share in zip(blocks, keep, strict=True):
-        patches[block:] = [keep_count(share, geometry.patches)] * (geometry.depth - block)
-    return pruned_macs(geometry, tuple(tokens), tuple(patches), tuple(selectors), layers, tuple(blocks))
+    patches = patches_left(geometry, blocks, keep_counts(keep, patches_at(geometry, blocks)))
+    return pruned_macs(geometry, tuple(tokens), patches, tuple(selectors), layers, tuple(blocks))
 
 
 def schedule_tokens(

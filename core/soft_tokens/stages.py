@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from core.config import Geometry
-from core.grids import dense_tokens, end_of_grid, pools
+from core.grids import dense_tokens, end_of_grid, patches_left, pools
 from core.macs import count_macs
 from core.results import DENSE_LAYERS, Layers, MacCount
 from core.soft_tokens.selector import Scores
@@ -92,10 +92,8 @@ def tokens_per_block(geometry: Geometry, blocks: tuple[int, ...], stages: list[S
 
 def patches_per_block(geometry: Geometry, blocks: tuple[int, ...], stages: list[Stage]) -> Tensor:
     """Patches of each image that are tokens of their own in each block, int (B, L)."""
-    patches = torch.full((len(stages[0].kept), geometry.depth), geometry.patches, dtype=torch.long)
-    for block, stage in zip(blocks, stages, strict=True):
-        patches[:, block:] = stage.kept.sum(1).cpu()[:, None]
-    return patches
+    kept = torch.stack([stage.kept.sum(1).cpu() for stage in stages], dim=1).tolist()
+    return torch.tensor([patches_left(geometry, blocks, counts) for counts in kept])
 
 
 @lru_cache(maxsize=65536)
@@ -112,21 +110,20 @@ def pruned_macs(
     Args:
         geometry: The dense model.
         tokens: In each block, L of them.
-        patches: That are tokens of their own in each block, L of them; of no effect where the grid changes.
+        patches: That are tokens of their own in each block, L of them.
         selectors: For each, how many tokens it looked at, and how many of them were patches.
         layers: What the blocks are, where single-path pruning has changed them.
         blocks: Before which the selectors stand.
     """
-    if pools(geometry):
-        return count_macs(geometry, tokens=tokens, selectors=selectors, blocks=blocks)
     return count_macs(
         geometry,
         tokens=tokens,
         patches=patches,
-        alive=patches[-1],
         selectors=selectors,
+        blocks=blocks,
         mixers=layers.mixers,
         ffn_hidden=layers.ffn_hidden,
+        ranked=layers.ranked,
     )
 
 

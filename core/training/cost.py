@@ -1,9 +1,9 @@
 """What one training step costs: dense, and the search that puts gates into the same model, taking turns."""
 
 import copy
-import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,12 +13,13 @@ from torch import Tensor, nn
 
 from core.backbones.families import family_of_geometry
 from core.config import Geometry
-from core.latency import device_name
+from core.latency import CPU, device_name, interleaved
 from core.macs import count_macs
+from core.results import Architecture
 from core.searched import Gates
 from core.single_path.derive import derive
 from core.single_path.model import SinglePathViT
-from core.single_path.search import ALPHA, cost_weight
+from core.single_path.search import ALPHA, cost_weight, gate_rate
 from core.timings import StepCost
 from core.training.dense import DenseStep
 from core.training.objectives import Objective
@@ -27,6 +28,8 @@ from core.training.search import SearchStep, search_groups
 
 BUDGET = 0.6
 """Share of the dense MACs that the search aims at; its steps cost the same for any."""
+SLIDER_MS = 50.0
+"""What deriving an architecture may take, or a slider feels dead."""
 
 
 def compare_steps(geometry: Geometry, accelerator: Accelerator, *, batch: int, repeats: int = 8) -> StepCost:
@@ -47,9 +50,7 @@ def compare_steps(geometry: Geometry, accelerator: Accelerator, *, batch: int, r
     device = accelerator.device
     images = torch.randn(batch, 3, geometry.img_size, geometry.img_size, device=device)
     targets = torch.randint(geometry.classes, (batch,), device=device)
-    for run in runs:
-        run(images, targets)
-    times = np.array([[_timed(run, images, targets, device) for run in runs] for _ in range(repeats)])  # (repeats, 3)
+    times = interleaved([partial(run, images, targets) for run in runs], repeats, device, 1, gradients=True)
     first, median, third = np.percentile(times, (25, 50, 75), axis=0)
     ratios = np.median(times / times[:, :1], axis=0)  # within one round, so that a slow moment hits both
     return StepCost(
@@ -71,13 +72,11 @@ def derive_ms(geometry: Geometry, repeats: int = 20) -> float:
     units = tuple(rng.normal(size=width) for width in geometry.ffn_widths)
     gates = Gates(geometry, rng.normal(size=(geometry.depth, 3)), units)
     budget = BUDGET * count_macs(geometry).total
-    times = []
-    for _ in range(repeats):
-        unsorted = replace(gates)  # what is sorted once is part of the time
-        began = time.perf_counter()
-        derive(unsorted, budget)
-        times.append(1e3 * (time.perf_counter() - began))
-    return float(np.median(times))
+
+    def derived() -> Architecture:
+        return derive(replace(gates), budget)  # of a fresh copy: what is sorted once is part of the time
+
+    return float(np.median(interleaved([derived], repeats, CPU, 1)))
 
 
 def _dense(model: nn.Module) -> tuple[nn.Module, torch.optim.Optimizer]:
@@ -91,7 +90,9 @@ def _search(
     step = SearchStep(
         gated, geometry, budget=BUDGET * dense_macs, weight=cost_weight(geometry), objective=objective or Objective()
     )
-    return step, create_optimizer_v2(search_groups(gated, lr=1e-4, gate_lr=1e-3, weight_decay=0.05), opt="adamw")
+    return step, create_optimizer_v2(
+        search_groups(gated, lr=1e-4, gate_lr=gate_rate(geometry), weight_decay=0.05), opt="adamw"
+    )
 
 
 def _runner(
@@ -107,12 +108,3 @@ def _runner(
         optimizer.zero_grad()
 
     return run
-
-
-def _timed(run: Callable[[Tensor, Tensor], None], images: Tensor, targets: Tensor, device: torch.device) -> float:
-    """Milliseconds of one step, with the device's work done."""
-    began = time.perf_counter()
-    run(images, targets)
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return 1e3 * (time.perf_counter() - began)

@@ -6,6 +6,7 @@ from pathlib import Path
 from PIL import Image
 from timm.data import create_transform
 from torch.utils.data import Dataset, Subset
+from torchvision import transforms
 from torchvision.datasets import ImageFolder
 from torchvision.datasets.folder import IMG_EXTENSIONS, pil_loader
 
@@ -94,19 +95,41 @@ def read_class_list(path: Path, available: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def train_transform(img_size: int, norm: Normalisation, auto_augment: str | None) -> object:
+class ShrinkTo:
+    """Photos shrunk to a short side, so that what a photo shows and how sharp it is are not learned as one.
+
+    Where some classes come as small pictures and others as large ones, sharpness would tell them apart.
+    """
+
+    def __init__(self, side: int) -> None:
+        """Args: `side` in pixels; smaller photos stay as they are."""
+        self.side = side
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        """The photo, or a smaller copy."""
+        short = min(image.size)
+        if short <= self.side:
+            return image
+        size = tuple(max(1, round(edge * self.side / short)) for edge in image.size)
+        return image.resize(size, Image.Resampling.BICUBIC)
+
+
+def train_transform(
+    img_size: int, norm: Normalisation, auto_augment: str | None, shrink_to: int | None = None
+) -> object:
     """timm's training transform: random crop of 35 to 100 % of the area, flip, colour jitter, and `auto_augment`.
 
     Args:
         img_size: Pixels.
         norm: Of the model.
         auto_augment: timm's notation, such as rand-m9-mstd0.5-inc1.
+        shrink_to: See `ShrinkTo`; None: photos as they are.
 
     Raises:
         InputError: If timm does not know that notation.
     """
     try:
-        return create_transform(
+        usual = create_transform(
             img_size,
             is_training=True,
             scale=(0.35, 1.0),
@@ -120,6 +143,7 @@ def train_transform(img_size: int, norm: Normalisation, auto_augment: str | None
         raise InputError(
             f"--auto-augment takes timm's notation, such as rand-m9-mstd0.5-inc1; not {auto_augment!r}."
         ) from error
+    return usual if shrink_to is None else transforms.Compose([ShrinkTo(shrink_to), usual])
 
 
 def photos(root: Path, folders: Sequence[str], transform: object) -> SelectedFolder:
@@ -136,6 +160,23 @@ def photos(root: Path, folders: Sequence[str], transform: object) -> SelectedFol
     return found
 
 
+def limited(dataset: ImageFolder | Subset, per_class: int) -> Subset:
+    """At most `per_class` photos of each class, at even distances in the order of their names."""
+    of: dict[int, list[int]] = {}
+    part = isinstance(dataset, Subset)
+    labels = [dataset.dataset.targets[index] for index in dataset.indices] if part else dataset.targets
+    for index, label in enumerate(labels):
+        of.setdefault(label, []).append(index)
+    chosen = [spread(few, per_class) for few in of.values()]
+    return Subset(dataset, [index for few in chosen for index in few])
+
+
+def spread(items: Sequence[int], count: int) -> list[int]:
+    """At most `count` of them, at even distances."""
+    there = len(items)
+    return [items[i * there // count] for i in range(count)] if there > count else list(items)
+
+
 def held_out(dataset: ImageFolder, *, rest: bool) -> Dataset:
     """Every 20th training photo (`rest=False`), or all others (`rest=True`); the same photos every time."""
     indices = [i for i in range(len(dataset)) if (i % HOLDOUT_EVERY == 0) is not rest]
@@ -144,8 +185,7 @@ def held_out(dataset: ImageFolder, *, rest: bool) -> Dataset:
 
 def spread_over(dataset: Dataset, count: int) -> Dataset:
     """At most `count` photos at even distances: of a folder sorted by classes, some of each class."""
-    there = len(dataset)
-    return Subset(dataset, [i * there // count for i in range(count)]) if there > count else dataset
+    return Subset(dataset, spread(range(len(dataset)), count)) if len(dataset) > count else dataset
 
 
 def match_folders(root: Path, classes: Sequence[ClassName], least: int = 1) -> tuple[list[str], int]:

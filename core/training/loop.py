@@ -5,20 +5,23 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration, DistributedDataParallelKwargs, broadcast
 from timm.data import Mixup
 from timm.scheduler import create_scheduler_v2
+from timm.utils import ModelEmaV3
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
+from core.batches import labelled_batch
 from core.errors import InputError
+from core.json_text import json_text
 from core.training.objectives import SMOOTHING
 from core.training.precision import mixed_precision
-from core.training.runs import Run, append_metrics, commit_state, truncate_metrics
+from core.training.runs import Run, append_metrics, commit_state, reading_state, truncate_metrics
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,22 @@ class LoopSettings:
     workers: int = 2
     precision: str = "auto"
     """"auto" (bf16 where the machine computes it natively), "bf16" or "no"."""
+    save_minutes: float = 5.0
+    """The state is saved this often within an epoch, too: what an interruption can cost."""
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a saved state stands."""
+
+    epochs: int
+    """Done."""
+    steps: int = 0
+    """Done of the next epoch."""
+    sums: dict[str, float] = field(default_factory=dict)
+    """What is logged, summed over those steps."""
+    seconds: float = 0.0
+    """That those steps took."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +68,8 @@ class StepRecord:
     loss: float
     seconds_left: float
     """Estimate from the steps so far."""
+    photos_per_s: float
+    """Of all processes together, since this run was started or resumed."""
 
 
 def native_bf16(device: torch.device) -> bool:
@@ -84,6 +105,7 @@ def fit(
     classes: int,
     after_epoch: Callable[[nn.Module, int], dict],
     on_step: Callable[[StepRecord], None] | None = None,
+    average: ModelEmaV3 | None = None,
 ) -> None:
     """Train `step` until `settings.epochs`, from the run's newest state if it has one.
 
@@ -100,14 +122,14 @@ def fit(
         after_epoch: Called on every process with the bare `step` module and the epochs done; saves weights
             and returns what to log (equal on all processes).
         on_step: Called on the main process after each step.
+        average: Follows the weights of `step.model`, update by update, and is part of the state.
 
     Raises:
         InputError: If the loss stops being a number.
     """
     workers = settings.workers
-    loader = DataLoader(
-        train_set, settings.batch, shuffle=True, drop_last=True, num_workers=workers, persistent_workers=workers > 0
-    )
+    more = {"num_workers": workers, "persistent_workers": workers > 0, "collate_fn": labelled_batch}
+    loader = DataLoader(train_set, settings.batch, shuffle=True, drop_last=True, **more)
     step, optimizer, loader = accelerator.prepare(step, optimizer, loader)
     schedule, _ = create_scheduler_v2(
         optimizer,
@@ -121,13 +143,18 @@ def fit(
     mix = None
     if settings.mixup or settings.cutmix:
         mix = Mixup(settings.mixup, settings.cutmix, prob=0.8, label_smoothing=SMOOTHING, num_classes=classes)
-    first = _resume(run, accelerator)
+    if average is not None:
+        accelerator.register_for_checkpointing(average)
+    at = _resume(run, accelerator)
     began, done = time.monotonic(), 0
-    for epoch in range(first, settings.epochs):
-        loader.set_epoch(epoch)
+    saved = began
+    for epoch in range(at.epochs, settings.epochs):
+        skipped, sums, before = (at.steps, at.sums, at.seconds) if epoch == at.epochs else (0, {}, 0.0)
+        photos = accelerator.skip_first_batches(loader, skipped) if skipped else loader
+        photos.set_epoch(epoch)
         step.train()
-        sums: dict[str, float] = {}
-        for index, (images, targets) in enumerate(loader):
+        epoch_began = time.monotonic()
+        for index, (images, targets) in enumerate(photos, start=skipped):
             update = epoch * len(loader) + index
             schedule.step_update(update)
             _special_rates(optimizer.param_groups, update / len(loader))
@@ -142,18 +169,26 @@ def fit(
             accelerator.clip_grad_norm_(step.parameters(), settings.clip_grad)
             optimizer.step()
             optimizer.zero_grad()
+            if average is not None:
+                average.update(accelerator.unwrap_model(step).model, step=update)
             for key, number in {"loss": value, **metrics}.items():
                 sums[key] = sums.get(key, 0.0) + number
             done += 1
             if on_step is not None and accelerator.is_main_process:
-                left = (time.monotonic() - began) / done * ((settings.epochs - epoch) * len(loader) - index - 1)
-                on_step(StepRecord(epoch, index + 1, len(loader), settings.epochs, value, left))
-        record = {"epoch": epoch + 1, "seconds": round(time.monotonic() - began, 1)}
+                each = (time.monotonic() - began) / done
+                left = each * ((settings.epochs - epoch) * len(loader) - index - 1)
+                on_step(StepRecord(epoch, index + 1, len(loader), settings.epochs, value, left, settings.batch / each))
+            if index + 1 < len(loader) and _due(saved, settings.save_minutes, accelerator):
+                seconds = before + time.monotonic() - epoch_began
+                _save(run, accelerator, Position(epoch, index + 1, dict(sums), seconds))
+                saved = time.monotonic()
+        record = {"epoch": epoch + 1, "seconds": round(before + time.monotonic() - epoch_began, 1)}
         record |= {key: total / len(loader) for key, total in sums.items()}
         module = accelerator.unwrap_model(step)
         broadcast([buffer for buffer in module.buffers() if buffer.numel()])  # batch norms saw other photos elsewhere
         record |= after_epoch(module, epoch + 1)
-        _save(run, accelerator, epoch + 1, record)
+        _save(run, accelerator, Position(epoch + 1), record)
+        saved = time.monotonic()
 
 
 def check_batch(batch: int, photos: int, processes: int) -> None:
@@ -177,8 +212,14 @@ def _special_rates(groups: Iterable[dict], epoch: float) -> None:
             group["lr"] = 0.0
 
 
-def _save(run: Run, accelerator: Accelerator, epoch: int, record: dict) -> None:
-    """Append the epoch's line and replace the state; a crash in between leaves the older state whole."""
+def _due(saved: float, minutes: float, accelerator: Accelerator) -> bool:
+    """Whether the state was saved at `saved` and is to be saved again; the main process's clock decides for all."""
+    due = torch.tensor(float(time.monotonic() - saved > 60 * minutes), device=accelerator.device)
+    return bool(broadcast(due) if accelerator.num_processes > 1 else due)
+
+
+def _save(run: Run, accelerator: Accelerator, at: Position, record: dict | None = None) -> None:
+    """Append an epoch's line and replace the state; a crash in between leaves the older state whole."""
     temporary = run.folder / "state.tmp"
     if accelerator.is_main_process and temporary.exists():
         shutil.rmtree(temporary)
@@ -186,19 +227,21 @@ def _save(run: Run, accelerator: Accelerator, epoch: int, record: dict) -> None:
     accelerator.save_state(str(temporary))
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        (temporary / "progress.json").write_text(json.dumps({"epochs": epoch}))
-        append_metrics(run, record)
-        commit_state(run, temporary, epoch)
+        (temporary / "progress.json").write_text(json_text(asdict(at)))
+        if record is not None:
+            append_metrics(run, record)
+        commit_state(run, temporary, at.epochs, at.steps)
     accelerator.wait_for_everyone()
 
 
-def _resume(run: Run, accelerator: Accelerator) -> int:
-    """Load the newest state; epochs that it has seen, 0 if there is none."""
+def _resume(run: Run, accelerator: Accelerator) -> Position:
+    """Load the newest state; where it stands, the beginning if there is none."""
     state = run.state()
     if state is None:
-        return 0
-    epochs = json.loads((state / "progress.json").read_text())["epochs"]
-    accelerator.load_state(str(state))
+        return Position(0)
+    with reading_state(state):
+        at = Position(**json.loads((state / "progress.json").read_text()))
+        accelerator.load_state(str(state))
     if accelerator.is_main_process:
-        truncate_metrics(run, epochs)
-    return epochs
+        truncate_metrics(run, at.epochs)
+    return at

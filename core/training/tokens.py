@@ -20,6 +20,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from core.backbones import deit
+from core.backbones.block import class_look
 from core.errors import InputError
 from core.soft_tokens.decide import keep_count, own_decision, random_share, top_share
 from core.soft_tokens.losses import ratio_loss, straight_through, token_distillation
@@ -82,7 +83,7 @@ class DenseTeacher(nn.Module):
         x, attention = deit.embed(self.model, images), {}
         for index, block in enumerate(self.model.blocks):
             if mixer_of(block) == "msa":
-                attention[index] = deit.class_attention(block.attn, block.norm1(x), prefix)
+                attention[index] = class_look(block.attn, block.norm1(x), prefix)
             x = block(x)
         x = self.model.norm(x)
         behind = [torch.stack([attention[index] for index in some]).mean(dim=0) for some in self.behind]

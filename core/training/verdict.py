@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+from core.report import points
+
 WITHIN = 0.02
 """A selector meets its target when its kept share on the validation photos, unseen in training, is this close."""
 
@@ -11,16 +13,16 @@ def is_met(asked: Sequence[float], kept: Sequence[float]) -> bool:
     return all(abs(share - target) <= WITHIN + 1e-9 for share, target in zip(kept, asked, strict=True))
 
 
-def is_trained(asked: Sequence[float], kept: Sequence[float], gain: float, margin: float) -> bool:
+def is_trained(asked: Sequence[float], kept: Sequence[float], gain: float, margin: float | None) -> bool:
     """Whether selectors count as trained: targets met, and random dropping of as many patches beaten beyond chance.
 
     Args:
         asked: Share of the patches alive after each selector.
         kept: The same of the deterministic decision on validation photos, on average.
         gain: Top-1 above random dropping on the same weights and photos.
-        margin: Half of that difference's 95 % interval.
+        margin: Half of that difference's 95 % interval; None of a single photo, which proves nothing.
     """
-    return is_met(asked, kept) and gain > margin
+    return is_met(asked, kept) and margin is not None and gain > margin
 
 
 def verdict_sentences(record: Mapping) -> str:
@@ -39,10 +41,10 @@ def verdict_sentences(record: Mapping) -> str:
     if "asked_ms" in record:
         said += f" Limit {record['asked_ms']:g} ms; what is kept is predicted to take {record['achieved_ms']:.3g} ms."
     top1, random, attention = (100 * record[key] for key in ("val_top1", "random_top1", "attention_top1"))
-    gain, margin = 100 * record["gain_over_random"], 100 * record["gain_interval"]
+    gain = points(record["gain_over_random"], record["gain_interval"])
     said += (
         f" Top-1 {top1:.2f} %; as many patches at random {random:.2f} %, by class attention {attention:.2f} %, on the "
-        f"same weights: {gain:+.2f} ± {margin:.2f} points over random."
+        f"same weights: {gain} over random."
     )
     if record["trained"]:
         return f"{said} The selectors count as trained."

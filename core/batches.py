@@ -1,0 +1,54 @@
+"""Batches on their way out of loader processes: through shared memory where there is room for them, else a pipe."""
+
+import multiprocessing
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.utils.data import get_worker_info
+
+SMALL = 1 << 16
+"""Bytes that always go through the pipe: a segment of shared memory and its file would cost more."""
+
+
+class _ByPipe:
+    """A tensor that is pickled as its bytes; what arrives is a plain tensor."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self._tensor = tensor
+
+    def __reduce__(self) -> tuple:
+        return torch.from_numpy, (self._tensor.numpy(),)
+
+
+def sent(tensor: Tensor) -> Tensor | _ByPipe:
+    """A tensor as a loader process hands it over; outside of one, the tensor itself.
+
+    Left to itself, torch takes the shared memory in a thread of the loader process. Where there is no room (a container
+    has 64 MB of /dev/shm unless told otherwise) the batch is lost in that thread, and whoever waits for it waits for
+    ever.
+    """
+    if get_worker_info() is None:
+        return tensor
+    if tensor.nbytes <= SMALL:
+        return _ByPipe(tensor)
+    try:
+        return tensor.share_memory_()
+    except RuntimeError:
+        return _ByPipe(tensor)
+
+
+def labelled_batch(items: Sequence[tuple[Tensor, int]]) -> list:
+    """Images and labels: (B, 3, H, W) and (B,), as a loader's `collate_fn`."""
+    images, labels = zip(*items, strict=True)
+    return [sent(torch.stack(images)), sent(torch.tensor(labels))]
+
+
+def loader_trouble(workers: int) -> str | None:
+    """Why this system cannot run so many loader processes, in its own words; None where it can."""
+    try:
+        queues = 2 * (workers + 2)  # several loaders may be there at once; a queue has up to four semaphores
+        _ = [multiprocessing.get_context().Semaphore() for _ in range(4 * queues)]
+    except (OSError, ImportError) as error:
+        return getattr(error, "strerror", None) or str(error)
+    return None

@@ -1,0 +1,97 @@
+"""`score`: gates put into a dense model and scored on a few dozen photos, without training and without labels."""
+
+import argparse
+from pathlib import Path
+
+from core.backbones.families import check_method
+from core.commands.endings import printed_anyway
+from core.commands.loading import read_photo
+from core.commands.session import dense_model
+from core.commands.shared import Progress, add_common, pick_device, say
+from core.errors import InputError
+from core.files import check_target
+from core.photo_list import list_photos
+from core.scored import make_scored
+from core.single_path.derive import derive, gates_of
+from core.single_path.score import LEAST_PHOTOS
+from core.training.data import spread
+from core.weights import save_checkpoint
+
+SHOWN = (0.9, 0.75, 0.6, 0.5)
+"""Shares of the dense MACs whose architectures are reported."""
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Add the command."""
+    parser = commands.add_parser("score", help="put gates into a dense model and score them on photos; no training")
+    add_common(parser)
+    parser.add_argument("--model", required=True, help="the dense model: a name or a weights file")
+    parser.add_argument("--out", type=Path, required=True, help="the scored model, a new .safetensors file")
+    parser.add_argument(
+        "--photos",
+        nargs="+",
+        type=Path,
+        help=f"photos or folders of photos, at least {LEAST_PHOTOS}; labels are not needed (default: cuts of the "
+        "sample pictures)",
+    )
+    parser.add_argument("--count", type=int, default=32, help="score on at most so many photos (default %(default)s)")
+    parser.set_defaults(run=run_score)
+
+
+def run_score(args: argparse.Namespace) -> tuple[dict, str]:
+    """Score a dense model's gates and write the scored model.
+
+    JSON: `{"model", "weights", "photos", "cuts", "mixer_nats": [[skip, conv1x1, conv3x3, msa] per block],
+    "architectures": [{"share", "macs", "mixers", "ffn_hidden"}]}`.
+    """
+    if args.count < LEAST_PHOTOS:
+        raise InputError(f"--count takes {LEAST_PHOTOS} or more; not {args.count}.")
+    if args.out.suffix != ".safetensors" or args.out.exists():
+        raise InputError(f"--out takes a new file that ends in .safetensors; not {args.out}.")
+    check_target(args.out, "--out")
+    dense = dense_model(args.model)
+    check_method(dense.card.family, "singlepath")
+    paths = _photos(args)
+    pictures = None if paths is None else [read_photo(path) for path in paths]
+    say(f"Scoring {args.model} on {'cuts of the sample pictures' if paths is None else f'{len(paths)} photos'} …")
+    line = Progress()
+    made = make_scored(
+        dense,
+        pictures,
+        device=pick_device(args.device),
+        seed=args.seed,
+        on_share=lambda share, doing: line.show(f"{share:.0%}, {doing}"),
+    )
+    line.clear()
+    model, geometry, told = made.model, dense.card.geometry, made.card.training
+    gates, architectures, lines = gates_of(model, geometry), [], []
+    for share in SHOWN:
+        chosen = derive(gates, share * dense.dense_macs)
+        architectures.append(
+            {"share": share, "macs": chosen.macs, "mixers": chosen.mixers, "ffn_hidden": chosen.ffn_hidden}
+        )
+        kinds = " ".join(f"{mixer}/{units}" for mixer, units in zip(chosen.mixers, chosen.ffn_hidden, strict=True))
+        lines.append(f"{share:.0%} of the MACs: {kinds}")
+    result = {"model": args.model, "weights": str(args.out), "photos": told["photos"], "cuts": told["cuts"]}
+    result |= {"mixer_nats": made.scores.mixers.tolist(), "architectures": architectures}
+    lines.append(f"Scored, not trained: {args.out}; try it with --budget 75%, or train it on with `finetune`.")
+    text = "\n".join(lines)
+    with printed_anyway(result, text):
+        save_checkpoint(args.out, model, made.card, half=False)
+    return result, text
+
+
+def _photos(args: argparse.Namespace) -> list[Path] | None:
+    """The photos to score on: at most --count of those given, at even distances; None: the samples.
+
+    Raises:
+        InputError: If there are too few.
+    """
+    if args.photos is None:
+        return None
+    listing = list_photos(args.photos)
+    if len(listing) < LEAST_PHOTOS:
+        raise InputError(
+            f"{len(listing)} photos are too few to score gates on; give at least {LEAST_PHOTOS} different ones."
+        )
+    return [Path(listing.path(index)) for index in spread(range(len(listing)), args.count)]

@@ -1,0 +1,86 @@
+"""A dense model made into a scored single-path one: what the command `score` and the Architecture page share."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+from core.backbones.families import check_method
+from core.cards import ModelCard, SinglePathCard
+from core.checkpoints import Loaded
+from core.errors import InputError
+from core.images import open_photo, to_tensor
+from core.registry import ASSETS
+from core.single_path.model import SinglePathViT
+from core.single_path.score import GateScores, score
+from core.single_path.search import ALPHA
+
+BATCH = 8
+PART = 0.7
+"""Side of an enlarged part, as a share of the whole."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """A scored model, ready to be saved."""
+
+    model: SinglePathViT
+    card: ModelCard
+    scores: GateScores
+
+
+def make_scored(
+    dense: Loaded,
+    pictures: Sequence[Image.Image] | None = None,
+    *,
+    device: torch.device | str = "cpu",
+    seed: int = 0,
+    on_share: Callable[[float, str], None] | None = None,
+) -> Scored:
+    """Put gates into a dense model and score them.
+
+    Args:
+        dense: A dense model, on any device; its weights become the scored model's.
+        pictures: To score on; None: cuts of the sample pictures.
+        device: To compute on.
+        seed: For the random directions.
+        on_share: Called with the share done, 0 to 1, and what is being done; what it raises ends the work.
+
+    Raises:
+        InputError: If the model is pruned, or of a family that has no gates, or the pictures do not serve.
+    """
+    if dense.method != "dense":
+        raise InputError(f"{dense.spec.name} is pruned already; score the dense model that it came from.")
+    check_method(dense.card.family, "singlepath")
+    cuts = pictures is None
+    shown = sample_pictures() if pictures is None else pictures
+    tensors = [to_tensor(picture, dense.card) for picture in shown]
+    if cuts:
+        tensors = [view for photo in tensors for view in cuts_of(photo)]
+    if not tensors:
+        raise InputError("There are no photos to score on; give some.")
+    images = [batch.to(device) for batch in torch.cat(tensors).split(BATCH)]
+    geometry, alpha = dense.card.geometry, ALPHA[dense.card.family]
+    model = SinglePathViT(dense.model, alpha, shifts=True).to(device)
+    found = score(model, geometry, images, seed=seed, on_share=on_share)
+    told = {"command": "score", "photos": len(shown), "cuts": len(tensors) if cuts else None, "dense": dense.spec.name}
+    single = SinglePathCard(alpha, fit_to_predict=True, shifts=True, scored=True)
+    return Scored(model, replace(dense.card, single_path=single, training=told), found)
+
+
+def sample_pictures() -> list[Image.Image]:
+    """The app's own pictures."""
+    return [open_photo(path.read_bytes()) for path in sorted((ASSETS / "samples").glob("*.jpg"))]
+
+
+def cuts_of(photo: Tensor) -> list[Tensor]:
+    """Five views of one photo (1, 3, H, W): itself, mirrored, and three enlarged parts."""
+    size = photo.shape[-1]
+    side = round(PART * size)
+    corners = ((0, 0), (size - side, size - side), (0, size - side))
+    parts = [photo[..., top : top + side, left : left + side] for top, left in corners]
+    enlarged = [functional.interpolate(part, (size, size), mode="bicubic", antialias=True) for part in parts]
+    return [photo, photo.flip(-1), *enlarged]

@@ -1,0 +1,353 @@
+"""Gates scored without training: what closing each would do to the dense model's own answer, on a few dozen photos.
+
+No labels are needed: the reference is what the dense model answers. `gates_from` turns the scores into gate logits, so
+that `derive` closes the gates that are worth least per multiply-add first, hidden units and mixers in one currency.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from core.config import Geometry
+from core.errors import InputError
+from core.macs import block_prices
+from core.results import BY_OPEN_GATES
+from core.searched import Gates
+from core.single_path import mixer as mix
+from core.single_path.model import Path, SinglePathViT, gated_ffn, gated_mixer
+from core.single_path.views import View, blocks_of, walk
+
+LEAST_PHOTOS = 8
+"""Fewer say nothing of a unit that only some photos need."""
+DRAWS = 4
+"""Random directions per photo in which the answer's curvature is measured."""
+FIT_STEPS = 40
+FIT_RATE = 0.02
+SAME_ANSWER = 1e-6
+"""Nats: photos whose answers differ by less all look alike to the model."""
+
+
+@dataclass(frozen=True, eq=False)
+class GateScores:
+    """What closing gates costs, one at a time: KL(dense || changed) in nats, mean over photos."""
+
+    geometry: Geometry
+    photos: int
+    mixers: np.ndarray
+    """float (L, 4): the mixer of each block replaced by nothing, a 1x1, a 3x3 convolution, or left (0)."""
+    units: tuple[np.ndarray, ...]
+    """L of them, float (F,): each hidden unit replaced by its mean, to second order."""
+
+    def __post_init__(self) -> None:
+        if self.mixers.shape != (self.geometry.depth, len(BY_OPEN_GATES)):
+            raise ValueError(f"{self.mixers.shape} for {self.geometry.depth} blocks")
+        if [u.shape for u in self.units] != [(width,) for width in self.geometry.ffn_widths]:
+            raise ValueError("units do not fit the geometry")
+
+
+@torch.no_grad()
+def set_means(model: SinglePathViT, images: Sequence[Tensor]) -> None:
+    """Store each hidden unit's mean activation over tokens and photos in the model, in place.
+
+    What a unit of constant activation adds is a constant, so it can leave for a bias without a trace.
+
+    Args:
+        model: With `shifts`.
+        images: Batches (B, 3, H, W), normalised, on the model's device.
+
+    Source: arXiv:2507.12988, variance-based pruning, mean-shift compensation.
+    """
+    sums, counts = [0.0] * len(model.paths), [0] * len(model.paths)
+
+    def step(index: int, block: nn.Module, x: Tensor) -> Tensor:
+        view = model.views[index]
+        x = x + view.mixed(block, view.attend(block, block.norm1(x)))
+        hidden = block.mlp.act(block.mlp.fc1(block.norm2(x))).flatten(0, -2)  # (B T, F)
+        sums[index] = sums[index] + hidden.double().sum(dim=0)
+        counts[index] += len(hidden)
+        return x + view.fed(block, functional.linear(hidden, block.mlp.fc2.weight, block.mlp.fc2.bias).view_as(x))
+
+    for batch in images:
+        walk(model.backbone, batch, step)
+    for path, total, count in zip(model.paths, sums, counts, strict=True):
+        path.unit_means.copy_(total / count)
+
+
+def unit_scores(model: SinglePathViT, images: Sequence[Tensor], seed: int = 0) -> tuple[np.ndarray, ...]:
+    """KL to the dense answer, to second order, when one unit's activation becomes its mean; L of them, (F,).
+
+    With z the logits and H = diag(p) - p p^T the Hessian of KL(p || softmax z), the term of unit f of one photo is
+    d^T H d / 2 for d = dz/dg_f, the change along (activation - mean). For v = sqrt(p) e - p (sqrt(p) . e) with e
+    standard normal E[v v^T] = H, so one backward pass of v . z gives an unbiased (v . d)^2 for all units of all
+    blocks at once.
+
+    Args:
+        model: With `shifts` and its means set; in evaluation mode.
+        images: Batches (B, 3, H, W).
+        seed: Of e.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    blocks = blocks_of(model.backbone)
+    totals = [torch.zeros(block.mlp.fc1.out_features, dtype=torch.double) for block in blocks]
+    seen = 0
+    for batch in images:
+        kept: list[Tensor] = []
+
+        def step(index: int, block: nn.Module, x: Tensor, kept: list[Tensor] = kept) -> Tensor:
+            view = model.views[index]
+            x = x + view.mixed(block, view.attend(block, block.norm1(x)))
+            hidden = block.mlp.act(block.mlp.fc1(block.norm2(x)))
+            hidden = hidden if hidden.requires_grad else hidden.requires_grad_()
+            kept.append(hidden)
+            return x + view.fed(block, block.mlp.fc2(hidden))
+
+        with torch.enable_grad():
+            logits = walk(model.backbone, batch.detach().requires_grad_(), step)
+            p = logits.detach().float().softmax(dim=1)
+            for draw in range(DRAWS):
+                e = torch.randn(p.shape, generator=generator).to(p.device)
+                v = p.sqrt() * e - p * (p.sqrt() * e).sum(dim=1, keepdim=True)
+                last = draw == DRAWS - 1
+                slopes = torch.autograd.grad((v * logits).sum(), kept, retain_graph=not last)
+                for total, hidden, slope, path in zip(totals, kept, slopes, model.paths, strict=True):
+                    change = ((hidden - path.unit_means) * slope).detach().flatten(1, -2).sum(dim=1)  # (B, F)
+                    total += change.double().square().sum(dim=0).cpu() / (2 * DRAWS)
+        seen += len(batch)
+    return tuple((total / seen).numpy() for total in totals)
+
+
+@torch.no_grad()
+def mixer_scores(
+    model: SinglePathViT, images: Sequence[Tensor], on_block: Callable[[int], None] | None = None
+) -> np.ndarray:
+    """KL to the dense answer when one block's mixer is replaced, by doing it; (L, 4) as `GateScores.mixers`.
+
+    Args:
+        model: Search form in evaluation mode, its batch norms fitted.
+        images: Batches (B, 3, H, W).
+        on_block: Called with the number of blocks done.
+
+    Raises:
+        InputError: If the photos all look alike to the model, so that nothing can be told apart.
+    """
+    depth = len(model.paths)
+    device = next(model.parameters()).device
+    everything = torch.ones(3, device=device)
+    units = [torch.ones_like(path.ffn_logits) for path in model.paths]
+    leaving: list[list[Tensor]] = []  # per batch, what each block of the dense model gives
+    answers = []
+    for batch in images:
+        outputs: list[Tensor] = []
+
+        def keep(index: int, block: nn.Module, x: Tensor, outputs: list[Tensor] = outputs) -> Tensor:
+            outputs.append(_block(model, index, block, x, everything, units[index]))
+            return outputs[-1]
+
+        answers.append(walk(model.backbone, batch, keep).float().log_softmax(dim=1))
+        leaving.append(outputs)
+    shares = torch.cat(answers).exp()
+    if float((shares - shares[:1]).abs().max()) < SAME_ANSWER:
+        raise InputError("All photos look alike to this model, so nothing can be scored; give different photos.")
+    found = np.zeros((depth, len(BY_OPEN_GATES)))
+    for at in range(depth):
+        for opened in range(len(BY_OPEN_GATES) - 1):
+            gates = (torch.arange(3, device=device) < opened).float()
+            for batch, outputs, answer in zip(images, leaving, answers, strict=True):
+                changed = _changed(model, batch, outputs, at, gates).float().log_softmax(dim=1)
+                nats = functional.kl_div(changed, answer, reduction="sum", log_target=True)
+                found[at, opened] += float(nats) / len(shares)
+        if on_block is not None:
+            on_block(at + 1)
+    return found
+
+
+def _changed(model: SinglePathViT, images: Tensor, outputs: list[Tensor], at: int, gates: Tensor) -> Tensor:
+    """Logits with the mixer gates of block `at` replaced; `outputs`: of each block of the dense model."""
+
+    def step(index: int, block: nn.Module, x: Tensor) -> Tensor:
+        if index < at:
+            return outputs[index]
+        path = model.paths[index]
+        mixer = gates if index == at else torch.ones_like(gates)
+        return _block(model, index, block, x, mixer, torch.ones_like(path.ffn_logits))
+
+    return walk(model.backbone, images, step)
+
+
+def _block(model: SinglePathViT, index: int, block: nn.Module, x: Tensor, gates: Tensor, units: Tensor) -> Tensor:
+    """One block of the search form with these gates."""
+    view, path = model.views[index], model.paths[index]
+    x = x + view.mixed(block, gated_mixer(block, path, block.norm1(x), gates, model.alpha, view))
+    return x + view.fed(block, gated_ffn(block, block.norm2(x), units, path))
+
+
+def fit_convolutions(
+    model: SinglePathViT,
+    images: Sequence[Tensor],
+    *,
+    steps: int = FIT_STEPS,
+    on_block: Callable[[int], None] | None = None,
+) -> None:
+    """Fit each block's two convolutions to what its attention gives, in place: head mixing and batch norms.
+
+    Least squares on the patches, block by block, on what comes into the block in the dense model; no other weight
+    moves. At the end the batch norms hold the statistics of these photos.
+
+    Args:
+        model: Search form; left in evaluation mode.
+        images: Batches (B, 3, H, W).
+        steps: Of Adam, each on one batch; 0: only the statistics.
+        on_block: Called with the number of blocks done.
+    """
+    normalised: list[list[Tensor]] = [[] for _ in model.paths]
+
+    def keep(index: int, block: nn.Module, x: Tensor) -> Tensor:
+        normalised[index].append(block.norm1(x))
+        return block(x)
+
+    with torch.no_grad():
+        for batch in images:
+            walk(model.backbone, batch, keep)
+    for index, (block, path) in enumerate(zip(blocks_of(model.backbone), model.paths, strict=True)):
+        view = model.views[index]
+        with torch.no_grad():
+            wanted = [view.maps(view.attend(block, x)) for x in normalised[index]]
+        _fit_block(model, index, block, path, view, normalised[index], wanted, steps)
+        normalised[index].clear()
+        if on_block is not None:
+            on_block(index + 1)
+    model.eval()
+
+
+def _fit_block(
+    model: SinglePathViT,
+    index: int,
+    block: nn.Module,
+    path: Path,
+    view: View,
+    inputs: list[Tensor],
+    wanted: list[Tensor],
+    steps: int,
+) -> None:
+    norms = (path.bn_3x3, path.bn_1x1)
+    learned = [path.head_logits, *(p for norm in norms for p in norm.parameters())]
+    frozen = [p for p in model.parameters() if p.requires_grad]
+    for parameter in frozen:
+        parameter.requires_grad_(False)
+    for parameter in learned:
+        parameter.requires_grad_(True)
+    groups = [
+        {"params": [path.head_logits], "lr": FIT_RATE * model.alpha},  # the softmax divides by alpha
+        {"params": learned[1:], "lr": FIT_RATE},
+    ]
+    optimizer = torch.optim.Adam(groups)
+
+    def outputs(x: Tensor) -> tuple[Tensor, Tensor]:
+        kernels = mix.read_kernels(block.attn, mix.head_mixing(path.head_logits, model.alpha))
+        maps, bias = view.maps(x), block.attn.proj.bias
+        return mix.conv3x3(maps, kernels, path.bn_3x3, bias), mix.conv1x1(maps, kernels, path.bn_1x1, bias)
+
+    for norm in norms:
+        norm.train()
+    for step in range(steps):
+        at = step % len(inputs)
+        with torch.enable_grad():
+            loss = sum(functional.mse_loss(out, wanted[at]) for out in outputs(inputs[at]))
+            optimizer.zero_grad()
+            loss.backward()
+        optimizer.step()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain average over the batches
+    with torch.no_grad():
+        for x in inputs:
+            outputs(x)
+    for norm in norms:
+        norm.momentum = 0.1
+        norm.eval()
+    for parameter in frozen:
+        parameter.requires_grad_(True)
+
+
+def gates_from(scores: GateScores) -> Gates:
+    """Gate logits that rank by score per multiply-add, all above 0: with no budget given everything stays.
+
+    The logit is the logarithm of nats per MAC, shifted. A block's mixers form a ladder, nothing, 1x1, 3x3, MSA; where a
+    rung is worth more per MAC than the one below it, the two go together at their common rate (the lower convex hull,
+    by pooling adjacent violators), so that a candidate that is never the best choice is passed over.
+    """
+    geometry, prices = scores.geometry, block_prices(scores.geometry)
+    mixers = np.empty((geometry.depth, 3))
+    for index, price in enumerate(prices):
+        cost = np.diff([price.mixers[mixer] for mixer in BY_OPEN_GATES]).astype(float)
+        worth = -np.diff(scores.mixers[index])  # what each rung saves in nats
+        mixers[index] = _pooled(worth, cost)
+    units = [u / price.unit for u, price in zip(scores.units, prices, strict=True)]
+    rates = np.concatenate((mixers.ravel(), *units))
+    least = rates[rates > 0].min() if (rates > 0).any() else 1.0
+
+    def logits(rate: np.ndarray) -> np.ndarray:
+        return np.log(np.maximum(rate, least / 10) / least * 10) + 0.1  # at least 0.1
+
+    return Gates(geometry, logits(mixers), tuple(logits(unit) for unit in units))
+
+
+def _pooled(worth: np.ndarray, cost: np.ndarray) -> np.ndarray:
+    """Worth per cost of each rung, never rising from one to the next: rungs that would rise share a rate."""
+    pools: list[list[float]] = []
+    for w, c in zip(worth, cost, strict=True):
+        pools.append([w, c, 1])
+        while len(pools) > 1 and pools[-1][0] / pools[-1][1] > pools[-2][0] / pools[-2][1]:
+            w2, c2, n2 = pools.pop()
+            pools[-1] = [pools[-1][0] + w2, pools[-1][1] + c2, pools[-1][2] + n2]
+    return np.concatenate([np.full(int(n), w / c) for w, c, n in pools])
+
+
+def score(
+    model: SinglePathViT,
+    geometry: Geometry,
+    images: Sequence[Tensor],
+    *,
+    seed: int = 0,
+    on_share: Callable[[float, str], None] | None = None,
+) -> GateScores:
+    """Fit the convolutions, measure the means, score every gate, and set the model's gates from that, in place.
+
+    Args:
+        model: Fresh search form of a dense model, with `shifts`.
+        geometry: Of the dense model.
+        images: Batches (B, 3, H, W), `LEAST_PHOTOS` photos or more, normalised, on the model's device.
+        seed: For the random directions.
+        on_share: Called with the share done, 0 to 1, and what is being done.
+
+    Raises:
+        InputError: If there are too few photos, or all look alike to the model.
+    """
+    photos = sum(map(len, images))
+    if photos < LEAST_PHOTOS:
+        raise InputError(f"{photos} photos are too few to score gates on; give at least {LEAST_PHOTOS} different ones.")
+    tell = on_share or (lambda share, what: None)
+    depth = len(model.paths)
+    model.eval()
+    tell(0.0, "fitting convolutions")
+    fit_convolutions(model, images, on_block=lambda done: tell(0.35 * done / depth, "fitting convolutions"))
+    tell(0.35, "scoring hidden units")
+    set_means(model, images)
+    units = unit_scores(model, images, seed)
+    tell(0.5, "trying mixers")
+    mixers = mixer_scores(model, images, lambda done: tell(0.5 + 0.5 * done / depth, "trying mixers"))
+    found = GateScores(geometry, photos, mixers, units)
+    set_gates(model, gates_from(found))
+    return found
+
+
+@torch.no_grad()
+def set_gates(model: SinglePathViT, gates: Gates) -> None:
+    """Give the model these gate logits, in place."""
+    for path, mixers, units in zip(model.paths, gates.mixer_logits, gates.ffn_logits, strict=True):
+        path.mixer_logits.copy_(torch.from_numpy(mixers))
+        path.ffn_logits.copy_(torch.from_numpy(units))
