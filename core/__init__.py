@@ -13,9 +13,11 @@ Where to start reading:
     core.checkpoints.load_model        a name or a path -> a model ready to run
     core.cards, core.weights           what a weights file of ours says of itself; reading and writing it
     core.releases, core.published      other people's files and architectures, with their semantics
+    core.backbones                     base: the contract of a family; block: the one pre-norm block and its attention
     core.soft_tokens                   selector, package token, really removing tokens (arXiv:2112.13890)
     core.single_path                   gates, mixer, search form, budget -> Architecture (arXiv:2111.11802)
-    core.macs, core.params             what it costs, in closed form
+    core.geometry                      the contract of a geometry: blocks as shapes, and what is in none of them
+    core.macs, core.params             what it costs, in closed form, one formula for every family
     core.latency, core.speed           what it takes, measured here
     core.latency_table                 foretells it for selectors; core.path_latency, core.curve_latency for the others
     core.engines, core.benchmarks      onnxruntime and torch.compile (core.huge_pages); what `make bench` records

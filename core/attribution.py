@@ -11,13 +11,11 @@ from collections.abc import Callable
 import torch
 from PIL import Image
 from timm.layers import Attention
-from timm.models.pit import PoolingVisionTransformer
-from timm.models.swin_transformer import SwinTransformer
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from core.attributions import METHODS, Attribution, Method
 from core.backbones.block import looks
+from core.backbones.families import family_of
 from core.checkpoints import Loaded
 from core.errors import InputError
 from core.images import to_tensor
@@ -81,9 +79,9 @@ def freeze_selection(model: SoftTokenViT, images: Tensor) -> list[Stage]:
     return stages
 
 
-def backbone_of(model: nn.Module) -> VisionTransformer:
-    """timm's ViT inside any model of ours."""
-    return model.backbone if isinstance(model, SoftTokenViT) else model  # type: ignore[return-value]
+def backbone_of(model: nn.Module) -> nn.Module:
+    """timm's model inside any of ours."""
+    return model.backbone if isinstance(model, SoftTokenViT) else model
 
 
 def integrated_gradients(
@@ -116,8 +114,7 @@ def integrated_gradients(
         )  # (1, N, D), of a Swin (1, h, w, D), of a PiT (1, D, h, w)
     with torch.no_grad():
         ends = model(torch.cat((images, torch.zeros_like(images))))[:, class_index]
-    found = parts.detach()[0]
-    values = found.sum(dim=0 if isinstance(backbone_of(model), PoolingVisionTransformer) else -1).flatten()
+    values = family_of(backbone_of(model)).as_patches(parts.detach())[0].sum(dim=-1)
     return values, float(ends[0] - ends[1]), float(delta)
 
 
@@ -133,8 +130,9 @@ def occlusion(model: nn.Module, images: Tensor, class_index: int, patch: int) ->
 
     Source: Zeiler and Fergus 2014, arXiv:1311.2901; captum's Occlusion.
     """
-    if isinstance(backbone_of(model), PoolingVisionTransformer):  # its patches overlap
-        return cell_occlusion(model, images, class_index, backbone_of(model).patch_embed.grid_size)
+    rows, cols = family_of(backbone_of(model)).grids_of(backbone_of(model))[0]
+    if (rows * patch, cols * patch) != images.shape[-2:]:  # patches overlap
+        return cell_occlusion(model, images, class_index, (rows, cols))
     from captum.attr import Occlusion
 
     window = (images.shape[1], patch, patch)
@@ -169,11 +167,10 @@ def class_rollout(model: nn.Module, images: Tensor, name: str = "This model") ->
         InputError: If no block is an attention, or the grid changes from block to block.
     """
     backbone = backbone_of(model)
-    if isinstance(backbone, PoolingVisionTransformer):
-        raise InputError(f"{name} pools its patches, and a rollout ends there; choose gradients or occlusion.")
-    if isinstance(backbone, SwinTransformer):
-        raise InputError(f"{name} is a Swin, which has no class token to roll out; choose another attribution.")
-    attends = [isinstance(block.attn, Attention) for block in backbone.blocks]
+    family = family_of(backbone)
+    if family.NO_ROLLOUT is not None:
+        raise InputError(f"{name} {family.NO_ROLLOUT}.")
+    attends = [isinstance(block.attn, Attention) for block in family.blocks_of(backbone)]
     if not any(attends):
         raise InputError(f"No block of {name} is an attention any more, so there is nothing to roll out.")
     seen: list[Tensor | None] = [None] * len(attends)
@@ -186,7 +183,7 @@ def class_rollout(model: nn.Module, images: Tensor, name: str = "This model") ->
 
     handles = [
         block.attn.register_forward_pre_hook(look(index))
-        for index, block in enumerate(backbone.blocks)
+        for index, block in enumerate(family.blocks_of(backbone))
         if attends[index]
     ]
     stages: list[Stage] = []

@@ -1,7 +1,9 @@
 """Batches on their way out of loader processes: through shared memory where there is room for them, else a pipe."""
 
 import multiprocessing
+import sys
 from collections.abc import Sequence
+from types import TracebackType
 
 import torch
 from torch import Tensor
@@ -30,12 +32,19 @@ def sent(tensor: Tensor) -> Tensor | _ByPipe:
     """
     if get_worker_info() is None:
         return tensor
+    sys.excepthook = _untroubled
     if tensor.nbytes <= SMALL:
         return _ByPipe(tensor)
     try:
         return tensor.share_memory_()
     except RuntimeError:
         return _ByPipe(tensor)
+
+
+def _untroubled(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """In a loader process: that the one it serves has ended is no news for the thread that hands over memory."""
+    if not issubclass(kind, EOFError | OSError | multiprocessing.AuthenticationError):
+        sys.__excepthook__(kind, error, trace)
 
 
 def labelled_batch(items: Sequence[tuple[Tensor, int]]) -> list:

@@ -48,7 +48,8 @@ class DeitGeometry(Geometry):
     @property
     def grid(self) -> tuple[int, int]:
         """Patch rows and columns."""
-        return (self.img_size // self.patch,) * 2
+        side = self.img_size // self.patch
+        return side, side
 
     @property
     def block_grids(self) -> tuple[tuple[int, int], ...]:

@@ -10,14 +10,13 @@ from functools import partial
 
 import numpy as np
 import torch
-from timm.models.swin_transformer import SwinTransformer
 from torch import nn
 
+from core.backbones.families import stages_of
 from core.config import Geometry
 from core.latency import device_name, interleaved
 from core.results import MIXERS, Architecture, Mixer
 from core.single_path.compact import carve
-from core.single_path.views import Backbone
 from core.timings import PathCosts, StagedCosts
 
 QUARTERS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -30,7 +29,7 @@ PATIENCE_MS = 900.0
 
 @torch.inference_mode()
 def measure_path(
-    backbone: Backbone, geometry: Geometry, *, batch: int = 1, between: Callable[[], object] | None = None
+    backbone: nn.Module, geometry: Geometry, *, batch: int = 1, between: Callable[[], object] | None = None
 ) -> PathCosts | StagedCosts:
     """Time every mixer, the FFN at five widths, and the rest; three or four seconds for a small model.
 
@@ -42,7 +41,7 @@ def measure_path(
     """
     device = next(backbone.parameters()).device
     images = torch.randn(batch, 3, geometry.img_size, geometry.img_size, device=device)
-    depths = [len(stage.blocks) for stage in _stages(backbone)]
+    depths = [len(stage.blocks) for stage in stages_of(backbone)]
     ends = np.cumsum(depths)
     widths = [sorted({round(share * geometry.ffn_widths[end - 1]) for share in QUARTERS}) for end in ends]
     kinds: list[tuple[int, Mixer, int]] = []
@@ -98,30 +97,25 @@ def block_ms(costs: PathCosts | StagedCosts, architecture: Architecture) -> list
     ]
 
 
-def _stages(backbone: Backbone) -> list[nn.Module]:
-    """What holds the blocks: the layers of a Swin, or a flat network itself."""
-    return list(backbone.layers) if isinstance(backbone, SwinTransformer) else [backbone]
-
-
-def _uniform(backbone: Backbone, stage: int, mixer: Mixer, hidden: int) -> Backbone:
+def _uniform(backbone: nn.Module, stage: int, mixer: Mixer, hidden: int) -> nn.Module:
     """A network with the blocks of one stage alone, all alike; shares the weights of `backbone` that it keeps."""
     plain = _sharing(backbone)
-    depths = [len(one.blocks) for one in _stages(plain)]
+    depths = [len(one.blocks) for one in stages_of(plain)]
     chosen = [(mixer, hidden) if at == stage else ("skip", 0) for at, depth in enumerate(depths) for _ in range(depth)]
     carve(plain, *zip(*chosen, strict=True))
-    for at, one in enumerate(_stages(plain)):
+    for at, one in enumerate(stages_of(plain)):
         if at != stage:
             one.blocks = nn.Sequential()
     return plain.eval()
 
 
-def _without_blocks(backbone: Backbone) -> Backbone:
+def _without_blocks(backbone: nn.Module) -> nn.Module:
     plain = _sharing(backbone)
-    for one in _stages(plain):
+    for one in stages_of(plain):
         one.blocks = nn.Sequential()
     return plain.eval()
 
 
-def _sharing(backbone: Backbone) -> Backbone:
+def _sharing(backbone: nn.Module) -> nn.Module:
     """A copy of the modules with the very same weights: replacing a layer in it leaves `backbone` alone."""
     return copy.deepcopy(backbone, {id(weight): weight for weight in backbone.parameters()})

@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from core.backbones.families import check_method
+from core.backbones.families import check_method, family
 from core.cards import ModelCard, SinglePathCard
 from core.checkpoints import Loaded
 from core.errors import InputError
@@ -16,7 +16,6 @@ from core.images import open_photo, to_tensor
 from core.registry import ASSETS
 from core.single_path.model import SinglePathViT
 from core.single_path.score import GateScores, score
-from core.single_path.search import ALPHA
 
 BATCH = 8
 PART = 0.7
@@ -63,7 +62,7 @@ def make_scored(
     if not tensors:
         raise InputError("There are no photos to score on; give some.")
     images = [batch.to(device) for batch in torch.cat(tensors).split(BATCH)]
-    geometry, alpha = dense.card.geometry, ALPHA[dense.card.family]
+    geometry, alpha = dense.card.geometry, family(dense.card.family).SEARCH.alpha
     model = SinglePathViT(dense.model, alpha, shifts=True).to(device)
     found = score(model, geometry, images, seed=seed, on_share=on_share)
     told = {"command": "score", "photos": len(shown), "cuts": len(tensors) if cuts else None, "dense": dense.spec.name}

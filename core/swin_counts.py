@@ -48,7 +48,8 @@ class SwinGeometry(Geometry):
     @property
     def grid(self) -> tuple[int, int]:
         """Patch rows and columns of the first stage."""
-        return (self.img_size // self.patch,) * 2
+        side = self.img_size // self.patch
+        return side, side
 
     @property
     def depth(self) -> int:

@@ -143,7 +143,7 @@ class Jobs(Generic[Result]):
         return found
 
     def _begin(self) -> None:
-        """Have one more worker, or none where the machine has no thread left: what waits then begins when asked again."""
+        """Have one more worker; where the machine has no thread left, what waits begins when it is asked for again."""
         try:
             self._spawn(self._work_off)
         except RuntimeError:

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import resource
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from accelerate.state import AcceleratorState
 from safetensors import SafetensorError
 from torch.utils.data import DataLoader, Dataset
 
+from core import batches
 from core.__main__ import main
 from core.batches import SMALL, labelled_batch, sent
 from core.commands.shared import check_workers
@@ -274,6 +276,22 @@ def test_where_a_run_goes_is_checked_before_the_model_is_read(command, tmp_path,
     rest = ["--data", str(tmp_path), "--model", "no model of that name"]
     assert "Not a directory" in refusal(capsys, main([command, "--out", str(tmp_path / "file"), *rest]))
     assert "already holds a run" in refusal(capsys, main([command, "--out", str(tmp_path / "run"), *rest]))
+
+
+def test_a_loader_process_does_not_complain_when_the_one_that_it_serves_has_ended(capsys) -> None:
+    """The thread that hands over shared memory then meets a connection that is closed."""
+    for error in (EOFError(), ConnectionResetError(104, "Connection reset by peer")):
+        batches._untroubled(type(error), error, None)
+    assert capsys.readouterr().err == ""
+    batches._untroubled(KeyError, KeyError("a bug"), None)
+    assert "a bug" in capsys.readouterr().err
+    hooks = list(DataLoader([0], 1, num_workers=1, collate_fn=hook_of_a_loader_process))
+    assert hooks == ["_untroubled"]
+
+
+def hook_of_a_loader_process(items: list[int]) -> str:
+    sent(torch.tensor(items))
+    return sys.excepthook.__name__
 
 
 def test_two_runs_do_not_write_into_one_folder(tmp_path) -> None:

@@ -125,7 +125,7 @@ def test_a_pruned_patch_reaches_the_pooling_with_the_value_that_it_had() -> None
     frozen, stages = model.run(batch, half)
     first = model.backbone.transformers[0]
     maps, prefix = pit.embed(model.backbone, batch)
-    x = first.blocks[0](torch.cat((prefix, pit.patches_of(maps)), dim=1))[:, 1:]
+    x = first.blocks[0](torch.cat((prefix, pit.as_patches(maps)), dim=1))[:, 1:]
     seen = []
     first_pool = model.backbone.transformers[1].pool.conv
     handle = first_pool.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
@@ -134,7 +134,7 @@ def test_a_pruned_patch_reaches_the_pooling_with_the_value_that_it_had() -> None
     handle.remove()
     for pooled in seen:
         gone = ~stages[0].kept
-        torch.testing.assert_close(pit.patches_of(pooled)[gone], x[gone], atol=1e-5, rtol=0)
+        torch.testing.assert_close(pit.as_patches(pooled)[gone], x[gone], atol=1e-5, rtol=0)
     assert len(seen) == 2
     assert frozen.isfinite().all()
 

@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from core.config import Geometry
+from core.backbones.families import FAMILIES
+from core.deit_counts import DEIT, DeitGeometry
 from core.macs import count_macs
-from core.published import DEIT, published
-from core.single_path.search import ALPHA, cost_weight, gate_rate
+from core.published import published
+from core.single_path.search import cost_weight, gate_rate
 from core.swin_counts import SWIN
 from tests.tiny import TINY
 from tests.tiny_swin import SWIN as TINY_SWIN
@@ -60,7 +61,7 @@ def test_the_cost_term_weighs_what_the_names_of_the_released_files_say(found) ->
 
 
 def test_a_size_that_nobody_published_has_the_smallest_ones_weight_by_the_square_of_its_cost() -> None:
-    twice = Geometry(224, 16, 192, 24, 3, 768, 1000)
+    twice = DeitGeometry(224, 16, 192, 24, 3, 768, 1000)
     ratio = count_macs(twice).total / count_macs(DEIT["deit_tiny_patch16_224"]).total
     assert 1.9 < ratio < 2
     assert cost_weight(twice) == pytest.approx(20 / ratio**2)
@@ -70,4 +71,5 @@ def test_a_size_that_nobody_published_has_the_smallest_ones_weight_by_the_square
 
 
 def test_the_temperature_of_the_head_mixing_is_that_of_the_release() -> None:
-    assert ALPHA == {"deit": 0.01, "swin": 100.0}
+    searched = {name: one.SEARCH.alpha for name, one in FAMILIES.items() if "singlepath" in one.METHODS}
+    assert searched == {"deit": 0.01, "swin": 100.0}

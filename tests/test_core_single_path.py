@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from timm.layers import Attention
 
+from core.backbones.views import FlatView, to_map, to_tokens
 from core.cards import SinglePathCard
 from core.checkpoints import load
 from core.config import ModelSpec
@@ -23,7 +24,6 @@ from core.single_path.derive import budget_range, derive, gates_of, settled
 from core.single_path.gates import is_open, nest, sample_open, stop_below
 from core.single_path.model import SinglePathViT, gated_mixer
 from core.single_path.search import expected_macs
-from core.single_path.views import FlatView
 from core.weights import save_checkpoint
 from tests.tiny import CARD, TINY, backbone, images, single_path_model
 
@@ -125,11 +125,11 @@ def test_the_gated_mixer_is_the_open_candidate_alone(open_gates) -> None:
     g = (torch.arange(3) < open_gates).float()
     got = gated_mixer(block, path, x, g, model.alpha, FlatView((4, 4)))
     kernels = mix.read_kernels(block.attn, mix.head_mixing(path.head_logits, model.alpha))
-    maps = mix.to_map(x[:, 1:], (4, 4))
+    maps = to_map(x[:, 1:], (4, 4))
     expected = [
         torch.zeros_like(x),
-        mix.to_tokens(mix.conv1x1(maps, kernels, path.bn_1x1, block.attn.proj.bias), torch.zeros(2, 1, 32)),
-        mix.to_tokens(mix.conv3x3(maps, kernels, path.bn_3x3, block.attn.proj.bias), torch.zeros(2, 1, 32)),
+        to_tokens(mix.conv1x1(maps, kernels, path.bn_1x1, block.attn.proj.bias), torch.zeros(2, 1, 32)),
+        to_tokens(mix.conv3x3(maps, kernels, path.bn_3x3, block.attn.proj.bias), torch.zeros(2, 1, 32)),
         block.attn(x),
     ][open_gates]
     torch.testing.assert_close(got, expected)
@@ -149,9 +149,9 @@ def test_gates_learn_what_the_whole_formula_says_whatever_was_drawn(draw) -> Non
 
     def whole(g: torch.Tensor) -> torch.Tensor:
         kernels = mix.read_kernels(block.attn, mix.head_mixing(path.head_logits, model.alpha))
-        maps = mix.to_map(x[:, 1:], (4, 4))
-        wide = mix.to_tokens(mix.conv3x3(maps, kernels, path.bn_3x3, block.attn.proj.bias), torch.zeros(2, 1, 32))
-        narrow = mix.to_tokens(mix.conv1x1(maps, kernels, path.bn_1x1, block.attn.proj.bias), torch.zeros(2, 1, 32))
+        maps = to_map(x[:, 1:], (4, 4))
+        wide = to_tokens(mix.conv3x3(maps, kernels, path.bn_3x3, block.attn.proj.bias), torch.zeros(2, 1, 32))
+        narrow = to_tokens(mix.conv1x1(maps, kernels, path.bn_1x1, block.attn.proj.bias), torch.zeros(2, 1, 32))
         shift = torch.ones_like(x)  # a loss that is not flat where everything is closed
         return shift + g[2] * block.attn(x) + g[1] * (1 - g[2]) * wide + g[0] * (1 - g[1]) * narrow
 

@@ -14,6 +14,10 @@ FORBIDDEN = {
     "viz": {"streamlit", "torch", "torchvision", "timm", "captum", "pages", "app"},
     "pages": {"torch", "torchvision", "timm", "captum", "plotly", "app"},
 }
+FAMILY_CLASSES = {
+    *("VisionTransformer", "LVViT", "SwinTransformer", "PoolingVisionTransformer"),
+    *("DeitGeometry", "LvvitGeometry", "SwinGeometry", "PitGeometry"),
+}
 APP_MAY_IMPORT = {"streamlit", "os", "pathlib"}
 APP_LINES = 40
 PAGE_LINES = 120
@@ -98,6 +102,18 @@ def json_findings(path: str, source: str) -> list[str]:
     ]
 
 
+def family_findings(path: str, source: str) -> list[str]:
+    """Questions which family a model or geometry is of, outside of the families and what reads other people's files."""
+    if path.startswith(("core/backbones/", "core/releases/")):
+        return []
+    return [
+        f"{path}:{node.lineno} asks for {name}"
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "isinstance"
+        for name in sorted({n.id for n in ast.walk(node.args[1]) if isinstance(n, ast.Name)} & FAMILY_CLASSES)
+    ]
+
+
 def cache_findings(path: str, source: str) -> list[str]:
     """Uses of Streamlit's caches outside `pages/_shared.py`."""
     if path == "pages/_shared.py":
@@ -132,6 +148,7 @@ CHECKS = {
     captum_findings: ("core",),
     screen_findings: ("core",),
     json_findings: LAYERS,
+    family_findings: ("core", "viz", "pages"),
     cache_findings: LAYERS,
     page_findings: ("pages",),
     app_findings: ("app.py",),
@@ -178,6 +195,9 @@ def test_layer_keeps_the_rule(check, layer: str) -> None:
         (screen_findings, "core/macs.py", "def f():\n    print('done')"),
         (screen_findings, "core/training/loop.py", "import argparse"),
         (json_findings, "core/recorded.py", "import json\nprint(json.dumps({}))"),
+        (family_findings, "core/attribution.py", "if isinstance(model, SwinTransformer):\n    pass"),
+        (family_findings, "core/soft_tokens/fixed.py", "x = isinstance(m, FixedKeepViT | VisionTransformer)"),
+        (family_findings, "pages/_costs.py", "def f(g):\n    return isinstance(g, PitGeometry)"),
         (cache_findings, "pages/tokens.py", "import streamlit as st\n@st.cache_data(max_entries=1)\ndef f(): pass"),
         (cache_findings, "pages/tokens.py", "import streamlit as st\n@st.cache_resource\ndef f(): pass"),
         (cache_findings, "app.py", "from streamlit import cache_data"),
@@ -202,6 +222,8 @@ def test_check_finds_the_violation(check, path: str, source: str) -> None:
         (screen_findings, "core/__main__.py", "import argparse\nprint('done')"),
         (screen_findings, "core/macs.py", "def f(printer):\n    printer.print('done')  # 'print(' in a comment"),
         (json_findings, "core/recorded.py", "import json\njson.loads('{}')"),
+        (family_findings, "core/backbones/swin.py", "if isinstance(model, SwinTransformer):\n    pass"),
+        (family_findings, "core/trace.py", "if isinstance(loaded.model, SoftTokenViT):\n    pass"),
         (cache_findings, "pages/_shared.py", "import streamlit as st\n@st.cache_data\ndef f(): pass"),
         (cache_findings, "pages/tokens.py", "import streamlit as st\nst.title('st.cache_data')"),
         (page_findings, "pages/tokens.py", "x = 1\n" * (PAGE_LINES - 1)),

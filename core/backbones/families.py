@@ -1,26 +1,29 @@
 """The families by name: which module knows each, which names of timm it takes, and what can prune it.
 
-Every family is a module beside this one that offers `FAMILY`, `METHODS`, `NAMES` (for sentences), `GEOMETRY` (the
-config class), `geometry_from(raw)` (the same from JSON), `claims(timm_name)`, `build(geometry, drop_path=)`,
-`from_timm(name, pretrained=, ...)`, `geometry_of(model, timm_name)` and `normalisation_of(model)`; one that timm lacks
-offers `OWN_NAMES`, and `not_by_name(name)` for where their weights are; one that a method cannot take may say why as
-`WHY_NOT`.
+Every family is a module beside this one that keeps the contract of `core.backbones.base`, and one entry of `FAMILIES`.
 """
 
-from types import ModuleType
+from typing import Any, cast
 
 import timm
+from torch import Tensor, nn
 
 from core.backbones import deit, lvvit, pit, swin
-from core.config import Geometry
+from core.backbones.base import Family, FlatFamily, Layout, PooledFamily
+from core.backbones.block import PreNorm
+from core.backbones.views import Step
 from core.errors import InputError
+from core.geometry import Geometry
 
-FAMILIES: dict[str, ModuleType] = {module.FAMILY: module for module in (deit, lvvit, swin, pit)}
+_FLAT: tuple[FlatFamily, ...] = (deit, lvvit)
+_POOLED: tuple[PooledFamily, ...] = (pit,)
+_WINDOWS: tuple[Family, ...] = (swin,)
+FAMILIES: dict[str, Family] = {one.FAMILY: one for one in (*_FLAT, *_WINDOWS, *_POOLED)}
 METHOD_NAMES = {"tokens": "Soft token pruning", "singlepath": "Single-path pruning"}
 
 
-def family(name: str) -> ModuleType:
-    """The module of that family.
+def family(name: str) -> Family:
+    """The family of that name.
 
     Raises:
         ValueError: If there is no such family.
@@ -30,17 +33,84 @@ def family(name: str) -> ModuleType:
     return FAMILIES[name]
 
 
-def family_of_geometry(geometry: Geometry) -> ModuleType:
+def family_of(model: nn.Module) -> Family:
+    """The family of a backbone: that of the nearest class which a family says is its own.
+
+    Raises:
+        ValueError: If it is of none.
+    """
+    found = _family_of(model)
+    if found is None:
+        raise ValueError(f"a {type(model).__name__} is of no family")
+    return found
+
+
+def layout_of(model: nn.Module) -> Layout | None:
+    """How the tokens of a backbone lie; None: it is of no family."""
+    found = _family_of(model)
+    return None if found is None else found.LAYOUT
+
+
+def flat_family(model: nn.Module) -> FlatFamily:
+    """The family of a backbone whose tokens are a sequence on one grid.
+
+    Raises:
+        ValueError: If they are not.
+    """
+    return cast(FlatFamily, _with_layout(model, "flat"))
+
+
+def pooled_family(model: nn.Module) -> PooledFamily:
+    """The family of a backbone whose stages have smaller and smaller grids.
+
+    Raises:
+        ValueError: If they have not.
+    """
+    return cast(PooledFamily, _with_layout(model, "pooled"))
+
+
+def blocks_of(model: nn.Module) -> list[PreNorm]:
+    """All blocks of a backbone from the input on, L of them."""
+    return family_of(model).blocks_of(model)
+
+
+def stages_of(model: nn.Module) -> list[Any]:
+    """What holds the blocks of a backbone, each as `blocks`, from the input on; a flat model itself."""
+    return family_of(model).stages_of(model)
+
+
+def walk(model: nn.Module, images: Tensor, step: Step) -> Tensor:
+    """Images (B, 3, H, W) to logits (B, C), with `step` in place of each block of a backbone.
+
+    Raises:
+        InputError: If the images are not of the model's size.
+    """
+    return family_of(model).walk(model, images, step)
+
+
+def _with_layout(model: nn.Module, layout: Layout) -> Family:
+    found = family_of(model)
+    if layout != found.LAYOUT:
+        raise ValueError(f"a {type(model).__name__} is {found.LAYOUT}, not {layout}")
+    return found
+
+
+def _family_of(model: nn.Module) -> Family | None:
+    own = {one.BACKBONE: one for one in FAMILIES.values()}
+    return next((own[kind] for kind in type(model).__mro__ if kind in own), None)
+
+
+def family_of_geometry(geometry: Geometry) -> Family:
     """The family whose models have geometries of this class."""
     return next(module for module in FAMILIES.values() if module.GEOMETRY is type(geometry))
 
 
-def family_of_own(name: str) -> ModuleType | None:
+def family_of_own(name: str) -> Family | None:
     """The family of a model that has a name but is none of timm's; None: there is no such name."""
-    return next((module for module in FAMILIES.values() if name in getattr(module, "OWN_NAMES", ())), None)
+    return next((module for module in FAMILIES.values() if name in module.OWN_NAMES), None)
 
 
-def family_of_timm(name: str) -> ModuleType:
+def family_of_timm(name: str) -> Family:
     """The family that one of timm's names (or one of ours) belongs to; what a name tells, before anything is built.
 
     Raises:
@@ -58,7 +128,15 @@ def family_of_timm(name: str) -> ModuleType:
 
 def names(method: str | None = None) -> str:
     """The families, as a sentence goes on; those that `method` ("tokens" or "singlepath") can prune, or all."""
-    found = [module.NAMES for module in FAMILIES.values() if method is None or method in module.METHODS]
+    return _either([module.NAMES for module in FAMILIES.values() if method is None or method in module.METHODS])
+
+
+def baseline_names() -> str:
+    """The families whose tokens can be merged, fused or dropped, as a sentence goes on."""
+    return _either([module.NAMES for module in FAMILIES.values() if module.BASELINES])
+
+
+def _either(found: list[str]) -> str:
     return " or ".join(filter(None, (", ".join(found[:-1]), found[-1])))
 
 
@@ -69,7 +147,7 @@ def methods_sentence(name: str) -> str:
     cannot = [method for method in METHOD_NAMES if method not in module.METHODS]
     if not cannot:
         return "Both methods can prune it."
-    why = getattr(module, "WHY_NOT", f"it takes {names(cannot[0])}")
+    why = module.WHY_NOT or f"it takes {names(cannot[0])}"
     return f"{can[0]} can prune it; {METHOD_NAMES[cannot[0]].lower()} cannot: {why}."
 
 

@@ -3,7 +3,6 @@
 timm has none. Keys of the weights are those of the public release (github.com/zihangJiang/TokenLabeling).
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -12,21 +11,36 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from core.backbones import deit
+from core.backbones.base import Layout, Left
+from core.backbones.timm_models import statistics
+from core.backbones.views import Step
 from core.config import Normalisation
 from core.errors import InputError
-from core.lvvit_counts import AUX_WEIGHT, FIRST_KERNEL, KERNEL, LVVIT, SHRINK, LvvitGeometry
+from core.lvvit_counts import AUX_WEIGHT, FIRST_KERNEL, KERNEL, LVVIT, SHRINK, LvvitGeometry, aux_macs
+from core.macs import count_macs
 
 FAMILY = "lvvit"
 METHODS = ("tokens",)
+WHY_NOT = None
+BASELINES = False
+NO_ROLLOUT = None
 NAMES = f"an LV-ViT ({' or '.join(LVVIT)})"
-GEOMETRY = LvvitGeometry
 OWN_NAMES = tuple(LVVIT)
 """Names that are not timm's."""
+GEOMETRY = LvvitGeometry
+LAYOUT: Layout = "flat"
+SEARCH = deit.SEARCH
 RELEASE = "https://github.com/zihangJiang/TokenLabeling/releases"
 WIDE = 512
 """From this width on the release crops nothing off the resized photos."""
 
 take_over = deit.take_over
+embed = deit.embed
+stages_of = deit.stages_of
+blocks_of = deit.blocks_of
+grids_of = deit.grids_of
+as_patches = deit.as_patches
+views_of = deit.views_of
 
 
 class Scale(nn.Module):
@@ -67,8 +81,9 @@ class Stem(nn.Module):
 
 def folded(conv: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
     """A convolution without bias and its batch norm at evaluation, as one convolution."""
-    factor = norm.weight * (norm.running_var + norm.eps).rsqrt()
-    bias = norm.bias - norm.running_mean * factor
+    mean, variance = statistics(norm)
+    factor = norm.weight * (variance + norm.eps).rsqrt()
+    bias = norm.bias - mean * factor
     return functional.conv2d(x, conv.weight * factor[:, None, None, None], bias, conv.stride, conv.padding)
 
 
@@ -120,18 +135,21 @@ def combine(model: LVViT, prefix: Tensor, highest: Tensor | None) -> Tensor:
     return logits if highest is None else logits + AUX_WEIGHT * highest
 
 
-def classify(model: LVViT, prefix: Tensor, patches: Tensor, counts: Sequence[int]) -> Tensor:
-    """Logits (B, C) where each image has another number of patches left.
+BACKBONE = LVViT
+
+
+def classify(model: LVViT, tokens: Tensor, left: Left) -> Tensor:
+    """Logits (B, C) where each image has another number of patches left, at which the auxiliary head looks.
 
     Args:
         model: In evaluation mode.
-        prefix: Prefix tokens after the last block, (B, 1, D).
-        patches: Those still alive, image after image, (m, D); packages are none.
-        counts: How many of them are each image's, B of them, from 0.
+        tokens: Prefix tokens after the last block, first of (B, T, D).
+        left: See `core.backbones.base.Left`.
     """
-    prefix = model.norm(prefix)
+    prefix = model.norm(tokens[:, : model.num_prefix_tokens])
     if model.aux_head is None:
         return combine(model, prefix, None)
+    patches, counts = left()
     parts = model.aux_head(model.norm(patches)).split(list(counts))  # (n_b, C) each
     highest = [part.amax(dim=0) if len(part) else part.new_zeros(part.shape[1]) for part in parts]
     return combine(model, prefix, torch.stack(highest))
@@ -153,6 +171,13 @@ def geometry_from(raw: dict) -> LvvitGeometry:
     if any(raw.get(key, value) != value for key, value in always.items()):
         raise ValueError(f"an LV-ViT has a stem of its own and one class token: {raw}")
     return LvvitGeometry(**{key: value for key, value in raw.items() if key not in always})
+
+
+def cost_aside(geometry: LvvitGeometry) -> str | None:
+    """MACs without the auxiliary head, which other counts leave out."""
+    if not geometry.aux_head:
+        return None
+    return f"{(count_macs(geometry).total - aux_macs(geometry)) / 1e9:.4g} without its auxiliary head"
 
 
 def claims(name: str) -> bool:
@@ -211,3 +236,15 @@ def normalisation_of(model: LVViT) -> Normalisation:
 def normalisation(geometry: LvvitGeometry) -> Normalisation:
     """The same, told by the geometry."""
     return Normalisation(crop_pct=1.0 if geometry.width >= WIDE else 0.9)
+
+
+def walk(model: LVViT, images: Tensor, step: Step) -> Tensor:
+    """Images (B, 3, H, W) to logits (B, C), with `step` in place of each block.
+
+    Raises:
+        InputError: If the images are not of the model's size.
+    """
+    x = embed(model, images)
+    for index, block in enumerate(blocks_of(model)):
+        x = step(index, block, x)
+    return model.forward_head(model.norm(x))

@@ -1,28 +1,50 @@
 """The Swin family: timm's SwinTransformer with one size of window in all stages (swin_*); arXiv:2103.14030."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Any, cast
 
 import timm
-import torch
 from timm.layers import Mlp
 from timm.models.swin_transformer import SwinTransformer, SwinTransformerBlock, WindowAttention
 from torch import Tensor, nn
 
-from core.backbones.timm_models import create
-from core.config import Normalisation
+from core.backbones import timm_models
+from core.backbones.base import Layout, PublishedSearch, Search
+from core.backbones.block import PreNorm
+from core.backbones.timm_models import check_size, create, square, take_classes
+from core.backbones.views import MapView, Step, View
 from core.errors import InputError
-from core.swin_counts import SwinGeometry
+from core.swin_counts import SWIN, SwinGeometry
 
 FAMILY = "swin"
 METHODS = ("singlepath",)
-NAMES = "a swin_* with windows of one size"
 WHY_NOT = "its windows and the merging between its stages need every patch in its place"
+BASELINES = False
+NO_ROLLOUT = "is a Swin, which has no class token to roll out; choose another attribution"
+NAMES = "a swin_* with windows of one size"
+OWN_NAMES = ()
 GEOMETRY = SwinGeometry
+BACKBONE = SwinTransformer
+LAYOUT: Layout = "windows"
+SEARCH = Search(
+    alpha=100.0,
+    published=(
+        PublishedSearch(SWIN["swin_tiny_patch4_window7_224"], 2.8, 5e-4),
+        PublishedSearch(SWIN["swin_small_patch4_window7_224"], 0.4, 5e-4),
+        PublishedSearch(SWIN["swin_base_patch4_window7_224"], 0.1, 5e-4),
+    ),
+)
+"""Source: He et al. 2021, arXiv:2111.11802, and their release."""
+normalisation_of = timm_models.normalisation_of
 
 
 def geometry_from(raw: dict) -> SwinGeometry:
     """A geometry as JSON holds it, lists for tuples."""
     return SwinGeometry(**{**raw, "depths": tuple(raw["depths"]), "heads": tuple(raw["heads"])})
+
+
+def cost_aside(geometry: SwinGeometry) -> None:
+    """Nothing is to be said of its MACs besides."""
 
 
 def claims(name: str) -> bool:
@@ -44,7 +66,7 @@ def build(
         InputError: If `geometry.timm` is no Swin that can be pruned.
     """
     if geometry.timm is not None:
-        size = {"num_classes": geometry.classes, "img_size": geometry.img_size}
+        size: dict[str, Any] = {"num_classes": geometry.classes, "img_size": geometry.img_size}
         return check_supported(timm.create_model(geometry.timm, drop_path_rate=drop_path, **size), geometry.timm)
     return kind(
         img_size=geometry.img_size,
@@ -76,8 +98,14 @@ def check_supported(model: nn.Module, name: str) -> SwinTransformer:
     Raises:
         InputError: If it is no SwinTransformer with standard blocks, a classifier and windows of one size.
     """
-    blocks = blocks_of(model) if isinstance(model, SwinTransformer) else []
-    plain = (
+    if not isinstance(model, SwinTransformer) or not _plain(model):
+        raise InputError(f"{name} cannot be pruned here; choose {NAMES}, such as swin_tiny_patch4_window7_224.")
+    return model
+
+
+def _plain(model: SwinTransformer) -> bool:
+    blocks: list[Any] = list(blocks_of(model))
+    return (
         bool(blocks)
         and all(type(b) is SwinTransformerBlock and type(b.attn) is WindowAttention for b in blocks)
         and all(type(b.mlp) is Mlp and isinstance(b.mlp.norm, nn.Identity) for b in blocks)
@@ -85,9 +113,6 @@ def check_supported(model: nn.Module, name: str) -> SwinTransformer:
         and model.num_classes > 0
         and model.global_pool == "avg"
     )
-    if not plain:
-        raise InputError(f"{name} cannot be pruned here; choose {NAMES}, such as swin_tiny_patch4_window7_224.")
-    return model
 
 
 def geometry_of(model: SwinTransformer, timm_name: str | None = None) -> SwinGeometry:
@@ -96,16 +121,14 @@ def geometry_of(model: SwinTransformer, timm_name: str | None = None) -> SwinGeo
     Raises:
         InputError: If its input is not square, or its windows do not fill every stage.
     """
-    height, width = model.patch_embed.img_size
-    if height != width:
-        raise InputError(f"Only square inputs are supported; this model takes {height} x {width} pixels.")
-    first, patch = blocks_of(model)[0], model.patch_embed.patch_size[0]
-    window = first.window_size[0]
+    embed: Any = model.patch_embed
+    first: Any = blocks_of(model)[0]
+    height, patch, window = square(embed.img_size), embed.patch_size[0], first.window_size[0]
     try:
         return SwinGeometry(
             width=model.embed_dim,
-            depths=tuple(len(stage.blocks) for stage in model.layers),
-            heads=tuple(stage.blocks[0].attn.num_heads for stage in model.layers),
+            depths=tuple(len(stage.blocks) for stage in stages_of(model)),
+            heads=tuple(stage.blocks[0].attn.num_heads for stage in stages_of(model)),
             img_size=height,
             patch=patch,
             window=window,
@@ -121,12 +144,6 @@ def geometry_of(model: SwinTransformer, timm_name: str | None = None) -> SwinGeo
         ) from error
 
 
-def normalisation_of(model: SwinTransformer) -> Normalisation:
-    """What timm says of the photos that a model of its was trained on."""
-    config = model.pretrained_cfg
-    return Normalisation(tuple(config["mean"]), tuple(config["std"]), config["crop_pct"], config["interpolation"])
-
-
 def take_over(model: SwinTransformer, before: SwinTransformer, classes: Sequence[int | None]) -> None:
     """Give `model` the weights of `before`, which differs in pixels and classes only, in place.
 
@@ -136,19 +153,46 @@ def take_over(model: SwinTransformer, before: SwinTransformer, classes: Sequence
         classes: Per class of `model`, its place among those of `before`; None: new, keeps its fresh weights.
     """
     state = before.state_dict()
-    for name, fresh in model.state_dict().items():
-        if name.startswith("head."):
-            rows = [row if old is None else state[name][old] for row, old in zip(fresh, classes, strict=True)]
-            state[name] = torch.stack(rows)
+    take_classes(model, state, classes)
     model.load_state_dict(state)
 
 
-def blocks_of(model: SwinTransformer) -> list[nn.Module]:
+def stages_of(model: SwinTransformer) -> list[Any]:
+    """What holds the blocks, from the input on."""
+    return cast(list[Any], list(model.layers))
+
+
+def blocks_of(model: SwinTransformer) -> list[PreNorm]:
     """All blocks from the input on, stage by stage, L of them."""
-    return [block for stage in model.layers for block in stage.blocks]
+    return cast(list[PreNorm], [block for stage in stages_of(model) for block in stage.blocks])
 
 
-def walk(model: SwinTransformer, images: Tensor, step: Callable[[int, nn.Module, Tensor], Tensor]) -> Tensor:
+def grids_of(model: SwinTransformer) -> tuple[tuple[int, int], ...]:
+    """Patch rows and columns that each block works on, L of them."""
+    blocks: list[Any] = list(blocks_of(model))
+    return tuple(block.input_resolution for block in blocks)
+
+
+def as_patches(embedded: Tensor) -> Tensor:
+    """What the patch embedding gives, a map (B, h, w, D), as patches row by row, (B, N, D)."""
+    return embedded.flatten(1, 2)
+
+
+def views_of(model: SwinTransformer, *, passes: bool = False, in_windows: bool = False) -> tuple[View, ...]:
+    """How the maps of each block lie, L of them.
+
+    Args:
+        model: Dense, or with compact layers.
+        passes: Of no effect: there are no prefix tokens.
+        in_windows: Convolutions stay inside shifted windows, as in the release's search form.
+    """
+    blocks: list[Any] = list(blocks_of(model))
+    if in_windows:
+        return tuple(MapView(block.input_resolution, block.window_size, block.shift_size) for block in blocks)
+    return tuple(MapView(block.input_resolution) for block in blocks)
+
+
+def walk(model: SwinTransformer, images: Tensor, step: Step) -> Tensor:
     """Images (B, 3, H, W) to logits (B, C), with `step` in place of each block.
 
     Args:
@@ -159,15 +203,11 @@ def walk(model: SwinTransformer, images: Tensor, step: Callable[[int, nn.Module,
     Raises:
         InputError: If the images are not of the model's size.
     """
-    height, width = model.patch_embed.img_size
-    if images.shape[-2:] != (height, width):
-        raise InputError(
-            f"This model takes images of {height} x {width} pixels; these have {images.shape[-2]} x {images.shape[-1]}."
-        )
-    x, index = model.patch_embed(images), 0
-    for stage in model.layers:
+    embed: Any = model.patch_embed
+    check_size(images, embed.img_size)
+    x, index = embed(images), 0
+    for stage in stages_of(model):
         x = stage.downsample(x)
         for block in stage.blocks:
-            x = step(index, block, x)
-            index += 1
+            x, index = step(index, block, x), index + 1
     return model.forward_head(model.norm(x))

@@ -4,7 +4,7 @@ import argparse
 from dataclasses import asdict
 from pathlib import Path
 
-from core.backbones.families import methods_sentence
+from core.backbones.families import family, methods_sentence
 from core.checkpoints import load
 from core.commands.describe_published import describe_published
 from core.commands.endings import printed_anyway
@@ -17,7 +17,6 @@ from core.description import description, told_grids
 from core.errors import InputError
 from core.images import to_tensor
 from core.latency import measure_latency
-from core.lvvit_counts import LvvitGeometry, aux_macs
 from core.peers.plans import PEERS
 from core.published import published
 from core.recorded import add_row, check_recorded
@@ -162,8 +161,8 @@ def run_describe(args: argparse.Namespace) -> tuple[dict, str]:
     head = f"{args.model}: {loaded.card.family}, {grid}, {geometry.classes} classes"
     params = f"{result['params']:,} parameters"
     dense = f"dense {loaded.dense_macs / 1e9:.4g}"
-    if isinstance(geometry, LvvitGeometry) and geometry.aux_head:
-        dense += f" ({(loaded.dense_macs - aux_macs(geometry)) / 1e9:.4g} without its auxiliary head)"
+    if (aside := family(loaded.card.family).cost_aside(geometry)) is not None:
+        dense += f" ({aside})"
     methods = [f"  {methods_sentence(loaded.card.family)}"] if loaded.method == "dense" else []
     return result, "\n".join([head, f"  {cost}, {dense}; {params}", *methods, *rows])
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from timm.optim import create_optimizer_v2
 
+from core.backbones.families import FAMILIES, family
 from core.cards import SinglePathCard
 from core.commands.session import add_loop, dense_start, objective_of, open_session
 from core.commands.shared import add_common, parse_budget
@@ -15,7 +16,7 @@ from core.evaluate import dense_runner
 from core.single_path.derive import budget_range, derive, gates_of, settled
 from core.single_path.history import SNAPSHOTS_PER_EPOCH, add_snapshot, history_file
 from core.single_path.model import SinglePathViT
-from core.single_path.search import ALPHA, cost_weight, gate_rate
+from core.single_path.search import cost_weight, gate_rate
 from core.training.loop import StepRecord
 from core.training.runs import check_run, writing
 from core.training.search import SearchStep, search_groups
@@ -36,7 +37,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         type=float,
         help="lambda (default: as published for this DeiT or Swin; for other shapes that of the smallest, scaled)",
     )
-    by_family = ", ".join(f"{value:g} for {name}" for name, value in ALPHA.items())
+    searched = (one for one in FAMILIES.values() if "singlepath" in one.METHODS)
+    by_family = ", ".join(f"{one.SEARCH.alpha:g} for {one.FAMILY}" for one in searched)
     search.add_argument("--alpha", type=float, help=f"temperature of the head mixing (default: {by_family})")
     search.set_defaults(run=run_search)
 
@@ -47,7 +49,7 @@ def run_search(args: argparse.Namespace) -> tuple[dict, str]:
     dense, folders = dense_start(args.model, args.data, method="singlepath")
     geometry = dense.card.geometry
     budget = parse_budget(args.budget, dense.dense_macs)
-    args.alpha = ALPHA[dense.card.family] if args.alpha is None else args.alpha
+    args.alpha = family(dense.card.family).SEARCH.alpha if args.alpha is None else args.alpha
     args.gate_lr = gate_rate(geometry) if args.gate_lr is None else args.gate_lr
     if not (0 < args.alpha < math.inf and 0 < args.gate_lr < math.inf):
         raise InputError("--alpha and --gate-lr take numbers above 0.")

@@ -8,14 +8,13 @@ from pathlib import Path
 
 import torch
 from timm.layers import PatchDropout
-from timm.models.vision_transformer import VisionTransformer
 from timm.optim import create_optimizer_v2, param_groups_layer_decay
 from timm.utils import ModelEmaV3
 from torch import nn
 from torch.utils.data import DataLoader
 
 from core.backbones import deit, lvvit
-from core.backbones.families import family, family_of_timm
+from core.backbones.families import family, family_of_timm, layout_of
 from core.batches import labelled_batch
 from core.cards import ModelCard, TeacherCard, class_names
 from core.commands.session import EVAL_BATCH, USUAL, add_loop, dense_model, objective_of, open_session
@@ -220,7 +219,7 @@ def _drop_patches(model: nn.Module, share: float) -> None:
     """
     if not 0 <= share < 1:
         raise InputError(f"--patch-drop is a share from 0 to below 1; not {share}.")
-    if not isinstance(model, VisionTransformer):
+    if layout_of(model) != "flat":
         raise InputError("--patch-drop needs a model whose patches stay apart to the end: a DeiT or a ViT.")
     model.patch_drop = PatchDropout(share, num_prefix_tokens=model.num_prefix_tokens)
 

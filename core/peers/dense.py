@@ -2,9 +2,7 @@
 
 from dataclasses import replace
 
-from timm.models.vision_transformer import VisionTransformer
-
-from core.backbones import deit
+from core.backbones.families import baseline_names, family
 from core.cards import ModelCard
 from core.checkpoints import Loaded, load
 from core.config import Geometry, ModelSpec
@@ -19,9 +17,9 @@ def check_family(name: str, card: ModelCard) -> None:
     Raises:
         InputError: If the model is of another family than timm's plain VisionTransformer.
     """
-    if card.family != deit.FAMILY:
+    if not family(card.family).BASELINES:
         raise InputError(
-            f"Token merging, fusing and random dropping take {deit.NAMES}; {name} is of the family {card.family}."
+            f"Token merging, fusing and random dropping take {baseline_names()}; {name} is of the family {card.family}."
         )
 
 
@@ -38,7 +36,7 @@ def check_dense(name: str, dense: Loaded, card: ModelCard | None = None) -> None
     """
     own = dense.spec.name
     check_family(own, dense.card)
-    if dense.method != "dense" or not isinstance(dense.model, VisionTransformer):
+    if dense.method != "dense":
         raise InputError(f"{own} is no dense model; the others run on untouched dense weights: name some as --dense.")
     if card is not None and (_shape(card.geometry), card.classes) != (_shape(dense.card.geometry), dense.card.classes):
         raise InputError(

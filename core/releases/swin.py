@@ -27,7 +27,6 @@ from core.single_path.compact import carve
 from core.single_path.mixer import CENTRE
 from core.single_path.model import Path as GatedPath
 from core.single_path.model import SinglePathViT
-from core.single_path.search import ALPHA
 from core.swin_counts import SwinGeometry
 from core.weights import check_room, load_weights
 
@@ -183,7 +182,7 @@ def _read_dense(
 def _read_searched(state: dict[str, Tensor], stages: list[list[Block]], path: Path) -> tuple[nn.Module, ModelCard]:
     geometry = swin_geometry(state, stages, _ratio(stages))
     check_room(geometry, state, path)
-    model = SinglePathViT(swin.build(geometry), ALPHA[swin.FAMILY], in_windows=True)
+    model = SinglePathViT(swin.build(geometry), swin.SEARCH.alpha, in_windows=True)
     weights = {f"backbone.{key}": value for key, value in _around(state).items()}
     for at, (start, block) in enumerate(_named(stages)):
         mine = f"paths.{at}."
@@ -193,7 +192,7 @@ def _read_searched(state: dict[str, Tensor], stages: list[list[Block]], path: Pa
         weights[mine + "mixer_logits"] = _thresholds(block)
         weights[mine + "ffn_logits"] = block["mlp.ffn_thresholds"]
     load_weights(model, weights, path, "of a pruned Swin")
-    single = SinglePathCard(ALPHA[swin.FAMILY], fit_to_predict=True, in_windows=True)
+    single = SinglePathCard(swin.SEARCH.alpha, fit_to_predict=True, in_windows=True)
     return model, _card(geometry, single_path=single)
 
 
@@ -210,7 +209,7 @@ def _read_finetuned(state: dict[str, Tensor], stages: list[list[Block]], path: P
     weights = _around(state)
     for at, ((start, block), kind) in enumerate(zip(named, mixers, strict=True)):
         if kind in ("conv3x3", "conv1x1"):
-            fill(blocks[at].attn, block, kind, *original[at], alpha=ALPHA[swin.FAMILY], offsets=centre_first)
+            fill(blocks[at].attn, block, kind, *original[at], alpha=swin.SEARCH.alpha, offsets=centre_first)
         own = blocks[at].state_dict()
         read_already = {key: own[key] for key in own if key.startswith(("attn.reduce.", "attn.expand."))}
         weights |= {start + key: value for key, value in {**plain_keys(block, kind), **read_already}.items()}

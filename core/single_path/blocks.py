@@ -2,13 +2,13 @@
 
 import torch
 
-from core.config import Geometry
+from core.backbones.families import blocks_of
+from core.geometry import Geometry
 from core.macs import block_prices
 from core.results import MacCount, Mixer
 from core.searched import KernelReading
 from core.single_path.mixer import head_mixing, read_kernels
 from core.single_path.model import SinglePathViT
-from core.single_path.views import blocks_of
 
 
 @torch.inference_mode()

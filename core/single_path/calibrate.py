@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from core.backbones.timm_models import statistics
 from core.config import Geometry
 from core.macs import count_macs
 from core.single_path.compact import derived_gating
@@ -34,7 +35,7 @@ def calibrate(model: SinglePathViT, geometry: Geometry, batches: Iterable[Tensor
     gates, dense = gates_of(model, geometry), count_macs(geometry).total
     batches = list(batches)
     norms = [norm for path in model.paths for norm in norms_of(path)]
-    own = [(n.running_mean.clone(), n.running_var.clone(), n.momentum) for n in norms]
+    own = [(torch.stack(statistics(norm)), norm.momentum) for norm in norms]
     model.eval()
     for index, share in enumerate(model.budgets):
         chosen = derive(gates, share * dense)
@@ -46,10 +47,9 @@ def calibrate(model: SinglePathViT, geometry: Geometry, batches: Iterable[Tensor
         for images in batches if {"conv3x3", "conv1x1"} & set(chosen.mixers) else ():  # else no norm runs
             model(images, gating)
         for stored, norm in zip(model.calibrated[index].flatten(0, 1), norms, strict=True):  # (2, d), the widest d
-            stored[:, : norm.num_features] = torch.stack((norm.running_mean, norm.running_var))
-    for norm, (mean, var, momentum) in zip(norms, own, strict=True):
-        norm.running_mean.copy_(mean)
-        norm.running_var.copy_(var)
+            stored[:, : norm.num_features] = torch.stack(statistics(norm))
+    for norm, (before, momentum) in zip(norms, own, strict=True):
+        _put(norm, before)
         norm.momentum = momentum
     model.eval()
 
@@ -58,6 +58,11 @@ def calibrate(model: SinglePathViT, geometry: Geometry, batches: Iterable[Tensor
 def use_budget(model: SinglePathViT, index: int) -> None:
     """Put the stored statistics of `model.budgets[index]` into the batch norms, in place."""
     for path, stored in zip(model.paths, model.calibrated[index], strict=True):
-        for norm, (mean, var) in zip(norms_of(path), stored, strict=True):
-            norm.running_mean.copy_(mean[: norm.num_features])
-            norm.running_var.copy_(var[: norm.num_features])
+        for norm, statistics_of_budget in zip(norms_of(path), stored, strict=True):
+            _put(norm, statistics_of_budget)
+
+
+def _put(norm: nn.BatchNorm2d, stored: Tensor) -> None:
+    """Mean and variance, (2, c) or wider, into a batch norm, in place."""
+    for own, value in zip(statistics(norm), stored, strict=True):
+        own.copy_(value[: norm.num_features])

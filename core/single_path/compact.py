@@ -1,15 +1,21 @@
 """The compact form: plain layers, only what remains, batch norm folded, no gates left."""
 
 from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from core.backbones.block import PreNorm
+from core.backbones.families import blocks_of, family_of
+from core.backbones.timm_models import statistics
+from core.backbones.views import to_map, to_tokens
 from core.results import BY_OPEN_GATES, Architecture, Mixer
 from core.single_path import mixer as mix
 from core.single_path.model import Gating, Path, SinglePathViT, shifted_bias
-from core.single_path.views import Backbone, blocks_of, head_dim, views_of
+
+Model = TypeVar("Model", bound=nn.Module)
 
 
 class ConvMixer(nn.Module):
@@ -28,8 +34,8 @@ class ConvMixer(nn.Module):
     ) -> Tensor:
         """Tokens (B, T, D) in and out; the arguments after `x` are there to stand in for timm's attention."""
         prefix = x.shape[1] - self.grid[0] * self.grid[1]
-        maps = self.expand(functional.relu(self.reduce(mix.to_map(x[:, prefix:], self.grid))))
-        return mix.to_tokens(maps, x[:, :prefix] if self.passes else torch.zeros_like(x[:, :prefix]))
+        maps = self.expand(functional.relu(self.reduce(to_map(x[:, prefix:], self.grid))))
+        return to_tokens(maps, x[:, :prefix] if self.passes else torch.zeros_like(x[:, :prefix]))
 
 
 class NoMixer(nn.Module):
@@ -48,14 +54,14 @@ class NoMixer(nn.Module):
 
 
 def carve(
-    plain: Backbone,
+    plain: Model,
     mixers: Sequence[Mixer],
     ffn_hidden: Sequence[int],
     *,
     prefix_passes: bool = False,
     skip_passes: bool = False,
     in_windows: bool = False,
-) -> Backbone:
+) -> Model:
     """Give a dense model the layers of a compact one, in place; the new layers' weights are still to be filled.
 
     Args:
@@ -66,7 +72,7 @@ def carve(
         skip_passes: See there.
         in_windows: See there.
     """
-    views = views_of(plain, passes=prefix_passes, in_windows=in_windows)
+    views = family_of(plain).views_of(plain, passes=prefix_passes, in_windows=in_windows)
     for block, view, kind, hidden in zip(blocks_of(plain), views, mixers, ffn_hidden, strict=True):
         attn = block.attn
         if kind != "msa":
@@ -76,7 +82,7 @@ def carve(
         elif kind != "msa":
             side = 3 if kind == "conv3x3" else 1
             dim, bias = attn.qkv.in_features, attn.proj.bias is not None
-            d, device = head_dim(attn), attn.qkv.weight.device
+            d, device = mix.head_dim(attn), attn.qkv.weight.device
             reduce = nn.Conv2d(dim, d, side, padding=side // 2, device=device)
             expand = nn.Conv2d(d, dim, 1, bias=bias, device=device)
             block.attn = ConvMixer(reduce, expand, view.grid, passes=view.passes)
@@ -86,7 +92,7 @@ def carve(
 
 
 @torch.no_grad()
-def compact(model: SinglePathViT, architecture: Architecture) -> Backbone:
+def compact(model: SinglePathViT, architecture: Architecture) -> nn.Module:
     """A plain timm ViT or Swin with this architecture, in evaluation mode; `model` stays as it is.
 
     Weights that stay whole are the model's own memory, not copies of it, so that a slider's next step costs little:
@@ -118,7 +124,7 @@ def compact(model: SinglePathViT, architecture: Architecture) -> Backbone:
     return plain
 
 
-def _twin(module: nn.Module) -> nn.Module:
+def _twin(module: Model) -> Model:
     """The same module in evaluation mode, down to its parts, in the first one's memory: its layers can be changed.
 
     What `copy.deepcopy` would do with all tensors in its memo, in a fiftieth of the time. Parts that hold nothing and
@@ -141,7 +147,7 @@ def _twin(module: nn.Module) -> nn.Module:
     return twin
 
 
-def fill_conv(conv: ConvMixer, attn: nn.Module, path: Path, kind: Mixer, alpha: float) -> None:
+def fill_conv(conv: ConvMixer, attn: Any, path: Path, kind: Mixer, alpha: float) -> None:
     """Read one block's convolution out of its attention, with the batch norm folded in, in place."""
     kernels = mix.read_kernels(attn, mix.head_mixing(path.head_logits, alpha))
     _, d, dim = kernels.weight.shape
@@ -153,7 +159,7 @@ def fill_conv(conv: ConvMixer, attn: nn.Module, path: Path, kind: Mixer, alpha: 
         weight = kernels.weight[mix.CENTRE, :, :, None, None]
     fold_norm(conv.reduce, weight, bias, norm)
     conv.expand.weight.copy_(out[:, :, None, None])
-    if attn.proj.bias is not None:
+    if conv.expand.bias is not None:
         conv.expand.bias.copy_(attn.proj.bias)
 
 
@@ -162,12 +168,14 @@ def fold_norm(conv: nn.Conv2d, weight: Tensor, bias: Tensor, norm: nn.BatchNorm2
 
     s = scale / sqrt(var + eps), per output channel; in place.
     """
-    scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+    assert conv.bias is not None
+    mean, variance = statistics(norm)
+    scale = norm.weight / (variance + norm.eps).sqrt()
     conv.weight.copy_(weight * scale[:, None, None, None])
-    conv.bias.copy_((bias - norm.running_mean) * scale + norm.bias)
+    conv.bias.copy_((bias - mean) * scale + norm.bias)
 
 
-def narrow_ffn(block: nn.Module, kept: Tensor) -> None:
+def narrow_ffn(block: PreNorm, kept: Tensor) -> None:
     """Remove the hidden units that are not kept, bool (F,), in place."""
     fc1, fc2 = block.mlp.fc1, block.mlp.fc2
     left = kept.nonzero().flatten().to(fc1.weight.device)  # selecting by numbers is four times faster than by a mask
@@ -177,7 +185,8 @@ def narrow_ffn(block: nn.Module, kept: Tensor) -> None:
 
 
 def derived_gating(architecture: Architecture, device: torch.device) -> Gating:
-    """Gates that make the search form compute this architecture: the derived form."""
+    """Gates that make the search form compute this architecture, which knows what it keeps: the derived form."""
+    assert architecture.ffn_kept is not None
     return Gating(
         [(torch.arange(3, device=device) < BY_OPEN_GATES.index(m)).float() for m in architecture.mixers],
         [torch.from_numpy(k).to(device).float() for k in architecture.ffn_kept],

@@ -22,8 +22,7 @@ def gates_of(model: SinglePathViT, geometry: Geometry) -> Gates:
 def budget_range(gates: Gates) -> tuple[int, int]:
     """MACs with every gate closed, and dense MACs."""
     geometry = gates.geometry
-    least = count_macs(geometry, mixers=["skip"] * geometry.depth, ffn_hidden=[0] * geometry.depth).total
-    return least, count_macs(geometry).total
+    return geometry.overhead(geometry.blocks()).total, count_macs(geometry).total
 
 
 def derive(gates: Gates, budget: float) -> Architecture:

@@ -1,6 +1,7 @@
 """The convolutions inside an attention: kernels mixed from the value and projection weights of its heads."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,12 +24,17 @@ class Kernels:
     """V, (9, D, d): back to the model's width, per offset."""
 
 
+def head_dim(attn: Any) -> int:
+    """d of timm's attention of any family, also where it is wider than D / H."""
+    return attn.qkv.out_features // (3 * attn.num_heads)
+
+
 def head_mixing(logits: Tensor, alpha: float) -> Tensor:
     """p, softmax over heads of A / alpha, (H, 9): each offset's share of each head."""
     return (logits / alpha).softmax(dim=0)
 
 
-def read_kernels(attn: nn.Module, p: Tensor) -> Kernels:
+def read_kernels(attn: Any, p: Tensor) -> Kernels:
     """K_k = sum_h p_hk W_h, beta_k = sum_h p_hk b_h, V_k = sum_h p_hk U_h.
 
     Args:
@@ -37,8 +43,7 @@ def read_kernels(attn: nn.Module, p: Tensor) -> Kernels:
 
     Source: He et al. 2021, arXiv:2111.11802, weight sharing between MSA and convolution.
     """
-    heads, dim = attn.num_heads, attn.qkv.in_features
-    d = attn.qkv.out_features // (3 * heads)
+    heads, d, dim = attn.num_heads, head_dim(attn), attn.qkv.in_features
     value = attn.qkv.weight[2 * heads * d :].reshape(heads, d, dim)
     bias = attn.qkv.bias[2 * heads * d :] if attn.qkv.bias is not None else value.new_zeros(heads * d)
     project = attn.proj.weight.reshape(dim, heads, d)
@@ -61,13 +66,3 @@ def conv1x1(x: Tensor, kernels: Kernels, norm: nn.BatchNorm2d, project_bias: Ten
     """y = V_c ReLU(BN(K_c x + beta_c)) + u with c the centre offset; maps (B, D, h, w) in and out."""
     hidden = functional.relu(norm(functional.conv2d(x, kernels.weight[CENTRE, :, :, None, None], kernels.bias[CENTRE])))
     return functional.conv2d(hidden, kernels.out[CENTRE, :, :, None, None], project_bias)
-
-
-def to_map(patches: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Patch tokens (B, N, D) to maps (B, D, h, w), row-major."""
-    return patches.transpose(1, 2).unflatten(2, grid)
-
-
-def to_tokens(maps: Tensor, first: Tensor) -> Tensor:
-    """Maps (B, D, h, w) to tokens (B, P + N, D) behind `first`, (B, P, D): what the prefix tokens get."""
-    return torch.cat((first.to(maps.dtype), maps.flatten(2).transpose(1, 2)), dim=1)

@@ -2,30 +2,41 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from core.backbones.base import Backbone
+from core.backbones.block import PreNorm, prenorm
+from core.backbones.families import blocks_of, family_of, walk
+from core.backbones.views import View
 from core.single_path import mixer as mix
 from core.single_path.gates import START_LOGIT, is_open, nest, sample_open, stop_below
-from core.single_path.views import Backbone, View, blocks_of, head_dim, views_of, walk
 
 
 class Path(nn.Module):
     """What a block needs beside timm's own weights to be any of its candidates."""
 
-    def __init__(self, block: nn.Module, *, shifts: bool = False) -> None:
+    def __init__(self, block: PreNorm, *, shifts: bool = False) -> None:
         """Uniform head mixing, so that a convolution starts from the mean of the heads; all gates likely open."""
         super().__init__()
         self.head_logits = nn.Parameter(torch.zeros(block.attn.num_heads, mix.OFFSETS))
-        self.bn_3x3 = nn.BatchNorm2d(head_dim(block.attn))
-        self.bn_1x1 = nn.BatchNorm2d(head_dim(block.attn))
+        self.bn_3x3 = nn.BatchNorm2d(mix.head_dim(block.attn))
+        self.bn_1x1 = nn.BatchNorm2d(mix.head_dim(block.attn))
         self.mixer_logits = nn.Parameter(torch.full((3,), START_LOGIT))
         self.ffn_logits = nn.Parameter(torch.full((block.mlp.fc1.out_features,), START_LOGIT))
         self.unit_means: Tensor | None
         means = torch.zeros(block.mlp.fc1.out_features) if shifts else None
         self.register_buffer("unit_means", means)
+
+    @property
+    def means(self) -> Tensor:
+        """`unit_means`, of a model whose units leave them behind."""
+        assert self.unit_means is not None
+        return self.unit_means
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +52,9 @@ class Gating:
 class SinglePathViT(nn.Module):
     """Backbone and paths. Training: gates are drawn at each step; evaluation: a gate is open above probability 0.5."""
 
+    calibrated: Tensor
+    """(budgets, L, 2, 2, d): statistics of each block's 3x3 and 1x1, mean and variance; where there are budgets."""
+
     def __init__(
         self,
         backbone: Backbone,
@@ -55,7 +69,7 @@ class SinglePathViT(nn.Module):
 
         Args:
             backbone: The ViT or Swin; shared, not copied.
-            alpha: Temperature of the head mixing; see `core.single_path.search.ALPHA`.
+            alpha: Temperature of the head mixing; see `core.backbones.base.Search`.
             budgets: Shares of the dense MACs for which batch norm statistics are stored, rising; none: only those
                 of the search.
             prefix_passes: See `core.cards.SinglePathCard`.
@@ -63,31 +77,33 @@ class SinglePathViT(nn.Module):
             shifts: See there.
         """
         super().__init__()
-        self.backbone = backbone
+        self.backbone: Backbone = backbone
         self.alpha = alpha
         self.budgets = tuple(budgets)
         self.prefix_passes = prefix_passes
         self.in_windows = in_windows
         self.shifts = shifts
-        self.views = views_of(backbone, passes=prefix_passes, in_windows=in_windows)
-        self.paths = nn.ModuleList(Path(block, shifts=shifts) for block in blocks_of(backbone))
+        self.views = family_of(backbone).views_of(backbone, passes=prefix_passes, in_windows=in_windows)
+        self.paths = cast("Sequence[Path]", nn.ModuleList(Path(block, shifts=shifts) for block in blocks_of(backbone)))
         if self.budgets:
             d = max(path.bn_3x3.num_features for path in self.paths)
-            stored = torch.zeros(len(self.budgets), len(self.paths), 2, 2, d)  # 3x3 and 1x1; mean and variance
-            self.register_buffer("calibrated", stored)
+            self.register_buffer("calibrated", torch.zeros(len(self.budgets), len(self.paths), 2, 2, d))
 
     def forward(self, images: Tensor, gating: Gating | None = None) -> Tensor:
         """Images (B, 3, H, W) to logits (B, C); `gating` replaces the gates' own state."""
         if gating is None:
             gating = self.draw() if self.training else self.settled()
 
-        def step(index: int, block: nn.Module, x: Tensor) -> Tensor:
-            view, path = self.views[index], self.paths[index]
-            mixed = gated_mixer(block, path, block.norm1(x), gating.mixer[index], self.alpha, view)
-            x = x + view.mixed(block, mixed)
-            return x + view.fed(block, gated_ffn(block, block.norm2(x), gating.ffn[index], path))
+        def step(index: int, block: PreNorm, x: Tensor) -> Tensor:
+            return self.gated_block(index, block, x, gating.mixer[index], gating.ffn[index])
 
         return walk(self.backbone, images, step)
+
+    def gated_block(self, index: int, block: PreNorm, x: Tensor, g: Tensor, units: Tensor) -> Tensor:
+        """Block `index` with mixer gates `g`, (3,), and a gate on each hidden unit, (F,), on tokens or maps."""
+        path, view = self.paths[index], self.views[index]
+        mixed = partial(gated_mixer, block, path, g=g, alpha=self.alpha, view=view)
+        return prenorm(block, x, mixed, partial(gated_ffn, block, units=units, path=path))
 
     def draw(self) -> Gating:
         """One random draw of all gates, with gradients."""
@@ -104,7 +120,7 @@ class SinglePathViT(nn.Module):
         )
 
 
-def gated_ffn(block: nn.Module, x: Tensor, units: Tensor, path: Path | None = None) -> Tensor:
+def gated_ffn(block: PreNorm, x: Tensor, units: Tensor, path: Path | None = None) -> Tensor:
     """timm's FFN with a gate (F,) on each hidden unit, for normalised tokens (B, T, D) or maps (B, h, w, D).
 
     The gate of unit f on column f of the second weight, (D, F), is the same as on the unit itself, (B, T, F), and
@@ -115,13 +131,13 @@ def gated_ffn(block: nn.Module, x: Tensor, units: Tensor, path: Path | None = No
     return block.mlp.drop2(functional.linear(hidden, block.mlp.fc2.weight * units, bias))
 
 
-def shifted_bias(block: nn.Module, path: Path, units: Tensor) -> Tensor:
+def shifted_bias(block: PreNorm, path: Path, units: Tensor) -> Tensor:
     """The second layer's bias, (D,), plus what the closed units, 0 in `units` (F,), add on average."""
     bias = block.mlp.fc2.bias
     return bias if path.unit_means is None else bias + block.mlp.fc2.weight @ (path.unit_means * (1 - units))
 
 
-def gated_mixer(block: nn.Module, path: Path, x: Tensor, g: Tensor, alpha: float, view: View) -> Tensor:
+def gated_mixer(block: PreNorm, path: Path, x: Tensor, g: Tensor, alpha: float, view: View) -> Tensor:
     """g_3 msa(x) + g_2 (1 - g_3) conv3x3(x) + g_1 (1 - g_2) conv1x1(x), for normalised tokens or maps, as `view` says.
 
     At evaluation only the open candidate runs. In search a closed one runs too, without its backward pass, as the gates

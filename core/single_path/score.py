@@ -6,20 +6,23 @@ that `derive` closes the gates that are worth least per multiply-add first, hidd
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
+from core.backbones.block import PreNorm, prenorm
+from core.backbones.families import blocks_of, walk
+from core.backbones.views import View
 from core.config import Geometry
 from core.errors import InputError
 from core.macs import block_prices
 from core.results import BY_OPEN_GATES
 from core.searched import Gates
 from core.single_path import mixer as mix
-from core.single_path.model import Path, SinglePathViT, gated_ffn, gated_mixer
-from core.single_path.views import View, blocks_of, walk
+from core.single_path.model import Path, SinglePathViT
 
 LEAST_PHOTOS = 8
 """Fewer say nothing of a unit that only some photos need."""
@@ -61,20 +64,22 @@ def set_means(model: SinglePathViT, images: Sequence[Tensor]) -> None:
 
     Source: arXiv:2507.12988, variance-based pruning, mean-shift compensation.
     """
-    sums, counts = [0.0] * len(model.paths), [0] * len(model.paths)
+    sums = [torch.zeros_like(path.means, dtype=torch.double) for path in model.paths]
+    counts = [0] * len(model.paths)
 
-    def step(index: int, block: nn.Module, x: Tensor) -> Tensor:
-        view = model.views[index]
-        x = x + view.mixed(block, view.attend(block, block.norm1(x)))
-        hidden = block.mlp.act(block.mlp.fc1(block.norm2(x))).flatten(0, -2)  # (B T, F)
-        sums[index] = sums[index] + hidden.double().sum(dim=0)
-        counts[index] += len(hidden)
-        return x + view.fed(block, functional.linear(hidden, block.mlp.fc2.weight, block.mlp.fc2.bias).view_as(x))
+    def step(index: int, block: PreNorm, x: Tensor) -> Tensor:
+        def feed(normed: Tensor) -> Tensor:
+            hidden = block.mlp.act(block.mlp.fc1(normed)).flatten(0, -2)  # (B T, F)
+            sums[index] = sums[index] + hidden.double().sum(dim=0)
+            counts[index] += len(hidden)
+            return block.mlp.fc2(hidden).view_as(normed)
+
+        return prenorm(block, x, partial(model.views[index].attend, block), feed)
 
     for batch in images:
         walk(model.backbone, batch, step)
     for path, total, count in zip(model.paths, sums, counts, strict=True):
-        path.unit_means.copy_(total / count)
+        path.means.copy_(total / count)
 
 
 def unit_scores(model: SinglePathViT, images: Sequence[Tensor], seed: int = 0) -> tuple[np.ndarray, ...]:
@@ -97,13 +102,13 @@ def unit_scores(model: SinglePathViT, images: Sequence[Tensor], seed: int = 0) -
     for batch in images:
         kept: list[Tensor] = []
 
-        def step(index: int, block: nn.Module, x: Tensor, kept: list[Tensor] = kept) -> Tensor:
-            view = model.views[index]
-            x = x + view.mixed(block, view.attend(block, block.norm1(x)))
-            hidden = block.mlp.act(block.mlp.fc1(block.norm2(x)))
-            hidden = hidden if hidden.requires_grad else hidden.requires_grad_()
-            kept.append(hidden)
-            return x + view.fed(block, block.mlp.fc2(hidden))
+        def step(index: int, block: PreNorm, x: Tensor, kept: list[Tensor] = kept) -> Tensor:
+            def feed(normed: Tensor) -> Tensor:
+                hidden = block.mlp.act(block.mlp.fc1(normed))
+                kept.append(hidden if hidden.requires_grad else hidden.requires_grad_())
+                return block.mlp.fc2(kept[-1])
+
+            return prenorm(block, x, partial(model.views[index].attend, block), feed)
 
         with torch.enable_grad():
             logits = walk(model.backbone, batch.detach().requires_grad_(), step)
@@ -114,7 +119,7 @@ def unit_scores(model: SinglePathViT, images: Sequence[Tensor], seed: int = 0) -
                 last = draw == DRAWS - 1
                 slopes = torch.autograd.grad((v * logits).sum(), kept, retain_graph=not last)
                 for total, hidden, slope, path in zip(totals, kept, slopes, model.paths, strict=True):
-                    change = ((hidden - path.unit_means) * slope).detach().flatten(1, -2).sum(dim=1)  # (B, F)
+                    change = ((hidden - path.means) * slope).detach().flatten(1, -2).sum(dim=1)  # (B, F)
                     total += change.double().square().sum(dim=0).cpu() / (2 * DRAWS)
         seen += len(batch)
     return tuple((total / seen).numpy() for total in totals)
@@ -143,8 +148,8 @@ def mixer_scores(
     for batch in images:
         outputs: list[Tensor] = []
 
-        def keep(index: int, block: nn.Module, x: Tensor, outputs: list[Tensor] = outputs) -> Tensor:
-            outputs.append(_block(model, index, block, x, everything, units[index]))
+        def keep(index: int, block: PreNorm, x: Tensor, outputs: list[Tensor] = outputs) -> Tensor:
+            outputs.append(model.gated_block(index, block, x, everything, units[index]))
             return outputs[-1]
 
         answers.append(walk(model.backbone, batch, keep).float().log_softmax(dim=1))
@@ -168,21 +173,14 @@ def mixer_scores(
 def _changed(model: SinglePathViT, images: Tensor, outputs: list[Tensor], at: int, gates: Tensor) -> Tensor:
     """Logits with the mixer gates of block `at` replaced; `outputs`: of each block of the dense model."""
 
-    def step(index: int, block: nn.Module, x: Tensor) -> Tensor:
+    def step(index: int, block: PreNorm, x: Tensor) -> Tensor:
         if index < at:
             return outputs[index]
         path = model.paths[index]
         mixer = gates if index == at else torch.ones_like(gates)
-        return _block(model, index, block, x, mixer, torch.ones_like(path.ffn_logits))
+        return model.gated_block(index, block, x, mixer, torch.ones_like(path.ffn_logits))
 
     return walk(model.backbone, images, step)
-
-
-def _block(model: SinglePathViT, index: int, block: nn.Module, x: Tensor, gates: Tensor, units: Tensor) -> Tensor:
-    """One block of the search form with these gates."""
-    view, path = model.views[index], model.paths[index]
-    x = x + view.mixed(block, gated_mixer(block, path, block.norm1(x), gates, model.alpha, view))
-    return x + view.fed(block, gated_ffn(block, block.norm2(x), units, path))
 
 
 def fit_convolutions(
@@ -205,7 +203,7 @@ def fit_convolutions(
     """
     normalised: list[list[Tensor]] = [[] for _ in model.paths]
 
-    def keep(index: int, block: nn.Module, x: Tensor) -> Tensor:
+    def keep(index: int, block: PreNorm, x: Tensor) -> Tensor:
         normalised[index].append(block.norm1(x))
         return block(x)
 
@@ -226,7 +224,7 @@ def fit_convolutions(
 def _fit_block(
     model: SinglePathViT,
     index: int,
-    block: nn.Module,
+    block: PreNorm,
     path: Path,
     view: View,
     inputs: list[Tensor],
@@ -256,7 +254,8 @@ def _fit_block(
     for step in range(steps):
         at = step % len(inputs)
         with torch.enable_grad():
-            loss = sum(functional.mse_loss(out, wanted[at]) for out in outputs(inputs[at]))
+            wide, narrow = (functional.mse_loss(out, wanted[at]) for out in outputs(inputs[at]))
+            loss = wide + narrow
             optimizer.zero_grad()
             loss.backward()
         optimizer.step()

@@ -13,9 +13,11 @@ class Context(Protocol):
 
     def average(self, shared: Tensor) -> Tensor:
         """Each image's mean, (H, B, c), of (H, M, c)."""
+        ...
 
     def spread(self, context: Tensor) -> Tensor:
         """Each token's image's row, (H, M, c) or what broadcasts to it, of (H, B, c)."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,7 @@ class AttentionLike:
 
     def __call__(self, stage: int, scores: Scores, alive: Tensor) -> Tensor:
         """See `Decide`."""
-        rank = scores.attention.masked_fill(~alive, -1.0).argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+        rank = scores.looked.masked_fill(~alive, -1.0).argsort(dim=1, descending=True, stable=True).argsort(dim=1)
         return (rank < self.counts[stage].to(alive.device)[:, None]) & alive
 
 
@@ -111,7 +111,7 @@ class AttentionShare:
 
     def __call__(self, stage: int, scores: Scores, alive: Tensor) -> Tensor:
         """See `Decide`."""
-        return top_k(scores.attention, alive, keep_counts(self.keep, self.patches)[stage])
+        return top_k(scores.looked, alive, keep_counts(self.keep, self.patches)[stage])
 
 
 def attention_mass(mass: float) -> Decide:

@@ -8,13 +8,11 @@ from collections.abc import Sequence
 from dataclasses import fields
 
 import torch
-from timm.models.pit import PoolingVisionTransformer
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from core.backbones import deit, lvvit
+from core.backbones.base import Backbone
 from core.backbones.block import PreNorm
-from core.backbones.lvvit import LVViT
+from core.backbones.families import flat_family, layout_of
 from core.backbones.matrix import matrix_block
 from core.config import Packaging
 from core.errors import InputError
@@ -42,7 +40,8 @@ class FixedSelector(nn.Module):
             packaging: See `core.soft_tokens.package`.
         """
         super().__init__()
-        self.heads, self.count, self.packaging = folded.heads, count, packaging
+        self.heads, self.count = folded.heads, count
+        self.packaging: Packaging = packaging
         self.importance = folded.importance
         for name, value in vars(folded).items():
             if isinstance(value, Tensor):
@@ -62,10 +61,11 @@ class FixedSelector(nn.Module):
 class FixedRanking(nn.Module):
     """The same by class attention."""
 
-    def __init__(self, block: PreNorm, count: int, packaging: Packaging) -> None:
+    def __init__(self, block: PreNorm | None, count: int, packaging: Packaging) -> None:
         """Args: `block` is the one whose class attention ranks; `count` and `packaging` as in `FixedSelector`."""
         super().__init__()
-        self.block, self.count, self.packaging = block, count, packaging
+        self.block, self.count = block, count
+        self.packaging: Packaging = packaging
 
     def forward(self, x: Tensor, prefix: int, patches: int) -> Tensor:
         """As `FixedSelector.forward`."""
@@ -101,25 +101,29 @@ class FixedKeepViT(nn.Module):
     alone = False
     """Whether every batch is one image, whose tokens are then one matrix between the blocks."""
 
-    def __init__(self, model: SoftTokenViT | VisionTransformer, keep: Sequence[float] = ()) -> None:
+    def __init__(self, model: nn.Module, keep: Sequence[float] = ()) -> None:
         """Share the backbone of `model`, which it freezes and puts into evaluation mode, and copy its selectors.
 
         Args:
-            model: Decides by itself, or not; that is left aside.
+            model: A flat one, with selectors or without; how it decides is left aside.
             keep: Per selector, the share of the original patches alive after it, never rising.
 
         Raises:
             InputError: If the ratios are none, or do not fit the selectors.
         """
         super().__init__()
-        self.backbone = model.backbone if isinstance(model, SoftTokenViT) else model
-        self.counts, self.alive, self.selectors = {}, {}, nn.ModuleDict()
+        self.backbone: Backbone = model.backbone if isinstance(model, SoftTokenViT) else model
+        family = flat_family(self.backbone)
+        self.embed, self.classify = family.embed, family.classify  # what is drawn as a graph looks nothing up
+        self.counts: dict[int, int] = {}
+        self.alive: dict[int, int] = {}
+        self.selectors = nn.ModuleDict()
         if isinstance(model, SoftTokenViT):
             self._take_selectors(model, keep)
         self.eval().requires_grad_(False)
 
     def _take_selectors(self, model: SoftTokenViT, keep: Sequence[float]) -> None:
-        patches = model.backbone.patch_embed.num_patches
+        patches = model.patches[0]
         counts = [keep_count(share, patches) for share in check_keep(keep, len(model.blocks))]
         self.counts = dict(zip(model.blocks, counts, strict=True))
         self.alive = dict(zip(model.blocks, (patches, *counts), strict=False))
@@ -134,7 +138,7 @@ class FixedKeepViT(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) to logits (B, C)."""
-        x, prefix = deit.embed(self.backbone, images), self.backbone.num_prefix_tokens
+        x, prefix = self.embed(self.backbone, images), self.backbone.num_prefix_tokens
         alive, first = x.shape[1] - prefix, min(self.counts, default=len(self.backbone.blocks))
         x = x.flatten(0, 1) if self.alone else x
         for index, block in enumerate(self.backbone.blocks):
@@ -147,10 +151,7 @@ class FixedKeepViT(nn.Module):
             else:
                 x = matrix_block(block, x) if self.alone else block(x)
         x = x[None] if self.alone else x
-        if isinstance(self.backbone, LVViT):
-            patches = x[:, prefix : prefix + alive].flatten(0, 1)
-            return lvvit.classify(self.backbone, x[:, :prefix], patches, (alive,) * len(x))
-        return deit.classify(self.backbone, x)
+        return self.classify(self.backbone, x, lambda: (x[:, prefix : prefix + alive].flatten(0, 1), (alive,) * len(x)))
 
 
 class SelectorsAlone(nn.Module):
@@ -188,7 +189,7 @@ def graph_of(model: nn.Module, keep: Sequence[float] | None, name: str) -> nn.Mo
     """
     if not isinstance(model, SoftTokenViT):
         return model
-    if isinstance(model.backbone, PoolingVisionTransformer):
+    if layout_of(model.backbone) == "pooled":
         raise InputError(f"{name} pools its patches, which is no fixed graph here; use torch's eager mode.")
     if keep is None:
         raise InputError(
@@ -203,7 +204,7 @@ def for_one_image(model: nn.Module) -> nn.Module:
 
     Shared, not copied; a ViT is frozen and put into evaluation mode.
     """
-    if not isinstance(model, FixedKeepViT | VisionTransformer):
+    if not isinstance(model, FixedKeepViT) and layout_of(model) != "flat":
         return model
     made = copy.copy(model) if isinstance(model, FixedKeepViT) else FixedKeepViT(model)
     made.alone = True

@@ -1,13 +1,11 @@
 """Inference: pruned tokens really leave, another number for each image of a batch."""
 
-from functools import singledispatch
+from functools import partial
 
-from timm.models.pit import PoolingVisionTransformer
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
-from core.backbones import deit, lvvit
-from core.backbones.lvvit import LVViT
+from core.backbones.base import Backbone, Left
+from core.backbones.families import blocks_of, flat_family, layout_of
 from core.config import Packaging
 from core.soft_tokens import one_image, packed
 from core.soft_tokens.decide import Decide
@@ -18,9 +16,8 @@ from core.soft_tokens.ranking import Choosing
 from core.soft_tokens.stages import Pruned, Stage, lay_out
 
 
-@singledispatch
 def gathered_forward(
-    backbone: VisionTransformer,
+    backbone: Backbone,
     selectors: dict[int, Choosing],
     images: Tensor,
     decide: Decide,
@@ -41,33 +38,24 @@ def gathered_forward(
 
     Returns:
         Logits (B, C) and a record per selector, or none.
-
-    A family with blocks or grids of its own registers its own way.
     """
-    x = deit.embed(backbone, images)
+    if layout_of(backbone) == "pooled":
+        return pit_gathered_forward(backbone, selectors, images, decide, packaging, record=record)
+    family = flat_family(backbone)
+    x = family.embed(backbone, images)
     first, alone = min(selectors), len(images) == 1
-    for block in backbone.blocks[:first]:
+    for block in family.blocks_of(backbone)[:first]:
         x = lean_block(block, x) if alone and not record else block(x)
     if alone:
-        form = one_image
-        tokens, done = _run_one(backbone, selectors, x, first, decide, packaging, record=record)
+        prefix, left, done = _run_one(backbone, selectors, x, first, decide, packaging, record=record)
     else:
-        form = packed
-        tokens, done = _run_batch(backbone, selectors, x, first, decide, packaging)
-    prefix, patches = backbone.num_prefix_tokens, backbone.patch_embed.num_patches
-    x = form.first_tokens(tokens, prefix)
-    if isinstance(backbone, LVViT):
-        logits = lvvit.classify(backbone, x, *form.patches_left(tokens, prefix))
-    else:
-        logits = deit.classify(backbone, x)
-    return logits, [lay_out(one, patches) for one in done] if record else []
-
-
-gathered_forward.register(PoolingVisionTransformer, pit_gathered_forward)
+        prefix, left, done = _run_batch(backbone, selectors, x, first, decide, packaging)
+    logits = family.classify(backbone, prefix, left)
+    return logits, [lay_out(one, backbone.patch_embed.num_patches) for one in done] if record else []
 
 
 def _run_one(
-    backbone: VisionTransformer,
+    backbone: Backbone,
     selectors: dict[int, Choosing],
     x: Tensor,
     first: int,
@@ -75,11 +63,12 @@ def _run_one(
     packaging: Packaging,
     *,
     record: bool,
-) -> tuple[one_image.Tokens, list[Pruned]]:
-    """From block `first` on, for one image (1, T, D); what is left of it, and what each selector did."""
-    prefix, done = backbone.num_prefix_tokens, []
+) -> tuple[Tensor, Left, list[Pruned]]:
+    """From block `first` on, for one image (1, T, D); its prefix tokens, what else is left, what each selector did."""
+    prefix: int = backbone.num_prefix_tokens
+    done: list[Pruned] = []
     tokens = one_image.begin(x, prefix)
-    for index, block in enumerate(backbone.blocks[first:], first):
+    for index, block in enumerate(blocks_of(backbone)[first:], first):
         if index in selectors:
             looking = nearest_attention(backbone, index)
             tokens, pruned = one_image.prune(tokens, prefix, selectors[index], decide, len(done), packaging, looking)
@@ -88,22 +77,23 @@ def _run_one(
         lean = not record and mixer_of(block) == "msa"
         x = lean_block(block, tokens.x) if lean else left_block(block, tokens.x, patches)
         tokens = one_image.Tokens(x, tokens.cell)
-    return tokens, done
+    return one_image.first_tokens(tokens, prefix), partial(one_image.patches_left, tokens, prefix), done
 
 
 def _run_batch(
-    backbone: VisionTransformer,
+    backbone: Backbone,
     selectors: dict[int, Choosing],
     x: Tensor,
     first: int,
     decide: Decide,
     packaging: Packaging,
-) -> tuple[packed.Packed, list[Pruned]]:
+) -> tuple[Tensor, Left, list[Pruned]]:
     """The same for several images (B, T, D)."""
-    prefix, done = backbone.num_prefix_tokens, []
+    prefix: int = backbone.num_prefix_tokens
+    done: list[Pruned] = []
     patches = x.shape[1] - prefix
     tokens = packed.pack(x, prefix)
-    for index, block in enumerate(backbone.blocks[first:], first):
+    for index, block in enumerate(blocks_of(backbone)[first:], first):
         if index in selectors:
             looking = nearest_attention(backbone, index)
             tokens, pruned = packed.prune(
@@ -112,4 +102,4 @@ def _run_batch(
             plan = packed.plan_attention(tokens.counts, x.device)
             done.append(pruned)
         tokens = packed.Packed(packed.packed_block(block, tokens, plan), tokens.cell, tokens.counts)
-    return tokens, done
+    return packed.first_tokens(tokens, prefix), partial(packed.patches_left, tokens, prefix), done

@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from functools import partial
 
 import torch
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional
 
+from core.backbones.base import Backbone
 from core.backbones.block import PreNorm, prenorm
+from core.backbones.families import blocks_of
 from core.errors import InputError
-from core.results import Layers, Mixer
+from core.results import Mixer
 from core.single_path.compact import ConvMixer, NoMixer
 
 
@@ -26,12 +27,6 @@ def mixer_of(block: PreNorm) -> Mixer:
     if isinstance(block.attn, ConvMixer):
         return "conv3x3" if block.attn.reduce.kernel_size[0] == 3 else "conv1x1"
     return "msa"
-
-
-def layers_of(backbone: VisionTransformer) -> Layers:
-    """Mixer and FFN width of each block, read from the modules."""
-    blocks = backbone.blocks
-    return Layers(tuple(map(mixer_of, blocks)), tuple(block.mlp.fc1.out_features for block in blocks))
 
 
 def first_place(mixers: Sequence[Mixer]) -> int:
@@ -109,14 +104,15 @@ def left_block(block: PreNorm, x: Tensor, rows: slice | Tensor) -> Tensor:
     return prenorm(block, x, partial(mix_patches, block.attn, rows=rows))
 
 
-def nearest_attention(backbone: VisionTransformer, index: int) -> PreNorm | None:
+def nearest_attention(backbone: Backbone, index: int) -> PreNorm | None:
     """The block whose attention tells where the class token looks at block `index`.
 
     That block itself; where it has none any more, the next one that has, and else the last one before.
     """
-    having = [i for i, block in enumerate(backbone.blocks) if mixer_of(block) == "msa"]
+    blocks = blocks_of(backbone)
+    having = [i for i, block in enumerate(blocks) if mixer_of(block) == "msa"]
     ahead = [i for i in having if i >= index]
-    return backbone.blocks[(ahead or having[-1:])[0]] if having else None
+    return blocks[(ahead or having[-1:])[0]] if having else None
 
 
 def _pointwise(conv: nn.Conv2d, x: Tensor) -> Tensor:

@@ -2,23 +2,19 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import cast
 
-from timm.models.pit import PoolingVisionTransformer
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from core.backbones.base import Backbone
 from core.config import Packaging
 from core.errors import InputError
 from core.soft_tokens.decide import Decide, own_decision
 from core.soft_tokens.gathered import gathered_forward
-from core.soft_tokens.masked import masked_forward
-from core.soft_tokens.pit_masked import pit_masked_forward
-from core.soft_tokens.places import check_places, found_layers, patches_of, shape_of
+from core.soft_tokens.places import check_places, layers_of, patches_of, shape_of
 from core.soft_tokens.ranking import AttentionRanking, Choosing
 from core.soft_tokens.selector import LEAST_HEAD, Selector
 from core.soft_tokens.stages import Stage
-
-masked_forward.register(PoolingVisionTransformer, pit_masked_forward)
 
 
 class SoftTokenViT(nn.Module):
@@ -26,12 +22,12 @@ class SoftTokenViT(nn.Module):
 
     def __init__(
         self,
-        backbone: VisionTransformer | PoolingVisionTransformer,
+        backbone: Backbone,
         blocks: Sequence[int],
         *,
         decide: Decide = own_decision,
         packaging: Packaging = "weighted_mean",
-        heads: int | None = None,
+        heads: int | Sequence[int] | None = None,
         ranked: bool = False,
     ) -> None:
         """Put fresh selectors, or rankings, into a backbone.
@@ -41,7 +37,8 @@ class SoftTokenViT(nn.Module):
             blocks: A selector stands before each of these, rising, none before a 3x3 convolution.
             decide: How scores become decisions at inference.
             packaging: See `core.soft_tokens.package`.
-            heads: H of the selectors; None: of the first block, which is an attention then.
+            heads: H of a selector before a block that is no attention any more; None: of the first block, which is an
+                attention then.
             ranked: Rank by class attention, which needs no training, in place of selectors.
 
         Raises:
@@ -49,11 +46,11 @@ class SoftTokenViT(nn.Module):
                 narrow.
         """
         super().__init__()
-        self.layers = found_layers(backbone)
+        self.layers = layers_of(backbone)
         check_places(backbone, blocks)
-        self.backbone = backbone
+        self.backbone: Backbone = backbone
         self.decide = decide
-        self.packaging = packaging
+        self.packaging: Packaging = packaging
         self.folded: dict[int, Choosing] | None = None
         if ranked:
             self.layers = replace(self.layers, ranked=True)
@@ -76,7 +73,7 @@ class SoftTokenViT(nn.Module):
 
     def by_block(self) -> dict[int, Selector | AttentionRanking]:
         """Selectors by block number."""
-        return {int(key): selector for key, selector in self.selectors.items()}
+        return {int(key): cast(Selector | AttentionRanking, selector) for key, selector in self.selectors.items()}
 
     def fold(self) -> "SoftTokenViT":
         """Work out once what inference needs of the selectors' weights; they are not to change any more."""

@@ -53,14 +53,13 @@ def prune(
     """One selector's work: score, decide, fold what leaves into a package; `looking`: see `ranking.look`."""
     x = tokens.x[0]  # (T, D)
     total, end = len(x), prefix + len(tokens.cell)
-    looked = None
-    if isinstance(selector, AttentionRanking) or getattr(decide, "looks", False):
-        looked = look(looking, tokens.x)[0, prefix:end]
     if isinstance(selector, AttentionRanking):
-        scores = ranked_scores(looked)
+        scores = shown = ranked_scores(look(looking, tokens.x)[0, prefix:end])
     else:
-        scores = selector_scores(selector, x, OneImage(total, prefix)).map(lambda score: score[prefix:end])
-    shown = replace(scores, attention=looked).map(lambda score: score[None])
+        scores = shown = selector_scores(selector, x, OneImage(total, prefix)).map(lambda score: score[prefix:end])
+        if getattr(decide, "looks", False):
+            shown = replace(scores, attention=look(looking, tokens.x)[0, prefix:end])
+    shown = shown.map(lambda score: score[None])
     alive = torch.ones(1, len(tokens.cell), dtype=torch.bool, device=x.device)
     kept = decide(index, shown, alive)
     stay = kept[0].nonzero()[:, 0]

@@ -73,15 +73,17 @@ def choose(
     batch = len(packed.counts)
     rows = (packed.cell >= 0).nonzero()[:, 0]  # of the patches
     cell = packed.cell[rows]
-    looked = None
-    if isinstance(selector, AttentionRanking) or getattr(decide, "looks", False):
-        looked = torch.cat([look(looking, part[None])[0] for part in packed.x.split(packed.counts)])[rows]
+
+    def looked() -> Tensor:
+        return torch.cat([look(looking, part[None])[0] for part in packed.x.split(packed.counts)])[rows]
+
     if isinstance(selector, AttentionRanking):
-        scores = ranked_scores(looked)
+        scores = shown = ranked_scores(looked())
     else:
         everything = selector_scores(selector, packed.x, context_of(packed.counts, prefix, packed.x.device))
-        scores = everything.map(lambda score: score[rows])
-    shown = replace(scores, attention=looked)
+        scores = shown = everything.map(lambda score: score[rows])
+        if getattr(decide, "looks", False):
+            shown = replace(scores, attention=looked())
     shown = shown.map(lambda score: on_grid(score, cell, batch, patches))
     alive = torch.zeros(batch * patches, dtype=torch.bool, device=cell.device).index_fill_(0, cell, True)
     alive = alive.unflatten(0, (batch, patches))
@@ -200,7 +202,7 @@ def packed_attention(attn: Attention, x: Tensor, plan: Plan) -> Tensor:
 def _in_slices(attn: Attention, projected: Tensor, counts: Sequence[int]) -> Tensor:
     """Attention image by image; (H, M, d)."""
     parts = (part.split(counts, dim=2) for part in queries_keys_values(attn, projected[None]))  # (1, H, T, d) each
-    mixed = [fused(*part, attn.scale).transpose(1, 2) for part in zip(*parts, strict=True)]  # (1, T, H, d)
+    mixed = [fused(q, k, v, attn.scale).transpose(1, 2) for q, k, v in zip(*parts, strict=True)]  # (1, T, H, d)
     return torch.cat(mixed, dim=1)[0].transpose(0, 1)
 
 

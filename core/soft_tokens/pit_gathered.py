@@ -3,11 +3,11 @@
 from dataclasses import dataclass, replace
 
 import torch
-from timm.models.pit import PoolingVisionTransformer
 from torch import Tensor
 
-from core.backbones import pit
+from core.backbones.base import Backbone
 from core.backbones.block import PreNorm
+from core.backbones.families import pooled_family
 from core.config import Packaging
 from core.soft_tokens.accumulate import Carried, accumulated, nothing_carried
 from core.soft_tokens.decide import Decide
@@ -39,7 +39,7 @@ class OnGrid:
 
 
 def pit_gathered_forward(
-    backbone: PoolingVisionTransformer,
+    backbone: Backbone,
     selectors: dict[int, Choosing],
     images: Tensor,
     decide: Decide,
@@ -48,16 +48,18 @@ def pit_gathered_forward(
     record: bool = True,
 ) -> tuple[Tensor, list[Stage]]:
     """See `core.soft_tokens.gathered.gathered_forward`; each record lies on the grid of its selector's stage."""
-    maps, prefix = pit.embed(backbone, images)
+    family = pooled_family(backbone)
+    stages = family.stages_of(backbone)
+    maps, prefix = family.embed(backbone, images)
     carried = nothing_carried(len(images), maps.shape[1], maps)
     lean = len(images) == 1 and not record
     done: list[Stage] = []
     begin, decided = 0, 0
-    for stage in backbone.transformers:
+    for stage in stages:
         if stage.pool is not None:
             maps, prefix = stage.pool(maps, prefix)
             carried = replace(carried, token=stage.pool.fc(carried.token))
-        here = set_out(maps, prefix, carried)
+        here = set_out(family.as_patches(maps), prefix, carried)
         cells = maps.shape[-2] * maps.shape[-1]
         plan = plan_attention(here.tokens.counts, maps.device)
         for index, block in enumerate(stage.blocks, begin):
@@ -72,14 +74,14 @@ def pit_gathered_forward(
             here = replace(here, tokens=replace(here.tokens, x=x))
         begin += len(stage.blocks)
         prefix = first_tokens(here.tokens, prefix.shape[1])
-        if stage is not backbone.transformers[-1]:
-            maps, carried = put_back(here, maps)
-    return pit.classify(backbone, prefix), done
+        if stage is not stages[-1]:
+            patches, carried = put_back(here, len(maps))
+            maps = family.map_of(patches, maps)
+    return family.classify(backbone, prefix), done
 
 
-def set_out(maps: Tensor, prefix: Tensor, carried: Carried) -> OnGrid:
-    """The tokens of one stage, every cell of the map (B, D, rows, cols) alive."""
-    patches = pit.patches_of(maps)
+def set_out(patches: Tensor, prefix: Tensor, carried: Carried) -> OnGrid:
+    """The tokens of one stage, every patch (B, N, D) alive."""
     batch, cells, width = patches.shape
     x = torch.cat((prefix, patches, carried.token[:, None]), dim=1)  # (B, P + N + 1, D)
     cell = torch.full(x.shape[:2], NO_PATCH, device=x.device)
@@ -90,11 +92,11 @@ def set_out(maps: Tensor, prefix: Tensor, carried: Carried) -> OnGrid:
     return OnGrid(tokens, patches.reshape(batch * cells, width), carried)
 
 
-def put_back(here: OnGrid, maps: Tensor) -> tuple[Tensor, Carried]:
-    """The map of a stage's end, pruned cells as they were when they left, and the packages; `maps` gives its shape."""
+def put_back(here: OnGrid, batch: int) -> tuple[Tensor, Carried]:
+    """The patches of a stage's end, (B, N, D), pruned ones as they were when they left, and the packages."""
     tokens, alive = here.tokens, (here.tokens.cell >= 0).nonzero()[:, 0]
     patches = here.frozen.index_copy(0, tokens.cell[alive], tokens.x[alive])
-    return pit.map_of(patches.unflatten(0, (len(maps), -1)), maps), replace(here.carried, token=last_tokens(here))
+    return patches.unflatten(0, (batch, -1)), replace(here.carried, token=last_tokens(here))
 
 
 def last_tokens(here: OnGrid) -> Tensor:

@@ -3,36 +3,37 @@
 import math
 
 import torch
-from timm.models.pit import PoolingVisionTransformer
 from torch import Tensor
 
-from core.backbones import pit
+from core.backbones.base import Backbone
 from core.backbones.block import PreNorm
+from core.backbones.families import pooled_family
 from core.config import Packaging
 from core.soft_tokens.accumulate import Carried, accumulated, nothing_carried
-from core.soft_tokens.masked import SoftDecide, masked_block, slice_scores
+from core.soft_tokens.policy import SoftDecide, masked_block, slice_scores
 from core.soft_tokens.ranking import AttentionRanking, look, ranked_scores
 from core.soft_tokens.selector import Selector
 from core.soft_tokens.stages import Stage
 
 
 def pit_masked_forward(
-    backbone: PoolingVisionTransformer,
+    backbone: Backbone,
     selectors: dict[int, Selector | AttentionRanking],
     images: Tensor,
     decide: SoftDecide,
     packaging: Packaging = "weighted_mean",
 ) -> tuple[Tensor, Tensor, list[Stage]]:
     """See `core.soft_tokens.masked.masked_forward`; patch tokens and records lie on the grids of their stages."""
-    maps, prefix = pit.embed(backbone, images)
+    family = pooled_family(backbone)
+    maps, prefix = family.embed(backbone, images)
     carried = nothing_carried(len(images), maps.shape[1], maps)
     first, begin = prefix.shape[1], 0
     stages: list[Stage] = []
-    for stage in backbone.transformers:
+    for stage in family.stages_of(backbone):
         if stage.pool is not None:
             maps, prefix = stage.pool(maps, prefix)
             carried = Carried(stage.pool.fc(carried.token), carried.weight, carried.exists)
-        x = torch.cat((prefix, pit.patches_of(maps), carried.token[:, None]), dim=1)  # (B, P + N + 1, D)
+        x = torch.cat((prefix, family.as_patches(maps), carried.token[:, None]), dim=1)  # (B, P + N + 1, D)
         alive = x.new_ones(len(x), x.shape[1] - first - 1, dtype=torch.float32)
         for index, block in enumerate(stage.blocks, begin):
             if index in selectors:
@@ -47,9 +48,9 @@ def pit_masked_forward(
             else:
                 x = torch.cat((block(x[:, :-1]), x[:, -1:]), dim=1)
         begin += len(stage.blocks)
-        prefix, maps = x[:, :first], pit.map_of(x[:, first:-1], maps)
+        prefix, maps = x[:, :first], family.map_of(x[:, first:-1], maps)
         carried = Carried(x[:, -1], carried.weight, carried.exists)
-    return pit.classify(backbone, prefix), backbone.norm(x[:, first:-1]), stages
+    return family.classify(backbone, prefix), backbone.norm(x[:, first:-1]), stages
 
 
 def _policy(first: int, alive: Tensor, package: Tensor) -> Tensor:

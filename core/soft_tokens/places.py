@@ -1,21 +1,17 @@
 """Where in a backbone selectors can stand, and what they find there."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
-from timm.models.pit import PoolingVisionTransformer
-from timm.models.vision_transformer import VisionTransformer
-
-from core.backbones import pit
+from core.backbones.base import Backbone
+from core.backbones.families import blocks_of, family_of
 from core.errors import InputError
-from core.grids import patches_at
-from core.results import DENSE_LAYERS, Layers
+from core.results import Layers
 from core.soft_tokens import mixers
-
-Backbone = VisionTransformer | PoolingVisionTransformer
 
 
 def check_places(backbone: Backbone, blocks: Sequence[int]) -> None:
-    """Refuse places where no selector can stand: the first block, and in a PiT the first block of any stage.
+    """Refuse places where no selector can stand: the first block, and the first block on any grid.
 
     Args:
         backbone: The model.
@@ -24,11 +20,10 @@ def check_places(backbone: Backbone, blocks: Sequence[int]) -> None:
     Raises:
         InputError: If one cannot, or they do not rise.
     """
-    if not isinstance(backbone, PoolingVisionTransformer):
-        mixers.check_places(blocks, found_layers(backbone).mixers)
+    behind, depth = _new_grids(backbone), len(blocks_of(backbone))
+    if not behind:
+        mixers.check_places(blocks, [mixers.mixer_of(block) for block in blocks_of(backbone)])
         return
-    depths = [len(stage.blocks) for stage in backbone.transformers]
-    depth, behind = sum(depths), [sum(depths[:stage]) for stage in range(1, len(depths))]
     if not blocks or list(blocks) != sorted(set(blocks)) or blocks[0] < 1 or blocks[-1] >= depth:
         raise InputError(
             f"Selectors stand before blocks 1 to {depth - 1} (counting from 0), rising; not {list(blocks)}."
@@ -43,9 +38,8 @@ def check_places(backbone: Backbone, blocks: Sequence[int]) -> None:
 
 def possible_places(backbone: Backbone) -> tuple[int, ...]:
     """Blocks, from 0, before which a selector or a ranking can stand."""
-    depth = len(found_layers(backbone).mixers or ()) or sum(len(stage.blocks) for stage in backbone.transformers)
     found = []
-    for block in range(1, depth):
+    for block in range(1, len(blocks_of(backbone))):
         try:
             check_places(backbone, [block])
         except InputError:
@@ -60,31 +54,44 @@ def usual_places(backbone: Backbone, count: int) -> tuple[int, ...]:
     Raises:
         InputError: If so many have no room.
     """
-    if isinstance(backbone, PoolingVisionTransformer):
-        depths = [len(stage.blocks) for stage in backbone.transformers]
-        behind = {sum(depths[:stage]) for stage in range(len(depths))}
-        possible = [block for block in range(max(1, sum(depths) // 4), sum(depths)) if block not in behind]
-        if count > len(possible):
-            raise InputError(f"There is room for {len(possible)} selectors in this model, not for {count}.")
-        return tuple(possible[index * len(possible) // count] for index in range(count))
-    return mixers.spread(found_layers(backbone).mixers, count)
+    depth, behind = len(blocks_of(backbone)), _new_grids(backbone)
+    if not behind:
+        return mixers.spread([mixers.mixer_of(block) for block in blocks_of(backbone)], count)
+    possible = [block for block in range(max(1, depth // 4), depth) if block not in behind]
+    if count > len(possible):
+        raise InputError(f"There is room for {len(possible)} selectors in this model, not for {count}.")
+    return tuple(possible[index * len(possible) // count] for index in range(count))
 
 
-def found_layers(backbone: Backbone) -> Layers:
-    """What the blocks are, where single-path pruning may have changed them; a PiT's it cannot."""
-    return DENSE_LAYERS if isinstance(backbone, PoolingVisionTransformer) else mixers.layers_of(backbone)
+def _new_grids(backbone: Backbone) -> list[int]:
+    """Blocks, from 0, before which a pooling makes a new grid."""
+    grids = family_of(backbone).grids_of(backbone)
+    return [block for block, (before, here) in enumerate(pairwise(grids), 1) if before != here]
 
 
-def shape_of(backbone: Backbone, block: int, heads: int | None = None) -> tuple[int, int]:
-    """Width D of the tokens that reach a block, and H: `heads`, if given, in a flat family; else of the first block."""
-    if isinstance(backbone, PoolingVisionTransformer):
-        attention = pit.blocks_of(backbone)[block].attn
-        return attention.qkv.in_features, attention.num_heads
-    return backbone.embed_dim, backbone.blocks[0].attn.num_heads if heads is None else heads
+def layers_of(backbone: Backbone) -> Layers:
+    """Mixer and FFN width of each block, read from the modules."""
+    blocks = blocks_of(backbone)
+    return Layers(
+        tuple(mixers.mixer_of(block) for block in blocks), tuple(block.mlp.fc1.out_features for block in blocks)
+    )
+
+
+def shape_of(backbone: Backbone, block: int, heads: int | Sequence[int] | None = None) -> tuple[int, int]:
+    """Width D of the tokens that reach a block, and H: the block's own.
+
+    Args:
+        backbone: The model.
+        block: From 0.
+        heads: H of a block that is no attention any more; None: of the first block, which is one then.
+    """
+    blocks = blocks_of(backbone)
+    here = blocks[block]
+    own = here if mixers.mixer_of(here) == "msa" else blocks[0]
+    return here.mlp.fc1.in_features, heads if own is not here and isinstance(heads, int) else own.attn.num_heads
 
 
 def patches_of(backbone: Backbone, blocks: Sequence[int]) -> tuple[int, ...]:
     """N of the grid that each of these blocks works on."""
-    if isinstance(backbone, PoolingVisionTransformer):
-        return patches_at(pit.geometry_of(backbone), blocks)
-    return (backbone.patch_embed.num_patches,) * len(blocks)
+    grids = family_of(backbone).grids_of(backbone)
+    return tuple(grids[block][0] * grids[block][1] for block in blocks)

@@ -25,6 +25,12 @@ class Scores:
     attention: Tensor | None = None
     """(B, N): attention of the class token on each patch in the block behind the selector; for decisions that ask."""
 
+    @property
+    def looked(self) -> Tensor:
+        """`attention`, for a decision that has asked for it."""
+        assert self.attention is not None
+        return self.attention
+
     def map(self, change: Callable[[Tensor], Tensor]) -> "Scores":
         """The same with every tensor changed alike."""
         looked = None if self.attention is None else change(self.attention)

@@ -19,7 +19,7 @@ from core.results import Architecture
 from core.searched import Gates
 from core.single_path.derive import derive
 from core.single_path.model import SinglePathViT
-from core.single_path.search import ALPHA, cost_weight, gate_rate
+from core.single_path.search import cost_weight, gate_rate
 from core.timings import StepCost
 from core.training.dense import DenseStep
 from core.training.objectives import Objective
@@ -86,7 +86,7 @@ def _dense(model: nn.Module) -> tuple[nn.Module, torch.optim.Optimizer]:
 def _search(
     model: nn.Module, geometry: Geometry, dense_macs: int, objective: Objective | None = None
 ) -> tuple[nn.Module, torch.optim.Optimizer]:
-    gated = SinglePathViT(model, ALPHA[family_of_geometry(geometry).FAMILY])
+    gated = SinglePathViT(model, family_of_geometry(geometry).SEARCH.alpha)
     step = SearchStep(
         gated, geometry, budget=BUDGET * dense_macs, weight=cost_weight(geometry), objective=objective or Objective()
     )

@@ -38,4 +38,4 @@ class LvvitStep(nn.Module):
 
 def dense_step(model: nn.Module, objective: Objective) -> DenseStep | LvvitStep:
     """The dense recipe for this model."""
-    return (LvvitStep if isinstance(model, LVViT) else DenseStep)(model, objective)
+    return (DenseStep if getattr(model, "aux_head", None) is None else LvvitStep)(model, objective)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from timm.models.pit import PoolingVisionTransformer
 from timm.models.vision_transformer import VisionTransformer
 from timm.optim import param_groups_weight_decay
 from torch import Tensor, nn
@@ -21,6 +20,7 @@ from torch.utils.data import DataLoader
 
 from core.backbones import deit
 from core.backbones.block import class_look
+from core.backbones.families import layout_of
 from core.errors import InputError
 from core.soft_tokens.decide import keep_count, own_decision, random_share, top_share
 from core.soft_tokens.losses import ratio_loss, straight_through, token_distillation
@@ -116,7 +116,7 @@ def _ranks(
     Raises:
         InputError: If what is asked for has none to teach.
     """
-    if isinstance(dense, PoolingVisionTransformer):
+    if layout_of(dense) == "pooled":
         if rank_by != "attention":
             raise InputError("A PiT's selectors learn their ranking from attention alone; leave --rank-by away.")
         return PitTeacher(dense, blocks)

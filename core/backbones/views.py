@@ -1,23 +1,30 @@
-"""How the tokens of each family lie, as single-path pruning must know it: its blocks, and the maps that they hold.
+"""How the tokens of a block lie, for what is over a grid of them: a sequence of tokens, or maps in shifted windows.
 
-Gates, mixing, deriving and compact layers are the same for all; what differs is here. A flat family carries tokens
-(B, T, D), prefix tokens first; Swin carries maps (B, h, w, D), whose attention sees shifted windows.
+A flat family carries tokens (B, T, D), prefix tokens first; Swin carries maps (B, h, w, D), whose attention sees
+shifted windows.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from timm.models.swin_transformer import SwinTransformer, SwinTransformerBlock
-from timm.models.vision_transformer import Block, VisionTransformer
-from torch import Tensor, nn
+from torch import Tensor
 
-from core.backbones import deit, swin
-from core.single_path.mixer import to_map, to_tokens
+from core.backbones.block import PreNorm
 
-Backbone = VisionTransformer | SwinTransformer
-Step = Callable[[int, nn.Module, Tensor], Tensor]
+Step = Callable[[int, PreNorm, Tensor], Tensor]
 """What runs in place of a block: its number from 0, the block, and what comes in; gives what goes out."""
+
+
+def to_map(patches: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Patch tokens (B, N, D) to maps (B, D, h, w), row-major."""
+    return patches.transpose(1, 2).unflatten(2, grid)
+
+
+def to_tokens(maps: Tensor, first: Tensor) -> Tensor:
+    """Maps (B, D, h, w) to tokens (B, P + N, D) behind `first`, (B, P, D): what the prefix tokens get."""
+    return torch.cat((first.to(maps.dtype), maps.flatten(2).transpose(1, 2)), dim=1)
 
 
 @dataclass(frozen=True)
@@ -29,7 +36,7 @@ class FlatView:
     passes: bool = False
     """Where the mixer is a convolution, prefix tokens get their input back, not nothing."""
 
-    def attend(self, block: Block, x: Tensor) -> Tensor:
+    def attend(self, block: PreNorm, x: Tensor) -> Tensor:
         """The attention's output for normalised tokens (B, T, D)."""
         return block.attn(x)
 
@@ -42,15 +49,7 @@ class FlatView:
         first = x[:, : self._prefix(x)]
         return to_tokens(maps, first if self.passes else torch.zeros_like(first))
 
-    def mixed(self, block: Block, out: Tensor) -> Tensor:
-        """What the residual sum takes of a mixer's output."""
-        return block.drop_path1(block.ls1(out))
-
-    def fed(self, block: Block, out: Tensor) -> Tensor:
-        """What the residual sum takes of an FFN's output."""
-        return block.drop_path2(block.ls2(out))
-
-    def unwindow(self, block: Block) -> None:
+    def unwindow(self, block: PreNorm) -> None:
         """Nothing: there are no windows."""
 
     def _prefix(self, x: Tensor) -> int:
@@ -75,7 +74,7 @@ class MapView:
         """Rows and columns of what one convolution is over."""
         return self.window or self.size
 
-    def attend(self, block: SwinTransformerBlock, x: Tensor) -> Tensor:
+    def attend(self, block: Any, x: Tensor) -> Tensor:
         """The attention's output in shifted windows, for normalised maps (B, h, w, D)."""
         return block._attn(x)
 
@@ -97,15 +96,7 @@ class MapView:
         out = out.reshape(batch, height // rows, width // columns, rows, columns, dim).transpose(2, 3)
         return out.reshape(batch, height, width, dim).roll(self.shift, (1, 2))
 
-    def mixed(self, block: SwinTransformerBlock, out: Tensor) -> Tensor:
-        """What the residual sum takes of a mixer's output."""
-        return block.drop_path1(out)
-
-    def fed(self, block: SwinTransformerBlock, out: Tensor) -> Tensor:
-        """What the residual sum takes of an FFN's output."""
-        return block.drop_path2(out)
-
-    def unwindow(self, block: SwinTransformerBlock) -> None:
+    def unwindow(self, block: Any) -> None:
         """Make one window of the whole map where a convolution takes the attention's place, in place."""
         if self.window is None:
             block.window_size, block.window_area = self.size, self.size[0] * self.size[1]
@@ -113,47 +104,3 @@ class MapView:
 
 
 View = FlatView | MapView
-
-
-def views_of(backbone: Backbone, *, passes: bool = False, in_windows: bool = False) -> tuple[View, ...]:
-    """How each block's tokens lie, L of them.
-
-    Args:
-        backbone: Dense, or with compact layers.
-        passes: See `FlatView.passes`.
-        in_windows: Convolutions of a Swin stay inside its shifted windows, as in the release's search form.
-    """
-    if not isinstance(backbone, SwinTransformer):
-        return (FlatView(tuple(backbone.patch_embed.grid_size), passes),) * len(backbone.blocks)
-    return tuple(
-        MapView(block.input_resolution, block.window_size, block.shift_size)
-        if in_windows
-        else MapView(block.input_resolution)
-        for block in blocks_of(backbone)
-    )
-
-
-def blocks_of(backbone: Backbone) -> list[nn.Module]:
-    """All blocks from the input on, L of them."""
-    if isinstance(backbone, SwinTransformer):
-        return swin.blocks_of(backbone)
-    return list(backbone.blocks)
-
-
-def walk(backbone: Backbone, images: Tensor, step: Step) -> Tensor:
-    """Images (B, 3, H, W) to logits (B, C), with `step` in place of each block.
-
-    Raises:
-        InputError: If the images are not of the model's size.
-    """
-    if isinstance(backbone, SwinTransformer):
-        return swin.walk(backbone, images, step)
-    x = deit.embed(backbone, images)
-    for index, block in enumerate(backbone.blocks):
-        x = step(index, block, x)
-    return deit.classify(backbone, x)
-
-
-def head_dim(attn: nn.Module) -> int:
-    """d of timm's attention of either family, also where it is wider than D / H."""
-    return attn.qkv.out_features // (3 * attn.num_heads)
