@@ -1,6 +1,7 @@
 """`python -m core ...`: parses, calls, prints. Wrong input: one line on stderr and exit status 2."""
 
 import argparse
+import io
 import os
 import signal
 import sys
@@ -29,10 +30,12 @@ def main(argv: list[str] | None = None) -> int:
 
     from core.commands import bench, export, fetch, finetune, inspect, report, score, search, targets, train
     from core.commands.endings import Interrupts, UnwrittenError, sentence_of, tell
-    from core.commands.shared import check_workers, close_stdout, emit, leave_together, say
+    from core.commands.shared import check_workers, close_stdout, emit, leave_together, notes_said, say
     from core.errors import InputError
     from core.files import is_stdout
 
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may be no UTF-8; stderr escapes by itself
+        sys.stdout.reconfigure(errors="backslashreplace")
     parser = OneLineParser(prog="python -m core", description="See what a Vision Transformer can do without.")
     commands = parser.add_subparsers(dest="command", required=True)
     inspect.add_parsers(commands)
@@ -50,7 +53,8 @@ def main(argv: list[str] | None = None) -> int:
             set_seed(args.seed)
             check_workers(args)
             try:
-                result, text = args.run(args)
+                with notes_said():
+                    result, text = args.run(args)
             except UnwrittenError as error:
                 unwritten, result, text = str(error), error.result, error.text
             leave_together()

@@ -1,22 +1,34 @@
 """What a weights file says of itself: a card, stored as JSON in the file's metadata."""
 
 import json
+import math
+import re
+import types
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+import timm
+import torch
 from timm.data import ImageNetInfo
 
-from core.backbones.families import family
+from core.backbones.families import family, family_of_geometry
 from core.config import Normalisation, plain
-from core.errors import InputError
+from core.errors import InputError, printable
 from core.geometry import Geometry
 from core.json_text import json_text
 from core.macs import count_macs
 from core.results import MIXERS, Architecture, ClassName, Mixer
 
 FORMAT = 1
+LARGEST = 1 << 53
+"""Above every whole number that a description may hold."""
+MOST_PIXELS = 4096
+"""A side that a model may take."""
+TIMM_NAME = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)?")
+"""What timm's own names look like; others (hf-hub:..., local-dir:...) would be looked for elsewhere."""
 TEACHER = "teacher"
-DAMAGED = (KeyError, TypeError, ValueError, ArithmeticError, AttributeError)
+DAMAGED = (KeyError, IndexError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError)
 """What reading a damaged description may raise."""
 
 
@@ -32,6 +44,14 @@ class SelectorCard:
     """Met its targets on held-out photos with deterministic decisions, and beat random dropping there."""
     ranked: bool = False
     """There are none: patches rank by class attention, which takes no training. Never stored."""
+
+    def __post_init__(self) -> None:
+        if len(self.blocks) != len(self.targets):
+            raise ValueError(f"{len(self.targets)} targets for {len(self.blocks)} selectors")
+        if list(self.blocks) != sorted(set(self.blocks)) or (self.blocks and self.blocks[0] < 0):
+            raise ValueError(f"selectors before blocks {self.blocks}")
+        if not all(0 < target <= 1 for target in self.targets):
+            raise ValueError(f"targets {self.targets} are no shares")
 
 
 @dataclass(frozen=True)
@@ -53,6 +73,12 @@ class SinglePathCard:
     """A hidden unit that leaves puts its mean activation into the second layer's bias (scored models)."""
     scored: bool = False
     """The gates were scored on some photos, not learned."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.alpha < math.inf:
+            raise ValueError(f"a temperature of {self.alpha}")
+        if list(self.budgets) != sorted(set(self.budgets)) or not all(0 < share <= 1 for share in self.budgets):
+            raise ValueError(f"budgets {self.budgets} are no rising shares")
 
 
 @dataclass(frozen=True)
@@ -79,6 +105,10 @@ class CompactCard:
     def __post_init__(self) -> None:
         if len(self.mixers) != len(self.ffn_hidden) or set(self.mixers) - set(MIXERS):
             raise ValueError(f"{self.mixers} for {len(self.ffn_hidden)} blocks")
+        if any(hidden < 0 for hidden in self.ffn_hidden) or (self.stored_params is not None and self.stored_params < 0):
+            raise ValueError("a negative number of hidden units or parameters")
+        if self.asked_macs is not None and not 0 < self.asked_macs < math.inf:
+            raise ValueError(f"a budget of {self.asked_macs}")
 
 
 @dataclass(frozen=True)
@@ -94,6 +124,8 @@ class ModelCard:
     compact: CompactCard | None = None
     training: dict = field(default_factory=dict)
     """The command and settings that made it, and what it reached; empty: never trained."""
+    notes: tuple[str, ...] = field(default=(), repr=False)
+    """What the file that it was read from did not say, and how it is taken; each a sentence."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.geometry, family(self.family).GEOMETRY):
@@ -106,8 +138,8 @@ class ModelCard:
             raise ValueError(f"{len(self.classes)} names for {self.geometry.classes} classes")
         if self.compact is not None and len(self.compact.mixers) != self.geometry.depth:
             raise ValueError(f"{len(self.compact.mixers)} mixers for {self.geometry.depth} blocks")
-        if self.selectors is not None and len(self.selectors.blocks) != len(self.selectors.targets):
-            raise ValueError(f"{len(self.selectors.targets)} targets for {len(self.selectors.blocks)} selectors")
+        if self.selectors is not None and max(self.selectors.blocks, default=0) >= self.geometry.depth:
+            raise ValueError(f"selectors before blocks {self.selectors.blocks} of {self.geometry.depth}")
 
 
 def compact_architecture(card: ModelCard) -> Architecture:
@@ -166,30 +198,103 @@ def card_from_json(text: str) -> ModelCard:
     try:
         raw = json.loads(text)
         if raw["format"] != FORMAT:
-            raise InputError(f"This file has format {raw['format']}; this version of Prunescope reads format {FORMAT}.")
+            told = printable(str(raw["format"]), 40)
+            raise InputError(f"This file has format {told}; this version of Prunescope reads format {FORMAT}.")
         if raw["family"] == TEACHER:
-            raise InputError(f"This file holds {raw['timm']}, which cannot be pruned here; it can be a --teacher.")
-        selectors, single, compact = raw["selectors"], raw["single_path"], raw.get("compact")
+            told = printable(str(raw["timm"]), 60)
+            raise InputError(f"This file holds {told}, which cannot be pruned here; it can be a --teacher.")
+        module = family(raw["family"])
+        geometry = module.geometry_from(_checked(module.GEOMETRY, raw["geometry"]))
+        _check_sizes(geometry)
         return ModelCard(
             family=raw["family"],
-            geometry=family(raw["family"]).geometry_from(raw["geometry"]),
+            geometry=geometry,
             classes=_classes(raw["classes"]),
             normalisation=_normalisation(raw["normalisation"]),
-            selectors=SelectorCard(tuple(selectors["blocks"]), tuple(selectors["targets"]), selectors["trained"])
-            if selectors
-            else None,
-            single_path=SinglePathCard(**{**single, "budgets": tuple(single["budgets"])}) if single else None,
-            compact=CompactCard(
-                **{**compact, "mixers": tuple(compact["mixers"]), "ffn_hidden": tuple(compact["ffn_hidden"])}
-            )
-            if compact
-            else None,
-            training=raw["training"],
+            selectors=_part(SelectorCard, raw["selectors"]),
+            single_path=_part(SinglePathCard, raw["single_path"]),
+            compact=_part(CompactCard, raw.get("compact")),
+            training=_typed(raw["training"], dict),
+            notes=_typed(raw.get("notes", []), tuple[str, ...]),
         )
     except InputError:
         raise
     except DAMAGED as error:
-        raise InputError(f"The description inside the file is damaged ({error}); save the model again.") from error
+        raise _damaged(error) from error
+
+
+def _damaged(error: Exception) -> InputError:
+    """What to say of a description that cannot be."""
+    why = printable(f"{error}", 120)
+    return InputError(f"The description inside the file is damaged ({why}); save the model again.")
+
+
+def _part(kind: type, raw: object) -> Any:
+    """One of a card's parts; None where the model does not have it."""
+    return None if raw is None else kind(**_checked(kind, raw))
+
+
+def _checked(kind: type, raw: object) -> dict[str, Any]:
+    """The fields of a dataclass as JSON holds them, each of the type that the class says; lists become tuples.
+
+    Raises:
+        ValueError: If one is of another type, or no number.
+        KeyError: If the class has no such field.
+    """
+    hints = get_type_hints(kind)
+    return {key: _typed(value, hints[key]) for key, value in _typed(raw, dict).items()}
+
+
+def _typed(value: object, hint: Any) -> Any:
+    """A value that JSON holds, if it is of a type.
+
+    Raises:
+        ValueError: If it is not: 3.5 and "3" are no whole numbers, NaN is no number, and 2 is not true.
+    """
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return None if value is None else _typed(value, next(kind for kind in inner if kind is not type(None)))
+    if origin is tuple and isinstance(value, list) and (inner[-1] is ... or len(inner) == len(value)):
+        return tuple(_typed(one, inner[0]) for one in value)
+    if origin is Literal and value in inner:
+        return value
+    if hint is float and type(value) in (int, float) and math.isfinite(value):
+        return value
+    if hint is int and type(value) is int and abs(value) < LARGEST:
+        return value
+    if hint in (str, bool, dict, list) and type(value) is hint:
+        return value
+    raise ValueError(f"{value!r:.80} where {getattr(hint, '__name__', hint)} should be")
+
+
+def _check_sizes(geometry: Geometry) -> None:
+    """Refuse sizes below 1 in any field of a geometry.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    for key, value in vars(geometry).items():
+        several = value if isinstance(value, tuple) else (value,)
+        least = 0 if key == "classes" else 1  # a backbone has none
+        if any(type(one) is int and one < least for one in several):
+            raise ValueError(f"{key} of {value}")
+
+
+def check_own_name(geometry: Geometry) -> None:
+    """Refuse a geometry that names a model of timm's which it is not; what timm would look for elsewhere is no name.
+
+    Raises:
+        ValueError: If it does.
+    """
+    if geometry.timm is None:
+        return
+    module = family_of_geometry(geometry)
+    if not TIMM_NAME.fullmatch(geometry.timm) or not timm.is_model(geometry.timm) or not module.claims(geometry.timm):
+        raise ValueError(f"a model named {geometry.timm:.60}")
+    with torch.device("meta"):  # takes no memory
+        named = module.from_timm(geometry.timm, classes=geometry.classes, img_size=geometry.img_size)
+    if module.geometry_of(named, geometry.timm) != geometry:
+        raise ValueError(f"other sizes than {geometry.timm:.60} has")
 
 
 def teacher_from_json(text: str) -> TeacherCard | None:
@@ -202,15 +307,17 @@ def teacher_from_json(text: str) -> TeacherCard | None:
         raw = json.loads(text)
         if raw["family"] != TEACHER:
             return None
-        told = {key: raw[key] for key in ("timm", "img_size", "macs", "training")}
+        told = _checked(TeacherCard, {key: raw[key] for key in ("timm", "img_size", "macs", "training")})
+        if not TIMM_NAME.fullmatch(told["timm"]) or not 0 < told["img_size"] <= MOST_PIXELS:
+            raise ValueError(f"a teacher named {told['timm']:.60} for {told['img_size']} pixels")
         return TeacherCard(**told, classes=_classes(raw["classes"]), normalisation=_normalisation(raw["normalisation"]))
     except DAMAGED as error:
-        raise InputError(f"The description inside the file is damaged ({error}); save the model again.") from error
+        raise _damaged(error) from error
 
 
 def _classes(raw: list[dict]) -> tuple[ClassName, ...]:
-    return tuple(ClassName(**c) for c in raw)
+    return tuple(ClassName(**_checked(ClassName, one)) for one in _typed(raw, list))
 
 
 def _normalisation(raw: dict) -> Normalisation:
-    return Normalisation(**{**raw, "mean": tuple(raw["mean"]), "std": tuple(raw["std"])})
+    return Normalisation(**_checked(Normalisation, raw))

@@ -1,6 +1,8 @@
 """Names and paths to models ready to run: the bundled ones, timm's, files that a person names."""
 
 import copy
+import os
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,12 +14,12 @@ from torch import nn
 
 from core.backbones.families import check_method, family, family_of_own, family_of_timm
 from core.cards import ModelCard, SelectorCard, compact_architecture
-from core.config import ModelSpec, Packaging
-from core.errors import InputError, not_here
+from core.config import Hints, ModelSpec, Packaging
+from core.errors import FileNote, InputError, not_here, printable
 from core.macs import count_macs
 from core.registry import ASSETS, cached_weights, method_of
 from core.releases.fetch import check_hub
-from core.releases.files import load_released, read_release, released_names
+from core.releases.files import NO_HINTS, load_released, read_release, released_names
 from core.releases.plain import released_classes
 from core.results import Architecture
 from core.searched import Gates
@@ -28,11 +30,10 @@ from core.single_path.model import SinglePathViT
 from core.soft_tokens.decide import decision
 from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.places import usual_places
-from core.weights import load_weights, read_checkpoint
+from core.weights import holds_card, load_weights, read_checkpoint
 
-PICKLES = (".pth", ".pt", ".bin", ".tar")
-WEIGHTS = (".safetensors", *PICKLES)
-"""How the names of weights files end."""
+WEIGHTS = (".safetensors", ".pth", ".pt", ".bin", ".tar")
+"""How the names of weights files mostly end: what has such a name is no model of timm's, whether it is there or not."""
 USUAL_RANKINGS = 3
 """Where only an attention mass is given."""
 
@@ -60,7 +61,7 @@ class Loaded:
 
 
 def load_model(
-    name_or_path: str,
+    name_or_path: str | os.PathLike,
     *,
     budget: float | None = None,
     keep: tuple[float, ...] | None = None,
@@ -68,6 +69,9 @@ def load_model(
     packaging: str = "weighted_mean",
     blocks: tuple[int, ...] | None = None,
     mass: float | None = None,
+    heads: int | tuple[int, ...] | None = None,
+    arch: str | None = None,
+    img_size: int | None = None,
 ) -> nn.Module:
     """A model in evaluation mode: normalised images (B, 3, H, W) to logits (B, C).
 
@@ -76,15 +80,22 @@ def load_model(
         budget: MACs, for single-path models.
         keep: Per selector, the share of the original patches still alive after it, never rising.
         threshold: Keep patches whose keep probability is above this, in [0, 1).
-        packaging: "weighted_mean" or "weighted_sum".
+        packaging: "weighted_mean" or "weighted_sum", for models with token selectors.
         blocks: In a model without selectors, rank patches by class attention before these blocks, from 0; with `keep`
             or `mass`, and None, before the usual ones.
         mass: Keep the fewest patches that hold this share of the class attention, in (0, 1].
+        heads: Attention heads of a weights file that does not say them, one number or one for each stage.
+        arch: timm's name for the model of such a file.
+        img_size: Pixels that the model of such a file takes.
 
     Raises:
         InputError: If there is no such model, its weights are not to be had, or a setting does not fit it.
+
+    Warns:
+        FileNote: Of what a weights file does not say, and how it is taken.
     """
-    return load(ModelSpec(name_or_path, budget, keep, threshold, packaging, blocks, mass)).model
+    settings = (budget, keep, threshold, packaging, blocks, mass, heads, arch, img_size)
+    return load(ModelSpec(name_or_path, *settings)).model
 
 
 def load(
@@ -107,7 +118,7 @@ def load(
     Raises:
         InputError: See `load_model`.
     """
-    module, card = read_model(spec.name, download=download, weights=weights, on_bytes=on_bytes)
+    module, card = read_model(spec.name, spec.hints, download=download, weights=weights, on_bytes=on_bytes)
     if not card.classes and not headless:
         raise InputError(
             f"{spec.name} is a backbone and has no head to answer with; "
@@ -117,7 +128,8 @@ def load(
 
 
 def read_model(
-    name: str,
+    name: str | os.PathLike,
+    hints: Hints = NO_HINTS,
     *,
     download: bool = False,
     weights: bool = True,
@@ -125,18 +137,38 @@ def read_model(
 ) -> tuple[nn.Module, ModelCard]:
     """The module as it is stored and trained (for single-path models the search form), and its card.
 
+    Args:
+        name: A name that `list_models` gives, or a path.
+        hints: Of a weights file of others, what it does not say.
+        download: See `load`.
+        weights: See there.
+        on_bytes: See there.
+
     Raises:
-        InputError: If there is no such model, or its weights are not to be had.
+        InputError: If there is no such model, its weights are not to be had, or it says itself what `hints` say.
+
+    Warns:
+        FileNote: Of what a weights file does not say, and how it is taken.
     """
+    name = os.fspath(name)
+    path = None if name in released_names() else file_of(name)
+    foreign = path is not None and not holds_card(path)
+    if hints != NO_HINTS and not foreign:
+        raise InputError(f"{printable(name, 80)} says itself what it is; leave --heads, --arch and --img-size away.")
     if name in released_names():
         return load_released(name, fetch=download, weights=weights, on_bytes=on_bytes)
-    path = file_of(name)
     if path is None and family_of_own(name):
         return _own(name, weights=weights)
     if path is None:
         return _load_timm(name, download=download, weights=weights)
-    if path.suffix in PICKLES:
-        return read_release(path)
+    module, card = read_release(path, hints) if foreign else _read_ours(path)
+    for note in card.notes:
+        warnings.warn(note, FileNote, stacklevel=4)  # whoever called load_model
+    return module, card
+
+
+def _read_ours(path: Path) -> tuple[nn.Module, ModelCard]:
+    """The model in a file that Prunescope wrote."""
     state, card = read_checkpoint(path)
     module = empty_model(card)
     load_weights(module, state, path)
@@ -163,22 +195,28 @@ def empty_model(card: ModelCard) -> nn.Module:
     return backbone
 
 
-def file_of(name: str) -> Path | None:
+def file_of(name: str | os.PathLike) -> Path | None:
     """The file behind a name, or None for a name of timm's or of a family that timm lacks.
 
     Raises:
         InputError: If the name looks like a file or a bundled model and is none.
     """
-    unknown = InputError(f"There is no model {name[:80]}; `python -m core models` lists what can be loaded.")
+    name = os.fspath(name)
+    unknown = InputError(f"There is no model {printable(name, 80)}; `python -m core models` lists what can be loaded.")
     try:
         bundled = ASSETS / f"{name}.safetensors"
         if bundled.is_file():
             return bundled
         path = Path(name).expanduser()
-        path.is_file()
+        found = path.exists()
+        os.fsencode(name)
+        if "\0" in name:
+            raise unknown
+    except InputError:
+        raise
     except (OSError, RuntimeError, ValueError) as error:  # too long, or somebody's home that is not here
         raise unknown from error
-    if path.suffix in WEIGHTS or path.is_file():
+    if path.suffix.lower() in WEIGHTS or (found and (path.is_file() or "/" in name)):
         return path
     if name.startswith("bundled-") or "/" in name or not (timm.is_model(name) or family_of_own(name)):
         raise unknown
@@ -231,6 +269,8 @@ def finish(spec: ModelSpec, card: ModelCard, module: nn.Module) -> Loaded:
     module, card = _choosing(spec, card, module)
     if spec.packaging not in get_args(Packaging):
         raise InputError(f"Packaging is {' or '.join(get_args(Packaging))}; not {spec.packaging}.")
+    if spec.packaging != ModelSpec.packaging and not isinstance(module, SoftTokenViT):
+        raise InputError(f"{spec.name} has no token selectors, so it has no packages; leave the packaging away.")
     gates, architecture = None, None if card.compact is None else compact_architecture(card)
     if spec.budget is not None and not isinstance(module, SinglePathViT):
         _check_only_budget(spec, card, architecture)

@@ -1,5 +1,6 @@
 """Choices that go in: frozen dataclasses of plain values, safe as cache keys."""
 
+import os
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -8,6 +9,8 @@ from core.deit_counts import DeitGeometry
 Packaging = Literal["weighted_mean", "weighted_sum"]
 Geometry = DeitGeometry
 """Its name here, when there was no other family; for programs that use it."""
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos", "random")
+"""timm's names for ways to resize a photo."""
 
 
 @dataclass(frozen=True)
@@ -20,13 +23,29 @@ class Normalisation:
     """Share of the resized short side that the centre crop keeps."""
     interpolation: str = "bicubic"
 
+    def __post_init__(self) -> None:
+        if not min(self.std) > 0 or not 0.1 <= self.crop_pct <= 1 or self.interpolation not in INTERPOLATIONS:
+            raise ValueError(f"photos cannot be prepared so: {self}")
+
+
+@dataclass(frozen=True)
+class Hints:
+    """What a person says of a weights file that does not say it itself."""
+
+    heads: tuple[int, ...] | None = None
+    """Attention heads of every block, or of each stage's blocks."""
+    arch: str | None = None
+    """timm's name for a model of these shapes: it tells heads, pixels, and how photos are prepared."""
+    img_size: int | None = None
+    """Side of the square input, pixels."""
+
 
 @dataclass(frozen=True)
 class ModelSpec:
     """One model with its settings: the arguments of `core.checkpoints.load_model`, and every cache's key."""
 
     name: str
-    """A name that `models` lists, or a path."""
+    """A name that `models` lists, or a path, also as a `pathlib.Path`."""
     budget: float | None = None
     """Single-path budget in MACs (not G)."""
     keep: tuple[float, ...] | None = None
@@ -38,6 +57,22 @@ class ModelSpec:
     """Rank patches by class attention before these blocks, from 0, in a model without selectors of its own."""
     mass: float | None = None
     """Keep the fewest patches that hold this share of the class attention, before each of those blocks."""
+    heads: tuple[int, ...] | None = None
+    """See `Hints`; of a file that does not say it."""
+    arch: str | None = None
+    """Likewise."""
+    img_size: int | None = None
+    """Likewise."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", os.fspath(self.name))
+        if isinstance(self.heads, int):
+            object.__setattr__(self, "heads", (self.heads,))
+
+    @property
+    def hints(self) -> Hints:
+        """What the spec says of the file."""
+        return Hints(self.heads, self.arch, self.img_size)
 
 
 def plain(config: object) -> dict:

@@ -30,6 +30,7 @@ def description(loaded: Loaded) -> dict:
         "params_stored": loaded.stored_params,
         "asked_macs": loaded.spec.budget or (architecture and architecture.asked_macs),
         "selectors": selectors and [_selector(geometry, b, k) for b, k in zip(selectors.blocks, keep, strict=True)],
+        **({"notes": list(loaded.card.notes)} if loaded.card.notes else {}),
     }
 
 

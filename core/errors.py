@@ -9,6 +9,16 @@ class InputError(ValueError):
     """
 
 
+class FileNote(UserWarning):
+    """What a weights file does not say and how it is taken: a sentence that the person must see."""
+
+
+def printable(text: str, most: int = 200) -> str:
+    """A text of a file or a link as a sentence can hold it: on one line, valid Unicode, at most `most` characters."""
+    whole = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[: most + 1])
+    return whole if len(whole) <= most else f"{whole[: most - 1]}…"
+
+
 def not_here(name: str) -> InputError:
     """What to say where a model's weights would have to be downloaded first."""
     return InputError(f"The weights of {name} are not on this machine; download them once, or choose a bundled model.")

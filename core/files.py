@@ -43,7 +43,7 @@ def write_text(path: Path, text: str) -> None:
     path = Path(os.path.realpath(path))  # a link stays one
     temporary = path.with_name(path.name + ".tmp")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")  # names may be no UTF-8
         os.replace(temporary, path)
     except OSError:
         temporary.unlink(missing_ok=True)

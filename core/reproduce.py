@@ -83,4 +83,8 @@ def _flags(loaded: Loaded) -> list[str]:
         flags += ["--keep", ",".join(map(repr, spec.keep))]
     if spec.threshold is not None:
         flags += ["--threshold", repr(spec.threshold)]
+    if spec.heads is not None:
+        flags += ["--heads", ",".join(map(str, spec.heads))]
+    flags += [] if spec.arch is None else ["--arch", spec.arch]
+    flags += [] if spec.img_size is None else ["--img-size", str(spec.img_size)]
     return flags

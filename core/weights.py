@@ -1,6 +1,7 @@
 """Our own format on disk: safetensors with the weights, and their card in the metadata."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -9,13 +10,34 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from core.cards import ModelCard, TeacherCard, card_from_json, card_to_json, teacher_from_json
-from core.errors import InputError
+from core.cards import (
+    DAMAGED,
+    MOST_PIXELS,
+    ModelCard,
+    TeacherCard,
+    card_from_json,
+    card_to_json,
+    check_own_name,
+    teacher_from_json,
+)
+from core.errors import InputError, printable
+from core.file_kinds import kind_of, shown
 from core.files import publish
+from core.geometry import Geometry
+from core.params import count_params
+from core.swin_counts import SwinGeometry
 
 T = TypeVar("T")
 C = TypeVar("C")
 CARD_KEY = "prunescope"
+CARD_BYTES = 1 << 24
+"""Of the longest description that is read."""
+COUNTER = "num_batches_tracked"
+"""A weight that old files lack, and no answer depends on."""
+ROOM, SPARE = 32, 10_000_000
+"""A dense model may have this many times the numbers that a (pruned) file holds, and so many more."""
+STEM_KERNEL = 3
+"""Side of the kernels between two layers of an LV-ViT's stem."""
 
 
 def save_checkpoint(path: Path, module: nn.Module, card: ModelCard | TeacherCard, *, half: bool = True) -> None:
@@ -78,36 +100,127 @@ def _read(path: Path, parse: Callable[[str], T]) -> tuple[dict[str, Tensor], T]:
     state = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
     bad = [key for key, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
     if bad:
-        raise InputError(f"{path} holds weights that are no numbers ({bad[0]}); take an earlier checkpoint.")
+        raise InputError(f"{shown(path)} holds weights that are no numbers ({bad[0]}); take an earlier checkpoint.")
     return state, card
+
+
+def holds_card(path: Path) -> bool:
+    """Whether Prunescope wrote the file: it says what it is.
+
+    Raises:
+        InputError: If it is missing, damaged, or no weights file.
+    """
+    return kind_of(path) == "safetensors" and _with_file(path, lambda file: CARD_KEY in (file.metadata() or {}))
 
 
 def _open(path: Path, parse: Callable[[str], C], read: Callable[[Any, C], T]) -> T:
     """What `read` takes from an open file and its card.
 
     Raises:
-        InputError: If the file is missing, cut off or not ours.
+        InputError: If the file is missing, cut off or not ours, or its card contradicts the shapes of its weights.
     """
-    if not path.is_file():
-        raise InputError(f"There is no file {path}; `python -m core models` lists what can be loaded.")
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            metadata = file.metadata() or {}
-            if CARD_KEY not in metadata:
-                raise InputError(f"{path} does not say what model it holds; give a file that Prunescope wrote.")
-            return read(file, parse(metadata[CARD_KEY]))
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} is damaged or no safetensors file; copy or save it again.") from error
+    if kind_of(path) != "safetensors":
+        raise InputError(f"{shown(path)} does not say what model it holds; give a file that Prunescope wrote.")
+
+    def checked(file: Any) -> T:
+        text = (file.metadata() or {}).get(CARD_KEY)
+        if text is None:
+            raise InputError(f"{shown(path)} does not say what model it holds; give a file that Prunescope wrote.")
+        if len(text) > CARD_BYTES:
+            raise InputError(f"The description inside {shown(path)} is damaged (too long); save the model again.")
+        card = parse(text)
+        if isinstance(card, ModelCard):
+            check_room(card.geometry, {key: file.get_slice(key).get_shape() for key in file.keys()}, path)  # noqa: SIM118
+            check_named(card.geometry, path)
+        return read(file, card)
+
+    return _with_file(path, checked)
 
 
-def load_weights(module: nn.Module, state: dict[str, Tensor], path: Path) -> None:
-    """Load `state` into `module`, all of it and nothing else.
+def _with_file(path: Path, read: Callable[[Any], T]) -> T:
+    """What `read` takes from an open safetensors file.
 
     Raises:
-        InputError: If names or shapes differ.
+        InputError: If it cannot be opened.
     """
     try:
-        module.load_state_dict(state)
-    except RuntimeError as error:
-        detail = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        raise InputError(f"{path} does not hold the weights that it describes: {detail}") from error
+        with safe_open(str(path), framework="pt") as file:
+            return read(file)
+    except UnicodeEncodeError as error:
+        raise InputError(f"{shown(path)} has a name that is no UTF-8; rename the file.") from error
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{shown(path)} is damaged or no safetensors file; copy or save it again.") from error
+
+
+def load_weights(module: nn.Module, state: Mapping[str, Tensor], path: Path, what: str = "that it describes") -> None:
+    """Load `state` into `module`, all of it and nothing else.
+
+    Args:
+        module: To be filled.
+        state: Its weights.
+        path: For the error.
+        what: Whose weights the file should hold, as the sentence goes on.
+
+    Raises:
+        InputError: If names, shapes or kinds of numbers differ.
+    """
+    own = module.state_dict()
+    wrong = [
+        _several([key for key in own if key not in state and not key.endswith(COUNTER)], "is missing"),
+        _several([key for key in state if key not in own], "is not known there"),
+        _several([k for k, v in state.items() if k in own and v.shape != own[k].shape], "has another shape"),
+        _several([k for k, v in state.items() if k in own and _other_kind(v, own[k])], "holds whole numbers"),
+    ]
+    if said := "; ".join(filter(None, wrong)):
+        raise InputError(f"{shown(path)} does not hold the weights {what}: {said}.")
+    module.load_state_dict(state)
+
+
+def _several(keys: Sequence[str], wrong: str) -> str:
+    """What is wrong with some weights, the first one named; empty where there are none."""
+    if not keys:
+        return ""
+    rest = f" (and {len(keys) - 1} more)" if len(keys) > 1 else ""
+    return f"{printable(keys[0], 60)} {wrong}{rest}"
+
+
+def _other_kind(stored: Tensor, own: Tensor) -> bool:
+    return own.is_floating_point() and not stored.is_floating_point()
+
+
+def check_named(geometry: Geometry, path: Path) -> None:
+    """Refuse a geometry that names a model of timm's which it is not; see `core.cards.check_own_name`.
+
+    Raises:
+        InputError: If it does.
+    """
+    try:
+        check_own_name(geometry)
+    except DAMAGED as error:
+        why = printable(str(error), 120)
+        raise InputError(f"The description inside {shown(path)} is damaged ({why}); save the model again.") from error
+
+
+def check_room(geometry: Geometry, shapes: Mapping[str, object], path: Path) -> None:
+    """Refuse a geometry of far more numbers than the file holds, before anything of it is built.
+
+    Args:
+        geometry: What the file describes, or what its shapes seem to be.
+        shapes: Per weight of the file a tensor, or a shape.
+        path: For the error.
+
+    Raises:
+        InputError: If the dense model needs more than `ROOM` times the file's numbers, and more than `SPARE`.
+    """
+    held = sum(math.prod(getattr(shape, "shape", shape)) for shape in shapes.values())
+    most = ROOM * held + SPARE
+    blocks = sum(geometry.depths) if hasattr(geometry, "depths") else geometry.depth
+    if blocks > len(shapes) or geometry.img_size > MOST_PIXELS or len(getattr(geometry, "stem", ())) > len(shapes):
+        raise InputError(f"{shown(path)} is damaged: it does not hold the weights that it describes; save it again.")
+    needed = count_params(geometry).stored + 2 * (STEM_KERNEL * getattr(geometry, "stem_channels", 0)) ** 2
+    if isinstance(geometry, SwinGeometry):  # masks of shifted windows: W^2 numbers for each patch of a block
+        needed += geometry.patches * geometry.window**2 * blocks
+    if needed > most:
+        raise InputError(
+            f"{shown(path)} is damaged: it does not hold the weights that it describes, which are far more."
+        )

@@ -5,11 +5,10 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
-from core.checkpoints import WEIGHTS
 from core.config import ModelSpec
 from core.errors import InputError
 from core.reproduce import command_line, python_lines
-from pages import _frame, _pictures, _shared
+from pages import _frame, _models, _pictures, _shared
 
 
 @st.fragment
@@ -42,7 +41,7 @@ def take_along(specs: Mapping[str, ModelSpec], image_id: str, verbs: Sequence[st
                 f"Your picture is not part of it: whoever opens it sees the sample “{_pictures.instead_of_upload()}” "
                 f"with the same settings. In the lines below, `{photo}` is your picture's file: give its path."
             )
-        if any(spec.name.endswith(WEIGHTS) for spec in specs.values()):
+        if any(_models.source_of(spec.name) == "file" for spec in specs.values()):
             st.markdown("The weights file is named by its path, so this works where that file lies.")
         lines = []
         for (label, model), classes in zip(models.items(), names, strict=True):

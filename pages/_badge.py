@@ -7,6 +7,7 @@ import streamlit as st
 
 from core import recorded
 from core.config import ModelSpec
+from core.releases.files import ELSEWHERE
 from core.results import Recorded
 from pages import _classes, _models, _peer_rows, _shared
 
@@ -46,10 +47,12 @@ def _badge(spec: ModelSpec) -> None:
         st.badge(f"Scored, not trained: {name}", icon=":material/calculate:", color="blue")
     elif card.selectors is not None and not card.selectors.trained:
         st.badge(f"Selectors not trained yet: {name}", icon=":material/warning:", color="orange")
-    elif not card.training and _models.source_of(spec.name) == "file":
+    elif card.training == ELSEWHERE and _models.source_of(spec.name) == "file":
         st.badge(f"Weights from a file: {name}", icon=":material/draft:", color="blue")
     else:
         st.badge(f"Real trained weights: {name}", icon=":material/verified:", color="green")
+    for note in card.notes:
+        st.caption(f":material/info: {note}")
 
 
 def _recorded_help(row: Recorded) -> str:

@@ -4,13 +4,11 @@ By its path, not by an upload: those are limited to 20 MB, less than any ImageNe
 for each visitor. The names are uploaded, since a path to any text file would let visitors read it.
 """
 
-from pathlib import Path
-
 import streamlit as st
 
 from core.checkpoints import WEIGHTS
 from core.class_lists import parse_classes
-from core.errors import InputError
+from core.errors import InputError, printable
 from core.registry import ModelEntry
 from pages import _models, _shared
 
@@ -18,8 +16,8 @@ from pages import _models, _shared
 def choose_file() -> ModelEntry | None:
     """The weights file that was opened last in this session; until there is one, how to open one."""
     st.markdown(
-        "A `.safetensors` file that `python -m core` wrote, or a `.pth` file: plain DeiT, Swin or LV-ViT weights, or "
-        "either paper's release format. Read as numbers; code in it never runs."
+        "A file that `python -m core` wrote, or weights of others as safetensors or by `torch.save`: a plain ViT, "
+        "DeiT, Swin, PiT or LV-ViT, or either paper's release format. Read as numbers; code in it never runs."
     )
     wrong = st.container()  # above the form, where a phone shows it without scrolling
     with st.form("weights file", border=False):
@@ -44,15 +42,13 @@ def open_path(path: str, classes: tuple | None = None) -> ModelEntry:
     """Read the weights file that a person or a link names, and list it in this session.
 
     Raises:
-        InputError: If the path is none of a weights file, or see `_models.open_file`.
+        InputError: If there is no path, or see `_models.open_file`.
     """
     path = path.strip().strip("\"'")
     if not path:
         raise InputError("No path was given; type where the weights file lies, such as runs/dense/model.safetensors.")
     if "\0" in path:
         raise InputError("That is no path: there is a NUL in it, which no file's name has. Type it again.")
-    if Path(path).suffix not in WEIGHTS:
-        raise InputError(f"A weights file ends in {', '.join(WEIGHTS[:-1])} or {WEIGHTS[-1]}; {path[-40:]} does not.")
     return _models.open_file(path, classes)
 
 
@@ -64,8 +60,8 @@ def why_missing(asked: str) -> str | None:
     if asked in known:
         how = "open their file" if known[asked].download_mb is None else "download them"
         return f"The weights of {asked} are not on this machine; {how} under “Other models”."
-    if not asked.endswith(WEIGHTS):
-        plain = asked[:80].replace("`", "")
+    if not asked.endswith(WEIGHTS) and "/" not in asked:
+        plain = printable(asked, 80).replace("`", "")
         return f"There is no model `{plain}`; those that there are stand under “Other models”."
     try:
         open_path(asked)

@@ -66,9 +66,8 @@ def source_of(name: str) -> str | None:
 
 
 def never_trained(spec: ModelSpec) -> bool:
-    """Whether the weights are those that a model starts from; files of others do not say, and count as trained."""
-    ours = source_of(spec.name) == "bundled" or spec.name.endswith(".safetensors")
-    return ours and not _shared.loaded(spec).card.training
+    """Whether the weights are those that a model starts from; those of others do not say, and count as trained."""
+    return source_of(spec.name) in ("bundled", "file") and not _shared.loaded(spec).card.training
 
 
 def open_file(path: str, classes: tuple[str, tuple[ClassName, ...]] | None) -> registry.ModelEntry:
@@ -96,7 +95,7 @@ def _forget_if_changed(path: str) -> None:
     """Drop what was read from a file that has changed on the disk since, and all that was computed from it."""
     try:
         stat = Path(path).stat()
-    except OSError:
+    except (OSError, ValueError):  # no such file, or a name that no file can have
         return  # whoever reads it says so
     stamp = (stat.st_mtime_ns, stat.st_size)
     if _shared.stamps().setdefault(path, stamp) != stamp:

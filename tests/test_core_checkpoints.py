@@ -92,7 +92,8 @@ def damaged(path: Path, how: str) -> None:
     if how == "cut":
         path.write_bytes(path.read_bytes()[:-1000])
     if how == "nan":
-        save_file({"weight": torch.full((2,), float("nan"))}, str(path), metadata={"prunescope": card_to_json(CARD)})
+        state = {**model.state_dict(), "norm.bias": torch.full((32,), float("nan"))}
+        save_file(state, str(path), metadata={"prunescope": card_to_json(CARD)})
     if how == "empty":
         path.write_bytes(b"")
     if how == "foreign":
@@ -137,7 +138,7 @@ NAMELESS = ("bundled-nothing", "no/such/file.safetensors", "no_such_model", "mis
         ("empty", "damaged"),
         ("nan", "no numbers"),
         ("depth", "does not hold the weights that it describes"),
-        ("foreign", "does not say what model it holds"),
+        ("foreign", "holds no DeiT weights"),
         ("card", "damaged"),
         ("format", "format 99"),
     ],

@@ -76,15 +76,15 @@ def test_class_names_of_ones_own_are_counted_and_used(visit, weights) -> None:  
     ("path", "sentence"),
     [
         ("", "No path was given"),
-        ("/etc/passwd", "A weights file ends in .safetensors"),
+        ("/etc/passwd", "is text and no checkpoint"),
         ("/nowhere/m.pth", "There is no file /nowhere/m.pth"),
-        ("{tmp}/broken.safetensors", "is damaged or no safetensors file"),
+        ("{tmp}/broken.safetensors", "is text and no checkpoint"),
         ("{tmp}/evil.pth", "could run code, so it was not opened"),
     ],
 )
 def test_what_is_no_weights_file_gets_one_sentence(visit, tmp_path, path, sentence) -> None:  # noqa: F811
     (tmp_path / "broken.safetensors").write_bytes(b"nothing")
-    torch.save({"model": Path("x")}, tmp_path / "evil.pth")
+    torch.save({"model": torch.nn.Linear(1, 1)}, tmp_path / "evil.pth")
     at = open_file(visit("tokens"), Path(path.format(tmp=tmp_path)) if path else "")
     assert not at.exception
     assert len(at.error) == 1

@@ -52,12 +52,15 @@ def claims(name: str) -> bool:
     return name.startswith("swin_")
 
 
-def build(geometry: SwinGeometry, *, drop_path: float = 0.0) -> SwinTransformer:
+def build(
+    geometry: SwinGeometry, *, drop_path: float = 0.0, kind: type[SwinTransformer] = SwinTransformer
+) -> SwinTransformer:
     """A model of this geometry with fresh weights, in training mode.
 
     Args:
         geometry: What to build; `geometry.timm` names one of timm's own, else the numbers say it all.
         drop_path: Highest stochastic-depth rate, in [0, 1); it rises linearly over the blocks.
+        kind: The class to build where the numbers say it all.
 
     Raises:
         InputError: If `geometry.timm` is no Swin that can be pruned.
@@ -65,7 +68,7 @@ def build(geometry: SwinGeometry, *, drop_path: float = 0.0) -> SwinTransformer:
     if geometry.timm is not None:
         size: dict[str, Any] = {"num_classes": geometry.classes, "img_size": geometry.img_size}
         return check_supported(timm.create_model(geometry.timm, drop_path_rate=drop_path, **size), geometry.timm)
-    return SwinTransformer(
+    return kind(
         img_size=geometry.img_size,
         patch_size=geometry.patch,
         num_classes=geometry.classes,

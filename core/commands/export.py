@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from core.commands.loading import load_model_of
+from core.commands.loading import add_hints, load_model_of
 from core.commands.shared import add_common, say
 from core.errors import InputError
 from core.export import ONNX, OURS, TOLERANCE, check_model, check_targets, export_model
@@ -26,6 +26,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help=f"for {ONNX} of a model with selectors: share of the patches alive after each, such as 0.7,0.5,0.3, the "
         "same for every photo",
     )
+    add_hints(export)
     export.add_argument(
         "--out", type=Path, required=True, help=f"a new file that ends in {OURS} or {ONNX}, or a folder for one of each"
     )

@@ -9,6 +9,7 @@ from core.checkpoints import Loaded, load
 from core.class_lists import read_classes, with_classes
 from core.commands.shared import Progress, numbers, parse_budget, pick_device, say
 from core.config import ModelSpec
+from core.errors import InputError
 from core.photo_walk import Skipped
 from core.registry import list_models
 
@@ -33,18 +34,32 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         "--mass", type=float, help="there keep the fewest patches that hold this share of the class attention"
     )
     parser.add_argument("--threshold", type=float, help="keep patches above this keep probability")
+    add_hints(parser)
     parser.add_argument("--classes", type=Path, help="text file with the class names, one a line (default: the file's)")
+
+
+def add_hints(parser: argparse.ArgumentParser) -> None:
+    """What a weights file of others may not say."""
+    parser.add_argument(
+        "--heads", help="attention heads of a weights file that does not say them; of a PiT for each stage, as 2,4,8"
+    )
+    parser.add_argument("--arch", help="timm's name for the model of a weights file that does not say what it is")
+    parser.add_argument("--img-size", type=int, help="pixels a side that the model of such a file takes")
 
 
 def spec_of(args: argparse.Namespace) -> ModelSpec:
     """The model and settings that the flags name."""
-    spec = ModelSpec(args.model, threshold=args.threshold, mass=getattr(args, "mass", None))
+    heads = None if args.heads is None else numbers(args.heads, int, "--heads")
+    if heads is not None and min(heads) < 1:
+        raise InputError(f"--heads takes numbers of 1 or more; not {args.heads}.")
+    named = ModelSpec(args.model, heads=heads, arch=args.arch, img_size=args.img_size)
+    spec = replace(named, threshold=args.threshold, mass=getattr(args, "mass", None))
     if getattr(args, "blocks", None) is not None:
         spec = replace(spec, blocks=numbers(args.blocks, int, "--blocks"))
     if args.keep is not None:
         spec = replace(spec, keep=numbers(args.keep, float, "--keep"))
     if args.budget is not None:
-        loaded = load(ModelSpec(args.model), weights=False)
+        loaded = load(named, weights=False)
         check_method(loaded.card.family, "singlepath")
         spec = replace(spec, budget=parse_budget(args.budget, loaded.dense_macs))
     return spec
@@ -56,6 +71,7 @@ def setting_of(args: argparse.Namespace) -> str:
     given = {"--budget": args.budget, "--keep": args.keep, "--threshold": args.threshold}
     given |= {"--blocks": getattr(args, "blocks", None), "--mass": getattr(args, "mass", None)}
     given |= {"--method": None if method == "own" else method, "--dense": getattr(args, "dense", None)}
+    given |= {"--heads": args.heads, "--arch": args.arch, "--img-size": args.img_size}
     return " ".join(f"{flag} {value}" for flag, value in given.items() if value is not None)
 
 

@@ -172,6 +172,7 @@ def _other(args: argparse.Namespace, loaded: Loaded, name: str) -> Loaded:
         InputError: If it knows other classes.
     """
     bare = {"model": name, "budget": None, "keep": None, "threshold": None}
+    bare |= {"heads": None, "arch": None, "img_size": None}  # those are said of the other file
     other = load_model_of(argparse.Namespace(**{**vars(args), **bare}))
     if other.card.classes != loaded.card.classes:
         raise InputError(f"{name} knows other classes than {args.model}; compare with one that knows the same.")

@@ -3,11 +3,15 @@
 import argparse
 import os
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 
 from core.batches import loader_trouble
-from core.errors import InputError
+from core.errors import FileNote, InputError
 from core.json_text import json_text
 
 
@@ -65,6 +69,25 @@ def say(text: str) -> None:
 def say_here(text: str) -> None:
     """A line of this process alone, whichever of several it is: what only it has seen."""
     print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def notes_said() -> Iterator[None]:
+    """For `with`: what a weights file does not say, and how it is taken, is said once, on stderr."""
+    told: set[str] = set()
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", FileNote)
+        usual = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if not issubclass(category, FileNote):
+                usual(message, category, *where, **more)
+            elif str(message) not in told:
+                told.add(str(message))
+                say(f"note: {message}")
+
+        warnings.showwarning = show
+        yield
 
 
 class Progress:

@@ -1,48 +1,76 @@
 """A released checkpoint file, whichever it is, as a model with its card; and the released ones by name."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
-from core.backbones import deit
+from core.backbones import deit, lvvit
 from core.backbones.families import family
-from core.cards import CompactCard, ModelCard
+from core.cards import CompactCard, ModelCard, class_names
+from core.config import Hints
 from core.errors import not_here
 from core.published import Published, params_of, published
+from core.releases.contents import open_contents
 from core.releases.fetch import cached_file, download
 from core.releases.lvvit import is_lvvit, read_lvvit
-from core.releases.pickles import read_pickle
-from core.releases.plain import NORMALISATION, deit_geometry, released_classes
+from core.releases.pit import is_pit, read_pit
+from core.releases.plain import NORMALISATION, read_plain, released_classes
 from core.releases.single_path import is_single_path, read_single_path
 from core.releases.soft_tokens import is_soft_tokens, read_soft_tokens
 from core.releases.swin import is_swin, read_swin
+from core.releases.told import Told, normalisation, told_by
 from core.single_path.compact import carve
-from core.weights import load_weights
 
+NO_HINTS = Hints()
+ELSEWHERE = {"command": "trained elsewhere"}
+"""What is known of how a file of others was made."""
 DISTILLED = "_dist"
 """What a name ends in for the weights that were fine-tuned with hard distillation."""
 
 
-def read_release(path: Path) -> tuple[nn.Module, ModelCard]:
-    """The model in a pickled checkpoint, told by its keys.
+def read_release(path: Path, hints: Hints = NO_HINTS) -> tuple[nn.Module, ModelCard]:
+    """The model in a weights file of others, told by its keys; its card's notes say what the file does not.
+
+    Args:
+        path: A file that torch.save wrote, or safetensors.
+        hints: What the person says of it.
 
     Raises:
         InputError: If the file is missing, damaged, would run code, or holds nothing that is known here.
     """
-    state = read_pickle(path)
+    contents = open_contents(path)
+    told = told_by(contents, hints)
+    model, card = _read(contents.state, path, told)
+    usual, notes = normalisation(told, card.normalisation)
+    if is_single_path(contents.state) or card.family == lvvit.FAMILY:
+        notes = ()  # both releases prepare photos in one way
+    classes = card.classes
+    if told.labels is not None and len(told.labels) == len(classes):
+        classes = class_names(told.labels)
+    return model, replace(
+        card,
+        normalisation=usual,
+        classes=classes,
+        training=card.training or ELSEWHERE,
+        notes=(*contents.notes, *card.notes, *notes),
+    )
+
+
+def _read(state: dict[str, Tensor], path: Path, told: Told) -> tuple[nn.Module, ModelCard]:
+    """The model of some weights, whichever it is."""
     if is_swin(state):
-        return read_swin(state, path)
+        return read_swin(state, path, told)
     if is_single_path(state):
-        return read_single_path(state, path)
+        return read_single_path(state, path, told)
     if is_soft_tokens(state):
         return read_soft_tokens(state, path)
     if is_lvvit(state):
-        return read_lvvit(state, path)
-    geometry = deit_geometry(state, path)
-    model = deit.build(geometry)
-    load_weights(model, state, path)
-    return model, ModelCard(deit.FAMILY, geometry, released_classes(geometry.classes), NORMALISATION)
+        return read_lvvit(state, path, told)
+    if is_pit(state):
+        return read_pit(state, path, told)
+    return read_plain(state, path, told)
 
 
 def released_names() -> dict[str, tuple[Published, str]]:
@@ -77,7 +105,8 @@ def load_released(
     if path.is_file() or (weights and fetch):
         if not path.is_file():
             download(file, on_bytes)
-        return read_release(path)
+        model, card = read_release(path)
+        return model, replace(card, notes=())  # the name tells what the file does not
     if weights:
         raise not_here(name)
     geometry = found.geometry

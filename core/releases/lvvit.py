@@ -11,9 +11,11 @@ from torch import Tensor
 from core.backbones import lvvit
 from core.cards import ModelCard
 from core.errors import InputError
+from core.file_kinds import shown
 from core.lvvit_counts import LVVIT, SHRINK, LvvitGeometry
-from core.releases.plain import HEAD_WIDTH, released_classes
-from core.weights import load_weights
+from core.releases.plain import HEAD_WIDTH, check_head, depth_of, released_classes
+from core.releases.told import NOTHING, Told
+from core.weights import check_room, load_weights
 
 DAMAGED = (KeyError, ValueError, ZeroDivisionError, IndexError, AttributeError, TypeError)
 """What reading shapes that are not there may raise."""
@@ -41,7 +43,7 @@ def lvvit_geometry(state: dict[str, Tensor], path: Path, *, heads: int | None = 
     try:
         width, stem_channels, side, _ = state["patch_embed.proj.weight"].shape
         grid = round((state["pos_embed"].shape[1] - 1) ** 0.5)
-        depth = 1 + max(int(key.split(".")[1]) for key in state if key.startswith("blocks."))
+        depth = depth_of(state)
         known = next((g for g in LVVIT.values() if (g.width, g.depth) == (width, depth)), None)
         geometry = LvvitGeometry(
             img_size=grid * side * SHRINK,
@@ -57,20 +59,35 @@ def lvvit_geometry(state: dict[str, Tensor], path: Path, *, heads: int | None = 
             aux_head="aux_head.weight" in state,
         )
     except DAMAGED as error:
-        raise InputError(f"{path} has the stem of an LV-ViT, but not the other weights of its release.") from error
+        raise InputError(
+            f"{shown(path)} has the stem of an LV-ViT, but not the other weights of its release."
+        ) from error
     if geometry.patches + 1 != state["pos_embed"].shape[1]:
-        raise InputError(f"{path} has {state['pos_embed'].shape[1]} positions, which is no square grid.")
+        raise InputError(f"{shown(path)} has {state['pos_embed'].shape[1]} positions, which is no square grid.")
     return geometry
 
 
-def read_lvvit(state: dict[str, Tensor], path: Path) -> tuple[lvvit.LVViT, ModelCard]:
+def read_lvvit(state: dict[str, Tensor], path: Path, told: Told = NOTHING) -> tuple[lvvit.LVViT, ModelCard]:
     """The dense model of such a file.
 
     Raises:
         InputError: See `lvvit_geometry`.
     """
-    geometry = lvvit_geometry(state, path)
+    check_head(state, path)
+    geometry = lvvit_geometry(state, path, heads=None if told.heads is None else told.heads[0])
+    check_room(geometry, state, path)
     model = lvvit.build(geometry)
-    load_weights(model, state, path)
+    load_weights(model, state, path, "of an LV-ViT")
     classes, norm = released_classes(geometry.classes), lvvit.normalisation(geometry)
-    return model, ModelCard(lvvit.FAMILY, geometry, classes, norm)
+    return model, ModelCard(lvvit.FAMILY, geometry, classes, norm, notes=guesses(geometry, told))
+
+
+def guesses(geometry: LvvitGeometry, told: Told) -> tuple[str, ...]:
+    """What the shapes of an LV-ViT do not tell and how it is taken; nothing of a model of the release."""
+    if any((known.width, known.depth) == (geometry.width, geometry.depth) for known in LVVIT.values()):
+        return ()
+    heads = "" if told.heads else f"{geometry.heads} attention heads, and "
+    return (
+        f"This is no LV-ViT of the release, and the file does not say all of it; read with {heads}residual branches "
+        f"divided by {geometry.residual:g}. If its heads are others, name their number with --heads.",
+    )

@@ -13,15 +13,17 @@ from torch import Tensor, nn
 
 from core.backbones import deit
 from core.cards import DAMAGED, CompactCard, ModelCard, SinglePathCard
-from core.errors import InputError
+from core.errors import InputError, printable
+from core.file_kinds import shown
 from core.geometry import Geometry
-from core.releases.plain import NORMALISATION, deit_geometry, released_classes
+from core.releases.plain import NORMALISATION, deit_geometry, depth_of, heads_of_flat, released_classes
+from core.releases.told import NOTHING, Told
 from core.results import Mixer
 from core.single_path.compact import carve, fill_conv, fold_norm
 from core.single_path.mixer import OFFSETS
 from core.single_path.model import Path as GatedPath
 from core.single_path.model import SinglePathViT
-from core.weights import load_weights
+from core.weights import check_room, load_weights
 
 ALPHA = 0.01
 """Temperature of the head mixing in all their DeiT files; the files do not say it."""
@@ -37,26 +39,30 @@ def is_single_path(state: dict[str, Tensor]) -> bool:
     return any(key.endswith(MARKS) for key in state)
 
 
-def read_single_path(state: dict[str, Tensor], path: Path) -> tuple[nn.Module, ModelCard]:
+def read_single_path(state: dict[str, Tensor], path: Path, told: Told = NOTHING) -> tuple[nn.Module, ModelCard]:
     """The model of a released file: the search form with its gates, or the compact form of a fine-tuned one.
 
     Args:
         state: Weights under the release's names.
         path: For errors.
+        told: Of the file beside its weights.
 
     Raises:
         InputError: If weights are missing or of other shapes.
     """
     try:
         searched = any(key.endswith(".attn.kernel_thresholds") for key in state)
-        return (_read_searched if searched else _read_finetuned)(state, path)
+        return _read_searched(state, path) if searched else _read_finetuned(state, path, told)
+    except InputError:
+        raise
     except (*DAMAGED, IndexError, RuntimeError) as error:
-        detail = str(error).splitlines()[0].strip("'")
-        raise InputError(f"{path} lacks weights of a pruned DeiT, or they do not fit ({detail}).") from error
+        detail = printable((str(error).splitlines() or [""])[0].strip("'"))
+        raise InputError(f"{shown(path)} lacks weights of a pruned DeiT, or they do not fit ({detail}).") from error
 
 
 def _read_searched(state: dict[str, Tensor], path: Path) -> tuple[nn.Module, ModelCard]:
     geometry = deit_geometry(state, path, heads=state["blocks.0.attn.head_probs"].shape[0])
+    check_room(geometry, state, path)
     model = SinglePathViT(deit.build(geometry), ALPHA, prefix_passes=True)
     weights: dict[str, Tensor] = {}
     for key, value in state.items():
@@ -71,18 +77,21 @@ def _read_searched(state: dict[str, Tensor], path: Path) -> tuple[nn.Module, Mod
         weights[mine + "head_logits"] = row_major(block["attn.head_probs"])
         weights[mine + "mixer_logits"] = block["attn.kernel_thresholds"]
         weights[mine + "ffn_logits"] = block["mlp.ffn_thresholds"]
-    load_weights(model, weights, path)
+    load_weights(model, weights, path, "of a pruned DeiT")
     single = SinglePathCard(ALPHA, fit_to_predict=True, prefix_passes=True)
-    return model, _card(geometry, state, single_path=single)
+    return model, _card(geometry, (), single_path=single)
 
 
-def _read_finetuned(state: dict[str, Tensor], path: Path) -> tuple[nn.Module, ModelCard]:
-    depth = 1 + max(int(key.split(".")[1]) for key in state if key.startswith("blocks."))
-    blocks = [_block(state, at) for at in range(depth)]
+def _read_finetuned(state: dict[str, Tensor], path: Path, told: Told) -> tuple[nn.Module, ModelCard]:
+    blocks = [_block(state, at) for at in range(depth_of(state))]
     mixers = tuple(mixer_of(block) for block in blocks)
     hidden = tuple(len(block["mlp.fc1.weight"]) for block in blocks)
     full = max(FFN_RATIO * state["patch_embed.proj.weight"].shape[0], *hidden)
-    geometry = deit_geometry(state, path, heads=heads_of(blocks), ffn_hidden=full)
+    heads, notes = heads_of(blocks), ()
+    if heads is None:
+        heads, notes = heads_of_flat(state, path, told)
+    geometry = deit_geometry(state, path, heads=heads, ffn_hidden=full)
+    check_room(geometry, state, path)
     model = deit.build(geometry)
     original = [(block.attn, GatedPath(block)) for block in model.blocks]
     carve(model, mixers, hidden, prefix_passes=True, skip_passes=True)
@@ -93,14 +102,15 @@ def _read_finetuned(state: dict[str, Tensor], path: Path) -> tuple[nn.Module, Mo
         own = model.blocks[at].state_dict()
         read_already = {key: own[key] for key in own if key.startswith(("attn.reduce.", "attn.expand."))}
         weights |= {f"blocks.{at}.{key}": value for key, value in {**plain_keys(block, kind), **read_already}.items()}
-    load_weights(model, weights, path)
+    load_weights(model, weights, path, "of a pruned DeiT")
     stored = sum(value.numel() for key, value in state.items() if not key.endswith(NO_PARAMETERS))
-    return model, _card(geometry, state, compact=CompactCard(mixers, hidden, None, stored, True, True))
+    return model, _card(geometry, notes, compact=CompactCard(mixers, hidden, None, stored, True, True))
 
 
-def _card(geometry: Geometry, state: dict[str, Tensor], **kind: SinglePathCard | CompactCard) -> ModelCard:
-    told = {"command": "released by He et al., arXiv:2111.11802"}
-    return ModelCard(deit.FAMILY, geometry, released_classes(geometry.classes), NORMALISATION, training=told, **kind)
+def _card(geometry: Geometry, notes: tuple[str, ...], **kind: SinglePathCard | CompactCard) -> ModelCard:
+    made = {"command": "released by He et al., arXiv:2111.11802"}
+    classes = released_classes(geometry.classes)
+    return ModelCard(deit.FAMILY, geometry, classes, NORMALISATION, training=made, notes=notes, **kind)
 
 
 def _block(state: dict[str, Tensor], at: int) -> dict[str, Tensor]:

@@ -15,12 +15,14 @@ from torch import Tensor
 from core.backbones import lvvit
 from core.backbones.families import family_of_geometry
 from core.cards import ModelCard, SelectorCard
-from core.errors import InputError
-from core.releases.lvvit import is_lvvit, lvvit_geometry
+from core.errors import InputError, printable
+from core.file_kinds import shown
+from core.releases.lvvit import guesses, is_lvvit, lvvit_geometry
 from core.releases.plain import NORMALISATION, deit_geometry, released_classes
+from core.releases.told import NOTHING
 from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.schedules import RELEASE_TARGETS
-from core.weights import load_weights
+from core.weights import check_room, load_weights
 
 START = "score_predictor."
 LAYERS = {
@@ -59,14 +61,17 @@ def read_soft_tokens(state: dict[str, Tensor], path: Path) -> tuple[SoftTokenViT
     read = lvvit_geometry if is_lvvit(left) else deit_geometry
     geometry = read(left, path, heads=len(parts[0]["norm.weight"]))
     module = family_of_geometry(geometry)
+    check_room(geometry, state, path)
     if len(parts) >= geometry.depth:
-        raise InputError(f"{path} has {len(parts)} token selectors, more than fit between {geometry.depth} blocks.")
+        raise InputError(
+            f"{shown(path)} has {len(parts)} token selectors, more than fit between {geometry.depth} blocks."
+        )
     blocks = tuple(number * geometry.depth // (len(parts) + 1) for number in range(1, len(parts) + 1))
     model = SoftTokenViT(module.build(geometry), blocks)
     weights = {f"backbone.{key}": value for key, value in left.items()}
     for block, part in zip(blocks, parts, strict=True):
         weights |= {f"selectors.{block}.{key}": value for key, value in part.items()}
-    load_weights(model, weights, path)
+    load_weights(model, weights, path, "of a DeiT or LV-ViT with token selectors")
     targets = RELEASE_TARGETS if len(parts) == 3 else tuple(RATE**number for number in range(1, len(parts) + 1))
     told = {"command": "trained with the code of Kong et al., arXiv:2112.13890"}
     return model, ModelCard(
@@ -76,6 +81,7 @@ def read_soft_tokens(state: dict[str, Tensor], path: Path) -> tuple[SoftTokenViT
         lvvit.normalisation(geometry) if module is lvvit else NORMALISATION,
         selectors=SelectorCard(blocks, targets, trained=False),
         training=told,
+        notes=guesses(geometry, NOTHING) if module is lvvit else (),
     )
 
 
@@ -91,17 +97,18 @@ def _take_selectors(left: dict[str, Tensor], path: Path) -> list[dict[str, Tenso
         width = len(left["patch_embed.proj.weight"])
         parts = [_take_selector(left, f"{START}{number}.", heads) for number in range(len({w[1] for w in stored}))]
     except (KeyError, IndexError, RuntimeError, TypeError) as error:
-        detail = str(error).splitlines()[0].strip("'")
+        detail = printable((str(error).splitlines() or [""])[0].strip("'"))
         raise InputError(
-            f"{path} lacks weights of a DeiT with token selectors, or they do not fit ({detail})."
+            f"{shown(path)} lacks weights of a DeiT with token selectors, or they do not fit ({detail})."
         ) from error
     unread = [key for key in left if key.startswith(START)]
     if unread:
-        raise InputError(f"{path} has token selectors with weights that are not known here ({unread[0]}).")
+        raise InputError(f"{shown(path)} has token selectors with weights that are not known here ({unread[0]}).")
     channels = parts[0]["norm.weight"].shape[-1]
     if heads * channels != width:
         raise InputError(
-            f"{path} has token selectors with {heads} heads of {channels} channels, but tokens of {width} channels."
+            f"{shown(path)} has token selectors with {heads} heads of {channels} channels, but tokens of {width} "
+            "channels."
         )
     return parts
 

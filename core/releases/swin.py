@@ -1,4 +1,7 @@
-"""The Swin checkpoints of He et al. (arXiv:2111.11802), searched and fine-tuned, and plain ones in Swin's own layout.
+"""The Swin checkpoints of He et al. (arXiv:2111.11802), searched and fine-tuned, and plain ones in both layouts.
+
+Swin's own code merges patches where a stage ends and names its classifier `head`, timm merges where one begins and
+says `head.fc`; what timm writes has no masks of shifted windows, which are all that tells the pixels.
 
 What differs from our own models: the centre of a kernel is stored first, the other eight offsets follow column by
 column. A block without a mixer adds its normalised input in a fine-tuned file, and nothing in a searched one. And a
@@ -6,22 +9,26 @@ searched file convolves inside shifted windows, a fine-tuned one over the whole 
 """
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import torch
+from timm.models.swin_transformer import SwinTransformer
 from torch import Tensor, nn
 
 from core.backbones import swin
 from core.cards import DAMAGED, CompactCard, ModelCard, SinglePathCard
-from core.errors import InputError
-from core.releases.plain import NORMALISATION, released_classes
+from core.errors import InputError, printable
+from core.file_kinds import shown
+from core.releases.plain import NORMALISATION, check_head, released_classes
 from core.releases.single_path import NO_PARAMETERS, fill, heads_of, is_single_path, mixer_of, plain_keys, row_major
+from core.releases.told import NOTHING, Told, arch_of
 from core.single_path.compact import carve
 from core.single_path.mixer import CENTRE
 from core.single_path.model import Path as GatedPath
 from core.single_path.model import SinglePathViT
 from core.swin_counts import SwinGeometry
-from core.weights import load_weights
+from core.weights import check_room, load_weights
 
 HEAD_WIDTH = 32
 """Channels per head of every Swin."""
@@ -32,36 +39,80 @@ BUFFERS = ("relative_position_index", "attn_mask")
 Block = dict[str, Tensor]
 
 
+class AnySize(SwinTransformer):
+    """A Swin whose file does not say its pixels: images of every size that fills whole windows, (B, 3, H, H)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images to logits (B, C); for another size than it was built for by a twin with the same weights.
+
+        Raises:
+            InputError: If windows do not fill every stage at that size.
+        """
+        if x.shape[-2:] == tuple(self.patch_embed.img_size):
+            return super().forward(x)
+        if x.shape[-1] != x.shape[-2]:
+            raise InputError(f"This model takes square images; these have {x.shape[-2]} x {x.shape[-1]} pixels.")
+        try:
+            geometry = replace(swin.geometry_of(self), img_size=x.shape[-1])
+        except ValueError as error:
+            raise InputError(f"Windows do not fill every stage of this model at {x.shape[-1]} pixels.") from error
+        twin = swin.build(geometry).to(x.device).train(self.training)
+        twin.load_state_dict(self.state_dict(), assign=True)
+        return twin(x)
+
+
 def is_swin(state: dict[str, Tensor]) -> bool:
     """Whether these weights are in Swin's own layout, dense or pruned."""
     return any(key.startswith("layers.0.blocks.") for key in state)
 
 
-def read_swin(state: dict[str, Tensor], path: Path) -> tuple[nn.Module, ModelCard]:
+def read_swin(state: dict[str, Tensor], path: Path, told: Told = NOTHING) -> tuple[nn.Module, ModelCard]:
     """The model of a file: a dense Swin, the search form with its gates, or the compact form of a fine-tuned one.
 
     Args:
-        state: Weights under the names of Swin's own code, or of the release.
+        state: Weights under the names of Swin's own code, of timm, or of the release.
         path: For errors.
+        told: Of the file beside its weights.
 
     Raises:
         InputError: If weights are missing or of other shapes.
     """
+    check_head(state, path, "head.weight", "head.fc.weight")
+    state = own_layout(state)
     try:
         stages = _stages(state)
         if not is_single_path(state):
-            return _read_dense(state, stages, path)
+            return _read_dense(state, stages, path, told)
         searched = any(_thresholds(block) is not None for stage in stages for block in stage)
         return (_read_searched if searched else _read_finetuned)(state, stages, path)
+    except InputError:
+        raise
     except (*DAMAGED, IndexError, RuntimeError) as error:
-        detail = str(error).splitlines()[0].strip("'")
-        raise InputError(f"{path} lacks weights of a Swin, or they do not fit ({detail}).") from error
+        detail = printable((str(error).splitlines() or [""])[0].strip("'"))
+        raise InputError(f"{shown(path)} lacks weights of a Swin, or they do not fit ({detail}).") from error
 
 
-def swin_geometry(state: dict[str, Tensor], stages: list[list[Block]], ffn_ratio: int) -> SwinGeometry:
+def own_layout(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights in timm's layout under the names of Swin's own code."""
+    found = {key.replace("head.fc.", "head."): value for key, value in state.items()}
+    if any(key.startswith("layers.0.downsample.") for key in state):
+        return found
+    return {_earlier(key): value for key, value in found.items()}
+
+
+def _earlier(key: str) -> str:
+    """A merging under the number of the stage before."""
+    start, number, rest = [*key.split(".", 2), "", ""][:3]
+    merges = start == "layers" and rest.startswith("downsample.") and number.isdecimal() and number != "0"
+    return f"layers.{int(number) - 1}.{rest}" if merges else key
+
+
+def swin_geometry(
+    state: dict[str, Tensor], stages: list[list[Block]], ffn_ratio: int, img_size: int | None = None
+) -> SwinGeometry:
     """The geometry, told by shapes: of tables of relative positions, of masks of shifted windows, of head mixing.
 
-    Where no mask is stored, the last stage is one window, as in every Swin of theirs.
+    Where no mask is stored and no `img_size` is told, the last stage is one window, as in every Swin of theirs.
 
     Raises:
         KeyError: If weights are missing.
@@ -82,7 +133,7 @@ def swin_geometry(state: dict[str, Tensor], stages: list[list[Block]], ffn_ratio
         width=width,
         depths=tuple(len(stage) for stage in stages),
         heads=tuple(heads_of(stage) or width * 2**at // HEAD_WIDTH for at, stage in enumerate(stages)),
-        img_size=patch * grid,
+        img_size=patch * grid if masks or img_size is None else img_size,
         patch=patch,
         window=window,
         ffn_ratio=ffn_ratio,
@@ -96,16 +147,41 @@ def centre_first(head_logits: Tensor) -> Tensor:
     return row_major(by_column)
 
 
-def _read_dense(state: dict[str, Tensor], stages: list[list[Block]], path: Path) -> tuple[nn.Module, ModelCard]:
-    geometry = swin_geometry(state, stages, _ratio(stages))
-    model = swin.build(geometry)
+def _read_dense(
+    state: dict[str, Tensor], stages: list[list[Block]], path: Path, told: Told
+) -> tuple[nn.Module, ModelCard]:
+    size, notes = told.img_size, ()
+    if size is None and told.arch is not None:
+        size = arch_of(told.arch).geometry.img_size
+    try:
+        geometry = swin_geometry(state, stages, _ratio(stages), size)
+    except ValueError as error:
+        if told.asked_size is None:
+            raise
+        raise InputError(
+            f"{shown(path)} takes no {told.asked_size} pixels: its windows do not fill every stage; name another "
+            "--img-size."
+        ) from error
+    has_masks = any("attn_mask" in block for stage in stages for block in stage)
+    if has_masks and told.asked_size not in (None, geometry.img_size):
+        raise InputError(f"{shown(path)} has masks for {geometry.img_size} pixels; leave --img-size away.")
+    unsaid = not has_masks and size is None
+    if unsaid:
+        notes = (
+            f"The file does not say how many pixels it was trained for; photos are read at {geometry.img_size}, where "
+            "the last stage is one window. If that is wrong, name the side with --img-size, or timm's model with "
+            "--arch.",
+        )
+    check_room(geometry, state, path)
+    model = swin.build(geometry, kind=AnySize if unsaid else SwinTransformer)
     names = (name for name in state if not name.endswith(BUFFERS))
-    load_weights(model, {_outer(name): state[name] for name in names}, path)
-    return model, ModelCard(swin.FAMILY, geometry, released_classes(geometry.classes), NORMALISATION)
+    load_weights(model, {_outer(name): state[name] for name in names}, path, "of a Swin")
+    return model, ModelCard(swin.FAMILY, geometry, released_classes(geometry.classes), NORMALISATION, notes=notes)
 
 
 def _read_searched(state: dict[str, Tensor], stages: list[list[Block]], path: Path) -> tuple[nn.Module, ModelCard]:
     geometry = swin_geometry(state, stages, _ratio(stages))
+    check_room(geometry, state, path)
     model = SinglePathViT(swin.build(geometry), swin.SEARCH.alpha, in_windows=True)
     weights = {f"backbone.{key}": value for key, value in _around(state).items()}
     for at, (start, block) in enumerate(_named(stages)):
@@ -115,7 +191,7 @@ def _read_searched(state: dict[str, Tensor], stages: list[list[Block]], path: Pa
         weights[mine + "head_logits"] = centre_first(block["attn.head_probs"])
         weights[mine + "mixer_logits"] = _thresholds(block)
         weights[mine + "ffn_logits"] = block["mlp.ffn_thresholds"]
-    load_weights(model, weights, path)
+    load_weights(model, weights, path, "of a pruned Swin")
     single = SinglePathCard(swin.SEARCH.alpha, fit_to_predict=True, in_windows=True)
     return model, _card(geometry, single_path=single)
 
@@ -125,6 +201,7 @@ def _read_finetuned(state: dict[str, Tensor], stages: list[list[Block]], path: P
     mixers = tuple(mixer_of(block) for _, block in named)
     hidden = tuple(len(block["mlp.fc1.weight"]) for _, block in named)
     geometry = swin_geometry(state, stages, max(FFN_RATIO, _ratio(stages)))
+    check_room(geometry, state, path)
     model = swin.build(geometry)
     blocks = swin.blocks_of(model)
     original = [(block.attn, GatedPath(block)) for block in blocks]
@@ -136,7 +213,7 @@ def _read_finetuned(state: dict[str, Tensor], stages: list[list[Block]], path: P
         own = blocks[at].state_dict()
         read_already = {key: own[key] for key in own if key.startswith(("attn.reduce.", "attn.expand."))}
         weights |= {start + key: value for key, value in {**plain_keys(block, kind), **read_already}.items()}
-    load_weights(model, weights, path)
+    load_weights(model, weights, path, "of a pruned Swin")
     stored = sum(value.numel() for key, value in state.items() if not key.endswith((*NO_PARAMETERS, *BUFFERS)))
     return model, _card(geometry, compact=CompactCard(mixers, hidden, None, stored, skip_passes=True))
 
@@ -153,7 +230,10 @@ def _stages(state: dict[str, Tensor]) -> list[list[Block]]:
         parts = key.split(".", 4)
         if len(parts) == 5 and parts[0] == "layers" and parts[2] == "blocks":
             found.setdefault((int(parts[1]), int(parts[3])), {})[parts[4]] = value
-    depths = [sum(at == stage for at, _ in found) for stage in range(1 + max(at for at, _ in found))]
+    numbers = sorted({at for at, _ in found})
+    if numbers != list(range(len(numbers))):
+        raise ValueError(f"stages {numbers[:3]} ... {numbers[-1]}")
+    depths = [sum(at == stage for at, _ in found) for stage in numbers]
     return [[found[stage, index] for index in range(depth)] for stage, depth in enumerate(depths)]
 
 

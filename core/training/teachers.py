@@ -1,5 +1,6 @@
 """Teachers: any classifier of timm, trained here or elsewhere, that answers for a student's photos and classes."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,13 +11,15 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from core.backbones import deit
+from core.cards import TeacherCard
 from core.checkpoints import load
 from core.config import ModelSpec, Normalisation
 from core.errors import InputError
+from core.file_kinds import shown
 from core.releases.files import released_names
 from core.releases.plain import released_classes
 from core.results import ClassName
-from core.weights import load_weights, read_teacher
+from core.weights import holds_card, load_weights, read_teacher
 
 
 class Teacher(nn.Module):
@@ -96,7 +99,7 @@ class Teacher(nn.Module):
         return (images * self.student_std + self.student_mean - self.own_mean) / self.own_std
 
 
-def load_teacher(name: str, classes: Sequence[ClassName], student: Normalisation) -> Teacher:
+def load_teacher(name: str | os.PathLike, classes: Sequence[ClassName], student: Normalisation) -> Teacher:
     """The teacher of that name, in evaluation mode, for a student of these classes.
 
     Args:
@@ -107,10 +110,13 @@ def load_teacher(name: str, classes: Sequence[ClassName], student: Normalisation
     Raises:
         InputError: If there is no such model, or it lacks one of the classes.
     """
+    name = os.fspath(name)
     path = Path(name).expanduser()
-    state, card = read_teacher(path) if path.suffix == ".safetensors" else ({}, None)
+    ours = path.is_file() and holds_card(path)
+    state, card = read_teacher(path) if ours else ({}, None)
     of_timm = timm.is_model(name) and not path.is_file()
     if card is not None:
+        check_numbers(card, state, path)
         model, size, norm, known = build(card.timm, len(card.classes)), card.img_size, card.normalisation, card.classes
         load_weights(model, state, path)
     elif of_timm or not (path.is_file() or path.suffix or name.startswith("bundled-") or name in released_names()):
@@ -134,6 +140,18 @@ def load_teacher(name: str, classes: Sequence[ClassName], student: Normalisation
         )
     columns = [place[c.wnid or c.label] for c in classes]
     return Teacher(model.eval(), img_size=size, normalisation=norm, student=student, columns=columns)
+
+
+def check_numbers(card: TeacherCard, state: dict[str, Tensor], path: Path) -> None:
+    """Refuse a file that names a model of other sizes than its weights have, before that takes memory.
+
+    Raises:
+        InputError: If it does, or timm does not know the name.
+    """
+    with torch.device("meta"):
+        own = build(card.timm, len(card.classes)).state_dict()
+    if {key: value.shape for key, value in own.items()} != {key: value.shape for key, value in state.items()}:
+        raise InputError(f"{shown(path)} does not hold the weights that it describes, those of a {card.timm}.")
 
 
 def build(name: str, classes: int | None, *, pretrained: bool = False) -> nn.Module:
