@@ -101,7 +101,7 @@ def test_a_link_to_a_weights_file_opens_it_where_it_lies(visit, weights) -> None
     assert gone.selectbox(key="model").value == "bundled-tokens"
 
 
-@pytest.mark.parametrize(("page", "key"), [("tokens", "model"), ("budget", "model"), ("compare", "b")])
+@pytest.mark.parametrize(("page", "key"), [("tokens", "model"), ("compare", "b")])
 def test_a_link_with_a_nul_in_it_gets_one_sentence_and_the_page(visit, page, key) -> None:  # noqa: F811
     at = visit(page, **{key: "m\0.safetensors"})
     assert not at.exception
