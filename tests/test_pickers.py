@@ -101,7 +101,7 @@ def test_a_link_to_a_weights_file_opens_it_where_it_lies(visit, weights) -> None
     assert gone.selectbox(key="model").value == "bundled-tokens"
 
 
-@pytest.mark.parametrize(("page", "key"), [("tokens", "model"), ("budget", "model"), ("compare", "b")])
+@pytest.mark.parametrize(("page", "key"), [("tokens", "model"), ("compare", "b")])
 def test_a_link_with_a_nul_in_it_gets_one_sentence_and_the_page(visit, page, key) -> None:  # noqa: F811
     at = visit(page, **{key: "m\0.safetensors"})
     assert not at.exception
@@ -145,7 +145,8 @@ def test_a_model_of_another_method_leads_to_the_page_that_shows_it(visit, assets
     assert "Carries single-path pruning" in texts(at)
     assert [link.label for link in at.page_link] == ["**Open it on Architecture**"]
     at.selectbox(key="of bundled").set_value("bundled-dense").run()
-    assert [link.label for link in at.page_link] == ["**Open it on Compare**"]
+    assert not at.page_link, "its patches can be ranked here"
+    assert button(at, "Use it here")
 
 
 def test_a_model_is_chosen_as_a_or_b(visit) -> None:  # noqa: F811
@@ -193,7 +194,7 @@ def test_a_download_that_arrived_can_be_used(visit, network, monkeypatch, tmp_pa
     at.run()
     assert "**On this machine.**" in texts(at)
     assert not at.exception
-    assert [link.label for link in at.page_link] == ["**Open it on Compare**"]
+    assert button(at, "Use it here")
 
 
 def test_a_failure_of_another_visitor_is_not_shown(visit, network) -> None:  # noqa: F811
