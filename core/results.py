@@ -1,6 +1,6 @@
 """Findings that come out: frozen dataclasses of NumPy arrays and plain values, checked on creation, free of tensors."""
 
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -34,7 +34,14 @@ class MacCount:
 
     def __add__(self, other: "MacCount") -> "MacCount":
         """Of two parts together."""
-        return MacCount(*(mine + its for mine, its in zip(astuple(self), astuple(other), strict=True)))
+        return MacCount(
+            self.embedding + other.embedding,
+            self.attention + other.attention,
+            self.convolution + other.convolution,
+            self.ffn + other.ffn,
+            self.selectors + other.selectors,
+            self.head + other.head,
+        )
 
     @property
     def total(self) -> int:
