@@ -36,7 +36,14 @@ class MacCount:
 
     def __add__(self, other: "MacCount") -> "MacCount":
         """Of two parts together."""
-        return MacCount(*(mine + its for mine, its in zip(astuple(self), astuple(other), strict=True)))
+        return MacCount(
+            self.embedding + other.embedding,
+            self.attention + other.attention,
+            self.convolution + other.convolution,
+            self.ffn + other.ffn,
+            self.selectors + other.selectors,
+            self.head + other.head,
+        )
 
     @property
     def total(self) -> int:
