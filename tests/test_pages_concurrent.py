@@ -127,7 +127,7 @@ def test_measurement_waits_until_nobody_else_computes_so_that_nobody_is_timed_wi
     assert holds == [1], "nobody else computes while it is timed"
 
 
-THRESHOLDS = (0.48, 0.49, 0.5, 0.51, 0.52)
+THRESHOLDS = (0.0, 0.5, 0.6, 0.7, 0.95)
 
 
 @pytest.fixture
@@ -170,14 +170,14 @@ def test_a_session_whose_page_runs_in_the_middle_of_anothers_leaves_that_its_thr
     def interrupted(spec: ModelSpec):
         found = deciding(spec)
         if not inside:  # Ann's setting is read, her photo has not run yet: Bob's whole page runs now
-            inside.append(at_threshold(bob, 0.52))
+            inside.append(at_threshold(bob, 0.95))
         return found
 
     monkeypatch.setattr(_shared, "deciding", interrupted)
-    at_threshold(ann, 0.48)
+    at_threshold(ann, 0.0)
     assert inside
-    assert ann.header[0].value == truth[0.48]
-    assert bob.header[0].value == truth[0.52]
+    assert ann.header[0].value == truth[0.0]
+    assert bob.header[0].value == truth[0.95]
 
 
 def test_whoever_waits_for_others_is_told_how_many_are_before(monkeypatch) -> None:
