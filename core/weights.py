@@ -25,7 +25,6 @@ from core.file_kinds import kind_of, shown
 from core.files import publish
 from core.geometry import Geometry
 from core.params import count_params
-from core.swin_counts import SwinGeometry
 
 T = TypeVar("T")
 C = TypeVar("C")
@@ -218,8 +217,7 @@ def check_room(geometry: Geometry, shapes: Mapping[str, object], path: Path) -> 
     if blocks > len(shapes) or geometry.img_size > MOST_PIXELS or len(getattr(geometry, "stem", ())) > len(shapes):
         raise InputError(f"{shown(path)} is damaged: it does not hold the weights that it describes; save it again.")
     needed = count_params(geometry).stored + 2 * (STEM_KERNEL * getattr(geometry, "stem_channels", 0)) ** 2
-    if isinstance(geometry, SwinGeometry):  # masks of shifted windows: W^2 numbers for each patch of a block
-        needed += geometry.patches * geometry.window**2 * blocks
+    needed += sum(block.tokens * (block.window or 0) for block in geometry.blocks())  # masks of shifted windows
     if needed > most:
         raise InputError(
             f"{shown(path)} is damaged: it does not hold the weights that it describes, which are far more."
