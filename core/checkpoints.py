@@ -266,11 +266,9 @@ def finish(spec: ModelSpec, card: ModelCard, module: nn.Module) -> Loaded:
     Raises:
         InputError: If a setting does not fit the model.
     """
-    module, card = _choosing(spec, card, module)
     if spec.packaging not in get_args(Packaging):
         raise InputError(f"Packaging is {' or '.join(get_args(Packaging))}; not {spec.packaging}.")
-    if spec.packaging != ModelSpec.packaging and not isinstance(module, SoftTokenViT):
-        raise InputError(f"{spec.name} has no token selectors, so it has no packages; leave the packaging away.")
+    module, card = _choosing(spec, card, module)
     gates, architecture = None, None if card.compact is None else compact_architecture(card)
     if spec.budget is not None and not isinstance(module, SinglePathViT):
         _check_only_budget(spec, card, architecture)
@@ -309,7 +307,7 @@ def _choosing(spec: ModelSpec, card: ModelCard, module: nn.Module) -> tuple[nn.M
     if spec.keep is None and spec.mass is None:
         if spec.blocks is not None:
             raise InputError("Blocks to rank patches before need a keep ratio for each, or an attention mass.")
-        if spec.packaging != "weighted_mean":
+        if spec.packaging != ModelSpec.packaging:
             raise InputError(f"{spec.name} folds no patches, so it takes no packaging; give a keep ratio, too.")
         return module, card
     check_method(card.family, "tokens")
@@ -319,7 +317,7 @@ def _choosing(spec: ModelSpec, card: ModelCard, module: nn.Module) -> tuple[nn.M
             "which takes a keep ratio, too."
         )
     blocks = spec.blocks or usual_places(module, USUAL_RANKINGS if spec.keep is None else len(spec.keep))
-    made = SoftTokenViT(module, blocks, heads=card.geometry.heads if card.family != "pit" else None, ranked=True)
+    made = SoftTokenViT(module, blocks, ranked=True)
     decision(spec, len(made.blocks), made.patches)  # refuses what does not fit
     return made, replace(card, selectors=SelectorCard(made.blocks, spec.keep or (1.0,) * len(blocks), False, True))
 

@@ -396,7 +396,7 @@ def test_a_name_that_no_file_can_have_gets_a_sentence_that_can_be_written(name) 
 
 
 def test_a_packaging_is_refused_where_nothing_is_packed(tmp_path) -> None:
-    with pytest.raises(InputError, match="no token selectors, so it has no packages"):
+    with pytest.raises(InputError, match="folds no patches, so it takes no packaging"):
         load_model("bundled-dense", packaging="weighted_sum")
 
 

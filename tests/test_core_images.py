@@ -213,7 +213,7 @@ def test_a_large_jpeg_is_read_at_a_fraction_of_its_size_and_looks_the_same() -> 
     read = open_photo(encoded(board.convert("RGB"), "JPEG", quality=30))
     assert read.size == (1365, 1024)
     small = np.asarray(board.resize((64, 48), Image.Resampling.BOX)).astype(int)
-    assert np.abs(np.asarray(read.resize((64, 48), Image.Resampling.BOX)).astype(int)[..., 0] - small).max() < 8
+    assert np.abs(np.asarray(read.resize((64, 48), Image.Resampling.BOX)).astype(int)[..., 0] - small).max() < 12
 
 
 def test_a_progressive_jpeg_is_read_as_far_as_its_coefficients_fit_into_memory() -> None:
