@@ -18,7 +18,7 @@ from core.attributions import METHODS, Attribution
 from core.config import ModelSpec
 from core.images import open_photo
 from core.results import Prediction, TokenTrace
-from pages import _shared
+from pages import _deciding, _shared
 from pages._line import Line
 from tests import test_pages
 from viz.cost import saving_sentence
@@ -165,15 +165,16 @@ def test_a_session_whose_page_runs_in_the_middle_of_anothers_leaves_that_its_thr
     visit, truth, monkeypatch
 ) -> None:
     ann, bob = (visit("tokens", method="Threshold") for _ in range(2))
-    deciding, inside = _shared.deciding, []
+    pick_spec, inside = _deciding.pick_spec, []
 
-    def interrupted(spec: ModelSpec):
-        found = deciding(spec)
+    def interrupted(name: str, mode: str):
+        found = pick_spec(name, mode)
         if not inside:  # Ann's setting is read, her photo has not run yet: Bob's whole page runs now
-            inside.append(at_threshold(bob, 0.95))
+            inside.append(None)
+            at_threshold(bob, 0.95)
         return found
 
-    monkeypatch.setattr(_shared, "deciding", interrupted)
+    monkeypatch.setattr(_deciding, "pick_spec", interrupted)
     at_threshold(ann, 0.0)
     assert inside
     assert ann.header[0].value == truth[0.0]
