@@ -250,7 +250,7 @@ def test_an_interrupted_export_leaves_nothing(work, tmp_path, monkeypatch) -> No
         ("dense", "there.onnx/m.onnx", [], "cannot be written to"),
         ("dense", "m.onnx", ["--budget", "60%"], "no gates"),
         ("dense", "m.onnx", ["--photos", "missing.png"], "missing.png cannot be read"),
-        ("dense", "m.onnx", ["--photos", "{out}/there.onnx"], "there.onnx: That file is not a JPEG"),
+        ("dense", "m.onnx", ["--photos", "{out}/there.onnx"], "there.onnx: That file is not a picture"),
         ("dense", "m.onnx", ["--photos", *["{work}/photo.png"] * (MOST_PHOTOS + 1)], f"1 to {MOST_PHOTOS} photos"),
         ("dense", "m.onnx", ["--device", "toaster"], "--device cpu"),
         ("nothing", "m.onnx", [], "There is no file"),
