@@ -239,10 +239,11 @@ def _checked(kind: type, raw: object) -> dict[str, Any]:
 
     Raises:
         ValueError: If one is of another type, or no number.
-        KeyError: If the class has no such field.
+
+    What the class has no field for stays as it is: whoever builds it refuses it.
     """
     hints = get_type_hints(kind)
-    return {key: _typed(value, hints[key]) for key, value in _typed(raw, dict).items()}
+    return {key: _typed(value, hints[key]) if key in hints else value for key, value in _typed(raw, dict).items()}
 
 
 def _typed(value: object, hint: Any) -> Any:
@@ -286,15 +287,16 @@ def check_own_name(geometry: Geometry) -> None:
     Raises:
         ValueError: If it does.
     """
-    if geometry.timm is None:
+    name = getattr(geometry, "timm", None)  # not every family has names there
+    if name is None:
         return
     module = family_of_geometry(geometry)
-    if not TIMM_NAME.fullmatch(geometry.timm) or not timm.is_model(geometry.timm) or not module.claims(geometry.timm):
-        raise ValueError(f"a model named {geometry.timm:.60}")
+    if not TIMM_NAME.fullmatch(name) or not timm.is_model(name) or not module.claims(name):
+        raise ValueError(f"a model named {name:.60}")
     with torch.device("meta"):  # takes no memory
-        named = module.from_timm(geometry.timm, classes=geometry.classes, img_size=geometry.img_size)
-    if module.geometry_of(named, geometry.timm) != geometry:
-        raise ValueError(f"other sizes than {geometry.timm:.60} has")
+        named = module.from_timm(name, classes=geometry.classes, img_size=geometry.img_size)
+    if module.geometry_of(named, name) != geometry:
+        raise ValueError(f"other sizes than {name:.60} has")
 
 
 def teacher_from_json(text: str) -> TeacherCard | None:

@@ -99,12 +99,21 @@ def test_describe_tells_where_selectors_stand(work, capsys) -> None:
 def test_evaluate_counts_photos_of_unknown_classes_as_left_out(model, work, capsys) -> None:
     found = call(capsys, "evaluate", "--model", work / f"{model}.safetensors", "--data", work / "data", "--workers", 0)
     promised = ["model", "data", "images", "left_out", "top1", "top5", "mean_macs", "dense_macs", "images_per_s"]
-    assert set(promised) | {"unreadable", "waiting_share"} == set(found)
+    assert set(promised) | {"unreadable", "skipped", "waiting_share"} == set(found)
     assert 0 < found["waiting_share"] < 1
     assert found["images"] == 18
     assert found["left_out"] == 1
     assert found["top5"] == 1.0, "the model has three classes"
     assert (found["mean_macs"] == found["dense_macs"]) is (model == "dense")
+
+
+def test_evaluate_names_a_photo_that_cannot_be_read_and_goes_on(work, capsys) -> None:
+    arguments = ["evaluate", "--model", work / "dense.safetensors", "--data", work / "broken", "--workers", 0, "--json"]
+    assert main([str(a) for a in arguments]) == 0
+    said = capsys.readouterr()
+    found = json.loads(said.out)
+    assert (found["images"], found["unreadable"]) == (6, 1)
+    assert "zzz.png" in said.err
 
 
 @pytest.mark.parametrize(
@@ -124,10 +133,9 @@ def test_evaluate_counts_photos_of_unknown_classes_as_left_out(model, work, caps
         (["describe", "--model", "{work}/dense.safetensors", "--budget", "50%"], "no gates"),
         (["evaluate", "--model", "{work}/dense.safetensors", "--data", "{work}/nowhere"], "not a folder"),
         (["evaluate", "--model", "bundled-nothing", "--data", "{work}/data"], "There is no model"),
-        (["evaluate", "--model", "{work}/dense.safetensors", "--data", "{work}/broken", "--workers", "1"], "mend or"),
         (["predict", "{work}/empty", "--model", "{work}/dense.safetensors"], "holds no photos"),
         (["predict", "{work}/photo.png", "--model", "{work}/dense.safetensors", "--resume"], "--out"),
-        (["predict", "{work}/text.png", "--model", "{work}/dense.safetensors", "--out", "{work}/o"], "not a JPEG"),
+        (["predict", "{work}/text.png", "--model", "{work}/dense.safetensors", "--out", "{work}/o"], "not a picture"),
         (
             ["predict", "{work}/photo.png", "--model", "{work}/tokens.safetensors", "--threshold", "nan"],
             "between 0 and 1",

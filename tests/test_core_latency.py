@@ -16,7 +16,7 @@ from core.commands.bench import check_schedule
 from core.config import ModelSpec
 from core.errors import InputError
 from core.latency_table import check_table, parse_table, predicted_ms, read_table, write_table
-from core.macs import attention_macs, count_macs, embedding_macs, ffn_macs, head_macs, selector_macs
+from core.macs import attention_macs, count_macs, ffn_macs, selector_macs
 from core.soft_tokens.latency_schedule import choose_schedule, merge, schedule_ms
 from core.table_bench import measure_beside
 from core.timings import LatencyTable
@@ -48,7 +48,7 @@ def test_a_table_holds_what_a_block_a_selector_and_the_rest_take_and_has_no_gap(
     assert table.block_ms == pytest.approx([attention_macs(n, 32) + ffn_macs(n, 32, 64) for n in table.tokens])
     # of a selector torch's counter sees the class token too, but not the products with a vector
     assert table.selector_ms == pytest.approx([selector_macs(n, 32, 2) for n in table.tokens], rel=0.2)
-    assert table.rest_ms == pytest.approx(embedding_macs(TINY) + head_macs(TINY))
+    assert table.rest_ms == pytest.approx(TINY.overhead(TINY.blocks()).total)  # embedding and head
     assert predicted_ms(table, [17] * 4) == pytest.approx(beside) == pytest.approx(count_macs(TINY).total)
 
 

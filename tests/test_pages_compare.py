@@ -232,8 +232,7 @@ def test_photos_that_changed_their_mind_come_first_with_their_picture(visit) -> 
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
-        (zip_of({"bomb.png": bytes(5 * 2**20)}), "unpacks to more than 100 times"),
-        (zip_of({"../x.jpg": photo_bytes()}), "outside of its own folder"),
+        (zip_of({"../x.jpg": photo_bytes()}), "leads outside of the zip's own folder"),
         (b"PK, but no zip", "not a zip, or it is damaged"),
     ],
 )
