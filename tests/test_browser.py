@@ -207,39 +207,58 @@ def test_the_player_plays_by_itself_once_and_not_for_those_who_want_calm(server:
     calm.context.close()
 
 
-def wait_for_answers(page: Page, late: list[tuple[WebSocketRoute, str | bytes]], count: int) -> None:
-    """Until the server has come to the end of so many runs, of which the page has not heard yet."""
-    for _ in range(SLOW // 50):
-        heard = [ForwardMsg.FromString(said) for _, said in late if isinstance(said, bytes)]
-        ends = [each.script_finished for each in heard if each.WhichOneof("type") == "script_finished"]
-        if ends.count(ForwardMsg.FINISHED_SUCCESSFULLY) >= count:
-            return
-        page.wait_for_timeout(50)
-    raise AssertionError(f"{count} runs of the page have not ended: {ends}")
+class Late:
+    """A page that hears late: what the server says to it can be held back. It must not have been opened yet."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.held: list[tuple[WebSocketRoute, str | bytes]] = []
+        self.holding_back = False
+        page.route_web_socket(re.compile("_stcore/stream"), self._stand_between)
+
+    def _stand_between(self, socket: WebSocketRoute) -> None:
+        def pass_on(said: str | bytes) -> None:
+            if self.holding_back:
+                self.held.append((socket, said))
+            else:
+                socket.send(said)
+
+        socket.connect_to_server().on_message(pass_on)
+
+    def hold_back(self) -> None:
+        """From now on the page hears nothing."""
+        self.holding_back = True
+
+    def let_through(self) -> None:
+        """All that was held back, in its order, whatever comes meanwhile; then the page hears at once again."""
+        while self.held:
+            socket, said = self.held.pop(0)
+            socket.send(said)
+        self.holding_back = False
+
+    def wait_for_answers(self, count: int) -> None:
+        """Until the server has come to the end of so many runs, of which the page has not heard yet."""
+        for _ in range(SLOW // 50):
+            heard = [ForwardMsg.FromString(said) for _, said in self.held if isinstance(said, bytes)]
+            ends = [each.script_finished for each in heard if each.WhichOneof("type") == "script_finished"]
+            if ends.count(ForwardMsg.FINISHED_SUCCESSFULLY) >= count:
+                return
+            self.page.wait_for_timeout(50)
+        raise AssertionError(f"{count} runs of the page have not ended: {ends}")
 
 
 def test_a_browser_that_hears_late_loses_neither_of_two_moves(server: str, page: Page) -> None:
-    late: list[tuple[WebSocketRoute, str | bytes]] = []
-    holding_back = [False]
-
-    def between(socket: WebSocketRoute) -> None:
-        end = socket.connect_to_server()
-        end.on_message(lambda said: late.append((socket, said)) if holding_back[0] else socket.send(said))
-
-    page.route_web_socket(re.compile("_stcore/stream"), between)
+    late = Late(page)
     open_view(page, f"{server}/architecture?budget=60")
     slider = page.get_by_role("slider", name=re.compile("Budget"))
 
-    holding_back[0] = True
+    late.hold_back()
     slider.press("Home")
-    wait_for_answers(page, late, 1)  # and yet the URL here is that of before
+    late.wait_for_answers(1)  # and yet the URL here is that of before
     assert "budget=60" in page.url
     page.get_by_role("radio", name="Koala").or_(page.get_by_text("Koala", exact=True)).first.click()
-    wait_for_answers(page, late, 2)
-    while late:  # in their order, whatever comes meanwhile
-        socket, said = late.pop(0)
-        socket.send(said)
-    holding_back[0] = False
+    late.wait_for_answers(2)
+    late.let_through()
 
     expect(page).to_have_url(re.compile("budget=30"), timeout=SLOW)
     settle(page)
@@ -266,25 +285,15 @@ def test_a_browser_that_hears_late_loses_neither_of_two_moves(server: str, page:
 def test_a_headline_says_for_which_threshold_it_holds_also_while_the_next_answer_is_on_its_way(
     server: str, page: Page
 ) -> None:
-    late: list[tuple[WebSocketRoute, str | bytes]] = []
-    holding_back = [False]
-
-    def between(socket: WebSocketRoute) -> None:
-        end = socket.connect_to_server()
-        end.on_message(lambda said: late.append((socket, said)) if holding_back[0] else socket.send(said))
-
-    page.route_web_socket(re.compile("_stcore/stream"), between)
+    late = Late(page)
     open_view(page, f"{server}/tokens?method=Threshold&threshold=0.5")
     headline = page.get_by_role("heading", level=2).first
     expect(headline).to_have_text(re.compile("^Threshold 0.50: "))
-    holding_back[0] = True
+    late.hold_back()
     page.get_by_role("slider", name=re.compile("Keep a patch")).press("End")
     expect(page).to_have_url(re.compile("threshold=0.95"))  # the browser writes it, before the server has heard of it
     expect(headline).to_have_text(re.compile("^Threshold 0.50: "))
-    holding_back[0] = False
-    while late:
-        socket, said = late.pop(0)
-        socket.send(said)
+    late.let_through()
     expect(headline).to_have_text(re.compile("^Threshold 0.95: "), timeout=SLOW)
 
 
