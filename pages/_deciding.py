@@ -65,18 +65,14 @@ def keep_ratio() -> float:
 
 def pick_threshold() -> float:
     """The keep probability above which a patch stays, in the URL as `threshold`, in [0, 0.95]."""
-    usual = _url.bring("threshold", 0.5, _url.number(0.0, 0.95))
-    value = st.slider(
+    return _url.share(
+        "threshold",
         "Keep a patch if its keep probability is above",
+        0.5,
         0.0,
         0.95,
-        usual,
-        step=0.01,
-        key="threshold",
-        bind="query-params",
-        help="The same for all selectors. At 0 every patch stays.",
+        "The same for all selectors. At 0 every patch stays.",
     )
-    return min(0.95, max(0.0, float(value)))
 
 
 def prepare(place: Any, name: str, image_id: str, blocks: tuple[int, ...] | None) -> None:

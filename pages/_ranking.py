@@ -41,15 +41,11 @@ def _hold_blocks() -> None:
 
 def pick_mass() -> float:
     """The share of the class token's attention that is kept, in the URL as `mass`, in [0.3, 1]."""
-    usual = _url.bring("mass", 0.9, _url.number(0.3, 1.0))
-    value = st.slider(
+    return _url.share(
+        "mass",
         "Keep the fewest patches that hold this share of the attention",
+        0.9,
         0.3,
         1.0,
-        usual,
-        step=0.01,
-        key="mass",
-        bind="query-params",
-        help="Of the class token's attention on the patches that are left, before each of the blocks.",
+        "Of the class token's attention on the patches that are left, before each of the blocks.",
     )
-    return min(1.0, max(0.3, float(value)))

@@ -32,6 +32,25 @@ def bring(key: str, default: Any, fits: Callable[[str], Any]) -> Any:
     return None
 
 
+def share(key: str, label: str, usual: float, low: float, high: float, told: str) -> float:
+    """A slider in hundredths whose value stands in the URL.
+
+    Args:
+        key: Of the slider and in the URL.
+        label: What stands above it.
+        usual: Where no link says otherwise.
+        low: The least.
+        high: The most.
+        told: The sentence behind its question mark.
+
+    Returns:
+        The share, in [low, high], whatever a link says.
+    """
+    start = bring(key, usual, number(low, high))
+    value = st.slider(label, low, high, start, step=0.01, key=key, bind="query-params", help=told)
+    return min(high, max(low, float(value)))
+
+
 def put(key: str, value: str) -> None:
     """In a callback: choose `value` in the widget of this key, which `bring` then leaves alone."""
     st.session_state[key] = value
