@@ -150,7 +150,7 @@ def test_the_average_is_what_a_run_saves_and_judges(dense, data, tmp_path, monke
 
 
 def test_at_most_so_many_photos_of_each_class_are_trained_on(data) -> None:
-    some = limited(photos(data / "train", ["blue", "green", "red"], None), 4)
+    some = limited(photos([data / "train"], ["blue", "green", "red"], None), 4)
     assert [some.dataset.targets[i] for i in some.indices] == [0] * 4 + [1] * 4 + [2] * 4
     assert some.indices[:4] == [0, 5, 10, 15]  # of twenty
     assert len(limited(some.dataset, 100)) == 60

@@ -177,7 +177,7 @@ def test_every_command_reads_as_the_pages_do(tmp_path) -> None:
     for name, data in files.items():
         (tmp_path / "a" / name).write_bytes(data)
     found = {}
-    dataset = photos(tmp_path, ["a"], None)
+    dataset = photos([tmp_path], ["a"], None)
     for at, (path, _) in enumerate(dataset.samples):
         found[path.rsplit("/", 1)[1]] = dataset[at][0]
     assert found.keys() == files.keys()

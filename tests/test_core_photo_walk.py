@@ -96,7 +96,7 @@ def test_class_folders_are_no_hidden_ones_and_no_links_back(tmp_path) -> None:
     for name in ("a", "b", ".git", "__MACOSX", "@eaDir"):
         (tmp_path / name).mkdir()
     (tmp_path / "self").symlink_to(tmp_path)
-    assert class_folders(tmp_path) == ["a", "b"]
+    assert class_folders([tmp_path]) == ["a", "b"]
 
 
 @given(st.text(st.characters(categories=("Ll", "Mn")), min_size=1, max_size=6))
@@ -120,17 +120,17 @@ def classes_of(*folders: str) -> tuple[ClassName, ...]:
 
 def test_folders_match_classes_in_either_form_and_twins_each_their_own(tmp_path) -> None:
     draw(tmp_path / NFD / "1.png", tmp_path / "dog" / "2.png", tmp_path / "other" / "3.png")
-    assert match_folders(tmp_path, classes_of("dog", NFC)) == (["dog", NFD], 1)
+    assert match_folders([tmp_path], classes_of("dog", NFC)) == (["dog", NFD], 1)
     draw(tmp_path / NFC / "4.png")
-    folders, left_out = match_folders(tmp_path, classes_of(NFD, "dog", NFC))
+    folders, left_out = match_folders([tmp_path], classes_of(NFD, "dog", NFC))
     assert (folders, left_out) == ([NFD, "dog", NFC], 1)
-    found = photos(tmp_path, folders, None)
+    found = photos([tmp_path], folders, None)
     assert {(Path(path).name, label) for path, label in found.samples} == {("1.png", 0), ("2.png", 1), ("4.png", 2)}
 
 
 def test_training_and_validation_folders_may_be_written_in_two_forms(tmp_path) -> None:
     draw(tmp_path / "val" / NFD / "1.png")
-    assert [label for _, label in photos(tmp_path / "val", ["dog", NFC], None).samples] == [1]
+    assert [label for _, label in photos([tmp_path / "val"], ["dog", NFC], None).samples] == [1]
 
 
 def test_two_classes_of_one_name_are_told_apart(tmp_path) -> None:
@@ -144,15 +144,15 @@ def test_two_classes_of_one_name_are_told_apart(tmp_path) -> None:
     )
     draw(tmp_path / "n02012849" / "1.png", tmp_path / "crane" / "2.png")
     with pytest.raises(InputError, match="2 classes named crane; name that folder by its wnid"):
-        match_folders(tmp_path, cranes)
+        match_folders([tmp_path], cranes)
     own = (*cranes, ClassName(None, "crane"))  # trained on three folders, one of them named so
-    assert match_folders(tmp_path, own) == (["n02012849", "n03126707", "crane"], 0)
+    assert match_folders([tmp_path], own) == (["n02012849", "n03126707", "crane"], 0)
 
 
 def test_two_folders_of_one_class_are_refused_and_not_half_of_them_left_out(tmp_path) -> None:
     draw(tmp_path / "n01443537" / "1.png", tmp_path / "goldfish" / "2.png")
     with pytest.raises(InputError, match="are folders of one class; put them into one"):
-        match_folders(tmp_path, classes_of("n01443537"))
+        match_folders([tmp_path], classes_of("n01443537"))
 
 
 def test_a_class_list_is_read_with_spaces_remarks_and_either_form(tmp_path) -> None:

@@ -230,8 +230,8 @@ def test_two_processes_put_selectors_into_one_model(work) -> None:
 def evaluate_alone(model: Path, data: Path) -> float:
     """Top-1 of a weights file, in this process."""
     loaded = load(ModelSpec(str(model)))
-    folders, _ = match_folders(data / "val", loaded.card.classes)
-    dataset = photos(data / "val", folders, eval_transform(32, loaded.card.normalisation))
+    folders, _ = match_folders([data / "val"], loaded.card.classes)
+    dataset = photos([data / "val"], folders, eval_transform(32, loaded.card.normalisation))
     found = evaluate(dense_runner(loaded.model, 1), DataLoader(dataset, 16), dense_macs=1, patches=16)
     return found.top1
 

@@ -38,7 +38,7 @@ from core.soft_tokens.latency_schedule import schedule_ms
 from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.schedules import schedule_macs
 from core.training.budgets import BudgetStep
-from core.training.data import match_folders, split_root, spread_over
+from core.training.data import match_folders, split_roots, spread_over
 from core.training.runs import check_run, read_metrics, writing
 from core.training.search import weight_groups
 from core.training.tokens import RANKINGS, TokenSettings, TokenStep, calibrate, token_groups
@@ -290,7 +290,7 @@ def run_any_budget(args: argparse.Namespace, searched: SinglePathViT, card: Mode
 
 def _open_searched(args: argparse.Namespace, card: ModelCard) -> Session:
     """The run of a searched model, on the data of its classes."""
-    folders, _ = match_folders(split_root(args.data, "train"), card.classes, least=2)
+    folders, _ = match_folders(split_roots(args.data, "train"), card.classes, least=2)
     return open_session(args, card, folders, hold_out=True)
 
 

@@ -11,7 +11,7 @@ from core.commands.endings import printed_anyway
 from core.commands.engine import add_engine, dense_beside, in_engine
 from core.commands.loading import add_model, load_model_of, setting_of, spec_of, tell_snapped
 from core.commands.peers import evaluate_peer, peer_into_file
-from core.commands.shared import add_common, pick_device
+from core.commands.shared import add_common, add_data, data_told, pick_device
 from core.commands.sweeping import add_sweep, check_sweep, evaluate_folder, predict_many
 from core.description import description, told_grids
 from core.errors import InputError
@@ -50,7 +50,7 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     evaluate_ = commands.add_parser("evaluate", help="top-1, top-5, mean MACs and images per second on a folder")
     add_common(evaluate_)
     add_model(evaluate_)
-    evaluate_.add_argument("--data", type=Path, required=True, help="ImageFolder root; its val folder if it has one")
+    add_data(evaluate_, "ImageFolder root; its val folder if it has one")
     add_sweep(evaluate_)
     evaluate_.add_argument(
         "--method",
@@ -179,7 +179,7 @@ def run_evaluate(args: argparse.Namespace) -> tuple[dict, str]:
     if args.out is not None:
         return peer_into_file(args, accelerator)
     found, more, about = evaluate_peer(args, accelerator)
-    result = {"model": args.model, "data": str(args.data), **asdict(found)}
+    result = {"model": args.model, "data": data_told(args.data), **asdict(found)}
     result = {key: value for key, value in result.items() if key not in ("correct", "mean_kept")} | more
     text = (
         f"{args.method} with the weights of {more['dense']} on {found.images} photos: "

@@ -15,7 +15,7 @@ from core.errors import InputError
 from core.export import exported_card
 from core.macs import count_macs
 from core.single_path.model import SinglePathViT
-from core.training.data import match_folders, split_root
+from core.training.data import match_folders, split_roots
 
 
 def makes_joint(args: argparse.Namespace, module: nn.Module, card: ModelCard) -> bool:
@@ -54,6 +54,6 @@ def joint_start(args: argparse.Namespace, module: nn.Module, card: ModelCard) ->
                 "or a model with gates."
             )
     made = replace(exported_card(found).compact, stored_params=None)  # trained in the form that is stored
-    folders, _ = match_folders(split_root(args.data, "train"), card.classes, least=2)
+    folders, _ = match_folders(split_roots(args.data, "train"), card.classes, least=2)
     say(f"A single-path model of {found.architecture.macs / 1e9:.4g} GMACs ({dense / 1e9:.4g} dense)")
     return replace(found, card=replace(card, single_path=None, compact=made)), folders

@@ -15,7 +15,7 @@ from core.photo_list import labelled
 from core.photo_loader import Photos
 from core.results import Evaluation
 from core.sweep import Task, sweep, unnamed
-from core.training.data import match_folders, photos, split_root
+from core.training.data import match_folders, named, photos, split_roots
 
 
 def over_folder(args: argparse.Namespace, accelerator: Accelerator, loaded: Loaded, run: Runner) -> Evaluation:
@@ -31,9 +31,9 @@ def over_folder(args: argparse.Namespace, accelerator: Accelerator, loaded: Load
         InputError: If the folder is none, holds no class that the model knows, or no photo that can be read.
     """
     card = loaded.card
-    root = split_root(args.data, "val")
-    folders, left_out = match_folders(root, card.classes, hint=NAME_THEM)
-    found = photos(root, folders, None)
+    roots = split_roots(args.data, "val")
+    folders, left_out = match_folders(roots, card.classes, hint=NAME_THEM)
+    found = photos(roots, folders, None)
     listing = labelled(found)
     line, rows = Progress(), []
 
@@ -60,7 +60,7 @@ def over_folder(args: argparse.Namespace, accelerator: Accelerator, loaded: Load
     say(f"{len(listing)} photos of {len(found.classes)} classes; {left_out} of other classes are left out{several}.")
     tell_skipped(found.skipped)
     if not rows:
-        raise InputError(f"None of the {len(listing)} photos under {root} can be read; mend or replace them.")
+        raise InputError(f"None of the {len(listing)} photos under {named(roots)} can be read; mend or replace them.")
     kept = None
     if rows[0]["kept"] is not None:
         patches = getattr(loaded.model, "patches", card.geometry.patches)

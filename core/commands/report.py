@@ -3,7 +3,7 @@
 import argparse
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import torch
 from core.checkpoints import Loaded
 from core.commands.endings import printed_anyway
 from core.commands.loading import NAME_THEM, add_model, load_model_of, setting_of, tell_skipped
-from core.commands.shared import Progress, add_common, pick_device, say
+from core.commands.shared import Progress, add_common, add_data, pick_device, say
 from core.description import description
 from core.errors import InputError
 from core.evaluate import dense_runner
@@ -39,8 +39,12 @@ from core.soft_tokens.decide import random_like
 from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.stages import image_macs
 from core.trace import macs_of
-from core.training.data import match_folders, photos, split_root
+from core.training.data import match_folders, named, photos, split_roots
 
+Box = tuple[float, float, float, float]
+"""xmin, ymin, xmax, ymax in pixels."""
+Boxes = dict[str, Box]
+"""By the photo's path under the data folder."""
 DRAWS = 5
 """Of random dropping."""
 
@@ -50,7 +54,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     report = commands.add_parser("report", help="calibration, accuracy per class, mistakes, patches on the object")
     add_common(report)
     add_model(report)
-    report.add_argument("--data", type=Path, required=True, help="ImageFolder root; its val folder if it has one")
+    add_data(report, "ImageFolder root; its val folder if it has one")
     report.add_argument("--against", metavar="MODEL", help="also the difference to this model on the same photos")
     report.add_argument(
         "--against-random",
@@ -60,8 +64,11 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     report.add_argument(
         "--boxes",
         type=Path,
-        help="CSV with a line per photo: file (its path under --data), xmin, ymin, xmax, ymax of its object in pixels "
-        "of the upright photo",
+        nargs="+",
+        action="extend",
+        metavar="CSV",
+        help="table with a line per photo: file (its path under --data), xmin, ymin, xmax, ymax of its object in "
+        "pixels of the upright photo; of several folders one for all, or one for each in their order",
     )
     report.add_argument("--batch", type=int, default=64, help="photos per step (default %(default)s)")
     report.add_argument("--workers", type=int, default=2, help="loader processes (default %(default)s)")
@@ -76,13 +83,14 @@ def run_report(args: argparse.Namespace) -> tuple[dict, str]:
     check_target(args.record, "--record")
     if args.record is not None:
         read_reports(args.record)  # something else is found out before the work, too
-    boxes = None if args.boxes is None else read_boxes(args.boxes)
+    tables = None if args.boxes is None else _tables(args)
     loaded = load_model_of(args)
-    if not isinstance(loaded.model, SoftTokenViT) and (boxes is not None or args.against_random is not None):
+    if not isinstance(loaded.model, SoftTokenViT) and (tables is not None or args.against_random is not None):
         raise InputError(f"{args.model} keeps all patches; --boxes and --against-random are for token selectors.")
-    root = split_root(args.data, "val")
-    listing, skipped = _photos(loaded, root)
+    roots = split_roots(args.data, "val")
+    listing, skipped = _photos(loaded, roots)
     tell_skipped(skipped)
+    boxes = None if tables is None else _boxes_of(listing, args.data, tables)
     answers, places = _answers(args, loaded, listing)
     names = told_apart(loaded.card.classes)
     result: dict = {
@@ -109,8 +117,7 @@ def run_report(args: argparse.Namespace) -> tuple[dict, str]:
         found = paired_interval(answers.correct, right)
         result["against_random"] = {"model": args.against_random, "top1": float(right.mean()), **asdict(found)}
     if boxes is not None:
-        paths = [listing.path(place) for place in places]
-        found = _on_object(loaded, paths, answers, args.data, boxes)
+        found = _on_object(args, loaded, listing, places, answers, boxes)
         result["on_object"] = {**asdict(found), "way": found.way}
     text = _text(result)
     if args.record is not None:
@@ -119,7 +126,45 @@ def run_report(args: argparse.Namespace) -> tuple[dict, str]:
     return result, text
 
 
-def read_boxes(path: Path) -> dict[str, tuple[float, float, float, float]]:
+def _tables(args: argparse.Namespace) -> list[Boxes]:
+    """The tables of boxes.
+
+    Raises:
+        InputError: If there are neither as many tables as folders nor one.
+    """
+    tables = [read_boxes(path) for path in args.boxes]
+    if len(tables) not in (1, len(args.data)):
+        raise InputError(
+            f"--boxes takes one table for all folders of --data, or one for each; not {len(tables)} for "
+            f"{len(args.data)}."
+        )
+    return tables
+
+
+def _boxes_of(listing: PhotoList, data: Sequence[Path], tables: Sequence[Boxes]) -> dict[int, Box]:
+    """The boxes by the photos' places in the list.
+
+    Raises:
+        InputError: If a table for several folders has a box for a photo that is in two of them.
+    """
+    found: dict[int, Box] = {}
+    owner: dict[str, Path] = {}
+    for place in range(len(listing)):
+        path = Path(listing.path(place))
+        root = max((root for root in data if path.is_relative_to(root)), key=lambda root: len(root.parts))
+        file = path.relative_to(root).as_posix()
+        table = tables[0] if len(tables) == 1 else tables[data.index(root)]
+        if file not in table:
+            continue
+        if len(tables) == 1 and owner.setdefault(file, root) != root:
+            raise InputError(
+                f"{file} is a photo of {owner[file]} and one of {root}; give --boxes a table for each folder."
+            )
+        found[place] = table[file]
+    return found
+
+
+def read_boxes(path: Path) -> Boxes:
     """Boxes by the file's path under the data folder; lines without numbers are left out.
 
     Raises:
@@ -203,10 +248,10 @@ def _right_at_random(args: argparse.Namespace, loaded: Loaded, other: Loaded, li
     return np.concatenate(right)
 
 
-def _photos(loaded: Loaded, root: Path) -> tuple[PhotoList, Skipped]:
+def _photos(loaded: Loaded, roots: Sequence[Path]) -> tuple[PhotoList, Skipped]:
     """The photos of the classes that the model knows, and what lay among them."""
-    folders, _ = match_folders(root, loaded.card.classes, hint=NAME_THEM)
-    found = photos(root, folders, None)
+    folders, _ = match_folders(roots, loaded.card.classes, hint=NAME_THEM)
+    found = photos(roots, folders, None)
     return labelled(found), found.skipped
 
 
@@ -227,7 +272,9 @@ def _batches(
             some = True
             yield batch.images, batch.readable
     if not some:
-        raise InputError(f"None of the {len(listing)} photos under {args.data} can be read; mend or replace them.")
+        raise InputError(
+            f"None of the {len(listing)} photos under {named(args.data)} can be read; mend or replace them."
+        )
 
 
 @torch.inference_mode()
@@ -257,24 +304,29 @@ def _answers(
 
 
 def _on_object(
-    loaded: Loaded, paths: list[str], answers: Answers, data: Path, boxes: dict[str, tuple[float, ...]]
+    args: argparse.Namespace,
+    loaded: Loaded,
+    listing: PhotoList,
+    places: Sequence[int],
+    answers: Answers,
+    boxes: Mapping[int, Box],
 ) -> OnObject:
-    """Kept patches beside the boxes.
+    """Kept patches beside the boxes; `places` in the list are those of `answers`.
 
     Raises:
         InputError: If no photo has a box.
     """
     last = round(answers.kept.shape[1] ** 0.5)
     with_box, inside = [], []
-    for place, path in enumerate(paths):
-        box = boxes.get(Path(path).relative_to(data).as_posix())
-        if box is None:
-            continue
-        view = view_box(upright_size(path), loaded.card)
-        with_box.append(place)
-        inside.append(patches_inside(box, view, (last, last)))
+    for at, place in enumerate(places):
+        if place in boxes:
+            view = view_box(upright_size(listing.path(place)), loaded.card)
+            with_box.append(at)
+            inside.append(patches_inside(boxes[place], view, (last, last)))
     if not with_box:
-        raise InputError(f"No photo under {data} has a box; the column file must hold paths such as val/CLASS/NAME.")
+        raise InputError(
+            f"No photo under {named(args.data)} has a box; the column file must hold paths such as val/CLASS/NAME."
+        )
     if not answers.kept[with_box].any():
         raise InputError("The last selector keeps no patch of any photo with a box; try a higher --keep.")
     return on_object(answers.kept[with_box], np.array(inside))

@@ -21,7 +21,7 @@ from core.batches import labelled_batch
 from core.cards import ModelCard, TeacherCard
 from core.checkpoints import Loaded, load
 from core.commands.loading import tell_skipped
-from core.commands.shared import Progress, duration, pick_device, say, say_here
+from core.commands.shared import Progress, add_data, duration, pick_device, say, say_here
 from core.config import ModelSpec
 from core.errors import InputError
 from core.evaluate import Runner, evaluate
@@ -29,7 +29,7 @@ from core.images import eval_transform
 from core.macs import count_macs
 from core.results import Evaluation
 from core.sweep import exchange
-from core.training.data import held_out, limited, match_folders, photos, split_root, train_transform
+from core.training.data import held_out, limited, match_folders, named, photos, split_roots, train_transform
 from core.training.data_print import data_print
 from core.training.loop import LoopSettings, StepRecord, check_batch, fit, make_accelerator
 from core.training.objectives import KINDS, Objective
@@ -66,7 +66,7 @@ def add_loop(parser: argparse.ArgumentParser, *, usual: dict, tuning: dict | Non
         text = f"{help} (default: {default(name)})".strip()
         parser.add_argument(flag, type=kind, default=usual[name] if tuning is None else None, help=text)
 
-    parser.add_argument("--data", type=Path, required=True, help="ImageFolder root with train/ and val/")
+    add_data(parser, "ImageFolder root with train/ and val/")
     parser.add_argument("--out", type=Path, required=True, help="folder of this run: weights, metrics, state, log")
     parser.add_argument("--resume", action="store_true", help="go on from the run's newest state")
     add("--epochs", int)
@@ -307,7 +307,7 @@ def dense_model(name: str, *, weights: bool = True, headless: bool = False) -> L
     return loaded
 
 
-def dense_start(name: str, data: Path, method: str = "tokens") -> tuple[Loaded, list[str]]:
+def dense_start(name: str, data: Sequence[Path], method: str = "tokens") -> tuple[Loaded, list[str]]:
     """The dense model to start from, and the data's folders in the order of its classes.
 
     Raises:
@@ -317,7 +317,7 @@ def dense_start(name: str, data: Path, method: str = "tokens") -> tuple[Loaded, 
         check_method(family_of_timm(name).FAMILY, method)  # before its weights are asked for
     loaded = dense_model(name)
     check_method(loaded.card.family, method)
-    folders, _ = match_folders(split_root(data, "train"), loaded.card.classes, least=2)
+    folders, _ = match_folders(split_roots(data, "train"), loaded.card.classes, least=2)
     return loaded, folders
 
 
@@ -341,24 +341,30 @@ def open_session(
     device = pick_device(args.device)
     size = img_size_of(card)
     norm = card.normalisation
-    root = split_root(args.data, "train")
-    if not (args.data / "val").is_dir():
-        raise InputError(f"{args.data} has no folder 'val'; training is judged on DATA/val/CLASS/photo.jpg.")
-    train_set: Dataset = photos(root, folders, train_transform(size, norm, args.auto_augment, args.shrink_to))
+    roots = split_roots(args.data, "train")
+    judging = [root for root in args.data if (root / "val").is_dir()]
+    if not judging:
+        have = "have" if len(args.data) > 1 else "has"
+        raise InputError(f"{named(args.data)} {have} no folder 'val'; training is judged on DATA/val/CLASS/photo.jpg.")
+    if len(judging) < len(args.data):
+        without = [root for root in args.data if root not in judging]
+        say(f"No folder 'val' in {named(without)}; epochs are judged on the photos of {named(judging)}.")
+    train_set: Dataset = photos(roots, folders, train_transform(size, norm, args.auto_augment, args.shrink_to))
     train_samples = train_set.samples
     tell_skipped(train_set.skipped)
     plain = eval_transform(size, norm)
     held, loading = None, {"num_workers": args.workers, "collate_fn": labelled_batch}
     if hold_out:
-        held = Readable(held_out(photos(root, folders, plain), rest=False), say_here)
+        held = Readable(held_out(photos(roots, folders, plain), rest=False), say_here)
         held = DataLoader(held, EVAL_BATCH, **loading)
         train_set = held_out(train_set, rest=True)
     if args.limit_per_class is not None:
         train_set = limited(train_set, args.limit_per_class)
     accelerator = make_accelerator(device, settings.precision)
     check_batch(settings.batch, len(train_set), accelerator.num_processes)
-    judged_on: Dataset = photos(split_root(args.data, "val"), folders, plain)
+    judged_on: Dataset = photos(split_roots(judging, "val"), folders, plain)
     tell_skipped(judged_on.skipped)
+    _tell_unjudged([label for _, label in train_samples], judged_on.targets, folders)
     samples = (train_samples, judged_on.samples)
     if args.val_per_class is not None:
         judged_on = limited(judged_on, args.val_per_class)
@@ -370,6 +376,15 @@ def open_session(
     judged_on = Readable(judged_on, say_here, graded=True)
     validation = accelerator.prepare(DataLoader(judged_on, EVAL_BATCH * accelerator.num_processes, **loading))
     return Session(args, card, accelerator, Run(args.out), train_set, validation, held)
+
+
+def _tell_unjudged(learned: Sequence[int], judged: Sequence[int], folders: Sequence[str]) -> None:
+    """Say which classes are trained on and have no photo in val/."""
+    known = set(learned)
+    missing = [folders[label] for label in sorted(known - set(judged))]
+    if missing:
+        some = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+        say(f"val/ has no photo of {len(missing)} of {len(known)} classes ({some}); epochs are judged on the others.")
 
 
 def show_progress(photo_count: int, processes: int, log: Path) -> Callable[[StepRecord], None]:

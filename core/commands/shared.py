@@ -4,8 +4,9 @@ import argparse
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +21,19 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout, and nothing else there")
     parser.add_argument("--device", default=None, help="cpu, cuda, cuda:1, mps; default: cuda where there is one")
     parser.add_argument("--seed", type=int, default=0)
+
+
+def add_data(parser: argparse.ArgumentParser, help: str, *, required: bool = True) -> None:
+    """The folders of photos; `help`: what one of them is."""
+    together = "several, as --data A B, are taken together: class folders of one name are one class"
+    parser.add_argument(
+        "--data", type=Path, nargs="+", action="extend", required=required, metavar="DIR", help=f"{help}; {together}"
+    )
+
+
+def data_told(data: Sequence[Path]) -> str | list[str]:
+    """What --data named, for the JSON: one folder as a text, several as a list."""
+    return str(data[0]) if len(data) == 1 else list(map(str, data))
 
 
 def pick_device(name: str | None) -> torch.device:

@@ -1,7 +1,7 @@
 """`evaluate`, and `predict` on folders: flags, the file of results, several processes, what is said of it."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from core.checkpoints import Loaded
 from core.commands.endings import printed_anyway
 from core.commands.engine import batches_in_engine
 from core.commands.loading import NAME_THEM, load_model_of, setting_of, tell_skipped
-from core.commands.shared import Progress, first_process, pick_device, say
+from core.commands.shared import Progress, data_told, first_process, pick_device, say
 from core.description import told_grids
 from core.errors import InputError
 from core.evaluate import attention_runner, dense_runner, repeatable_random_runner, token_runner
@@ -28,7 +28,7 @@ from core.soft_tokens.model import SoftTokenViT
 from core.sweep import NamedRunner, Pace, Tally, Task, from_first, sweep, unnamed, weights_fingerprint
 from core.timings import EAGER
 from core.trace import macs_of
-from core.training.data import match_folders, photos, split_root
+from core.training.data import match_folders, named, photos, split_roots
 from core.training.loop import make_accelerator
 
 MOST_IN_ONE = 10_000
@@ -107,21 +107,21 @@ def evaluate_with(
     args: argparse.Namespace, accelerator: Accelerator, loaded: Loaded, run: NamedRunner | None = None
 ) -> tuple[dict, str]:
     """The same of a model that is there; `run`: in place of the model as it is."""
-    root = split_root(args.data, "val")
-    folders, left_out = match_folders(root, loaded.card.classes, hint=NAME_THEM)
-    found = photos(root, folders, None)
+    roots = split_roots(args.data, "val")
+    folders, left_out = match_folders(roots, loaded.card.classes, hint=NAME_THEM)
+    found = photos(roots, folders, None)
     listing, classes, skipped = labelled(found), len(found.classes), found.skipped
     del found  # before loader processes copy it
-    tally, pace = _sweep(args, loaded, listing, [root], accelerator, run, graded=True)
+    tally, pace = _sweep(args, loaded, listing, roots, accelerator, run, graded=True)
     several = f"; {accelerator.num_processes} processes" if accelerator.num_processes > 1 else ""
     say(f"{len(listing)} photos of {classes} classes; {left_out} of other classes are left out{several}.")
     tell_skipped(skipped)
     if not tally.images:
-        raise InputError(f"None of the {len(listing)} photos under {root} can be read; mend or replace them.")
+        raise InputError(f"None of the {len(listing)} photos under {named(roots)} can be read; mend or replace them.")
     top1, top5, macs = (total / tally.images for total in (tally.first, tally.five, tally.macs))
     result = {
         "model": args.model,
-        "data": str(args.data),
+        "data": data_told(args.data),
         "images": tally.images,
         "left_out": left_out,
         "skipped": skipped.files,
@@ -147,7 +147,7 @@ def _sweep(
     args: argparse.Namespace,
     loaded: Loaded,
     listing: PhotoList,
-    roots: list[Path],
+    roots: Sequence[Path],
     accelerator: Accelerator,
     run: NamedRunner | None = None,
     *,
@@ -191,7 +191,7 @@ def _sweep(
 
 
 def _open(
-    args: argparse.Namespace, loaded: Loaded, listing: PhotoList, roots: list[Path], world: int
+    args: argparse.Namespace, loaded: Loaded, listing: PhotoList, roots: Sequence[Path], world: int
 ) -> tuple[ResultFile | None, np.ndarray, Tally]:
     """The file of results, for the first process alone; what is in it, for all of them.
 
@@ -213,7 +213,7 @@ def _open(
     return file, done, tally
 
 
-def _header(args: argparse.Namespace, loaded: Loaded, listing: PhotoList, roots: list[Path]) -> dict:
+def _header(args: argparse.Namespace, loaded: Loaded, listing: PhotoList, roots: Sequence[Path]) -> dict:
     """The first line of a file of results: all that its lines depend on."""
     more = f" --seed {args.seed}" if getattr(args, "method", "own").startswith("random") else ""
     if getattr(args, "engine", EAGER) != EAGER:

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from core.backbones.families import check_method
 from core.checkpoints import Loaded
 from core.commands.session import dense_model, dense_start
-from core.commands.shared import Progress, add_common, numbers, parse_budget, pick_device, say
+from core.commands.shared import Progress, add_common, add_data, numbers, parse_budget, pick_device, say
 from core.errors import InputError
 from core.evaluate import dense_runner, evaluate, token_runner
 from core.files import write_text
@@ -26,7 +26,7 @@ from core.soft_tokens.schedules import FITTED, RELEASED, fit_keep, geometry_of, 
 from core.speed import random_pair
 from core.table_bench import measure_table
 from core.timings import LatencyTable, Schedule
-from core.training.data import held_out, photos, split_root, spread_over
+from core.training.data import held_out, photos, split_roots, spread_over
 
 USUAL_SELECTORS = "3,6,9"
 BATCH = 128
@@ -72,9 +72,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     add_common(schedule)
     schedule.add_argument("--model", help="the dense model: a name or a weights file")
-    schedule.add_argument(
-        "--data", type=Path, help="ImageFolder root, for a target in ms: photos held out of train/ judge the choice"
-    )
+    about = "ImageFolder root, for a target in ms: photos held out of train/ judge the choice"
+    add_data(schedule, about, required=False)
     add_targets(schedule, "60%")
     schedule.set_defaults(run=run_schedule)
 
@@ -197,8 +196,8 @@ def _for_latency(args: argparse.Namespace, limit_ms: float, dense: Loaded, folde
         return kept
     geometry, norm = dense.card.geometry, dense.card.normalisation
     device = pick_device(args.device)
-    root = split_root(args.data, "train")
-    held = held_out(photos(root, folders, eval_transform(geometry.img_size, norm)), rest=False)
+    roots = split_roots(args.data, "train")
+    held = held_out(photos(roots, folders, eval_transform(geometry.img_size, norm)), rest=False)
     batches = [(i.to(device), t.to(device)) for i, t in DataLoader(spread_over(held, BATCH * BATCHES), BATCH)]
     model = dense.model.to(device)
     line = Progress()

@@ -28,7 +28,7 @@ from core.images import eval_transform
 from core.lvvit_counts import LvvitGeometry
 from core.macs import count_macs
 from core.training import teachers
-from core.training.data import class_folders, limited, photos, read_class_list, split_root
+from core.training.data import class_folders, limited, photos, read_class_list, split_roots
 from core.training.dense import DenseStep
 from core.training.lvvit import LvvitStep, dense_step
 from core.training.probe import features, fit_head
@@ -120,7 +120,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 def run_train(args: argparse.Namespace) -> tuple[dict, str]:
     """Train a dense model, or a teacher."""
     check_run(args.out, resume=args.resume)
-    folders = class_folders(split_root(args.data, "train"))
+    folders = class_folders(split_roots(args.data, "train"))
     if args.classes is not None:
         folders = read_class_list(args.classes, folders)
     if not 0 <= args.drop_path < 1:
@@ -165,7 +165,7 @@ def _probe(
     session = open_session(args, card, folders, hold_out=False)
     if session.accelerator.num_processes > 1:
         raise InputError("--probe runs in one process; start it without torchrun.")
-    seen = photos(split_root(args.data, "train"), folders, eval_transform(session.img_size, card.normalisation))
+    seen = photos(split_roots(args.data, "train"), folders, eval_transform(session.img_size, card.normalisation))
     if args.limit_per_class is not None:
         seen = limited(seen, args.limit_per_class)
     seen = Readable(seen, say_here)

@@ -1,5 +1,9 @@
-"""ImageFolder directories as datasets: class subsets, timm's transforms, a held-out share of the training photos."""
+"""ImageFolder directories as datasets: class subsets, timm's transforms, a held-out share of the training photos.
 
+Several directories are taken together: class folders of one name are one class.
+"""
+
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -26,52 +30,77 @@ class SelectedFolder(ImageFolder):
     skipped: Skipped
     """What lay in those folders and is no photo of theirs."""
 
-    def __init__(self, root: Path, wanted: Sequence[str], transform: object = None) -> None:
-        """Args: `root` holds one folder per class; `wanted` names the folders, label 0 first."""
-        self._wanted = list(wanted)
-        super().__init__(str(root), transform=transform, loader=load_photo, allow_empty=True)
+    def __init__(self, roots: Sequence[Path], wanted: Sequence[str], transform: object = None) -> None:
+        """Args: each of `roots` holds one folder per class; `wanted` names the folders, label 0 first."""
+        self._roots, self._wanted = tuple(roots), list(wanted)
+        super().__init__(str(roots[0]), transform=transform, loader=load_photo, allow_empty=True)
 
-    def find_classes(self, directory: str) -> tuple[list[str], dict[str, int]]:
+    def find_classes(self, _: str) -> tuple[list[str], dict[str, int]]:
         """Folders that are wanted and there; torchvision's documented hook for choosing classes."""
-        found = same_names(self._wanted, class_folders(Path(directory), least=0))
+        found = same_names(self._wanted, class_folders(self._roots, least=0))
         return list(found), found
 
-    def make_dataset(self, directory: str, class_to_idx: dict[str, int], *_: object, **__: object) -> list:
-        """Paths and labels, sorted by folder and name; torchvision's documented hook for choosing files."""
-        folders = sorted(class_to_idx)
-        walked = walk([Path(directory) / name for name in folders])
-        self.skipped = walked.skipped
-        return [
-            (path, class_to_idx[name]) for name, paths in zip(folders, walked.photos, strict=True) for path in paths
+    def make_dataset(self, _: str, class_to_idx: dict[str, int], *__: object, **___: object) -> list:
+        """Paths and labels by folder, root and name; torchvision's documented hook for choosing files."""
+        each = [
+            {label: root / name for name, label in same_names(self._wanted, _folders_in(root)).items()}
+            for root in self._roots
         ]
+        labels = [class_to_idx[name] for name in sorted(class_to_idx)]
+        folders = [(label, found[label]) for label in labels for found in each if label in found]
+        walked = walk([folder for _, folder in folders])
+        self.skipped = walked.skipped
+        return [(path, label) for (label, _), paths in zip(folders, walked.photos, strict=True) for path in paths]
 
 
-def split_root(data: Path, split: str) -> Path:
-    """The folder of one split: `data/split` if it is there, else `data` itself for "val".
-
-    Raises:
-        InputError: If `data` is no folder, or has no such split to train on.
-    """
-    if not data.is_dir():
-        raise InputError(f"{data} is not a folder; --data takes an ImageFolder root with one folder per class.")
-    if (data / split).is_dir():
-        return data / split
-    if split == "train":
-        raise InputError(f"{data} has no folder 'train'; training takes DATA/train/CLASS/photo.jpg.")
-    return data
-
-
-def class_folders(root: Path, least: int = 2) -> list[str]:
-    """Names of the class folders under `root`, sorted; hidden ones and links back to `root` are none.
+def split_roots(data: Sequence[Path], split: str) -> tuple[Path, ...]:
+    """The folders of one split: `split` in each root if it is there, else the root itself for "val".
 
     Raises:
-        InputError: If there are fewer than `least`.
+        InputError: If a root is no folder, has no such split to train on, or two of them lead to one folder.
     """
-    entries = [entry for entry in root.iterdir() if entry.is_dir() and not is_hidden(entry.name)]
-    names = sorted(entry.name for entry in entries if not (entry.is_symlink() and leads_back(str(entry))))
+    found: list[Path] = []
+    for root in data:
+        if not root.is_dir():
+            raise InputError(f"{root} is not a folder; --data takes an ImageFolder root with one folder per class.")
+        if split == "train" and not (root / split).is_dir():
+            raise InputError(f"{root} has no folder 'train'; training takes DATA/train/CLASS/photo.jpg.")
+        folder = root / split if (root / split).is_dir() else root
+        if any(os.path.samefile(folder, other) for other in found):
+            raise InputError(f"--data leads to {folder} twice, and its photos would count twice; name it once.")
+        found.append(folder)
+    return tuple(found)
+
+
+def named(roots: Sequence[Path]) -> str:
+    """The roots as a sentence names them."""
+    return " and ".join(map(str, roots))
+
+
+def class_folders(roots: Sequence[Path], least: int = 2) -> list[str]:
+    """Names of the class folders under all `roots`, sorted; hidden ones and links back to their root are none.
+
+    Names that differ in their Unicode form alone are one where they are of different roots, in the form of the first.
+
+    Raises:
+        InputError: If there are fewer than `least`; or in one of several roots none.
+    """
+    names: list[str] = []
+    for root in roots:
+        here, needed = _folders_in(root), least if len(roots) == 1 else min(least, 1)
+        if len(here) < needed:
+            raise InputError(f"{root} holds {len(here)} class folders; at least {needed} are needed.")
+        known = same_names(names, here)
+        names += [name for name in here if name not in known]
     if len(names) < least:
-        raise InputError(f"{root} holds {len(names)} class folders; at least {least} are needed.")
-    return names
+        raise InputError(f"{named(roots)} hold {len(names)} class folders; at least {least} are needed.")
+    return sorted(names)
+
+
+def _folders_in(root: Path) -> list[str]:
+    """Names of the class folders under one root, sorted."""
+    entries = [entry for entry in root.iterdir() if entry.is_dir() and not is_hidden(entry.name)]
+    return sorted(entry.name for entry in entries if not (entry.is_symlink() and leads_back(str(entry))))
 
 
 def read_class_list(path: Path, available: Sequence[str]) -> list[str]:
@@ -158,15 +187,17 @@ def train_transform(
     return usual if shrink_to is None else transforms.Compose([ShrinkTo(shrink_to), usual])
 
 
-def photos(root: Path, folders: Sequence[str], transform: object) -> SelectedFolder:
-    """The photos under `root` whose class is in `folders`.
+def photos(roots: Sequence[Path], folders: Sequence[str], transform: object) -> SelectedFolder:
+    """The photos under `roots` whose class is in `folders`.
 
     Raises:
         InputError: If there is none.
     """
-    found = SelectedFolder(root, folders, transform)
+    found = SelectedFolder(roots, folders, transform)
     if not found.samples:
-        raise InputError(f"{root} holds no photos ({KINDS}) of the wanted classes. {found.skipped.sentence}".strip())
+        hold = "hold" if len(roots) > 1 else "holds"
+        sentence = f"{named(roots)} {hold} no photos ({KINDS}) of the wanted classes. {found.skipped.sentence}"
+        raise InputError(sentence.strip())
     return found
 
 
@@ -198,35 +229,47 @@ def spread_over(dataset: Dataset, count: int) -> Dataset:
     return Subset(dataset, spread(range(len(dataset)), count)) if len(dataset) > count else dataset
 
 
-def match_folders(root: Path, classes: Sequence[ClassName], least: int = 1, *, hint: str = "") -> tuple[list[str], int]:
-    """The class folders under `root` in the order of the model's classes, and how many photos lie in other folders.
+def match_folders(
+    roots: Sequence[Path], classes: Sequence[ClassName], least: int = 1, *, hint: str = ""
+) -> tuple[list[str], int]:
+    """The class folders under `roots` in the order of the model's classes, and how many photos lie in other folders.
 
     A folder matches a class by wnid or by label, in any Unicode form; a class without a folder keeps its place.
 
     Args:
-        root: Holds one folder per class.
+        roots: Each holds one folder per class.
         classes: Of the model.
         least: So many folders must match.
         hint: What else a person can do where none does, as the end of a sentence.
 
     Raises:
-        InputError: If fewer than `least` folders match a class, one matches several, or several match one.
+        InputError: If fewer than `least` folders match a class, or none of a root, one matches several, or several one.
     """
-    present = class_folders(root, least=1)
+    present = class_folders(roots, least=1)
     labels = [c.label for c in classes]
     known = _places(c.wnid or "" for c in classes), _places(labels), _places(map(one_form, labels))
     owner = {name: at for name in present if (at := _class_of(name, classes, known, set(present))) is not None}
     folder = {at: name for name, at in owner.items()}
-    if not owner:
-        named = classes[0].wnid or classes[0].label
-        raise InputError(f"No folder under {root} is named after a class that the model knows (such as {named}){hint}.")
+    others: list[Path] = []
+    for root in roots:
+        here = _folders_in(root)
+        known_here = same_names(list(owner), here)
+        if not known_here:
+            such = classes[0].wnid or classes[0].label
+            raise InputError(
+                f"No folder under {root} is named after a class that the model knows (such as {such}){hint}."
+            )
+        others += [root / name for name in here if name not in known_here]
     for name, at in owner.items():
         if folder[at] != name:
-            raise InputError(f"{name} and {folder[at]} under {root} are folders of one class; put them into one.")
+            mend = "give them one name" if len(roots) > 1 else "put them into one"
+            raise InputError(f"{name} and {folder[at]} under {named(roots)} are folders of one class; {mend}.")
     if len(owner) < least:
-        raise InputError(f"{root} has folders for only one of the model's classes; at least {least} are needed.")
-    others = walk([root / name for name in present if name not in owner])
-    return [folder.get(at, c.wnid or c.label) for at, c in enumerate(classes)], sum(map(len, others.photos))
+        have = "have" if len(roots) > 1 else "has"
+        raise InputError(
+            f"{named(roots)} {have} folders for only one of the model's classes; at least {least} are needed."
+        )
+    return [folder.get(at, c.wnid or c.label) for at, c in enumerate(classes)], sum(map(len, walk(others).photos))
 
 
 def _places(names: Iterable[str]) -> dict[str, list[int]]:
