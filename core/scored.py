@@ -18,6 +18,8 @@ from core.single_path.model import SinglePathViT
 from core.single_path.score import GateScores, score
 
 BATCH = 8
+USUAL_PHOTOS = 32
+"""Scored on, where nobody says otherwise."""
 PART = 0.7
 """Side of an enlarged part, as a share of the whole."""
 
@@ -56,18 +58,34 @@ def make_scored(
     check_method(dense.card.family, "singlepath")
     cuts = pictures is None
     shown = sample_pictures() if pictures is None else pictures
-    tensors = [to_tensor(picture, dense.card) for picture in shown]
-    if cuts:
-        tensors = [view for photo in tensors for view in cuts_of(photo)]
-    if not tensors:
-        raise InputError("There are no photos to score on; give some.")
-    images = [batch.to(device) for batch in torch.cat(tensors).split(BATCH)]
+    images = batches_of(shown, dense.card, device, cut=cuts)
     geometry, alpha = dense.card.geometry, family(dense.card.family).SEARCH.alpha
     model = SinglePathViT(dense.model, alpha, shifts=True).to(device)
     found = score(model, geometry, images, seed=seed, on_share=on_share)
-    told = {"command": "score", "photos": len(shown), "cuts": len(tensors) if cuts else None, "dense": dense.spec.name}
+    told = {
+        "command": "score",
+        "photos": len(shown),
+        "cuts": sum(map(len, images)) if cuts else None,
+        "dense": dense.spec.name,
+    }
     single = SinglePathCard(alpha, fit_to_predict=True, shifts=True, scored=True)
     return Scored(model, replace(dense.card, single_path=single, training=told), found)
+
+
+def batches_of(
+    pictures: Sequence[Image.Image], card: ModelCard, device: torch.device | str, *, cut: bool = False
+) -> list[Tensor]:
+    """Pictures as batches (B, 3, H, W) to score on, normalised; `cut`: each one as its `cuts_of`.
+
+    Raises:
+        InputError: If there are none.
+    """
+    tensors = [to_tensor(picture, card) for picture in pictures]
+    if cut:
+        tensors = [view for photo in tensors for view in cuts_of(photo)]
+    if not tensors:
+        raise InputError("There are no photos to score on; give some.")
+    return [batch.to(device) for batch in torch.cat(tensors).split(BATCH)]
 
 
 def sample_pictures() -> list[Image.Image]:

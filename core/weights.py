@@ -37,6 +37,8 @@ ROOM, SPARE = 32, 10_000_000
 """A dense model may have this many times the numbers that a (pruned) file holds, and so many more."""
 STEM_KERNEL = 3
 """Side of the kernels between two layers of an LV-ViT's stem."""
+GATES = ("mixer_logits", "ffn_logits")
+"""What the names of gates end in."""
 
 
 def save_checkpoint(path: Path, module: nn.Module, card: ModelCard | TeacherCard, *, half: bool = True) -> None:
@@ -46,16 +48,18 @@ def save_checkpoint(path: Path, module: nn.Module, card: ModelCard | TeacherCard
         path: The file.
         module: Whose weights.
         card: What they are.
-        half: Store floats in half precision; else in single.
+        half: Store floats in half precision, but for gates, whose order decides what a budget keeps; else in single.
 
     Raises:
         InputError: If a weight is not finite in that precision; nothing is written then.
     """
     kind = torch.float16 if half else torch.float32
-    state = {
-        key: value.detach().cpu().to(kind if value.is_floating_point() else value.dtype).contiguous()
-        for key, value in module.state_dict().items()
-    }
+
+    def stored(key: str, value: Tensor) -> Tensor:
+        exact = torch.float32 if key.endswith(GATES) else kind
+        return value.detach().cpu().to(exact if value.is_floating_point() else value.dtype).contiguous()
+
+    state = {key: stored(key, value) for key, value in module.state_dict().items()}
     if any(value.is_floating_point() and not value.isfinite().all() for value in state.values()):
         raise InputError("Some weights are no numbers, or too large for the precision that they are to be stored in.")
     temporary = path.with_name(path.name + ".tmp")

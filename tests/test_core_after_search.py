@@ -53,7 +53,7 @@ def work(tmp_path_factory) -> Path:
 def test_a_search_keeps_the_history_of_all_its_gates(work) -> None:
     out = work / "search"
     where = ["--model", work / "dense.safetensors", "--data", work / "data", "--out", out, "--gate-lr", "0.1"]
-    assert run("search", *where, "--epochs", 2, "--budget", "60%", *LOOP) == 0
+    assert run("search", *where, "--from-flat", "--epochs", 2, "--budget", "60%", *LOOP) == 0
     found = read_history(history_file(out / "model.safetensors"), TINY)
     assert found.epochs.tolist() == pytest.approx([0, 1 / 3, 2 / 3, 1, 4 / 3, 5 / 3, 2])
     assert (found.mixer_logits[0] == 1.5).all()

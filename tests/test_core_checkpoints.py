@@ -50,8 +50,11 @@ def test_a_saved_model_answers_the_same_up_to_half_precision(model, card, tmp_pa
     loaded = load(ModelSpec(str(path)))
     assert loaded.card == card
     assert list(tmp_path.iterdir()) == [path], "a temporary file was left"
-    for key, value in model.half().float().state_dict().items():
-        assert torch.equal(read_checkpoint(path)[0][key], value), key
+    stored = read_checkpoint(path)[0]
+    for key, value in model.state_dict().items():
+        gates = key.endswith(("mixer_logits", "ffn_logits"))  # their order decides what a budget keeps
+        rounded = value.half().float() if value.is_floating_point() and not gates else value
+        assert torch.equal(stored[key], rounded), key
     torch.testing.assert_close(loaded.model(images(2)), model(images(2)), atol=1e-4, rtol=0)
 
 

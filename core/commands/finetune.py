@@ -15,9 +15,10 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from core.backbones.families import check_method, family_of_timm
-from core.cards import CompactCard, ModelCard, SelectorCard
+from core.cards import CompactCard, ModelCard, SelectorCard, SinglePathCard
 from core.checkpoints import Loaded, file_of, read_model
 from core.commands.joint import joint_start, makes_joint
+from core.commands.scoring import Start, score_on, start_of
 from core.commands.session import Session, add_loop, dense_start, objective_of, open_session
 from core.commands.shared import add_common, parse_budget, say
 from core.commands.targets import add_targets, keep_targets, read_targets
@@ -39,6 +40,7 @@ from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.schedules import schedule_macs
 from core.training.budgets import BudgetStep
 from core.training.data import match_folders, split_roots, spread_over
+from core.training.readable import Readable
 from core.training.runs import check_run, read_metrics, writing
 from core.training.search import weight_groups
 from core.training.tokens import RANKINGS, TokenSettings, TokenStep, calibrate, token_groups
@@ -68,6 +70,13 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     tune.add_argument(
         "--least", default="30%", help="for a searched model without --budget: the smallest (default %(default)s)"
+    )
+    tune.add_argument(
+        "--any-budget",
+        action="store_true",
+        default=None,
+        help="for a dense model: score gates on a few dozen training photos, unless `score` did, then train for any "
+        "budget from --least on; it teaches itself",
     )
     add_targets(tune, None, "0.617,0.369,0.137 for a dense model, else none")
     tune.add_argument("--backbone-lr", type=float, help="beside selectors (default: a hundredth of --lr)")
@@ -101,6 +110,8 @@ def run_finetune(args: argparse.Namespace) -> tuple[dict, str]:
         raise InputError("--drop-at-random teaches no ranking; leave --rank-by away.")
     if args.no_packages and not args.drop_at_random:
         raise InputError("--no-packages goes with --drop-at-random: selectors are trained with their packages.")
+    if args.any_budget:
+        return run_scored(args)
     if args.budget is None and timm.is_model(args.model):
         check_method(family_of_timm(args.model).FAMILY, "tokens")  # before its weights are asked for
     model, card = read_model(args.model, download=True)
@@ -238,11 +249,31 @@ def run_one_budget(args: argparse.Namespace, model: SinglePathViT, card: ModelCa
     return _fit_searched(args, session, step, after_epoch)
 
 
-def run_any_budget(args: argparse.Namespace, searched: SinglePathViT, card: ModelCard) -> tuple[dict, str]:
-    """Train a searched model on, with a budget drawn at random at each step, and calibrate it for a grid of budgets."""
+def run_scored(args: argparse.Namespace) -> tuple[dict, str]:
+    """Score a dense model and train it for any budget, with itself as the teacher: all in one command."""
+    if args.budget is not None or args.targets is not None or args.drop_at_random:
+        raise InputError(
+            "--any-budget trains for all budgets, without selectors; leave --budget, --targets and such away."
+        )
+    start = start_of(args.model, args.data)
+    single = SinglePathCard(start.model.alpha, fit_to_predict=False, shifts=True, scored=True)
+    return run_any_budget(args, start.model, replace(start.card, single_path=single), start)
+
+
+def run_any_budget(
+    args: argparse.Namespace, searched: SinglePathViT, card: ModelCard, start: Start | None = None
+) -> tuple[dict, str]:
+    """Train a searched model on, with a budget drawn at random at each step, and calibrate it for a grid of budgets.
+
+    Args:
+        args: Parsed flags.
+        searched: The search form.
+        card: Of it.
+        start: What it comes from where nothing was trained yet: its dense model teaches unless --teacher does.
+    """
     geometry = card.geometry
     dense = count_macs(geometry).total
-    if args.teacher is None and args.distill is None:
+    if args.teacher is None and args.distill is None and start is None:
         raise InputError(
             "Training for any budget learns from the dense model: name it as --teacher, or give --distill none; "
             "--budget trains one budget alone."
@@ -259,12 +290,19 @@ def run_any_budget(args: argparse.Namespace, searched: SinglePathViT, card: Mode
     }
     model = SinglePathViT(searched.backbone, searched.alpha, shares, **semantics)
     model.paths.load_state_dict(searched.paths.state_dict())
-    step = BudgetStep(model, geometry, objective_of(args, card), least=shares[0])
-    session = _open_searched(args, card)
-    history = history_file(file_of(args.model))
-    if history.is_file() and session.accelerator.is_main_process:
+    objective = objective_of(args, card, None if start is None else start.dense)
+
+    def prepare(photos: Readable, device: torch.device) -> None:
+        score_on(model.to(device), card, photos, name=args.model, seed=args.seed)
+
+    session = _open_searched(args, card, None if start is None or start.scored else prepare)
+    step = BudgetStep(model, geometry, objective, least=shares[0])
+    history = None if start is not None else history_file(file_of(args.model))
+    if history is not None and history.is_file() and session.accelerator.is_main_process:
         with writing(session.run):
             shutil.copyfile(history, history_file(session.run.weights))
+
+    comes = {} if start is None else {"dense": start.name}
 
     def after_epoch(step: BudgetStep, epoch: int) -> dict:
         last = epoch == args.epochs
@@ -282,16 +320,20 @@ def run_any_budget(args: argparse.Namespace, searched: SinglePathViT, card: Mode
             runner = dense_runner(compact(step.model, chosen), chosen.macs)
             found[f"val_top1_at_{share:.0%}"] = session.validate(runner).top1
         done = replace(card.single_path, fit_to_predict=last, budgets=shares)
-        session.save(step.model, replace(card, single_path=done), {"epochs": epoch, "teacher": args.teacher, **found})
+        session.save(
+            step.model, replace(card, single_path=done), {"epochs": epoch, "teacher": args.teacher, **comes, **found}
+        )
         return found
 
     return _fit_searched(args, session, step, after_epoch)
 
 
-def _open_searched(args: argparse.Namespace, card: ModelCard) -> Session:
-    """The run of a searched model, on the data of its classes."""
+def _open_searched(
+    args: argparse.Namespace, card: ModelCard, prepare: Callable[[Readable, torch.device], None] | None = None
+) -> Session:
+    """The run of a searched model, on the data of its classes; `prepare`: see `open_session`."""
     folders, _ = match_folders(split_roots(args.data, "train"), card.classes, least=2)
-    return open_session(args, card, folders, hold_out=True)
+    return open_session(args, card, folders, hold_out=True, prepare=prepare)
 
 
 def _fit_searched(

@@ -12,7 +12,7 @@ from core.errors import InputError
 from core.files import check_target
 from core.images import load_photo
 from core.photo_list import list_photos
-from core.scored import make_scored
+from core.scored import USUAL_PHOTOS, make_scored
 from core.single_path.derive import derive, gates_of
 from core.single_path.score import LEAST_PHOTOS
 from core.training.data import spread
@@ -35,7 +35,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help=f"photos or folders of photos, at least {LEAST_PHOTOS}; labels are not needed (default: cuts of the "
         "sample pictures)",
     )
-    parser.add_argument("--count", type=int, default=32, help="score on at most so many photos (default %(default)s)")
+    parser.add_argument(
+        "--count", type=int, default=USUAL_PHOTOS, help="score on at most so many photos (default %(default)s)"
+    )
     parser.set_defaults(run=run_score)
 
 

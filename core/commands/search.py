@@ -1,25 +1,31 @@
 """`search`: gates put into a dense model, and learned under a budget."""
 
 import argparse
-import copy
 import math
 from dataclasses import replace
 
+import torch
 from timm.optim import create_optimizer_v2
 
-from core.backbones.families import FAMILIES, family
+from core.backbones.families import FAMILIES
 from core.cards import SinglePathCard
-from core.commands.session import add_loop, dense_start, objective_of, open_session
+from core.commands.scoring import score_on, start_of
+from core.commands.session import add_loop, objective_of, open_session
 from core.commands.shared import add_common, parse_budget
 from core.errors import InputError
 from core.evaluate import dense_runner
+from core.macs import count_macs
 from core.single_path.derive import budget_range, derive, gates_of, settled
 from core.single_path.history import SNAPSHOTS_PER_EPOCH, add_snapshot, history_file
-from core.single_path.model import SinglePathViT
+from core.single_path.score import set_gates
 from core.single_path.search import cost_weight, gate_rate
+from core.single_path.start import start_gates
 from core.training.loop import StepRecord
-from core.training.runs import check_run, writing
+from core.training.readable import Readable
+from core.training.runs import check_run, read_settings, writing
 from core.training.search import SearchStep, search_groups
+
+_RATES = "--alpha and --gate-lr take numbers above 0."
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -27,7 +33,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     search = commands.add_parser("search", help="put gates into a dense model and learn which to close")
     add_common(search)
     add_loop(search, usual={"epochs": 10, "lr_per_512": 5e-5, "mixup": 0.2, "cutmix": 1.0})
-    search.add_argument("--model", required=True, help="the dense model: a name or a weights file")
+    search.add_argument("--model", required=True, help="the dense model, or what `score` made of it: a name or a file")
     search.add_argument("--budget", default="60%", help="GMACs, or a share of dense such as 60%% (default %(default)s)")
     search.add_argument(
         "--gate-lr", type=float, help="constant, without decay (default: as published, 1e-3; 5e-4 for DeiT-S and Swin)"
@@ -40,28 +46,64 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     searched = (one for one in FAMILIES.values() if "singlepath" in one.METHODS)
     by_family = ", ".join(f"{one.SEARCH.alpha:g} for {one.FAMILY}" for one in searched)
     search.add_argument("--alpha", type=float, help=f"temperature of the head mixing (default: {by_family})")
+    start = search.add_mutually_exclusive_group()
+    start.add_argument(
+        "--from-scores",
+        action="store_true",
+        default=None,
+        help="start the gates from scores: those of --model where `score` wrote it, else of a few dozen training "
+        "photos (default)",
+    )
+    start.add_argument(
+        "--from-flat",
+        dest="from_scores",
+        action="store_false",
+        default=None,
+        help="start all gates alike, as published",
+    )
     search.set_defaults(run=run_search)
+
+
+def _from_scores(args: argparse.Namespace) -> bool | None:
+    """Whether to start from scores: as asked, else as the run to resume did, else yes.
+
+    A flat start is None, as runs from before there was a choice have written nothing down, and all started flat.
+    """
+    before = read_settings(args.out) if args.resume else None
+    asked = args.from_scores
+    if asked is None:
+        asked = True if before is None else before.get("from_scores")
+    return asked or None
 
 
 def run_search(args: argparse.Namespace) -> tuple[dict, str]:
     """Put gates into a dense model and learn which to close; it teaches its own pruned form unless told otherwise."""
     check_run(args.out, resume=args.resume)
-    dense, folders = dense_start(args.model, args.data, method="singlepath")
-    geometry = dense.card.geometry
-    budget = parse_budget(args.budget, dense.dense_macs)
-    args.alpha = family(dense.card.family).SEARCH.alpha if args.alpha is None else args.alpha
+    args.from_scores = _from_scores(args)
+    if args.alpha is not None and not 0 < args.alpha < math.inf:
+        raise InputError(_RATES)
+    start = start_of(args.model, args.data, args.alpha, scores=bool(args.from_scores))
+    args.alpha = start.model.alpha
+    card, geometry, model = start.card, start.card.geometry, start.model
+    budget = parse_budget(args.budget, count_macs(geometry).total)
     args.gate_lr = gate_rate(geometry) if args.gate_lr is None else args.gate_lr
-    if not (0 < args.alpha < math.inf and 0 < args.gate_lr < math.inf):
-        raise InputError("--alpha and --gate-lr take numbers above 0.")
+    if not 0 < args.gate_lr < math.inf:
+        raise InputError(_RATES)
     if args.cost_weight is not None and not 0 <= args.cost_weight < math.inf:
         raise InputError("--cost-weight takes a number of 0 or more.")
     weight = cost_weight(geometry) if args.cost_weight is None else args.cost_weight
-    model = SinglePathViT(copy.deepcopy(dense.model).requires_grad_(True), args.alpha)
     derive(gates_of(model, geometry), budget)  # refuses what cannot be reached
-    step = SearchStep(
-        model, geometry, budget=budget, weight=weight, objective=objective_of(args, dense.card, dense.model)
-    )
-    session = open_session(args, dense.card, folders, hold_out=False)
+    step = SearchStep(model, geometry, budget=budget, weight=weight, objective=objective_of(args, card, start.dense))
+
+    def prepare(photos: Readable, device: torch.device) -> None:
+        if not start.scored:
+            try:
+                score_on(model.to(device), card, photos, name=args.model, seed=args.seed)
+            except InputError as error:
+                raise InputError(f"{error} --from-flat starts a search without scores.") from error
+        set_gates(model, start_gates(gates_of(model, geometry), budget))
+
+    session = open_session(args, card, start.folders, hold_out=False, prepare=prepare if args.from_scores else None)
     history = history_file(session.run.weights)
     if session.accelerator.is_main_process and not history.exists():
         with writing(session.run):
@@ -76,9 +118,11 @@ def run_search(args: argparse.Namespace) -> tuple[dict, str]:
         gates = gates_of(step.model, geometry)
         own, derived = settled(gates), derive(gates, max(budget, budget_range(gates)[0]))
         found = session.validate(dense_runner(step.model, own.macs))
-        card = replace(dense.card, single_path=SinglePathCard(args.alpha, fit_to_predict=False))
+        single = SinglePathCard(model.alpha, fit_to_predict=False, shifts=model.shifts)
         told = {"epochs": epoch, "asked_macs": budget, "achieved_macs": own.macs, "derived_macs": derived.macs}
-        session.save(step.model, card, {**told, "val_top1": found.top1, "dense": args.model})
+        session.save(
+            step.model, replace(card, single_path=single), {**told, "val_top1": found.top1, "dense": start.name}
+        )
         return {
             "asked_gmacs": budget / 1e9,
             "achieved_gmacs": own.macs / 1e9,

@@ -29,7 +29,7 @@ from core.images import eval_transform
 from core.macs import count_macs
 from core.results import Evaluation
 from core.sweep import exchange
-from core.training.data import held_out, limited, match_folders, named, photos, split_roots, train_transform
+from core.training.data import held_out, limited, match_folders, named, photos, split_roots, train_transform, untouched
 from core.training.data_print import data_print
 from core.training.loop import LoopSettings, StepRecord, check_batch, fit, make_accelerator
 from core.training.objectives import KINDS, Objective
@@ -322,7 +322,12 @@ def dense_start(name: str, data: Sequence[Path], method: str = "tokens") -> tupl
 
 
 def open_session(
-    args: argparse.Namespace, card: ModelCard | TeacherCard, folders: list[str], *, hold_out: bool
+    args: argparse.Namespace,
+    card: ModelCard | TeacherCard,
+    folders: list[str],
+    *,
+    hold_out: bool,
+    prepare: Callable[[Readable, torch.device], None] | None = None,
 ) -> Session:
     """Check the data and open the run's folder; nothing is written before all is checked.
 
@@ -331,6 +336,8 @@ def open_session(
         card: Geometry, classes and normalisation of the model.
         folders: Class folders in label order.
         hold_out: Keep a share of the training photos aside for calibration and verdicts.
+        prepare: Given the photos that are trained on, as pictures, and the device, when all else is checked; not called
+            where a state is there to go on from, as that holds what it would do.
 
     Raises:
         InputError: If flags, data or folder are not fit.
@@ -368,6 +375,8 @@ def open_session(
     samples = (train_samples, judged_on.samples)
     if args.val_per_class is not None:
         judged_on = limited(judged_on, args.val_per_class)
+    if prepare is not None and Run(args.out).state() is None:
+        prepare(Readable(untouched(train_set), say_here), accelerator.device)
     if accelerator.is_main_process:
         same = {"data": data_print(*samples), "precision": accelerator.mixed_precision}
         open_run(args.out, recorded(args) | same, resume=args.resume)

@@ -1,5 +1,7 @@
 """The search's cost term: expected multiply-adds of the gates, pulled to a budget; and the settings as published."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -12,19 +14,31 @@ from core.single_path.model import SinglePathViT
 
 
 def expected_macs(model: SinglePathViT, geometry: Geometry) -> Tensor:
+    """Expected MACs over the draws of a model's gates, a scalar with gradients; see `expected_cost`."""
+    return expected_cost(
+        [path.mixer_logits for path in model.paths], [path.ffn_logits for path in model.paths], geometry
+    )
+
+
+def expected_cost(mixer_logits: Sequence[Tensor], ffn_logits: Sequence[Tensor], geometry: Geometry) -> Tensor:
     """Expected MACs over the gates' draws, a scalar with gradients.
 
     M = fixed + sum over blocks of g_1 C_1x1 + g_2 (C_3x3 - C_1x1) + g_3 (C_msa - C_3x3) + 2 T D sum of FFN gates,
     with each block's own prices and each gate at its probability.
 
+    Args:
+        mixer_logits: Per block, (3,).
+        ffn_logits: Per block, (F,).
+        geometry: Of the dense model.
+
     Source: He et al. 2021, arXiv:2111.11802, computational complexity in the search objective.
     """
     prices = block_prices(geometry)
     ladder = torch.tensor([[float(price.mixers[mixer]) for mixer in BY_OPEN_GATES] for price in prices])  # (L, 4)
-    steps = ladder.diff().to(next(model.parameters()).device)  # (L, 3): 1x1, 3x3 over 1x1, MSA over 3x3
+    steps = ladder.diff().to(mixer_logits[0].device)  # (L, 3): 1x1, 3x3 over 1x1, MSA over 3x3
     nothing = steps.new_zeros(())
-    mixers = (nest(path.mixer_logits.sigmoid()) * step for path, step in zip(model.paths, steps, strict=True))
-    units = (path.ffn_logits.sigmoid().sum() * price.unit for path, price in zip(model.paths, prices, strict=True))
+    mixers = (nest(logits.sigmoid()) * step for logits, step in zip(mixer_logits, steps, strict=True))
+    units = (logits.sigmoid().sum() * price.unit for logits, price in zip(ffn_logits, prices, strict=True))
     fixed = geometry.overhead(geometry.blocks()).total
     return fixed + sum((gates.sum() for gates in mixers), nothing) + sum(units, nothing)
 

@@ -1,11 +1,14 @@
 """What follows a search: its weights trained on, for one budget or for any, drawn at random at each step."""
 
+from functools import cached_property
+
 import torch
 from torch import Tensor, nn
 
 from core.geometry import Geometry
 from core.macs import count_macs
 from core.results import Architecture
+from core.searched import Gates
 from core.single_path.compact import derived_gating
 from core.single_path.derive import derive, gates_of
 from core.single_path.model import SinglePathViT
@@ -39,10 +42,15 @@ class BudgetStep(nn.Module):
         self.least = least
         self.only = only
         self.dense_macs = count_macs(geometry).total
-        self.gates = gates_of(model, geometry)
+        self.geometry = geometry
         for path in model.paths:
             path.mixer_logits.requires_grad_(False)
             path.ffn_logits.requires_grad_(False)
+
+    @cached_property
+    def gates(self) -> Gates:
+        """The model's gates, taken when they are first needed: after a state was loaded, where a run is resumed."""
+        return gates_of(self.model, self.geometry)
 
     def forward(self, images: Tensor, targets: Tensor, epoch: float) -> tuple[Tensor, dict[str, float]]:
         """Loss, scalar, and the budget's share, for images (B, 3, H, W); `epoch` is not used."""

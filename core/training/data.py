@@ -3,6 +3,7 @@
 Several directories are taken together: class folders of one name are one class.
 """
 
+import copy
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -216,6 +217,15 @@ def spread(items: Sequence[int], count: int) -> list[int]:
     """At most `count` of them, at even distances."""
     there = len(items)
     return [items[i * there // count] for i in range(count)] if there > count else list(items)
+
+
+def untouched(dataset: Dataset) -> Dataset:
+    """The same photos as pictures, whatever transform a folder or a part of one puts on them."""
+    if isinstance(dataset, Subset):
+        return Subset(untouched(dataset.dataset), dataset.indices)
+    plain = copy.copy(dataset)
+    plain.transform = None
+    return plain
 
 
 def held_out(dataset: ImageFolder, *, rest: bool) -> Dataset:

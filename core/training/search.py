@@ -7,8 +7,7 @@ from core.geometry import Geometry
 from core.single_path.model import SinglePathViT
 from core.single_path.search import expected_macs
 from core.training.objectives import Objective
-
-GATES = ("mixer_logits", "ffn_logits")
+from core.weights import GATES
 
 
 class SearchStep(nn.Module):
