@@ -161,7 +161,7 @@ def test_a_rival_without_packages_is_a_dense_model_and_costs_what_it_keeps(work,
 
 def test_a_search_moves_the_expected_cost_towards_its_budget(work) -> None:
     out, dense = work / "search", work / "dense" / "model.safetensors"
-    hard = ["--budget", "40%", "--cost-weight", "1e8", "--gate-lr", "0.3"]
+    hard = ["--from-flat", "--budget", "40%", "--cost-weight", "1e8", "--gate-lr", "0.3"]
     assert run("search", "--model", dense, "--data", work / "data", "--out", out, "--epochs", 3, *hard, *LOOP) == 0
     lines = metrics(out)
     gaps = [abs(line["expected_gmacs"] - line["asked_gmacs"]) for line in lines]
