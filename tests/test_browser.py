@@ -37,6 +37,15 @@ def picture(page: Page) -> str:
     return page.locator(".player canvas").evaluate("canvas => canvas.toDataURL()")
 
 
+def becomes_another(page: Page, seen: str) -> None:
+    """Wait until the player's pixels are no longer `seen`: a new picture fades in over the old one."""
+    for _ in range(SLOW // 50):
+        if picture(page) != seen:
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError("The player's picture has not changed.")
+
+
 @BOTH_WIDTHS
 def test_a_photo_goes_in_and_the_page_shows_what_pruning_does_to_it(server: str, page: Page, width: int) -> None:
     problems: list[str] = []
@@ -64,7 +73,7 @@ def test_a_photo_goes_in_and_the_page_shows_what_pruning_does_to_it(server: str,
     expect(page.get_by_text("That file is not a picture that can be read")).to_be_hidden(timeout=SLOW)
     expect(page.get_by_text("Stays in this session only")).to_be_visible(timeout=SLOW)
     expect(player).not_to_have_attribute("data-rendered", before, timeout=SLOW)
-    assert picture(page) != seen
+    becomes_another(page, seen)
     assert kept_sentence(page).startswith(QUARTER)
 
     # Its own decision instead of a ratio.
@@ -85,7 +94,7 @@ def test_home_plays_a_pruned_photo_and_leads_to_a_telling_view_and_to_ones_own_p
     rendered(page)
     calm = picture(page)
     page.locator(".player button.chip").first.focus()
-    assert picture(page) != calm
+    becomes_another(page, calm)
     assert width_of(page) <= width
     page.get_by_role("link", name="Halve the network").click()
     expect(page.get_by_role("heading", name="What does each layer become?")).to_be_visible(timeout=SLOW)
@@ -138,7 +147,7 @@ def test_packages_and_patches_light_each_other_up(server: str, page: Page) -> No
     calm = picture(page)
     chip = page.locator(".player button.chip").nth(1)
     chip.focus()
-    assert picture(page) != calm
+    becomes_another(page, calm)
     expect(page.locator(".player .ticks button").nth(2)).to_have_class(re.compile("lit"))
     chip.blur()
     assert picture(page) == calm
