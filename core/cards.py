@@ -127,6 +127,11 @@ class ModelCard:
     notes: tuple[str, ...] = field(default=(), repr=False)
     """What the file that it was read from did not say, and how it is taken; each a sentence."""
 
+    @property
+    def only_scored(self) -> bool:
+        """Pruned by scores, with nothing trained since; also in the compact form."""
+        return self.training.get("command") == "score"
+
     def __post_init__(self) -> None:
         if not isinstance(self.geometry, family(self.family).GEOMETRY):
             raise ValueError(f"a {type(self.geometry).__name__} for the family {self.family}")

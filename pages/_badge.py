@@ -43,7 +43,7 @@ def _badge(spec: ModelSpec) -> None:
         st.badge(f"Never trained, its answers mean nothing: {name}", icon=":material/warning:", color="red")
     elif card.selectors is not None and card.selectors.ranked:
         st.badge(f"Ranked by attention, not trained: {name}", icon=":material/visibility:", color="blue")
-    elif card.single_path is not None and card.single_path.scored:
+    elif card.only_scored:
         st.badge(f"Scored, not trained: {name}", icon=":material/calculate:", color="blue")
     elif card.selectors is not None and not card.selectors.trained:
         st.badge(f"Selectors not trained yet: {name}", icon=":material/warning:", color="orange")

@@ -228,6 +228,7 @@ def test_one_command_scores_a_dense_model_and_trains_it_for_any_budget(work, tmp
     assert loaded.card.single_path.budgets[0] == 0.9
     assert loaded.card.single_path.fit_to_predict
     assert loaded.card.training["dense"].endswith("dense.safetensors")
+    assert not loaded.card.only_scored
     model = SinglePathViT(backbone(), shifts=True, budgets=loaded.card.single_path.budgets)
     model.load_state_dict(began[0])
     assert loaded.architecture.mixers == derive(gates_of(model, TINY), 0.9 * DENSE).mixers, "the gates stand still"
@@ -239,3 +240,21 @@ def test_one_command_scores_a_dense_model_and_trains_it_for_any_budget(work, tmp
     budget = ("--any-budget", "--budget", "60%", "--out", tmp_path / "c")
     assert run("finetune", "--model", work / "dense.safetensors", *budget, *rest) == 2
     assert "leave --budget" in capsys.readouterr().err
+
+
+def test_a_scored_model_is_only_scored_in_its_compact_form_too(work, tmp_path) -> None:
+    scored = work / "scored.safetensors"
+    assert read_card(scored).only_scored
+    made = tmp_path / "compact.safetensors"
+    assert run("export", "--model", scored, "--budget", "90%", "--out", made) == 0
+    assert read_card(made).compact is not None
+    assert read_card(made).only_scored
+
+
+@pytest.mark.parametrize("flags", [("--rank-by", "saliency"), ("--backbone-lr", "1e-5")])
+def test_what_is_for_selectors_is_refused_where_none_are_trained(work, tmp_path, capsys, flags) -> None:
+    rest = ("--data", work / "data", "--out", tmp_path / "out", "--device", "cpu", *LOOP, *flags)
+    assert run("finetune", "--model", work / "dense.safetensors", "--any-budget", *rest) == 2
+    assert f"trains no token selectors; omit {flags[0]}." in capsys.readouterr().err
+    assert run("finetune", "--model", work / "scored.safetensors", "--budget", "60%", *rest) == 2
+    assert f"trains no token selectors; omit {flags[0]}." in capsys.readouterr().err

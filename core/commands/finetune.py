@@ -122,12 +122,25 @@ def run_finetune(args: argparse.Namespace) -> tuple[dict, str]:
             raise InputError(
                 f"{args.model} is trained for budgets without --targets; --drop-at-random needs selectors."
             )
+        _refuse_selector_flags(args, "A searched model without --targets")
         return (run_any_budget if args.budget is None else run_one_budget)(args, model, card)
     if args.budget is not None:
         check_method(card.family, "singlepath")
         raise InputError(f"{args.model} has no gates, so it takes no --budget; give what `search` wrote.")
     args.targets = args.targets or DEFAULT_TARGETS
     return run_tokens(args, *dense_start(args.model, args.data))
+
+
+def _refuse_selector_flags(args: argparse.Namespace, what: str) -> None:
+    """Refuse what only selectors take, where there are none.
+
+    Raises:
+        InputError: If one is given.
+    """
+    flags = {"--rank-by": args.rank_by, "--backbone-lr": args.backbone_lr}
+    given = [flag for flag, value in flags.items() if value is not None]
+    if given:
+        raise InputError(f"{what} trains no token selectors; omit {' and '.join(given)}.")
 
 
 def run_tokens(args: argparse.Namespace, dense: Loaded, folders: list[str]) -> tuple[dict, str]:
@@ -255,6 +268,7 @@ def run_scored(args: argparse.Namespace) -> tuple[dict, str]:
         raise InputError(
             "--any-budget trains for all budgets, without selectors; leave --budget, --targets and such away."
         )
+    _refuse_selector_flags(args, "--any-budget")
     start = start_of(args.model, args.data)
     single = SinglePathCard(start.model.alpha, fit_to_predict=False, shifts=True, scored=True)
     return run_any_budget(args, start.model, replace(start.card, single_path=single), start)

@@ -75,8 +75,8 @@ def start_of(name: str, data: Sequence[Path], alpha: float | None = None, *, sco
 def _read_scored(name: str) -> tuple[SinglePathViT, ModelCard] | None:
     """The search form and card in a file of `score`; None where `name` is anything else, or was trained since."""
     path = None if name in released_names() else file_of(name)
-    single = read_card(path).single_path if path is not None and holds_card(path) else None
-    if single is None or not single.scored or single.budgets:
+    card = read_card(path) if path is not None and holds_card(path) else None
+    if card is None or card.single_path is None or not card.only_scored:
         return None
     return read_model(name)
 
