@@ -27,6 +27,9 @@ MOST_PIXELS = 4096
 """A side that a model may take."""
 TIMM_NAME = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)?")
 """What timm's own names look like; others (hf-hub:..., local-dir:...) would be looked for elsewhere."""
+FILE_NAME = re.compile(r"[^/\\\0]+\.safetensors")
+"""A file beside another: a name, and no way to anywhere else."""
+SHA256 = re.compile(r"[0-9a-f]{64}")
 TEACHER = "teacher"
 DAMAGED = (KeyError, IndexError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError)
 """What reading a damaged description may raise."""
@@ -112,6 +115,20 @@ class CompactCard:
 
 
 @dataclass(frozen=True)
+class BackboneFile:
+    """The dense file whose weights a model keeps as they are, so that its own file holds its selectors alone."""
+
+    name: str
+    """It lies beside the model's own file."""
+    sha256: str
+    """Of its bytes, 64 hexadecimal digits."""
+
+    def __post_init__(self) -> None:
+        if not FILE_NAME.fullmatch(self.name) or not SHA256.fullmatch(self.sha256):
+            raise ValueError(f"a backbone in {self.name:.60}")
+
+
+@dataclass(frozen=True)
 class ModelCard:
     """All that a weights file says of itself."""
 
@@ -122,6 +139,8 @@ class ModelCard:
     selectors: SelectorCard | None = None
     single_path: SinglePathCard | None = None
     compact: CompactCard | None = None
+    backbone: BackboneFile | None = None
+    """Where the file lacks the backbone's weights: what holds them. None once they are read: then they are here."""
     training: dict = field(default_factory=dict)
     """The command and settings that made it, and what it reached; empty: never trained."""
     notes: tuple[str, ...] = field(default=(), repr=False)
@@ -143,6 +162,8 @@ class ModelCard:
             raise ValueError(f"{len(self.classes)} names for {self.geometry.classes} classes")
         if self.compact is not None and len(self.compact.mixers) != self.geometry.depth:
             raise ValueError(f"{len(self.compact.mixers)} mixers for {self.geometry.depth} blocks")
+        if self.backbone is not None and self.selectors is None:
+            raise ValueError("nothing beside a backbone that is elsewhere")
         if self.selectors is not None and max(self.selectors.blocks, default=0) >= self.geometry.depth:
             raise ValueError(f"selectors before blocks {self.selectors.blocks} of {self.geometry.depth}")
 
@@ -219,6 +240,7 @@ def card_from_json(text: str) -> ModelCard:
             selectors=_part(SelectorCard, raw["selectors"]),
             single_path=_part(SinglePathCard, raw["single_path"]),
             compact=_part(CompactCard, raw.get("compact")),
+            backbone=_part(BackboneFile, raw.get("backbone")),
             training=_typed(raw["training"], dict),
             notes=_typed(raw.get("notes", []), tuple[str, ...]),
         )

@@ -1,7 +1,11 @@
 """Our own format on disk: safetensors with the weights, and their card in the metadata."""
 
+import hashlib
 import math
+import os
+import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +17,7 @@ from torch import Tensor, nn
 from core.cards import (
     DAMAGED,
     MOST_PIXELS,
+    BackboneFile,
     ModelCard,
     TeacherCard,
     card_from_json,
@@ -39,6 +44,8 @@ STEM_KERNEL = 3
 """Side of the kernels between two layers of an LV-ViT's stem."""
 GATES = ("mixer_logits", "ffn_logits")
 """What the names of gates end in."""
+BACKBONE = "backbone."
+"""What the names of a backbone's weights begin with in a model with selectors."""
 
 
 def save_checkpoint(path: Path, module: nn.Module, card: ModelCard | TeacherCard, *, half: bool = True) -> None:
@@ -47,7 +54,7 @@ def save_checkpoint(path: Path, module: nn.Module, card: ModelCard | TeacherCard
     Args:
         path: The file.
         module: Whose weights.
-        card: What they are.
+        card: What they are. Where it names a backbone's file, the weights of the backbone are left to that.
         half: Store floats in half precision, but for gates, whose order decides what a budget keeps; else in single.
 
     Raises:
@@ -59,7 +66,12 @@ def save_checkpoint(path: Path, module: nn.Module, card: ModelCard | TeacherCard
         exact = torch.float32 if key.endswith(GATES) else kind
         return value.detach().cpu().to(exact if value.is_floating_point() else value.dtype).contiguous()
 
-    state = {key: stored(key, value) for key, value in module.state_dict().items()}
+    elsewhere = isinstance(card, ModelCard) and card.backbone is not None
+    state = {
+        key: stored(key, value)
+        for key, value in module.state_dict().items()
+        if not (elsewhere and key.startswith(BACKBONE))
+    }
     if any(value.is_floating_point() and not value.isfinite().all() for value in state.values()):
         raise InputError("Some weights are no numbers, or too large for the precision that they are to be stored in.")
     temporary = path.with_name(path.name + ".tmp")
@@ -81,12 +93,70 @@ def read_card(path: Path) -> ModelCard:
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], ModelCard]:
-    """Weights in single precision, and the card.
+    """Weights in single precision, and the card; those of a backbone in another file are read from there.
 
     Raises:
-        InputError: If the file is missing, cut off, not ours, or holds NaN or infinite weights.
+        InputError: If the file is missing, cut off, not ours, or holds NaN or infinite weights; or if a file that it
+            needs beside it is not there or another.
     """
-    return _read(path, card_from_json)
+    state, card = _read(path, card_from_json)
+    if card.backbone is None:
+        return state, card
+    dense = _beside(path, card.backbone)
+    if file_sha256(dense) != card.backbone.sha256:
+        raise InputError(
+            f"{shown(path)} holds token selectors for a dense model in {shown(dense)}, which is another file by now "
+            f"(its SHA-256 does not begin with {card.backbone.sha256[:12]}); put the one that it was trained on there."
+        )
+    backbone, _ = _read(dense, card_from_json)
+    return {f"{BACKBONE}{key}": value for key, value in backbone.items()} | state, replace(card, backbone=None)
+
+
+def _beside(path: Path, backbone: BackboneFile) -> Path:
+    """The file that holds the backbone.
+
+    Raises:
+        InputError: If it is not there.
+    """
+    found = path.with_name(backbone.name)
+    if not found.is_file():
+        raise InputError(
+            f"{shown(path)} holds token selectors alone; put the dense model that they were trained on, "
+            f"{printable(backbone.name, 60)}, beside it."
+        )
+    return found
+
+
+def file_sha256(path: Path) -> str:
+    """Of the bytes of a file, as 64 hexadecimal digits.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def lay_beside(dense: Path, path: Path) -> BackboneFile:
+    """Put a dense file beside a model's own, under its name, so that the model's can leave the backbone to it.
+
+    Args:
+        dense: The file; linked where the disk allows it, else copied.
+        path: Of the model. Where both have one name, the dense one is called dense.safetensors.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    name = dense.name if dense.name != path.name else "dense.safetensors"
+    there, temporary = path.with_name(name), path.with_name(f"{name}.tmp")
+    if not (there.exists() and file_sha256(there) == file_sha256(dense)):
+        temporary.unlink(missing_ok=True)
+        try:
+            os.link(dense, temporary)
+        except OSError:
+            shutil.copyfile(dense, temporary)
+        os.replace(temporary, there)
+    return BackboneFile(name, file_sha256(there))
 
 
 def read_teacher(path: Path) -> tuple[dict[str, Tensor], TeacherCard | None]:
@@ -133,11 +203,28 @@ def _open(path: Path, parse: Callable[[str], C], read: Callable[[Any, C], T]) ->
             raise InputError(f"The description inside {shown(path)} is damaged (too long); save the model again.")
         card = parse(text)
         if isinstance(card, ModelCard):
-            check_room(card.geometry, {key: file.get_slice(key).get_shape() for key in file.keys()}, path)  # noqa: SIM118
+            check_room(card.geometry, _shapes(file) | _shapes_beside(path, card.backbone), path)
             check_named(card.geometry, path)
         return read(file, card)
 
     return _with_file(path, checked)
+
+
+def _shapes(file: Any) -> dict[str, list[int]]:
+    """Of all weights of an open file."""
+    return {key: file.get_slice(key).get_shape() for key in file.keys()}  # noqa: SIM118
+
+
+def _shapes_beside(path: Path, backbone: BackboneFile | None) -> dict[str, list[int]]:
+    """The same of the file that holds the backbone, where it is another.
+
+    Raises:
+        InputError: If it is not there, or cannot be opened.
+    """
+    if backbone is None:
+        return {}
+    shapes = _with_file(_beside(path, backbone), _shapes)
+    return {f"{BACKBONE}{key}": shape for key, shape in shapes.items()}
 
 
 def _with_file(path: Path, read: Callable[[Any], T]) -> T:

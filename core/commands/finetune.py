@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from core.backbones.families import check_method, family_of_timm
-from core.cards import CompactCard, ModelCard, SelectorCard, SinglePathCard
+from core.cards import BackboneFile, CompactCard, ModelCard, SelectorCard, SinglePathCard
 from core.checkpoints import Loaded, file_of, read_model
 from core.commands.joint import joint_start, makes_joint
 from core.commands.scoring import Start, score_on, start_of
@@ -45,6 +45,7 @@ from core.training.runs import check_run, read_metrics, writing
 from core.training.search import weight_groups
 from core.training.tokens import RANKINGS, TokenSettings, TokenStep, calibrate, token_groups
 from core.training.verdict import is_trained, verdict_sentences
+from core.weights import holds_card, lay_beside, read_checkpoint
 
 CALIBRATION_PHOTOS = 512
 """Held-out photos on which batch norms are calibrated."""
@@ -79,7 +80,12 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "budget from --least on; it teaches itself",
     )
     add_targets(tune, None, "0.617,0.369,0.137 for a dense model, else none")
-    tune.add_argument("--backbone-lr", type=float, help="beside selectors (default: a hundredth of --lr)")
+    tune.add_argument(
+        "--backbone-lr",
+        type=float,
+        help="beside selectors (default: a hundredth of --lr); 0: the backbone stays as it is, and the weights file "
+        "holds the selectors alone, with a copy of the dense model's file beside it",
+    )
     tune.add_argument(
         "--wait-epochs", type=float, default=2.0, help="the backbone stands still that long (default %(default)s)"
     )
@@ -110,6 +116,10 @@ def run_finetune(args: argparse.Namespace) -> tuple[dict, str]:
         raise InputError("--drop-at-random teaches no ranking; leave --rank-by away.")
     if args.no_packages and not args.drop_at_random:
         raise InputError("--no-packages goes with --drop-at-random: selectors are trained with their packages.")
+    if args.backbone_lr is not None and not 0 <= args.backbone_lr < math.inf:
+        raise InputError(f"--backbone-lr takes a rate of 0 or more; not {args.backbone_lr}.")
+    if args.no_packages and args.backbone_lr == 0:
+        raise InputError("--no-packages trains the backbone alone, and --backbone-lr 0 freezes it; omit one of them.")
     if args.any_budget:
         return run_scored(args)
     if args.budget is None and timm.is_model(args.model):
@@ -167,6 +177,7 @@ def run_tokens(args: argparse.Namespace, dense: Loaded, folders: list[str]) -> t
     if session.accelerator.is_main_process:
         with writing(session.run):
             keep_targets(aim, session.run.folder)
+    keeps = kept_backbone(dense, session) if args.backbone_lr == 0 else None
     geometry = dense.card.geometry
     asked_macs = schedule_macs(geometry, blocks, targets, model.layers).total
 
@@ -186,7 +197,7 @@ def run_tokens(args: argparse.Namespace, dense: Loaded, folders: list[str]) -> t
             for draw in draws
         ]
         top1 = sum(each.top1 for each in found) / len(found)
-        card = replace(dense.card, selectors=SelectorCard(blocks, targets, False))
+        card = replace(dense.card, selectors=SelectorCard(blocks, targets, False), backbone=keeps)
         session.save(step.model, card, {"epochs": epoch, "val_top1": top1, "dense": args.model, "at_random": True})
         return {"val_top1": top1, "val_macs": found[0].mean_macs / found[0].dense_macs, "val_kept": list(targets)}
 
@@ -199,7 +210,7 @@ def run_tokens(args: argparse.Namespace, dense: Loaded, folders: list[str]) -> t
         gain, margin = paired_difference(found, *rivals)
         attentive = session.validate(attention_runner(step.model, geometry))
         trained = is_trained(targets, found.mean_kept, gain, margin)
-        card = replace(dense.card, selectors=SelectorCard(blocks, targets, trained))
+        card = replace(dense.card, selectors=SelectorCard(blocks, targets, trained), backbone=keeps)
         told = {"asked": args.targets, "asked_keep": targets, "achieved_keep": found.mean_kept}
         told |= {"achieved_macs": found.mean_macs, "schedule": aim.schedule and asdict(aim.schedule)}
         session.save(step.model, card, {"epochs": epoch, "val_top1": found.top1, "dense": args.model, **told})
@@ -237,6 +248,28 @@ def run_tokens(args: argparse.Namespace, dense: Loaded, folders: list[str]) -> t
         return told, text  # its lines were removed; the weights say what they reached
     last = records[-1]
     return told | {"last_epoch": last}, text if args.drop_at_random else f"{text}\n{verdict_sentences(last)}"
+
+
+def kept_backbone(dense: Loaded, session: Session) -> BackboneFile | None:
+    """The file whose weights a frozen backbone shares, laid beside the run's; None where none holds just these.
+
+    Args:
+        dense: What selectors are put into.
+        session: Open; the main process of it writes.
+
+    Raises:
+        InputError: If the file cannot be laid there.
+    """
+    path = file_of(dense.spec.name)
+    if path is None or not holds_card(path):
+        return None
+    held, own = read_checkpoint(path)[0], dense.model.state_dict()
+    if held.keys() != own.keys() or any(not torch.equal(held[key], own[key].cpu()) for key in held):
+        return None
+    if not session.accelerator.is_main_process:
+        return None  # writes nothing
+    with writing(session.run):
+        return lay_beside(path, session.run.weights)
 
 
 def run_one_budget(args: argparse.Namespace, model: SinglePathViT, card: ModelCard) -> tuple[dict, str]:

@@ -241,8 +241,14 @@ def calibrate(model: SoftTokenViT, loader: DataLoader, targets: tuple[float, ...
 
 
 def token_groups(model: SoftTokenViT, *, lr: float, backbone_lr: float, weight_decay: float, wait: float) -> list[dict]:
-    """Parameter groups: selectors at `lr`, the backbone at `backbone_lr` once `wait` epochs have passed."""
+    """Parameter groups: selectors at `lr`, the backbone at `backbone_lr` once `wait` epochs have passed.
+
+    At a `backbone_lr` of 0 the backbone is frozen: its weights take no gradients, and are in no group.
+    """
     groups = param_groups_weight_decay(model.selectors, weight_decay)
+    if backbone_lr == 0:
+        model.backbone.requires_grad_(False)
+        return [{**group, "lr": lr} for group in groups]
     backbone = param_groups_weight_decay(model.backbone, weight_decay, model.backbone.no_weight_decay())
     return [
         *({**group, "lr": lr} for group in groups),
