@@ -118,14 +118,24 @@ def test_selectors_alone_leave_as_many_tokens_as_the_stages_do() -> None:
     assert alone(*tokens).shape[1] == (1 + 12 + 1) + (1 + 8 + 2) + (1 + 5 + 3)
 
 
-@pytest.mark.parametrize(("engine", "batch"), [("onnxruntime", 1), ("onnxruntime", 2), ("compile", 1)])
-@pytest.mark.parametrize("kind", ["dense", "compact", "tokens"])
+def joint():
+    """A convolution, an attention with a selector before it: all that compiling takes its time for, in one graph."""
+    return SoftTokenViT(small(mixers=("conv3x3", "msa")), (1,)).eval()
+
+
+@pytest.mark.parametrize(
+    ("kind", "engine", "batch"),
+    [(kind, "onnxruntime", batch) for kind in ("dense", "compact", "tokens") for batch in (1, 2)]
+    + [("joint", "compile", 1)],
+)
 def test_an_engine_gives_the_logits_of_eager_torch(kind, engine, batch) -> None:
-    made = {"dense": small, "compact": lambda: small(mixers=("conv3x3", "msa")), "tokens": pruned}[kind]()
-    x = images(batch)
+    made = {"dense": small, "compact": lambda: small(mixers=("conv3x3", "msa")), "tokens": pruned, "joint": joint}[
+        kind
+    ]()
+    x, keep = images(batch), (0.5,) if kind in ("tokens", "joint") else None
     with torch.inference_mode():
-        expected = made.run(x, top_share((0.5,), TINY.patches))[0] if kind == "tokens" else made(x)
-    run = prepare(graph_of(made, (0.5,) if kind == "tokens" else None, kind), engine, x)
+        expected = made(x) if keep is None else made.run(x, top_share(keep, TINY.patches))[0]
+    run = prepare(graph_of(made, keep, kind), engine, x)
     other = images(batch, seed=1)
     torch.testing.assert_close(run(x), expected, atol=1e-4, rtol=0)
     assert (run(other) - run(x)).abs().max() > 1e-3, "the photos are a constant of the graph"

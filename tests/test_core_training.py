@@ -189,18 +189,19 @@ def torchrun(count: int, *arguments: str | Path) -> subprocess.CompletedProcess:
     return done
 
 
-def test_two_processes_find_the_same_evaluation_as_one(work) -> None:
-    found = {}
+def test_two_processes_find_the_same_evaluation_as_one(work, capsys) -> None:
     model = work / "dense" / "model.safetensors"
-    for count in (1, 2):
-        arguments = ["--model", model, "--data", mislabelled(work), "--batch", 7, "--workers", 0, "--json"]
-        done = torchrun(count, "evaluate", *arguments)
-        assert ("; 2 processes" in done.stderr) is (count == 2)
-        found[count] = json.loads(done.stdout)  # one object, whatever the number of processes
-    assert found[1]["images"] == found[2]["images"] == 60
-    assert found[1]["top1"] == pytest.approx(53 / 60, abs=0.04), "7 photos are in the wrong folder"
+    arguments = ["evaluate", "--model", model, "--data", mislabelled(work), "--batch", 7, "--workers", 0, "--json"]
+    capsys.readouterr()
+    assert run(*arguments) == 0
+    alone = capsys.readouterr()
+    done = torchrun(2, *arguments)
+    assert ("; 2 processes" in alone.err, "; 2 processes" in done.stderr) == (False, True)
+    one, two = json.loads(alone.out), json.loads(done.stdout)  # one object, whatever the number of processes
+    assert one["images"] == two["images"] == 60
+    assert one["top1"] == pytest.approx(53 / 60, abs=0.04), "7 photos are in the wrong folder"
     for name in ("top1", "top5", "mean_macs"):
-        assert found[1][name] == found[2][name]
+        assert one[name] == two[name]
 
 
 def test_two_processes_train_one_model(work) -> None:
@@ -213,15 +214,16 @@ def test_two_processes_train_one_model(work) -> None:
     assert evaluated == pytest.approx(last["val_top1"], abs=0.02)  # half precision may tip a photo
 
 
-def test_two_processes_put_selectors_into_one_model(work) -> None:
+def test_two_processes_put_selectors_into_one_model(work, capsys) -> None:
     """What the run said of its last epoch holds for the file that it wrote."""
     out, dense = work / "two-tokens", work / "dense" / "model.safetensors"
     where = ["--selectors", "1,2", "--targets", "0.5,0.25", "--data", work / "data", "--out", out, "--epochs", 1]
     done = torchrun(2, "finetune", "--model", dense, *where, *LOOP)
     assert "on 2 processes" in done.stderr
     last = metrics(out)[-1]
-    told = torchrun(1, "evaluate", "--model", out / "model.safetensors", "--data", work / "data", "--json")
-    found = json.loads(told.stdout)
+    capsys.readouterr()
+    assert run("evaluate", "--model", out / "model.safetensors", "--data", work / "data", "--workers", 0, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
     share = found["mean_macs"] / found["dense_macs"]
     assert share == pytest.approx(last["val_macs"], abs=0.01)  # half precision may tip a patch
     assert found["top1"] == pytest.approx(last["val_top1"], abs=0.02)
