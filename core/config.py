@@ -1,8 +1,8 @@
-"""Choices that go in: frozen dataclasses of plain values, safe as cache keys."""
+"""Choices that go in: their names, and frozen dataclasses of plain values, safe as cache keys."""
 
 import os
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from core.deit_counts import DeitGeometry
 
@@ -11,6 +11,21 @@ Geometry = DeitGeometry
 """Its name here, when there was no other family; for programs that use it."""
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos", "random")
 """timm's names for ways to resize a photo."""
+Peer = Literal["tome", "evit", "random-dense"]
+PEERS: tuple[Peer, ...] = get_args(Peer)
+"""Other people's methods; see `core.peers`."""
+Distill = Literal["none", "soft", "hard"]
+DISTILL_KINDS: tuple[Distill, ...] = get_args(Distill)
+"""What is learned from a teacher; see `core.training.objectives`."""
+RankBy = Literal["attention", "saliency", "teacher"]
+RANKINGS: tuple[RankBy, ...] = get_args(RankBy)
+"""What selectors learn to rank patches by; see `core.training.tokens`."""
+LEAST_PHOTOS = 8
+"""Photos that gates are scored on, at least: fewer say nothing of a unit that only some photos need."""
+USUAL_PHOTOS = 32
+"""Photos that gates are scored on, where nobody says otherwise."""
+OURS, ONNX = ".safetensors", ".onnx"
+"""How files end that are written for use elsewhere; see `core.export`."""
 
 
 @dataclass(frozen=True)

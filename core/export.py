@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from core.cards import CompactCard, ModelCard
 from core.checkpoints import Loaded, load
-from core.config import ModelSpec, plain
+from core.config import ONNX, OURS, ModelSpec, plain
 from core.errors import InputError
 from core.json_text import json_text
 from core.registry import method_of
@@ -24,7 +24,6 @@ from core.soft_tokens.schedules import schedule_macs
 from core.trace import macs_of
 from core.weights import save_checkpoint
 
-OURS, ONNX = ".safetensors", ".onnx"
 TOLERANCE = 1e-4
 """How far a logit of the file may be from the model's: |file - model| <= TOLERANCE + TOLERANCE |model|."""
 MOST_PHOTOS = 64

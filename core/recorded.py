@@ -9,11 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from core.config import ModelSpec
+from core.config import PEERS, ModelSpec, Peer
 from core.errors import InputError
 from core.files import check_target, write_text
 from core.json_text import json_text
-from core.peers.plans import PEERS, Peer
 from core.registry import ASSETS
 from core.results import Recorded
 

@@ -18,8 +18,6 @@ from core.single_path.model import SinglePathViT
 from core.single_path.score import GateScores, score
 
 BATCH = 8
-USUAL_PHOTOS = 32
-"""Scored on, where nobody says otherwise."""
 PART = 0.7
 """Side of an enlarged part, as a share of the whole."""
 

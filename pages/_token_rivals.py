@@ -4,10 +4,10 @@ from typing import Any
 
 import streamlit as st
 
-from core.config import ModelSpec
+from core.config import PEERS, ModelSpec
 from core.errors import InputError
 from core.peers.dense import check_dense, check_family
-from core.peers.plans import PEERS, Plan, fit_plan
+from core.peers.plans import Plan, fit_plan
 from core.peers.trace import PeerTrace
 from core.results import TokenTrace
 from pages import _models, _shared

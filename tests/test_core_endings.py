@@ -39,8 +39,8 @@ def ended_by(monkeypatch, capsys, ending: object) -> tuple[int, str]:
 
 def test_ctrl_c_during_the_imports_is_one_line(tmp_path) -> None:
     """Pressed by the first module that the command imports from outside."""
-    (tmp_path / "accelerate").mkdir()
-    (tmp_path / "accelerate" / "__init__.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\n")
+    (tmp_path / "timm").mkdir()
+    (tmp_path / "timm" / "__init__.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\n")
     ran = subprocess.run(
         [sys.executable, "-m", "core", "models"],
         cwd=ROOT,

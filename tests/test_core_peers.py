@@ -9,6 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from core.backbones import deit
 from core.backbones.block import class_look
+from core.config import PEERS
 from core.deit_counts import DEIT, DeitGeometry
 from core.errors import InputError
 from core.macs import count_macs
@@ -16,7 +17,7 @@ from core.peers.dropping import dropping_forward
 from core.peers.grouping import GONE, NEVER
 from core.peers.inattentive import inattentive_forward, reorganise
 from core.peers.merging import match, merge, merging_forward
-from core.peers.plans import PEERS, Plan, default_blocks, fit_plan, keeping_plan, merging_plan
+from core.peers.plans import Plan, default_blocks, fit_plan, keeping_plan, merging_plan
 from core.peers.run import run_plan
 from tests.tiny import TINY, backbone, images
 

@@ -9,8 +9,9 @@ import torch
 
 from core.__main__ import main
 from core.cards import ModelCard, SelectorCard, SinglePathCard, class_names
+from core.config import PEERS
 from core.peers.dense import FALLBACK, dense_of
-from core.peers.plans import PEERS, fit_plan
+from core.peers.plans import fit_plan
 from core.peers.run import peer_runner
 from core.recorded import read_rows
 from core.weights import read_card, save_checkpoint

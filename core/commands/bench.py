@@ -6,16 +6,16 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 from itertools import product
 from multiprocessing import active_children, get_context
-from pathlib import Path
 
 import torch
 
 from core.backbones.families import check_method
-from core.bench_record import JSON, add_rows, check_record, conditions, read_record
+from core.bench_record import add_rows, check_record, conditions, read_record
 from core.benchmarks import USUAL, Case, cases, matching, measure
 from core.checkpoints import load
 from core.commands.endings import deaf_children, printed_anyway
-from core.commands.shared import Progress, add_common, numbers, parse_budget, pick_device, say
+from core.commands.parsers import BENCH_BATCHES
+from core.commands.shared import Progress, numbers, parse_budget, pick_device, say
 from core.config import ModelSpec
 from core.engines import check_engine
 from core.errors import InputError
@@ -33,49 +33,6 @@ from core.timings import EAGER, ENGINES, SpeedRow
 from core.training.cost import SLIDER_MS, compare_steps, derive_ms
 from core.training.loop import make_accelerator
 
-BATCHES = "1,16"
-"""Photos per pass that are measured, usually."""
-
-
-def add_parser(commands: argparse._SubParsersAction) -> None:
-    """Add the command."""
-    bench = commands.add_parser("bench", help="measure speed on this machine, dense and pruned in turns")
-    add_common(bench)
-    bench.add_argument(
-        "--model",
-        action="append",
-        help=f"a pruned model, a published architecture, or a schedule with random weights: {', '.join(FITTED)}; may "
-        f"be repeated (default: {', '.join(USUAL)})",
-    )
-    bench.add_argument("--budget", help="for single-path models: GMACs, or a share of dense such as 60%%")
-    bench.add_argument("--keep", help="for models with selectors: share alive after each, such as 0.7,0.5,0.3")
-    bench.add_argument("--batch", help=f"photos per pass (default {BATCHES}; of --table {BATCHES[0]})")
-    bench.add_argument(
-        "--engine",
-        default=EAGER,
-        help=f"{', '.join(ENGINES)}, several with commas, or all; dense runs in the same (default %(default)s)",
-    )
-    bench.add_argument(
-        "--record",
-        type=Path,
-        nargs="?",
-        const=JSON,
-        help="measure all that the repository keeps a record of, or --model, into this file (default: "
-        "assets/benchmarks.json) and a table beside it",
-    )
-    bench.add_argument("--repeats", type=int, default=20, help="timed passes of each (default %(default)s)")
-    bench.add_argument(
-        "--table", type=Path, help="measure block latency against token count instead, for --model, and write this CSV"
-    )
-    bench.add_argument(
-        "--ragged",
-        action="store_true",
-        help="ways to run a block on photos that keep different numbers of tokens instead; takes no --model",
-    )
-    bench.add_argument("--training", action="store_true", help="training steps instead: dense, and a search")
-    bench.add_argument("--precision", choices=("auto", "bf16", "no"), default="auto", help="of --training")
-    bench.set_defaults(run=run_bench)
-
 
 def run_bench(args: argparse.Namespace) -> tuple[dict, str]:
     """Measure what the flags ask for.
@@ -83,7 +40,7 @@ def run_bench(args: argparse.Namespace) -> tuple[dict, str]:
     JSON: {"device", "threads", "rows": [{"model", "engine", "batch", "dense_ms", "pruned_ms", "speedup", "mac_ratio",
     "efficiency", "dense_iqr_ms", "pruned_iqr_ms", "selector_share", "kept"}]}.
     """
-    batches = numbers(args.batch or (BATCHES[0] if args.table is not None else BATCHES), int, "--batch")
+    batches = numbers(args.batch or (BENCH_BATCHES[0] if args.table is not None else BENCH_BATCHES), int, "--batch")
     if min(batches) < 1 or args.repeats < 4:
         raise InputError("--batch takes numbers of 1 or more, --repeats 4 or more.")
     if sum((args.training, args.ragged, args.table is not None, args.record is not None)) > 1:

@@ -21,15 +21,6 @@ from core.timings import EAGER, ENGINES
 from core.trace import macs_of, prediction_of
 
 
-def add_engine(parser: argparse.ArgumentParser) -> None:
-    """The flag."""
-    parser.add_argument(
-        "--engine",
-        default=EAGER,
-        help=f"{', '.join(ENGINES)} (default %(default)s); all but eager need --keep where a model has token selectors",
-    )
-
-
 def fixed_cost(loaded: Loaded) -> tuple[int, list[int] | None]:
     """Multiply-adds of any photo in a fixed graph, and the patches alive after each selector."""
     if not isinstance(loaded.model, SoftTokenViT):

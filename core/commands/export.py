@@ -7,34 +7,13 @@ from pathlib import Path
 
 import torch
 
-from core.commands.loading import add_hints, load_model_of
-from core.commands.shared import add_common, say
+from core.commands.loading import load_model_of
+from core.commands.shared import say
+from core.config import ONNX, OURS
 from core.errors import InputError
-from core.export import ONNX, OURS, TOLERANCE, check_model, check_targets, export_model
+from core.export import TOLERANCE, check_model, check_targets, export_model
 from core.images import load_photo, to_tensor
 from core.registry import ASSETS
-
-
-def add_parser(commands: argparse._SubParsersAction) -> None:
-    """Add the command."""
-    export = commands.add_parser("export", help="write a model for use elsewhere: compact, or as ONNX")
-    add_common(export)
-    export.add_argument("--model", required=True, help="a name from `models`, or a weights file")
-    export.add_argument("--budget", help="GMACs such as 0.8, or a share of dense such as 60%% (single-path models)")
-    export.add_argument(
-        "--keep",
-        help=f"for {ONNX} of a model with selectors: share of the patches alive after each, such as 0.7,0.5,0.3, the "
-        "same for every photo",
-    )
-    add_hints(export)
-    export.add_argument(
-        "--out", type=Path, required=True, help=f"a new file that ends in {OURS} or {ONNX}, or a folder for one of each"
-    )
-    export.add_argument("--half", action="store_true", help=f"store {OURS} in half precision")
-    export.add_argument(
-        "--photos", nargs="+", type=Path, help="compare the files on these (default: the sample pictures)"
-    )
-    export.set_defaults(run=run_export, threshold=None)
 
 
 def run_export(args: argparse.Namespace) -> tuple[dict, str]:

@@ -3,19 +3,11 @@
 import argparse
 
 from core.checkpoints import read_model
-from core.commands.shared import Progress, add_common, say
+from core.commands.shared import Progress, say
 from core.registry import list_models
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
-    """Add the command."""
-    fetch = commands.add_parser("fetch", help="download a model's weights once, for working without a network")
-    add_common(fetch)
-    fetch.add_argument("model", help="a name from `models`")
-    fetch.set_defaults(run=run)
-
-
-def run(args: argparse.Namespace) -> tuple[dict, str]:
+def run_fetch(args: argparse.Namespace) -> tuple[dict, str]:
     """Download and read the weights, so that what is kept is known to be whole."""
     entry = next((entry for entry in list_models() if entry.name == args.model), None)
     if entry is not None and entry.download_mb:

@@ -19,9 +19,9 @@ from core.cards import BackboneFile, CompactCard, ModelCard, SelectorCard, Singl
 from core.checkpoints import Loaded, file_of, read_model
 from core.commands.joint import joint_start, makes_joint
 from core.commands.scoring import Start, score_on, start_of
-from core.commands.session import Session, add_loop, dense_start, objective_of, open_session
-from core.commands.shared import add_common, parse_budget, say
-from core.commands.targets import add_targets, keep_targets, read_targets
+from core.commands.session import Session, dense_start, objective_of, open_session
+from core.commands.shared import parse_budget, say
+from core.commands.targets import keep_targets, read_targets
 from core.errors import InputError
 from core.evaluate import attention_runner, dense_runner, paired_difference, random_runner, token_runner
 from core.macs import count_macs
@@ -43,7 +43,7 @@ from core.training.data import match_folders, split_roots, spread_over
 from core.training.readable import Readable
 from core.training.runs import check_run, read_metrics, writing
 from core.training.search import weight_groups
-from core.training.tokens import RANKINGS, TokenSettings, TokenStep, calibrate, token_groups
+from core.training.tokens import TokenSettings, TokenStep, calibrate, token_groups
 from core.training.verdict import is_trained, verdict_sentences
 from core.weights import holds_card, lay_beside, read_checkpoint
 
@@ -54,59 +54,6 @@ RANDOM_DRAWS = 5
 """Draws of random dropping that the verdict is taken against."""
 REPORTED = (1.0, 0.75, 0.6, 0.45)
 """Budgets at which an any-budget run reports its accuracy, shares of the dense MACs."""
-
-
-def add_parser(commands: argparse._SubParsersAction) -> None:
-    """Add the command."""
-    tune = commands.add_parser(
-        "finetune", help="train on: a model with token selectors in it, or a searched model for one budget or for any"
-    )
-    add_common(tune)
-    add_loop(tune, usual={"epochs": 30, "lr_per_512": 5e-4})
-    tune.add_argument("--model", required=True, help="a dense, searched or compact model: a name or a weights file")
-    tune.add_argument(
-        "--budget",
-        help="for a searched model: derive and train this budget alone, GMACs or a share such as 60%%; with --targets "
-        "too, put token selectors into what it derives (a joint model)",
-    )
-    tune.add_argument(
-        "--least", default="30%", help="for a searched model without --budget: the smallest (default %(default)s)"
-    )
-    tune.add_argument(
-        "--any-budget",
-        action="store_true",
-        default=None,
-        help="for a dense model: score gates on a few dozen training photos, unless `score` did, then train for any "
-        "budget from --least on; it teaches itself",
-    )
-    add_targets(tune, None, "0.617,0.369,0.137 for a dense model, else none")
-    tune.add_argument(
-        "--backbone-lr",
-        type=float,
-        help="beside selectors (default: a hundredth of --lr); 0: the backbone stays as it is, and the weights file "
-        "holds the selectors alone, with a copy of the dense model's file beside it",
-    )
-    tune.add_argument(
-        "--wait-epochs", type=float, default=2.0, help="the backbone stands still that long (default %(default)s)"
-    )
-    tune.add_argument(
-        "--rank-by",
-        choices=RANKINGS,
-        help="what selectors learn to rank patches by: where the dense model's class token looks in the blocks "
-        "to come, how much its answer hangs on a patch, or how much that of --teacher does, a CNN (default: attention)",
-    )
-    tune.add_argument(
-        "--drop-at-random",
-        action="store_true",
-        help="drop patches at random in training, and teach the selectors no ranking: what selectors must beat",
-    )
-    tune.add_argument(
-        "--no-packages",
-        action="store_true",
-        help="with --drop-at-random: nothing takes the place of what is dropped, and what is saved is a dense model, "
-        "for `evaluate --method random-dense --dense FILE`",
-    )
-    tune.set_defaults(run=run_finetune)
 
 
 def run_finetune(args: argparse.Namespace) -> tuple[dict, str]:

@@ -2,22 +2,21 @@
 
 import argparse
 from dataclasses import asdict
-from pathlib import Path
 
 from core.backbones.families import family, methods_sentence
 from core.checkpoints import load
 from core.commands.describe_published import describe_published
 from core.commands.endings import printed_anyway
-from core.commands.engine import add_engine, dense_beside, in_engine
-from core.commands.loading import add_model, load_model_of, setting_of, spec_of, tell_snapped
+from core.commands.engine import dense_beside, in_engine
+from core.commands.loading import load_model_of, setting_of, spec_of, tell_snapped
 from core.commands.peers import evaluate_peer, peer_into_file
-from core.commands.shared import add_common, add_data, data_told, pick_device
-from core.commands.sweeping import add_sweep, check_sweep, evaluate_folder, predict_many
+from core.commands.shared import data_told, pick_device
+from core.commands.sweeping import check_sweep, evaluate_folder, predict_many
+from core.config import PEERS
 from core.description import description, told_grids
 from core.errors import InputError
 from core.images import load_photo, to_tensor
 from core.latency import measure_latency
-from core.peers.plans import PEERS
 from core.published import published
 from core.recorded import add_row, check_recorded
 from core.registry import list_models
@@ -26,42 +25,6 @@ from core.soft_tokens.model import SoftTokenViT
 from core.timings import Latency
 from core.trace import macs_of, predict, trace_tokens
 from core.training.loop import make_accelerator
-
-
-def add_parsers(commands: argparse._SubParsersAction) -> None:
-    """Add the commands that look at models."""
-    models = commands.add_parser("models", help="what can be loaded, from where, whether it is there")
-    add_common(models)
-    models.set_defaults(run=run_models)
-
-    predict_ = commands.add_parser("predict", help="top-5, MACs, kept patches and latency for photos")
-    add_common(predict_)
-    predict_.add_argument("photos", nargs="+", type=Path, help="photos, or folders of photos, also nested ones")
-    add_model(predict_)
-    add_sweep(predict_)
-    add_engine(predict_)
-    predict_.set_defaults(run=run_predict)
-
-    describe = commands.add_parser("describe", help="mixer and FFN width per block, MACs, parameters")
-    add_common(describe)
-    add_model(describe)
-    describe.set_defaults(run=run_describe)
-
-    evaluate_ = commands.add_parser("evaluate", help="top-1, top-5, mean MACs and images per second on a folder")
-    add_common(evaluate_)
-    add_model(evaluate_)
-    add_data(evaluate_, "ImageFolder root; its val folder if it has one")
-    add_sweep(evaluate_)
-    evaluate_.add_argument(
-        "--method",
-        choices=("own", "random", "attention", *PEERS),
-        default="own",
-        help="of models with selectors: keep as many patches as they do in each photo, but chosen so (default own); "
-        "tome, evit, random-dense: that method on the untouched dense weights, at the same mean MACs",
-    )
-    evaluate_.add_argument("--dense", help="the dense model for tome, evit and random-dense (default: the model's own)")
-    evaluate_.add_argument("--record", type=Path, help="also keep the result in this file, as the app reads it")
-    evaluate_.set_defaults(run=run_evaluate)
 
 
 def run_models(args: argparse.Namespace) -> tuple[dict, str]:

@@ -1,8 +1,7 @@
-"""What the commands that run models share: the model's flags, its loading, and photos from files."""
+"""What the commands that run models share: loading the model that the flags name, and photos from files."""
 
 import argparse
 from dataclasses import replace
-from pathlib import Path
 
 from core.backbones.families import check_method
 from core.checkpoints import Loaded, load
@@ -15,36 +14,6 @@ from core.registry import list_models
 
 NAME_THEM = "; --classes takes a text file with what its classes are called, one a line in the order of its answers"
 """What helps where no folder is named after a class of the model."""
-
-
-def add_model(parser: argparse.ArgumentParser) -> None:
-    """The model and its settings."""
-    parser.add_argument("--model", required=True, help="a name from `models`, or a weights file")
-    parser.add_argument("--budget", help="GMACs such as 0.8, or a share of dense such as 60%% (single-path models)")
-    parser.add_argument(
-        "--keep",
-        help="share of the patches alive after each selector, such as 0.7,0.5,0.3; of a PiT, of those of its grid",
-    )
-    parser.add_argument(
-        "--blocks",
-        help="of a model without selectors, rank patches by class attention before these blocks, from 0, such as 3,6,9 "
-        "(with --keep or --mass; default: spread over the model)",
-    )
-    parser.add_argument(
-        "--mass", type=float, help="there keep the fewest patches that hold this share of the class attention"
-    )
-    parser.add_argument("--threshold", type=float, help="keep patches above this keep probability")
-    add_hints(parser)
-    parser.add_argument("--classes", type=Path, help="text file with the class names, one a line (default: the file's)")
-
-
-def add_hints(parser: argparse.ArgumentParser) -> None:
-    """What a weights file of others may not say."""
-    parser.add_argument(
-        "--heads", help="attention heads of a weights file that does not say them; of a PiT for each stage, as 2,4,8"
-    )
-    parser.add_argument("--arch", help="timm's name for the model of a weights file that does not say what it is")
-    parser.add_argument("--img-size", type=int, help="pixels a side that the model of such a file takes")
 
 
 def spec_of(args: argparse.Namespace) -> ModelSpec:

@@ -12,8 +12,9 @@ import torch
 
 from core.checkpoints import Loaded
 from core.commands.endings import printed_anyway
-from core.commands.loading import NAME_THEM, add_model, load_model_of, setting_of, tell_skipped
-from core.commands.shared import Progress, add_common, add_data, pick_device, say
+from core.commands.loading import NAME_THEM, load_model_of, setting_of, tell_skipped
+from core.commands.parsers import REPORT_DRAWS
+from core.commands.shared import Progress, pick_device, say
 from core.description import description
 from core.errors import InputError
 from core.evaluate import dense_runner
@@ -45,35 +46,6 @@ Box = tuple[float, float, float, float]
 """xmin, ymin, xmax, ymax in pixels."""
 Boxes = dict[str, Box]
 """By the photo's path under the data folder."""
-DRAWS = 5
-"""Of random dropping."""
-
-
-def add_parser(commands: argparse._SubParsersAction) -> None:
-    """Add the command."""
-    report = commands.add_parser("report", help="calibration, accuracy per class, mistakes, patches on the object")
-    add_common(report)
-    add_model(report)
-    add_data(report, "ImageFolder root; its val folder if it has one")
-    report.add_argument("--against", metavar="MODEL", help="also the difference to this model on the same photos")
-    report.add_argument(
-        "--against-random",
-        metavar="MODEL",
-        help=f"also the difference to this model with as many patches dropped at random, mean of {DRAWS} draws",
-    )
-    report.add_argument(
-        "--boxes",
-        type=Path,
-        nargs="+",
-        action="extend",
-        metavar="CSV",
-        help="table with a line per photo: file (its path under --data), xmin, ymin, xmax, ymax of its object in "
-        "pixels of the upright photo; of several folders one for all, or one for each in their order",
-    )
-    report.add_argument("--batch", type=int, default=64, help="photos per step (default %(default)s)")
-    report.add_argument("--workers", type=int, default=2, help="loader processes (default %(default)s)")
-    report.add_argument("--record", type=Path, help="also keep the result in this JSON file, beside others")
-    report.set_defaults(run=run_report)
 
 
 def run_report(args: argparse.Namespace) -> tuple[dict, str]:
@@ -240,7 +212,7 @@ def _right_at_random(args: argparse.Namespace, loaded: Loaded, other: Loaded, li
         wanted = torch.tensor([listing.label(place) for place in places])
         stages = loaded.model.run(images.to(device))[1]
         counts = [stage.kept.sum(dim=1) for stage in stages]
-        draws = [other.model.run(images.to(device), random_like(counts, generator))[0] for _ in range(DRAWS)]
+        draws = [other.model.run(images.to(device), random_like(counts, generator))[0] for _ in range(REPORT_DRAWS)]
         hits = [(logits.argmax(dim=-1).cpu() == wanted).double() for logits in draws]
         right.append(torch.stack(hits).mean(dim=0).numpy())
         line.show(f"{sum(map(len, right))} photos with patches dropped at random")
@@ -350,7 +322,7 @@ def _text(result: dict) -> str:
         other = result["against_random"]
         lines.append(
             f"{points(other['mean'], other['margin'])} beside {other['model']} with as many "
-            f"patches dropped at random ({100 * other['top1']:.2f} %, {DRAWS} draws)"
+            f"patches dropped at random ({100 * other['top1']:.2f} %, {REPORT_DRAWS} draws)"
         )
     if "on_object" in result:
         found = result["on_object"]

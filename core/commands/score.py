@@ -7,38 +7,19 @@ from core.backbones.families import check_method
 from core.commands.endings import printed_anyway
 from core.commands.loading import tell_skipped
 from core.commands.session import dense_model
-from core.commands.shared import Progress, add_common, pick_device, say
+from core.commands.shared import Progress, pick_device, say
+from core.config import LEAST_PHOTOS
 from core.errors import InputError
 from core.files import check_target
 from core.images import load_photo
 from core.photo_list import list_photos
-from core.scored import USUAL_PHOTOS, make_scored
+from core.scored import make_scored
 from core.single_path.derive import derive, gates_of
-from core.single_path.score import LEAST_PHOTOS
 from core.training.data import spread
 from core.weights import save_checkpoint
 
 SHOWN = (0.9, 0.75, 0.6, 0.5)
 """Shares of the dense MACs whose architectures are reported."""
-
-
-def add_parser(commands: argparse._SubParsersAction) -> None:
-    """Add the command."""
-    parser = commands.add_parser("score", help="put gates into a dense model and score them on photos; no training")
-    add_common(parser)
-    parser.add_argument("--model", required=True, help="the dense model: a name or a weights file")
-    parser.add_argument("--out", type=Path, required=True, help="the scored model, a new .safetensors file")
-    parser.add_argument(
-        "--photos",
-        nargs="+",
-        type=Path,
-        help=f"photos or folders of photos, at least {LEAST_PHOTOS}; labels are not needed (default: cuts of the "
-        "sample pictures)",
-    )
-    parser.add_argument(
-        "--count", type=int, default=USUAL_PHOTOS, help="score on at most so many photos (default %(default)s)"
-    )
-    parser.set_defaults(run=run_score)
 
 
 def run_score(args: argparse.Namespace) -> tuple[dict, str]:

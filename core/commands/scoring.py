@@ -12,9 +12,10 @@ from core.cards import ModelCard
 from core.checkpoints import file_of, read_model
 from core.commands.session import dense_start
 from core.commands.shared import Progress, say
+from core.config import USUAL_PHOTOS
 from core.errors import InputError
 from core.releases.files import released_names
-from core.scored import USUAL_PHOTOS, batches_of
+from core.scored import batches_of
 from core.single_path.model import SinglePathViT
 from core.single_path.score import score
 from core.training.data import match_folders, split_roots, spread

@@ -7,11 +7,10 @@ from dataclasses import replace
 import torch
 from timm.optim import create_optimizer_v2
 
-from core.backbones.families import FAMILIES
 from core.cards import SinglePathCard
 from core.commands.scoring import score_on, start_of
-from core.commands.session import add_loop, objective_of, open_session
-from core.commands.shared import add_common, parse_budget
+from core.commands.session import objective_of, open_session
+from core.commands.shared import parse_budget
 from core.errors import InputError
 from core.evaluate import dense_runner
 from core.macs import count_macs
@@ -26,42 +25,6 @@ from core.training.runs import check_run, read_settings, writing
 from core.training.search import SearchStep, search_groups
 
 _RATES = "--alpha and --gate-lr take numbers above 0."
-
-
-def add_parser(commands: argparse._SubParsersAction) -> None:
-    """Add the command."""
-    search = commands.add_parser("search", help="put gates into a dense model and learn which to close")
-    add_common(search)
-    add_loop(search, usual={"epochs": 10, "lr_per_512": 5e-5, "mixup": 0.2, "cutmix": 1.0})
-    search.add_argument("--model", required=True, help="the dense model, or what `score` made of it: a name or a file")
-    search.add_argument("--budget", default="60%", help="GMACs, or a share of dense such as 60%% (default %(default)s)")
-    search.add_argument(
-        "--gate-lr", type=float, help="constant, without decay (default: as published, 1e-3; 5e-4 for DeiT-S and Swin)"
-    )
-    search.add_argument(
-        "--cost-weight",
-        type=float,
-        help="lambda (default: as published for this DeiT or Swin; for other shapes that of the smallest, scaled)",
-    )
-    searched = (one for one in FAMILIES.values() if "singlepath" in one.METHODS)
-    by_family = ", ".join(f"{one.SEARCH.alpha:g} for {one.FAMILY}" for one in searched)
-    search.add_argument("--alpha", type=float, help=f"temperature of the head mixing (default: {by_family})")
-    start = search.add_mutually_exclusive_group()
-    start.add_argument(
-        "--from-scores",
-        action="store_true",
-        default=None,
-        help="start the gates from scores: those of --model where `score` wrote it, else of a few dozen training "
-        "photos (default)",
-    )
-    start.add_argument(
-        "--from-flat",
-        dest="from_scores",
-        action="store_false",
-        default=None,
-        help="start all gates alike, as published",
-    )
-    search.set_defaults(run=run_search)
 
 
 def _from_scores(args: argparse.Namespace) -> bool | None:

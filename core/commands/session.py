@@ -1,4 +1,4 @@
-"""What the training commands share: their flags, data, run folder, evaluation and the loop's screen."""
+"""What the training commands share: what the flags ask for, data, run folder, evaluation and the loop's screen."""
 
 import argparse
 import math
@@ -21,7 +21,7 @@ from core.batches import labelled_batch
 from core.cards import ModelCard, TeacherCard
 from core.checkpoints import Loaded, load
 from core.commands.loading import tell_skipped
-from core.commands.shared import Progress, add_data, duration, pick_device, say, say_here
+from core.commands.shared import Progress, duration, pick_device, say, say_here
 from core.config import ModelSpec
 from core.errors import InputError
 from core.evaluate import Runner, evaluate
@@ -32,7 +32,7 @@ from core.sweep import exchange
 from core.training.data import held_out, limited, match_folders, named, photos, split_roots, train_transform, untouched
 from core.training.data_print import data_print
 from core.training.loop import LoopSettings, StepRecord, check_batch, fit, make_accelerator
-from core.training.objectives import KINDS, Objective
+from core.training.objectives import Objective
 from core.training.readable import Readable
 from core.training.runs import Run, open_run, read_settings, writing
 from core.training.teachers import load_teacher
@@ -41,67 +41,6 @@ from core.weights import save_checkpoint
 EVAL_BATCH = 128
 LOG_SECONDS = 30
 """A run's log gets a line this often."""
-
-
-USUAL = {"batch": 128, "warmup_epochs": 1.0, "mixup": 0.0, "cutmix": 0.0}
-"""What training commands share unless they say otherwise."""
-
-
-def add_loop(parser: argparse.ArgumentParser, *, usual: dict, tuning: dict | None = None) -> None:
-    """Flags that all training commands share.
-
-    Args:
-        parser: Of the command.
-        usual: Its defaults, over `USUAL`; the rate is `lr_per_512`, per 512 photos of a batch, as papers give it.
-        tuning: Other defaults, for weights that were trained before; the command fills in which it is.
-    """
-    usual = USUAL | usual
-
-    def default(name: str) -> str:
-        other = f"; {tuning[name]:g} from trained weights" if tuning is not None and tuning[name] != usual[name] else ""
-        return f"{usual[name]:g}{other}"
-
-    def add(flag: str, kind: type, help: str = "") -> None:
-        name = flag[2:].replace("-", "_")
-        text = f"{help} (default: {default(name)})".strip()
-        parser.add_argument(flag, type=kind, default=usual[name] if tuning is None else None, help=text)
-
-    add_data(parser, "ImageFolder root with train/ and val/")
-    parser.add_argument("--out", type=Path, required=True, help="folder of this run: weights, metrics, state, log")
-    parser.add_argument("--resume", action="store_true", help="go on from the run's newest state")
-    add("--epochs", int)
-    add("--batch", int, "photos per step over all devices")
-    parser.add_argument(
-        "--lr", type=float, help=f"at the given batch size (default: {default('lr_per_512')}, times batch / 512)"
-    )
-    parser.set_defaults(lr_per_512=usual["lr_per_512"] if tuning is None else None)
-    parser.add_argument("--weight-decay", type=float, default=0.05)
-    add("--warmup-epochs", float)
-    add("--mixup", float)
-    add("--cutmix", float)
-    parser.add_argument("--teacher", help="learn from this model too: a name, a file, any classifier of timm")
-    parser.add_argument(
-        "--distill", choices=KINDS, help="what to learn from the teacher: its shares, or its first choice (hard)"
-    )
-    parser.add_argument(
-        "--distill-share", type=float, default=0.5, help="of the loss, the labels have the rest (default %(default)s)"
-    )
-    parser.add_argument(
-        "--shrink-to",
-        type=int,
-        metavar="PIXELS",
-        help="shrink training photos to this short side first; for data of which some classes are sharper than others",
-    )
-    parser.add_argument("--limit-per-class", type=int, metavar="N", help="train on at most N photos of each class")
-    parser.add_argument(
-        "--val-per-class", type=int, metavar="N", help="judge epochs on at most N photos of each class (default: all)"
-    )
-    parser.add_argument(
-        "--save-minutes", type=float, default=5.0, help="save the state this often (default %(default)s)"
-    )
-    parser.add_argument("--auto-augment", help="timm's notation, such as rand-m9-mstd0.5-inc1")
-    parser.add_argument("--workers", type=int, default=2, help="processes that read photos (default %(default)s)")
-    parser.add_argument("--precision", choices=("auto", "bf16", "no"), default="auto")
 
 
 def loop_settings(args: argparse.Namespace) -> LoopSettings:
@@ -154,7 +93,7 @@ def objective_of(args: argparse.Namespace, card: ModelCard | TeacherCard, dense:
 
 def recorded(args: argparse.Namespace) -> dict:
     """The flags that make a run what it is; what a resumed run must repeat."""
-    skip = {"run", "lr_per_512", "json", "device", "resume", "out", "workers", "data", "precision", "save_minutes"}
+    skip = {"lr_per_512", "json", "device", "resume", "out", "workers", "data", "precision", "save_minutes"}
     return {
         key: str(value) if isinstance(value, Path) else value for key, value in vars(args).items() if key not in skip
     }

@@ -1,4 +1,4 @@
-"""What the commands share: common flags, progress on stderr, output as text or as one JSON object."""
+"""What the commands share: progress on stderr, output as text or as one JSON object."""
 
 import argparse
 import os
@@ -14,21 +14,6 @@ import torch
 from core.batches import loader_trouble
 from core.errors import FileNote, InputError
 from core.json_text import json_text
-
-
-def add_common(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that every command takes."""
-    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout, and nothing else there")
-    parser.add_argument("--device", default=None, help="cpu, cuda, cuda:1, mps; default: cuda where there is one")
-    parser.add_argument("--seed", type=int, default=0)
-
-
-def add_data(parser: argparse.ArgumentParser, help: str, *, required: bool = True) -> None:
-    """The folders of photos; `help`: what one of them is."""
-    together = "several, as --data A B, are taken together: class folders of one name are one class"
-    parser.add_argument(
-        "--data", type=Path, nargs="+", action="extend", required=required, metavar="DIR", help=f"{help}; {together}"
-    )
 
 
 def data_told(data: Sequence[Path]) -> str | list[str]:

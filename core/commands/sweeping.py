@@ -1,4 +1,4 @@
-"""`evaluate`, and `predict` on folders: flags, the file of results, several processes, what is said of it."""
+"""`evaluate`, and `predict` on folders: the file of results, several processes, what is said of it."""
 
 import argparse
 from collections.abc import Callable, Sequence
@@ -33,14 +33,6 @@ from core.training.loop import make_accelerator
 
 MOST_IN_ONE = 10_000
 """Photos of which one JSON object tells; more are for a file."""
-
-
-def add_sweep(parser: argparse.ArgumentParser) -> None:
-    """The flags of a run over many photos."""
-    parser.add_argument("--batch", type=int, default=64, help="photos per step and process (default %(default)s)")
-    parser.add_argument("--workers", type=int, default=2, help="loader processes per process (default %(default)s)")
-    parser.add_argument("--out", type=Path, help="write a JSON line per photo into this file, as the run goes")
-    parser.add_argument("--resume", action="store_true", help="go on with the file of --out, where there is one")
 
 
 def check_sweep(args: argparse.Namespace) -> None:

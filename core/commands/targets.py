@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from core.backbones.families import check_method
 from core.checkpoints import Loaded
 from core.commands.session import dense_model, dense_start
-from core.commands.shared import Progress, add_common, add_data, numbers, parse_budget, pick_device, say
+from core.commands.shared import Progress, numbers, parse_budget, pick_device, say
 from core.errors import InputError
 from core.evaluate import dense_runner, evaluate, token_runner
 from core.files import write_text
@@ -46,36 +46,6 @@ class Targets:
     """How it was chosen, for a latency limit."""
     table: LatencyTable | None = None
     """By what it was chosen."""
-
-
-def add_targets(parser: argparse.ArgumentParser, default: str | None, told: str = "%(default)s") -> None:
-    """Add the flags that say what to train for; `told`: how the help names the default."""
-    parser.add_argument(
-        "--selectors",
-        "--blocks",
-        help="blocks before which they stand, from 0 (default 3,6,9; in a single-path model spread behind its last 3x3 "
-        "convolution)",
-    )
-    parser.add_argument(
-        "--targets",
-        default=default,
-        help="share of the patches alive after each selector, or MACs for the photo (2.6G, 60%%), or milliseconds "
-        f"(12ms: chooses the selectors' places too) (default {told})",
-    )
-    parser.add_argument("--table", type=Path, help="latency table for a target in ms (default: measured here)")
-
-
-def add_parser(commands: argparse._SubParsersAction) -> None:
-    """Add the command."""
-    schedule = commands.add_parser(
-        "schedule", help="choose selectors and keep ratios for a target; without --model, list known schedules"
-    )
-    add_common(schedule)
-    schedule.add_argument("--model", help="the dense model: a name or a weights file")
-    about = "ImageFolder root, for a target in ms: photos held out of train/ judge the choice"
-    add_data(schedule, about, required=False)
-    add_targets(schedule, "60%")
-    schedule.set_defaults(run=run_schedule)
 
 
 def run_schedule(args: argparse.Namespace) -> tuple[dict, str]:

@@ -4,7 +4,6 @@ import argparse
 import math
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from timm.layers import PatchDropout
@@ -17,8 +16,10 @@ from core.backbones import deit, lvvit
 from core.backbones.families import family, family_of_timm, layout_of
 from core.batches import labelled_batch
 from core.cards import ModelCard, TeacherCard, class_names
-from core.commands.session import EVAL_BATCH, USUAL, add_loop, dense_model, objective_of, open_session
-from core.commands.shared import Progress, add_common, duration, numbers, say, say_here
+from core.commands.flags import USUAL
+from core.commands.parsers import FINE_TUNING, FROM_SCRATCH
+from core.commands.session import EVAL_BATCH, dense_model, objective_of, open_session
+from core.commands.shared import Progress, duration, numbers, say, say_here
 from core.config import Normalisation
 from core.deit_counts import DeitGeometry
 from core.errors import InputError
@@ -35,86 +36,8 @@ from core.training.probe import features, fit_head
 from core.training.readable import Readable
 from core.training.runs import append_metrics, check_run, writing
 
-FROM_SCRATCH = {"epochs": 24, "lr_per_512": 4.8e-3, "mixup": 0.2, "cutmix": 1.0, "layer_decay": 1.0, "average": 0.0}
-FINE_TUNING = USUAL | {
-    "epochs": 5,
-    "batch": 64,
-    "lr_per_512": 1.6e-3,
-    "warmup_epochs": 0.1,
-    "layer_decay": 0.75,
-    "average": 0.998,
-}
-"""What a pretrained ViT usually takes; the rates of training from scratch destroy what it knows."""
 HEAD_FACTOR = 5.0
 """The rate of a head of a fine-tuned model, in rates of its last block."""
-
-
-def add_parser(commands: argparse._SubParsersAction) -> None:
-    """Add the command."""
-    train = commands.add_parser("train", help="train a dense ViT on an ImageFolder")
-    add_common(train)
-    add_loop(train, usual=FROM_SCRATCH, tuning=FINE_TUNING)
-    train.add_argument(
-        "--layer-decay",
-        type=float,
-        help="the rate of each layer as a share of that of the layer above it (default: 0.75 from trained weights)",
-    )
-    train.add_argument(
-        "--head-lr", type=float, help="rate of the classifier (default: 5 times --lr from trained weights)"
-    )
-    train.add_argument(
-        "--average",
-        type=float,
-        metavar="DECAY",
-        help="save and judge an exponential average of the weights; 0: the weights themselves (default: 0.998 from "
-        "trained weights)",
-    )
-    train.add_argument(
-        "--model",
-        help="a deit_*, vit_* or swin_* of timm, lvvit_s or lvvit_m; lvvit: one of the size below (default: a small "
-        "ViT of it)",
-    )
-    train.add_argument("--pretrained", action="store_true", help="start from timm's weights, with a new head")
-    train.add_argument(
-        "--as-teacher",
-        action="store_true",
-        help="train any classifier of timm, such as resnet18, to teach others; it cannot be pruned",
-    )
-    train.add_argument(
-        "--start-from",
-        metavar="MODEL",
-        help="go on from this dense model (a name or a file), to --img-size pixels and the classes of --data",
-    )
-    train.add_argument(
-        "--probe",
-        action="store_true",
-        help="only give the trained backbone a linear head: its view of each photo is computed once; minutes",
-    )
-    train.add_argument("--img-size", type=int, help="pixels (default: those of --model or --start-from, else 64)")
-    train.add_argument(
-        "--stem", default="32,64,128", help="channels of the stride-2 convolutions (default %(default)s)"
-    )
-    train.add_argument(
-        "--patch", type=int, default=8, help="side of a patch of --model lvvit, pixels (default %(default)s)"
-    )
-    train.add_argument(
-        "--stem-channels", type=int, default=64, help="of the stem of --model lvvit (default %(default)s)"
-    )
-    train.add_argument("--width", type=int, default=128)
-    train.add_argument("--depth", type=int, default=12)
-    train.add_argument("--heads", type=int, default=4)
-    train.add_argument("--drop-path", type=float, default=0.05)
-    train.add_argument(
-        "--patch-drop",
-        type=float,
-        default=0.0,
-        metavar="SHARE",
-        help="of each photo's patches, leave out in training, drawn at random: cheaper steps (arXiv:2208.07220)",
-    )
-    train.add_argument(
-        "--classes", type=Path, help="text file with the class folders to use, one a line (default: all)"
-    )
-    train.set_defaults(run=run_train)
 
 
 def run_train(args: argparse.Namespace) -> tuple[dict, str]:

@@ -2,16 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
+from core.config import Peer
 from core.errors import InputError
 from core.geometry import Geometry
 from core.macs import attention_macs, ffn_macs
 from core.results import MacCount
 from core.soft_tokens.decide import keep_count
 
-Peer = Literal["tome", "evit", "random-dense"]
-PEERS: tuple[Peer, ...] = get_args(Peer)
 PEER_WORDS: dict[Peer, str] = {
     "tome": "token merging (ToMe)",
     "evit": "fusing inattentive tokens (EViT)",

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from core.backbones.block import PreNorm, prenorm
 from core.backbones.families import blocks_of, walk
+from core.config import LEAST_PHOTOS
 from core.errors import InputError
 from core.geometry import Geometry
 from core.macs import block_prices
@@ -23,8 +24,6 @@ from core.searched import Gates
 from core.single_path.fit import fit_convolutions
 from core.single_path.model import SinglePathViT
 
-LEAST_PHOTOS = 8
-"""Fewer say nothing of a unit that only some photos need."""
 DRAWS = 4
 """Random directions per photo in which the answer's curvature is measured."""
 SAME_ANSWER = 1e-6

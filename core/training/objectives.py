@@ -1,15 +1,13 @@
 """What the recipes' losses are made of: the task, a frozen teacher, and distillation from it."""
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from core.config import Distill
+
 SMOOTHING = 0.1
 """Of the labels."""
-Distill = Literal["none", "soft", "hard"]
-KINDS: tuple[Distill, ...] = ("none", "soft", "hard")
 
 
 class Frozen(nn.Module):

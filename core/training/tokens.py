@@ -9,7 +9,6 @@ what it gave, is in assets/models.md.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from timm.models.vision_transformer import VisionTransformer
@@ -21,6 +20,7 @@ from torch.utils.data import DataLoader
 from core.backbones import deit
 from core.backbones.block import class_look
 from core.backbones.families import layout_of
+from core.config import RankBy
 from core.errors import InputError
 from core.soft_tokens.decide import keep_count, own_decision, random_share, top_share
 from core.soft_tokens.losses import ratio_loss, straight_through, token_distillation
@@ -33,9 +33,6 @@ from core.training.objectives import Frozen, Objective, distillation, task_loss
 from core.training.pit import PitTeacher
 from core.training.saliency import SaliencyTeacher, TeacherSaliency
 from core.training.teachers import Teacher
-
-RankBy = Literal["attention", "saliency", "teacher"]
-RANKINGS: tuple[RankBy, ...] = ("attention", "saliency", "teacher")
 
 
 @dataclass(frozen=True)
