@@ -168,9 +168,11 @@ class ModelCard:
             raise ValueError(f"selectors before blocks {self.selectors.blocks} of {self.geometry.depth}")
 
 
-def compact_architecture(card: ModelCard) -> Architecture:
-    """What a compact model's card says that it was made into."""
+def compact_architecture(card: ModelCard) -> Architecture | None:
+    """What a compact model's card says that it was made into; None: it is of another model."""
     geometry, made = card.geometry, card.compact
+    if made is None:
+        return None
     return Architecture(
         mixers=made.mixers,
         ffn_hidden=made.ffn_hidden,
@@ -286,7 +288,7 @@ def _typed(value: object, hint: Any) -> Any:
         return tuple(_typed(one, inner[0]) for one in value)
     if origin is Literal and value in inner:
         return value
-    if hint is float and type(value) in (int, float) and math.isfinite(value):
+    if hint is float and (type(value) is int or type(value) is float) and math.isfinite(value):
         return value
     if hint is int and type(value) is int and abs(value) < LARGEST:
         return value

@@ -42,6 +42,8 @@ class Geometry(Protocol):
     """Side of one patch, pixels."""
     depth: int
     """L."""
+    heads: int | tuple[int, ...]
+    """H, of every block or of each stage's."""
     classes: int
     """C."""
     prefix_tokens: int

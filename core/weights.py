@@ -291,7 +291,7 @@ def check_named(geometry: Geometry, path: Path) -> None:
         raise InputError(f"The description inside {shown(path)} is damaged ({why}); save the model again.") from error
 
 
-def check_room(geometry: Geometry, shapes: Mapping[str, object], path: Path) -> None:
+def check_room(geometry: Geometry, shapes: Mapping[str, Tensor | Sequence[int]], path: Path) -> None:
     """Refuse a geometry of far more numbers than the file holds, before anything of it is built.
 
     Args:
@@ -302,10 +302,13 @@ def check_room(geometry: Geometry, shapes: Mapping[str, object], path: Path) -> 
     Raises:
         InputError: If the dense model needs more than `ROOM` times the file's numbers, and more than `SPARE`.
     """
-    held = sum(math.prod(getattr(shape, "shape", shape)) for shape in shapes.values())
+    held = sum(math.prod(shape.shape if isinstance(shape, Tensor) else shape) for shape in shapes.values())
     most = ROOM * held + SPARE
-    blocks = sum(geometry.depths) if hasattr(geometry, "depths") else geometry.depth
-    if blocks > len(shapes) or geometry.img_size > MOST_PIXELS or len(getattr(geometry, "stem", ())) > len(shapes):
+    if (
+        geometry.depth > len(shapes)
+        or geometry.img_size > MOST_PIXELS
+        or len(getattr(geometry, "stem", ())) > len(shapes)
+    ):
         raise InputError(f"{shown(path)} is damaged: it does not hold the weights that it describes; save it again.")
     needed = count_params(geometry).stored + 2 * (STEM_KERNEL * getattr(geometry, "stem_channels", 0)) ** 2
     needed += sum(block.tokens * (block.window or 0) for block in geometry.blocks())  # masks of shifted windows

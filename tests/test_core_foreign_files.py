@@ -218,6 +218,22 @@ def test_heads_by_width_and_depth_are_timms(name) -> None:
     assert HEADS[geometry.width, geometry.depth] == geometry.heads
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"img_size": [224]},
+        {"img_size": [[224], [224]]},
+        {"img_size": {"height": 224}},
+        {"crop_pct": 10**400},
+        {"mean": [0.5, 0.5, 10**400]},
+        {"num_heads": [3, None]},
+        {"label_names": ["cat", 1]},
+    ],
+)
+def test_settings_that_make_no_sense_tell_nothing(said) -> None:
+    assert told._read([said]) == told.NOTHING
+
+
 def test_photos_are_prepared_as_the_files_settings_say(tmp_path) -> None:
     settings = argparse.Namespace(
         mean=[0.5] * 3, std=(0.25, 0.5, 0.5), crop_pct=0.9, interpolation="bilinear", num_heads=1

@@ -30,9 +30,10 @@ class Inert:
         """Nothing: a hostile state can break NumPy's own objects."""
 
 
-def numpy_number(kind: Inert, data: object = None) -> float | int | bool | None:
+def numpy_number(kind: object, data: object = None) -> float | int | bool | None:
     """A number that NumPy stored, as a plain one; None where it is no plain number."""
-    form = SCALARS.get(getattr(kind, "said", None))
+    said = getattr(kind, "said", None)
+    form = SCALARS.get(said) if isinstance(said, str) else None
     if form is None or not isinstance(data, bytes) or len(data) != struct.calcsize(form):
         return None
     return struct.unpack(f"<{form}", data)[0]

@@ -65,8 +65,9 @@ def _geometry(state: dict[str, Tensor], path: Path, told: Told) -> tuple[PitGeom
     if rows != columns:
         raise InputError(f"{shown(path)} has positions for {rows} x {columns} patches; only square inputs are read.")
     known = next((g for g in PIT.values() if (g.widths, g.depths, g.patch) == (widths, depths, patch)), None)
-    if told.arch is not None and getattr(arch_of(told.arch).geometry, "widths", None) == widths:
-        known = arch_of(told.arch).geometry
+    named = None if told.arch is None else arch_of(told.arch).geometry
+    if isinstance(named, PitGeometry) and named.widths == widths:
+        known = named
     heads, notes = told.heads, ()
     if heads is None and known is not None:
         heads = known.heads

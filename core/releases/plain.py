@@ -86,8 +86,9 @@ def read_plain(state: dict[str, Tensor], path: Path, told: Told) -> tuple[nn.Mod
         InputError: If it is no such model, or weights are missing, too many or of other shapes.
     """
     check_layout(state, path)
-    if told.arch is not None and told.insists and not arch_of(told.arch).plain:
-        return _read_named(state, path, told)
+    named = arch_of(told.arch) if told.arch is not None and told.insists else None
+    if named is not None and not named.plain and isinstance(named.geometry, DeitGeometry):
+        return _read_named(state, path, named.geometry)
     for part, said in (*LACKING, *BY_NAME):
         if any(part in key for key in state):
             more = "; if timm has this model, name it with --arch" if (part, said) in BY_NAME else ""
@@ -105,15 +106,14 @@ def read_plain(state: dict[str, Tensor], path: Path, told: Told) -> tuple[nn.Mod
     return model, ModelCard(deit.FAMILY, geometry, released_classes(geometry.classes), NORMALISATION, notes=notes)
 
 
-def _read_named(state: dict[str, Tensor], path: Path, told: Told) -> tuple[nn.Module, ModelCard]:
+def _read_named(state: dict[str, Tensor], path: Path, named: DeitGeometry) -> tuple[nn.Module, ModelCard]:
     """The same of a model that only timm's name describes whole."""
-    named = arch_of(told.arch).geometry
     count = state["pos_embed"].shape[1] if "pos_embed" in state else 0
     side = next((int(n**0.5) for n in (count, count - named.prefix_tokens) if n > 0 and int(n**0.5) ** 2 == n), 0)
     geometry = replace(named, classes=len(state["head.weight"]), img_size=side * named.patch or named.img_size)
     check_room(geometry, state, path)
     model = deit.build(geometry)
-    load_weights(model, state, path, f"of a {told.arch}")
+    load_weights(model, state, path, f"of a {named.timm}")
     return model, ModelCard(deit.FAMILY, geometry, released_classes(geometry.classes), NORMALISATION)
 
 
@@ -245,7 +245,7 @@ def check_size_told(geometry: Geometry, told: Told, path: Path) -> None:
         )
 
 
-def deit_geometry(state: dict[str, Tensor], path: Path, *, heads: int, ffn_hidden: int | None = None) -> Geometry:
+def deit_geometry(state: dict[str, Tensor], path: Path, *, heads: int, ffn_hidden: int | None = None) -> DeitGeometry:
     """The geometry of DeiT weights, told by their shapes.
 
     Args:

@@ -6,20 +6,24 @@ normalised input in a fine-tuned or optimised file, and nothing in a searched on
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
+from timm.layers import Attention
+from timm.models.swin_transformer import WindowAttention
 from torch import Tensor, nn
 
 from core.backbones import deit
+from core.backbones.block import PreNorm
 from core.cards import DAMAGED, CompactCard, ModelCard, SinglePathCard
+from core.deit_counts import DeitGeometry
 from core.errors import InputError, printable
 from core.file_kinds import shown
-from core.geometry import Geometry
 from core.releases.plain import NORMALISATION, deit_geometry, depth_of, heads_of_flat, released_classes
 from core.releases.told import NOTHING, Told
 from core.results import Mixer
-from core.single_path.compact import carve, fill_conv, fold_norm
+from core.single_path.compact import ConvMixer, carve, fill_conv, fold_norm
 from core.single_path.mixer import OFFSETS
 from core.single_path.model import Path as GatedPath
 from core.single_path.model import SinglePathViT
@@ -84,7 +88,7 @@ def _read_searched(state: dict[str, Tensor], path: Path) -> tuple[nn.Module, Mod
 
 def _read_finetuned(state: dict[str, Tensor], path: Path, told: Told) -> tuple[nn.Module, ModelCard]:
     blocks = [_block(state, at) for at in range(depth_of(state))]
-    mixers = tuple(mixer_of(block) for block in blocks)
+    mixers: tuple[Mixer, ...] = tuple(mixer_of(block) for block in blocks)
     hidden = tuple(len(block["mlp.fc1.weight"]) for block in blocks)
     full = max(FFN_RATIO * state["patch_embed.proj.weight"].shape[0], *hidden)
     heads, notes = heads_of(blocks), ()
@@ -93,24 +97,30 @@ def _read_finetuned(state: dict[str, Tensor], path: Path, told: Told) -> tuple[n
     geometry = deit_geometry(state, path, heads=heads, ffn_hidden=full)
     check_room(geometry, state, path)
     model = deit.build(geometry)
-    original = [(block.attn, GatedPath(block)) for block in model.blocks]
+    made = deit.blocks_of(model)
+    original = [(block.attn, GatedPath(block)) for block in made]
     carve(model, mixers, hidden, prefix_passes=True, skip_passes=True)
     weights = {key: value for key, value in state.items() if not key.startswith("blocks.")}
     for at, (block, kind) in enumerate(zip(blocks, mixers, strict=True)):
         if kind in ("conv3x3", "conv1x1"):
-            fill(model.blocks[at].attn, block, kind, *original[at], alpha=ALPHA, offsets=row_major)
-        own = model.blocks[at].state_dict()
-        read_already = {key: own[key] for key in own if key.startswith(("attn.reduce.", "attn.expand."))}
-        weights |= {f"blocks.{at}.{key}": value for key, value in {**plain_keys(block, kind), **read_already}.items()}
+            fill(made[at].attn, block, kind, *original[at], alpha=ALPHA, offsets=row_major)
+        read = {**plain_keys(block, kind), **convolution_of(made[at])}
+        weights |= {f"blocks.{at}.{key}": value for key, value in read.items()}
     load_weights(model, weights, path, "of a pruned DeiT")
     stored = sum(value.numel() for key, value in state.items() if not key.endswith(NO_PARAMETERS))
     return model, _card(geometry, notes, compact=CompactCard(mixers, hidden, None, stored, True, True))
 
 
-def _card(geometry: Geometry, notes: tuple[str, ...], **kind: SinglePathCard | CompactCard) -> ModelCard:
+def _card(
+    geometry: DeitGeometry,
+    notes: tuple[str, ...],
+    single_path: SinglePathCard | None = None,
+    compact: CompactCard | None = None,
+) -> ModelCard:
     made = {"command": "released by He et al., arXiv:2111.11802"}
     classes = released_classes(geometry.classes)
-    return ModelCard(deit.FAMILY, geometry, classes, NORMALISATION, training=made, notes=notes, **kind)
+    card = ModelCard(deit.FAMILY, geometry, classes, NORMALISATION, training=made, notes=notes)
+    return replace(card, single_path=single_path, compact=compact)
 
 
 def _block(state: dict[str, Tensor], at: int) -> dict[str, Tensor]:
@@ -159,12 +169,18 @@ def plain_keys(block: dict[str, Tensor], kind: Mixer = "msa") -> dict[str, Tenso
     return found
 
 
+def convolution_of(block: PreNorm) -> dict[str, Tensor]:
+    """The weights of the convolution that stands in a block, where one does, by their names in it."""
+    own = block.attn.state_dict()
+    return {f"attn.{key}": own[key] for key in own if key.startswith(("reduce.", "expand."))}
+
+
 @torch.no_grad()
 def fill(
-    conv: nn.Module,
+    conv: ConvMixer,
     block: dict[str, Tensor],
     kind: Mixer,
-    attn: nn.Module,
+    attn: Attention | WindowAttention,
     path: GatedPath,
     *,
     alpha: float,
@@ -185,8 +201,7 @@ def fill(
         norm = nn.BatchNorm2d(len(block["attn.bconv.0.weight"]))
         norm.load_state_dict({key.rsplit(".", 1)[1]: v for key, v in block.items() if key.startswith("attn.bconv.1.")})
         fold_norm(conv.reduce, block["attn.bconv.0.weight"], block["attn.bconv.0.bias"], norm)
-        conv.expand.weight.copy_(block["attn.bconv.3.weight"])
-        conv.expand.bias.copy_(block["attn.bconv.3.bias"])
+        conv.expand.load_state_dict({key: block[f"attn.bconv.3.{key}"] for key in ("weight", "bias")})
         return
     unused = torch.zeros(2 * attn.qkv.in_features, attn.qkv.in_features)  # a convolution reads the values alone
     weight, bias = torch.cat((unused, block["attn.v.weight"])), torch.cat((unused[:, 0], block["attn.v.bias"]))

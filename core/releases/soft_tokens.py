@@ -17,6 +17,7 @@ from core.backbones.families import family_of_geometry
 from core.cards import ModelCard, SelectorCard
 from core.errors import InputError, printable
 from core.file_kinds import shown
+from core.lvvit_counts import LvvitGeometry
 from core.releases.lvvit import guesses, is_lvvit, lvvit_geometry
 from core.releases.plain import NORMALISATION, deit_geometry, released_classes
 from core.releases.told import NOTHING
@@ -78,10 +79,10 @@ def read_soft_tokens(state: dict[str, Tensor], path: Path) -> tuple[SoftTokenViT
         module.FAMILY,
         geometry,
         released_classes(geometry.classes),
-        lvvit.normalisation(geometry) if module is lvvit else NORMALISATION,
+        lvvit.normalisation(geometry) if isinstance(geometry, LvvitGeometry) else NORMALISATION,
         selectors=SelectorCard(blocks, targets, trained=False),
         training=told,
-        notes=guesses(geometry, NOTHING) if module is lvvit else (),
+        notes=guesses(geometry, NOTHING) if isinstance(geometry, LvvitGeometry) else (),
     )
 
 

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from timm.layers import PatchEmbed, to_2tuple
 from timm.models.swin_transformer import SwinTransformer
 from torch import Tensor, nn
 
@@ -21,8 +22,18 @@ from core.cards import DAMAGED, CompactCard, ModelCard, SinglePathCard
 from core.errors import InputError, printable
 from core.file_kinds import shown
 from core.releases.plain import NORMALISATION, check_head, released_classes
-from core.releases.single_path import NO_PARAMETERS, fill, heads_of, is_single_path, mixer_of, plain_keys, row_major
+from core.releases.single_path import (
+    NO_PARAMETERS,
+    convolution_of,
+    fill,
+    heads_of,
+    is_single_path,
+    mixer_of,
+    plain_keys,
+    row_major,
+)
 from core.releases.told import NOTHING, Told, arch_of
+from core.results import Mixer
 from core.single_path.compact import carve
 from core.single_path.mixer import CENTRE
 from core.single_path.model import Path as GatedPath
@@ -36,11 +47,15 @@ FFN_RATIO, WINDOW = 4, 7
 """Of every Swin of theirs, where the shapes do not tell: hidden units of a dense FFN in widths; side of a window."""
 BUFFERS = ("relative_position_index", "attn_mask")
 """Stored, but no weights."""
+THRESHOLDS = ("attn.kernel_thresholds_full", "attn.kernel_thresholds")
+"""Names of the three mixer gates of a searched block: the one in their Swin's code, and the one in their DeiT's."""
 Block = dict[str, Tensor]
 
 
 class AnySize(SwinTransformer):
     """A Swin whose file does not say its pixels: images of every size that fills whole windows, (B, 3, H, H)."""
+
+    patch_embed: PatchEmbed
 
     def forward(self, x: Tensor) -> Tensor:
         """Images to logits (B, C); for another size than it was built for by a twin with the same weights.
@@ -48,7 +63,7 @@ class AnySize(SwinTransformer):
         Raises:
             InputError: If windows do not fill every stage at that size.
         """
-        if x.shape[-2:] == tuple(self.patch_embed.img_size):
+        if x.shape[-2:] == to_2tuple(self.patch_embed.img_size):
             return super().forward(x)
         if x.shape[-1] != x.shape[-2]:
             raise InputError(f"This model takes square images; these have {x.shape[-2]} x {x.shape[-1]} pixels.")
@@ -83,7 +98,7 @@ def read_swin(state: dict[str, Tensor], path: Path, told: Told = NOTHING) -> tup
         stages = _stages(state)
         if not is_single_path(state):
             return _read_dense(state, stages, path, told)
-        searched = any(_thresholds(block) is not None for stage in stages for block in stage)
+        searched = any(name in block for stage in stages for block in stage for name in THRESHOLDS)
         return (_read_searched if searched else _read_finetuned)(state, stages, path)
     except InputError:
         raise
@@ -198,7 +213,7 @@ def _read_searched(state: dict[str, Tensor], stages: list[list[Block]], path: Pa
 
 def _read_finetuned(state: dict[str, Tensor], stages: list[list[Block]], path: Path) -> tuple[nn.Module, ModelCard]:
     named = _named(stages)
-    mixers = tuple(mixer_of(block) for _, block in named)
+    mixers: tuple[Mixer, ...] = tuple(mixer_of(block) for _, block in named)
     hidden = tuple(len(block["mlp.fc1.weight"]) for _, block in named)
     geometry = swin_geometry(state, stages, max(FFN_RATIO, _ratio(stages)))
     check_room(geometry, state, path)
@@ -210,17 +225,20 @@ def _read_finetuned(state: dict[str, Tensor], stages: list[list[Block]], path: P
     for at, ((start, block), kind) in enumerate(zip(named, mixers, strict=True)):
         if kind in ("conv3x3", "conv1x1"):
             fill(blocks[at].attn, block, kind, *original[at], alpha=swin.SEARCH.alpha, offsets=centre_first)
-        own = blocks[at].state_dict()
-        read_already = {key: own[key] for key in own if key.startswith(("attn.reduce.", "attn.expand."))}
-        weights |= {start + key: value for key, value in {**plain_keys(block, kind), **read_already}.items()}
+        read = {**plain_keys(block, kind), **convolution_of(blocks[at])}
+        weights |= {start + key: value for key, value in read.items()}
     load_weights(model, weights, path, "of a pruned Swin")
     stored = sum(value.numel() for key, value in state.items() if not key.endswith((*NO_PARAMETERS, *BUFFERS)))
     return model, _card(geometry, compact=CompactCard(mixers, hidden, None, stored, skip_passes=True))
 
 
-def _card(geometry: SwinGeometry, **kind: SinglePathCard | CompactCard) -> ModelCard:
+def _card(
+    geometry: SwinGeometry, single_path: SinglePathCard | None = None, compact: CompactCard | None = None
+) -> ModelCard:
     told = {"command": "released by He et al., arXiv:2111.11802"}
-    return ModelCard(swin.FAMILY, geometry, released_classes(geometry.classes), NORMALISATION, training=told, **kind)
+    classes = released_classes(geometry.classes)
+    card = ModelCard(swin.FAMILY, geometry, classes, NORMALISATION, training=told)
+    return replace(card, single_path=single_path, compact=compact)
 
 
 def _stages(state: dict[str, Tensor]) -> list[list[Block]]:
@@ -257,9 +275,10 @@ def _outer(key: str) -> str:
     return ".".join(parts)
 
 
-def _thresholds(block: Block) -> Tensor | None:
-    """The three mixer gates of a searched block: under the name in their Swin's code, or the one in their DeiT's."""
-    return block.get("attn.kernel_thresholds_full", block.get("attn.kernel_thresholds"))
+def _thresholds(block: Block) -> Tensor:
+    """The three mixer gates of a searched block."""
+    first, second = THRESHOLDS
+    return block[first if first in block else second]
 
 
 def _has_table(block: Block) -> bool:

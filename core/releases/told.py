@@ -1,16 +1,16 @@
 """What a file of others tells of its model beside the weights: in its own settings, or in a config.json beside it."""
 
-import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from types import ModuleType
+from typing import TypeVar
 
 import timm
 import torch
 from torch import nn
 
+from core.backbones.base import Family
 from core.backbones.families import family_of_timm
 from core.cards import MOST_PIXELS, TIMM_NAME
 from core.config import INTERPOLATIONS, Hints, Normalisation
@@ -18,6 +18,7 @@ from core.errors import InputError, printable
 from core.geometry import Geometry
 from core.releases.contents import Contents, as_dict, settings
 
+T = TypeVar("T")
 CONFIG = "config.json"
 """Beside the weights, as the hub has it."""
 CONFIG_BYTES = 1 << 24
@@ -55,7 +56,7 @@ NOTHING = Told()
 class Arch:
     """One of timm's models, as it would be built."""
 
-    family: ModuleType
+    family: Family
     geometry: Geometry
     plain: bool
     """The geometry's numbers say all that its answers depend on."""
@@ -125,7 +126,7 @@ def _read(said: Iterable[dict]) -> Told:
     """What dictionaries of settings tell, of each thing the first that does; what makes no sense tells nothing."""
     lowered = [{key.lower(): value for key, value in plain.items()} for plain in said]
 
-    def first(keys: Iterable[str], fits: object) -> object:
+    def first(keys: Iterable[str], fits: Callable[[object], T | None]) -> T | None:
         for plain in lowered:
             for key in keys:
                 value = fits(plain.get(key))
@@ -171,25 +172,28 @@ def _arch(value: object) -> str | None:
 
 def _heads(value: object) -> tuple[int, ...] | None:
     several = tuple(value) if isinstance(value, list | tuple) else (value,)
-    return several if 0 < len(several) < 99 and all(type(one) is int and 0 < one < 4096 for one in several) else None
+    heads = tuple(one for one in several if type(one) is int and 0 < one < 4096)
+    return heads if 0 < len(heads) == len(several) < 99 else None
 
 
 def _size(value: object) -> int | None:
-    several = set(value[-2:]) if isinstance(value, list | tuple) and len(value) in (2, 3) else {value}
-    one = several.pop() if len(several) == 1 else None
-    return one if type(one) is int and 0 < one <= MOST_PIXELS else None
+    several = value[-2:] if isinstance(value, list | tuple) and len(value) in (2, 3) else (value,)
+    one = several[0]
+    return one if type(one) is int and 0 < one <= MOST_PIXELS and all(side == one for side in several) else None
 
 
 def _number(value: object, low: float, high: float) -> float | None:
-    plain = type(value) in (int, float) and math.isfinite(value)
-    return float(value) if plain and low <= value <= high else None
+    return float(value) if (type(value) is int or type(value) is float) and low <= value <= high else None
 
 
 def _three(value: object, above: float = -1e3) -> tuple[float, float, float] | None:
     if not isinstance(value, list | tuple) or len(value) != 3:
         return None
-    numbers = tuple(_number(one, -1e3, 1e3) for one in value)
-    return None if None in numbers or min(numbers) <= above else numbers
+    numbers = [number for one in value if (number := _number(one, -1e3, 1e3)) is not None]
+    if len(numbers) < 3 or min(numbers) <= above:
+        return None
+    red, green, blue = numbers
+    return red, green, blue
 
 
 def _labels(value: object) -> tuple[str, ...] | None:
@@ -199,10 +203,11 @@ def _labels(value: object) -> tuple[str, ...] | None:
         if all(type(place) is int for place in value.values()):
             places = {str(place): name for name, place in value.items()}
         value = [places.get(str(place)) for place in range(len(places))]
-    if not isinstance(value, list | tuple) or not value or not all(isinstance(name, str) for name in value):
+    if not isinstance(value, list | tuple) or not value:
         return None
-    names = tuple(name.strip() for name in value)
-    return names if all(name and name.isprintable() and len(name) <= 200 for name in names) else None
+    names = tuple(name.strip() for name in value if isinstance(name, str))
+    fit = all(name and name.isprintable() and len(name) <= 200 for name in names)
+    return names if fit and len(names) == len(value) else None
 
 
 def normalisation(told: Told, usual: Normalisation) -> tuple[Normalisation, tuple[str, ...]]:
