@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from core.backbones.families import family_of_geometry
+from core.backbones.families import blocks_of, family_of_geometry
 from core.engines import prepare
 from core.geometry import Geometry
 from core.latency import interleaved
@@ -15,7 +15,9 @@ from core.macs import count_macs
 from core.soft_tokens.context import OneImage, context_of
 from core.soft_tokens.decide import Decide, keep_count, top_share
 from core.soft_tokens.fixed import FixedKeepViT, SelectorsAlone
+from core.soft_tokens.mixers import nearest_attention
 from core.soft_tokens.model import SoftTokenViT
+from core.soft_tokens.ranking import AttentionRanking, look
 from core.soft_tokens.schedules import schedule_macs
 from core.soft_tokens.selector import Scores, selector_scores
 from core.soft_tokens.stages import Stage, image_macs
@@ -107,7 +109,7 @@ def compare_fixed(
     """
     fixed = FixedKeepViT(model, keep)
     alone = SelectorsAlone(fixed)
-    tokens = alone.inputs(len(images), geometry.width, images.device)
+    tokens = alone.inputs(len(images), geometry.blocks()[0].width, images.device)
     works = [
         partial(prepare(module, engine, *inputs), *inputs)
         for module, inputs in ((dense or model.backbone, (images,)), (fixed, (images,)), (alone, tokens))
@@ -164,17 +166,22 @@ def _selectors_alone(
     model: SoftTokenViT, stages: list[Stage], geometry: Geometry, images: Tensor
 ) -> Callable[[], None]:
     """What the selectors compute in a run that left these records, on tokens of no meaning."""
-    prefix, work = geometry.prefix_tokens, []
-    for selector, stage in zip(model.selectors.values(), stages, strict=True):
+    prefix, blocks = geometry.prefix_tokens, blocks_of(model.backbone)
+    work: list[Callable[[], object]] = []
+    for (at, selector), stage in zip(model.by_block().items(), stages, strict=True):
         counts = [int(seen) + prefix for seen in stage.seen]
+        tokens = torch.randn(sum(counts), blocks[at].mlp.fc1.in_features, device=images.device)
+        if isinstance(selector, AttentionRanking):
+            looking = nearest_attention(model.backbone, at)
+            work += [partial(look, looking, part[None]) for part in tokens.split(counts)]
+            continue
         one = len(counts) == 1
         context = OneImage(counts[0], prefix) if one else context_of(counts, prefix, images.device)
-        width = selector.norm.weight.numel()
-        work.append((selector.fold(), torch.randn(sum(counts), width, device=images.device), context))
+        work.append(partial(selector_scores, selector.fold(), tokens, context))
 
     def run() -> None:
-        for weights, tokens, context in work:
-            selector_scores(weights, tokens, context)
+        for each in work:
+            each()
 
     return run
 

@@ -21,6 +21,7 @@ from core.single_path.compact import carve
 from core.soft_tokens.decide import top_share
 from core.soft_tokens.fixed import FixedKeepViT, SelectorsAlone, for_one_image
 from core.soft_tokens.model import SoftTokenViT
+from core.speed import compare_tokens
 from core.timings import SpeedRow
 from core.weights import save_checkpoint
 from tests.joint import MIXED, joint_model
@@ -227,6 +228,14 @@ def test_bench_measures_dense_and_pruned_in_the_engine_that_it_names(work, capsy
     assert row["kept"] == [[8, 8]]
     assert row["efficiency"] == pytest.approx(row["speedup"] / row["mac_ratio"])
     assert row["selector_share"] > 0
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_bench_measures_a_dense_model_whose_patches_rank_by_attention(batch) -> None:
+    model = SoftTokenViT(deit.build(TINY), (1, 2), ranked=True).eval()
+    row = compare_tokens(model, TINY, images(batch), top_share((0.5, 0.25), TINY.patches), "ranked", 4)
+    assert row.kept == ((8, 8), (4, 4))
+    assert row.selector_share is not None
 
 
 @pytest.mark.parametrize(
