@@ -4,6 +4,7 @@ import multiprocessing
 import sys
 from collections.abc import Sequence
 from types import TracebackType
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -23,8 +24,10 @@ class _ByPipe:
         return torch.from_numpy, (self._tensor.numpy(),)
 
 
-def sent(tensor: Tensor) -> Tensor | _ByPipe:
+def sent(tensor: Tensor) -> Tensor:
     """A tensor as a loader process hands it over; outside of one, the tensor itself.
+
+    In one it may be what becomes the tensor on its way: there is nothing else to do with it.
 
     Left to itself, torch takes the shared memory in a thread of the loader process. Where there is no room (a container
     has 64 MB of /dev/shm unless told otherwise) the batch is lost in that thread, and whoever waits for it waits for
@@ -33,12 +36,13 @@ def sent(tensor: Tensor) -> Tensor | _ByPipe:
     if get_worker_info() is None:
         return tensor
     sys.excepthook = _untroubled
+    piped = cast(Tensor, _ByPipe(tensor))
     if tensor.nbytes <= SMALL:
-        return _ByPipe(tensor)
+        return piped
     try:
         return tensor.share_memory_()
     except RuntimeError:
-        return _ByPipe(tensor)
+        return piped
 
 
 def _untroubled(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

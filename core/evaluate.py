@@ -1,15 +1,14 @@
 """Accuracy, MACs and throughput of a model on a folder of photos; the same numbers on one process or many."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch import Tensor
 
 from core import latency
 from core.errors import InputError
@@ -47,7 +46,7 @@ def prepared(run: Callable[..., Answers], *given: object) -> Callable[[], Answer
     return run.prepare(*given) if isinstance(run, Baseline) else partial(run, *given)
 
 
-def dense_runner(model: nn.Module, macs: int) -> Runner:
+def dense_runner(model: Callable[[Tensor], Tensor], macs: int) -> Runner:
     """A runner for a model whose cost is the same for every image."""
 
     def run(images: Tensor) -> Answers:
@@ -122,12 +121,12 @@ def attention_runner(model: SoftTokenViT, geometry: Geometry) -> Baseline:
 @torch.inference_mode()
 def evaluate(
     run: Runner,
-    loader: DataLoader,
+    loader: Iterable[tuple[Tensor, Tensor]],
     *,
     dense_macs: int,
     patches: int | Sequence[int],
     left_out: int = 0,
-    gather: Callable[[tuple[Tensor, ...]], tuple[Tensor, ...]] = lambda parts: parts,
+    gather: Callable[[tuple[Tensor, ...]], Iterable[Tensor]] = lambda parts: parts,
     on_batch: Callable[[int], None] | None = None,
 ) -> Evaluation:
     """Run over all photos of `loader` once.

@@ -6,7 +6,8 @@ shapes and say what stands outside of their blocks; the formulas for blocks are 
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from dataclasses import Field
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from core.results import MacCount
 
@@ -36,6 +37,8 @@ class BlockShape(NamedTuple):
 class Geometry(Protocol):
     """Shape of a dense model: enough to build it without weights, and to count what it costs, dense or pruned."""
 
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+    """Each is a frozen dataclass."""
     img_size: int
     """Side of the square input, pixels."""
     patch: int

@@ -6,12 +6,15 @@
 import io
 import math
 import warnings
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from PIL import Image, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 from timm.data import create_transform
 from torch import Tensor
 
@@ -115,7 +118,8 @@ def upright_size(path: str | Path) -> tuple[int, int]:
     """
     with Image.open(path, formats=FORMATS) as photo:
         turned = photo.getexif().get(0x0112) in (5, 6, 7, 8)
-        return photo.size[::-1] if turned else photo.size
+        width, height = photo.size
+        return (height, width) if turned else (width, height)
 
 
 def _photo(data: bytes, most_mb: int) -> Image.Image:
@@ -138,7 +142,8 @@ def _why_not(data: bytes) -> str:
     """What to say of bytes that Pillow does not read."""
     if data[4:8] == b"ftyp" and data[8:12] in HEIC:
         return "HEIC pictures are not read. Save it as JPEG."
-    if any(Image.OPEN[kind][1](data[:16]) is True for kind in FORMATS):
+    accepting = (Image.OPEN[kind][1] for kind in FORMATS)
+    if any(accept is not None and accept(data[:16]) is True for accept in accepting):
         return BROKEN
     return f"That file is not a picture that can be read: {KINDS}."
 
@@ -173,7 +178,7 @@ def _load(data: bytes) -> Image.Image:
     most = MAX_LAYERED_MEGAPIXELS if image.format in ("WEBP", "AVIF") else MAX_MEGAPIXELS
     if image.width * image.height > most * 1_000_000:
         raise InputError(f"The picture is {width} x {height} pixels; {TOO_LARGE}.")
-    if image.format == "TIFF" and image.tag_v2.get(258) == (12,):  # BitsPerSample
+    if isinstance(image, TiffImageFile) and image.tag_v2.get(258) == (12,):  # BitsPerSample
         image.info["beyond 8 bits"] = 4
     image.load()
     return image
@@ -203,6 +208,7 @@ def _unended(jpeg: bytes) -> Image.Image:
     restarts = b"".join(bytes((0xFF, 0xD0 + i)) + noise for i in range(8))
     whole = jpeg.rstrip(b"\xff")
     plain, noisy = (_load(whole + more + JPEG_END) for more in (b"", noise + restarts))
+    assert isinstance(plain, JpegImageFile)
     if plain.tobytes() != noisy.tobytes() or not all_scans(whole, [part[0] for part in plain.layer]):
         raise OSError("image file is truncated")
     return plain
@@ -265,8 +271,8 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 def _shrunk(image: Image.Image) -> Image.Image:
     """At most `MAX_SHORT_SIDE` on the short side: the long side of a panorama says nothing of how sharp it is."""
     scale = MAX_SHORT_SIDE / min(image.size)
-    size = tuple(round(side * scale) for side in image.size)
-    return image.resize(size, Image.Resampling.LANCZOS) if scale < 1 else image
+    width, height = (round(side * scale) for side in image.size)
+    return image.resize((width, height), Image.Resampling.LANCZOS) if scale < 1 else image
 
 
 def view_box(size: tuple[int, int], card: ModelCard) -> tuple[int, int, int, int]:
@@ -288,15 +294,16 @@ def model_view(image: Image.Image, card: ModelCard) -> Image.Image:
 
 
 @lru_cache(maxsize=16)
-def eval_transform(img_size: int, norm: Normalisation) -> object:
+def eval_transform(img_size: int, norm: Normalisation) -> Callable[[Image.Image], Tensor]:
     """timm's evaluation transform: resize the short side, cut the centre, normalise."""
-    return create_transform(
+    transform = create_transform(
         img_size,
         interpolation=norm.interpolation,
         mean=norm.mean,
         std=norm.std,
         crop_pct=norm.crop_pct,
     )
+    return cast(Callable[[Image.Image], Tensor], transform)
 
 
 def to_tensor(image: Image.Image, card: ModelCard) -> Tensor:

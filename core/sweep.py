@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from core.photo_loader import PhotoBatch, Photos, Share, photo_loader
 from core.result_file import ResultFile
 from core.results import ClassName
 
+T = TypeVar("T")
 NamedRunner = Callable[[torch.Tensor, list[str]], Answers]
 """As `core.evaluate.Runner`, and told the paths of the photos."""
 
@@ -163,7 +165,7 @@ def _try_to_write(file: ResultFile, rows: list[dict]) -> str | None:
 
 def _rows(task: Task, photos: PhotoList, batch: PhotoBatch, pace: Pace) -> list[dict]:
     """One row per photo of the batch, in its order."""
-    rows = {index: {"file": photos.path(index), "error": text} for index, text in batch.errors.items()}
+    rows: dict[int, dict] = {index: {"file": photos.path(index), "error": text} for index, text in batch.errors.items()}
     if batch.images is not None:
         images = batch.images.to(task.device, non_blocking=True)
         paths = [photos.path(i) for i in batch.readable]
@@ -204,7 +206,7 @@ def exchange(mine: object, world: int) -> list:
     return all_of_them
 
 
-def from_first(mine: object, world: int) -> object:
+def from_first(mine: T, world: int) -> T:
     """What the first process has."""
     box = [mine]
     if world > 1:

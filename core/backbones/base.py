@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from core.backbones.block import PreNorm
 from core.backbones.views import Step, View
 from core.config import Normalisation
+from core.errors import InputError
 from core.geometry import Geometry
 
 Backbone = Any
@@ -171,6 +172,14 @@ class Family(Protocol):
         Raises:
             InputError: If the images are not of the model's size.
         """
+        ...
+
+
+class OwnFamily(Family, Protocol):
+    """One with `OWN_NAMES`."""
+
+    def not_by_name(self, name: str) -> InputError:
+        """What to say to who wants one of them with weights, which are not fetched by name: where they are."""
         ...
 
 

@@ -29,8 +29,16 @@ class PreNorm(Protocol):
     """Attention, or what stands in its place."""
     norm2: nn.Module
     mlp: Any
-    drop_path1: nn.Module
-    drop_path2: nn.Module
+
+    @property
+    def drop_path1(self) -> nn.Module:
+        """Drops the first branch at random, in training."""
+        ...
+
+    @property
+    def drop_path2(self) -> nn.Module:
+        """Likewise the second."""
+        ...
 
     def __call__(self, x: Tensor) -> Tensor:
         """Tokens (B, T, D), or maps (B, h, w, D), in and out."""

@@ -9,7 +9,7 @@ import timm
 from torch import Tensor, nn
 
 from core.backbones import deit, lvvit, pit, swin
-from core.backbones.base import Family, FlatFamily, Layout, PooledFamily
+from core.backbones.base import Family, FlatFamily, Layout, OwnFamily, PooledFamily
 from core.backbones.block import PreNorm
 from core.backbones.views import Step
 from core.errors import InputError
@@ -105,9 +105,9 @@ def family_of_geometry(geometry: Geometry) -> Family:
     return next(module for module in FAMILIES.values() if module.GEOMETRY is type(geometry))
 
 
-def family_of_own(name: str) -> Family | None:
+def family_of_own(name: str) -> OwnFamily | None:
     """The family of a model that has a name but is none of timm's; None: there is no such name."""
-    return next((module for module in FAMILIES.values() if name in module.OWN_NAMES), None)
+    return cast(OwnFamily | None, next((module for module in FAMILIES.values() if name in module.OWN_NAMES), None))
 
 
 def family_of_timm(name: str) -> Family:

@@ -73,7 +73,7 @@ def inattentive_forward(
     x, prefix = deit.embed(model, images), model.num_prefix_tokens
     groups = apart(len(x), x.shape[1] - prefix, prefix, x.device) if record else None
     shared = torch.zeros(x.shape[:2], dtype=torch.bool, device=x.device)
-    for index, block in enumerate(model.blocks):
+    for index, block in enumerate(deit.blocks_of(model)):
         if index not in keep or keep[index] >= x.shape[1] - prefix:
             x = block(x)
             continue

@@ -93,7 +93,7 @@ def merging_forward(
     x, prefix = deit.embed(model, images), model.num_prefix_tokens
     size = None
     groups = apart(len(x), x.shape[1] - prefix, prefix, x.device) if record else None
-    for index, (block, count) in enumerate(zip(model.blocks, merges, strict=True)):
+    for index, (block, count) in enumerate(zip(deit.blocks_of(model), merges, strict=True)):
         mixed, keys = attend(block.attn, block.norm1(x), size)
         x = take_mixed(block, x, mixed)
         if count:

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from functools import partial
 
 import torch
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
+from core.backbones.base import Backbone
 from core.evaluate import Baseline, Runner, dense_runner
 from core.peers.dropping import dropping_forward
 from core.peers.grouping import Grouping
@@ -17,7 +17,7 @@ from core.peers.plans import Plan
 
 
 def run_plan(
-    model: VisionTransformer,
+    model: Backbone,
     plan: Plan,
     images: Tensor,
     generator: torch.Generator | Sequence[torch.Generator],
@@ -27,7 +27,7 @@ def run_plan(
     """Logits (B, C), and which token each patch is in at the end; None unless `record`.
 
     Args:
-        model: Dense, in evaluation mode; only read.
+        model: Dense, of a family with `BASELINES`, in evaluation mode; only read.
         plan: For a model of this geometry.
         images: (B, 3, H, W), normalised.
         generator: Of the random choice, or one for each image; the other peers do not touch it.
@@ -41,7 +41,7 @@ def run_plan(
     return dropping_forward(model, images, keep, generator, record=record)
 
 
-def peer_runner(model: VisionTransformer, plan: Plan, seed: int = 0) -> Runner:
+def peer_runner(model: Backbone, plan: Plan, seed: int = 0) -> Runner:
     """How to evaluate a peer on a folder of photos: all photos cost the same.
 
     What is random follows from the seed and the photo's pixels alone: it does not matter in which batch, or on which of

@@ -14,6 +14,7 @@ from core.peers.plans import Plan
 from core.peers.run import run_plan
 from core.results import MacCount, Prediction
 from core.soft_tokens.decide import Decide
+from core.soft_tokens.model import SoftTokenViT
 from core.timings import Latency
 
 
@@ -62,6 +63,7 @@ def trace_peer(dense: Loaded, image: Image.Image, plan: Plan, seed: int = 0) -> 
     images = to_tensor(image, dense.card).to(next(dense.model.parameters()).device)
     logits, groups = run_plan(dense.model, plan, images, torch.Generator().manual_seed(seed))
     history = np.tile(np.arange(plan.geometry.patches) + plan.geometry.prefix_tokens, (plan.geometry.depth, 1))
+    assert groups is not None  # as they are recorded
     for block, token in groups.steps:
         history[block:] = token[0].cpu().numpy()
     return PeerTrace(
@@ -92,9 +94,15 @@ def peer_latency(
         image: The photo.
         plans: Of one geometry.
         repeats: Timed passes of each.
+
+    Raises:
+        ValueError: If `pruned` has no token selectors.
     """
+    selecting = pruned.model
+    if not isinstance(selecting, SoftTokenViT):
+        raise ValueError(f"{pruned.spec.name} has no token selectors")
     images = to_tensor(image, dense.card).to(next(dense.model.parameters()).device)
     generator = torch.Generator().manual_seed(0)
-    works = [dense.model, lambda x: pruned.model.run(x, decide, record=False)]
+    works = [dense.model, lambda x: selecting.run(x, decide, record=False)]
     works += [lambda x, plan=plan: run_plan(dense.model, plan, x, generator, record=False) for plan in plans]
     return measure_latency(works, images, repeats=repeats)

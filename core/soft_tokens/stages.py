@@ -36,6 +36,12 @@ class Stage:
     importance: Tensor | None = None
     """(B, N, H), in (0, 1): weight of each head for the patch, NaN likewise; None in training."""
 
+    @property
+    def margin(self) -> Tensor:
+        """(B, N): how far the scores are on the side of keeping; in training."""
+        assert self.scores is not None
+        return self.scores.margin
+
 
 @dataclass(frozen=True, eq=False)
 class Pruned:
