@@ -52,7 +52,7 @@ def run_bench(args: argparse.Namespace) -> tuple[dict, str]:
     if args.training:
         return run_training(args, batches)
     if args.table is not None:
-        if len(batches) > 1:
+        if len(batches) != 1:
             raise InputError("A table is of one number of photos per pass; give --batch one.")
         return run_table(args, batches[0])
     engines, device = engines_of(args.engine, pick_device(args.device)), pick_device(args.device)
@@ -102,7 +102,7 @@ def run_record(
     return record, "\n".join([*refused, f"{len(record['rows'])} rows are in {args.record}, and as a table beside it."])
 
 
-def _measured_afresh(*work: Case | int | str | torch.device) -> SpeedRow:
+def _measured_afresh(case: Case, batch: int, engine: str, device: torch.device, repeats: int) -> SpeedRow:
     """`measure` in a process of its own: what ran before leaves the memory in a state that the next row would feel.
 
     Raises:
@@ -111,7 +111,7 @@ def _measured_afresh(*work: Case | int | str | torch.device) -> SpeedRow:
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         try:
             with deaf_children():
-                answer = pool.submit(_seeded, torch.initial_seed(), *work)
+                answer = pool.submit(_seeded, torch.initial_seed(), case, batch, engine, device, repeats)
             return answer.result()
         except KeyboardInterrupt:
             for child in active_children():  # it does not know of it, and would be waited for
@@ -121,9 +121,9 @@ def _measured_afresh(*work: Case | int | str | torch.device) -> SpeedRow:
             raise InputError("A measurement was ended; maybe memory ran out: try a smaller --batch.") from error
 
 
-def _seeded(seed: int, *work: Case | int | str | torch.device) -> SpeedRow:
+def _seeded(seed: int, case: Case, batch: int, engine: str, device: torch.device, repeats: int) -> SpeedRow:
     torch.manual_seed(seed)
-    return measure(*work)
+    return measure(case, batch, engine, device, repeats)
 
 
 def engines_of(text: str, device: torch.device) -> tuple[str, ...]:
@@ -159,7 +159,7 @@ def _text(row: SpeedRow) -> str:
         said += "; slower than dense here"
     if row.selector_share is not None:
         said += f"; selectors {100 * row.selector_share:.1f} % of the time; kept " + ", ".join(
-            f"{low}" if low == high else f"{low} to {high}" for low, high in row.kept
+            f"{low}" if low == high else f"{low} to {high}" for low, high in row.kept or ()
         )
     return said
 

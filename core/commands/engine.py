@@ -26,6 +26,7 @@ def fixed_cost(loaded: Loaded) -> tuple[int, list[int] | None]:
     if not isinstance(loaded.model, SoftTokenViT):
         return macs_of(loaded).total, None
     geometry, keep = loaded.card.geometry, loaded.spec.keep
+    assert keep is not None  # else there is no graph
     kept = [keep_count(share, geometry.patches) for share in keep]
     return schedule_macs(geometry, loaded.model.blocks, keep, loaded.model.layers).total, kept
 

@@ -11,7 +11,6 @@ from itertools import accumulate
 import timm
 import torch
 from timm.optim import create_optimizer_v2
-from torch import nn
 from torch.utils.data import DataLoader
 
 from core.backbones.families import check_method, family_of_timm
@@ -156,18 +155,20 @@ def run_tokens(args: argparse.Namespace, dense: Loaded, folders: list[str]) -> t
         rivals = [session.validate(random_runner(step.model, geometry, args.seed + draw)) for draw in draws]
         gain, margin = paired_difference(found, *rivals)
         attentive = session.validate(attention_runner(step.model, geometry))
-        trained = is_trained(targets, found.mean_kept, gain, margin)
+        kept = found.mean_kept
+        assert kept is not None  # as there are selectors
+        trained = is_trained(targets, kept, gain, margin)
         card = replace(dense.card, selectors=SelectorCard(blocks, targets, trained), backbone=keeps)
-        told = {"asked": args.targets, "asked_keep": targets, "achieved_keep": found.mean_kept}
+        told = {"asked": args.targets, "asked_keep": targets, "achieved_keep": kept}
         told |= {"achieved_macs": found.mean_macs, "schedule": aim.schedule and asdict(aim.schedule)}
         session.save(step.model, card, {"epochs": epoch, "val_top1": found.top1, "dense": args.model, **told})
         return {
             "val_top1": found.top1,
             "val_macs": found.mean_macs / found.dense_macs,
             "asked_keep": list(targets),
-            "val_kept": list(found.mean_kept),
+            "val_kept": list(kept),
             "asked_macs": asked_macs / found.dense_macs,
-            **milliseconds(found.mean_kept),
+            **milliseconds(kept),
             "random_top1": sum(rival.top1 for rival in rivals) / len(rivals),
             "gain_over_random": gain,
             "gain_interval": margin,
@@ -177,7 +178,7 @@ def run_tokens(args: argparse.Namespace, dense: Loaded, folders: list[str]) -> t
 
     def milliseconds(kept: Sequence[float]) -> dict:
         """What a latency limit asked for, and what is kept is predicted to take; nothing for another target."""
-        if aim.schedule is None:
+        if aim.schedule is None or aim.table is None:
             return {}
         within = tuple(accumulate(kept, min))  # averages over photos, which may rise by a rounding
         return {"asked_ms": aim.schedule.asked_ms, "achieved_ms": schedule_ms(aim.table, geometry, (blocks, within))}
@@ -265,7 +266,8 @@ def run_any_budget(
         card: Of it.
         start: What it comes from where nothing was trained yet: its dense model teaches unless --teacher does.
     """
-    geometry = card.geometry
+    geometry, single = card.geometry, card.single_path
+    assert single is not None  # of a search form
     dense = count_macs(geometry).total
     if args.teacher is None and args.distill is None and start is None:
         raise InputError(
@@ -283,7 +285,8 @@ def run_any_budget(
         "shifts": searched.shifts,
     }
     model = SinglePathViT(searched.backbone, searched.alpha, shares, **semantics)
-    model.paths.load_state_dict(searched.paths.state_dict())
+    for path, before in zip(model.paths, searched.paths, strict=True):
+        path.load_state_dict(before.state_dict())
     objective = objective_of(args, card, None if start is None else start.dense)
 
     def prepare(photos: Readable, device: torch.device) -> None:
@@ -291,7 +294,8 @@ def run_any_budget(
 
     session = _open_searched(args, card, None if start is None or start.scored else prepare)
     step = BudgetStep(model, geometry, objective, least=shares[0])
-    history = None if start is not None else history_file(file_of(args.model))
+    path = None if start is not None else file_of(args.model)
+    history = None if path is None else history_file(path)
     if history is not None and history.is_file() and session.accelerator.is_main_process:
         with writing(session.run):
             shutil.copyfile(history, history_file(session.run.weights))
@@ -302,6 +306,7 @@ def run_any_budget(
         last = epoch == args.epochs
         if last:
             held = session.held_out_loader().dataset
+            assert isinstance(held, Readable)
             photos = (
                 images.to(session.accelerator.device)
                 for images, _ in DataLoader(spread_over(held, CALIBRATION_PHOTOS), session.held_out_loader().batch_size)
@@ -313,7 +318,7 @@ def run_any_budget(
             chosen = derive(step.gates, share * dense)
             runner = dense_runner(compact(step.model, chosen), chosen.macs)
             found[f"val_top1_at_{share:.0%}"] = session.validate(runner).top1
-        done = replace(card.single_path, fit_to_predict=last, budgets=shares)
+        done = replace(single, fit_to_predict=last, budgets=shares)
         session.save(
             step.model, replace(card, single_path=done), {"epochs": epoch, "teacher": args.teacher, **comes, **found}
         )
@@ -331,7 +336,7 @@ def _open_searched(
 
 
 def _fit_searched(
-    args: argparse.Namespace, session: Session, step: BudgetStep, after_epoch: Callable[[nn.Module, int], dict]
+    args: argparse.Namespace, session: Session, step: BudgetStep, after_epoch: Callable[[BudgetStep, int], dict]
 ) -> tuple[dict, str]:
     """Train all weights but the gates."""
     groups = weight_groups(step.model, args.weight_decay)

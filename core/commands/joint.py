@@ -48,12 +48,15 @@ def joint_start(args: argparse.Namespace, module: nn.Module, card: ModelCard) ->
         tell_snapped(found)
     else:
         found = finish(ModelSpec(args.model), card, module)
-        if budget is not None and budget < found.architecture.macs * (1 - 1e-9):
-            raise InputError(
-                f"{args.model} is compact with {found.architecture.macs / 1e9:.4g} GMACs; give that --budget or more, "
-                "or a model with gates."
-            )
-    made = replace(exported_card(found).compact, stored_params=None)  # trained in the form that is stored
+    chosen, compact = found.architecture, exported_card(found).compact
+    assert chosen is not None  # it is a single-path model
+    assert compact is not None
+    if card.compact is not None and budget is not None and budget < chosen.macs * (1 - 1e-9):
+        raise InputError(
+            f"{args.model} is compact with {chosen.macs / 1e9:.4g} GMACs; give that --budget or more, or a model with "
+            "gates."
+        )
+    made = replace(compact, stored_params=None)  # trained in the form that is stored
     folders, _ = match_folders(split_roots(args.data, "train"), card.classes, least=2)
-    say(f"A single-path model of {found.architecture.macs / 1e9:.4g} GMACs ({dense / 1e9:.4g} dense)")
+    say(f"A single-path model of {chosen.macs / 1e9:.4g} GMACs ({dense / 1e9:.4g} dense)")
     return replace(found, card=replace(card, single_path=None, compact=made)), folders

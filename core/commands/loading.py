@@ -73,11 +73,11 @@ def load_model_of(args: argparse.Namespace) -> Loaded:
 
 def tell_snapped(loaded: Loaded) -> None:
     """Say so where the model runs at a lower budget than was asked for."""
-    asked, ran = loaded.spec.budget, loaded.architecture
+    asked, ran = loaded.spec.budget, None if loaded.architecture is None else loaded.architecture.asked_macs
     if loaded.method == "joint":
         return  # it has one budget, and runs at that
-    if asked is not None and ran is not None and ran.asked_macs < min(asked, loaded.dense_macs) * (1 - 1e-6):
-        say(f"Runs at the next calibrated budget below, {ran.asked_macs / 1e9:.4g} GMACs.")
+    if asked is not None and ran is not None and ran < min(asked, loaded.dense_macs) * (1 - 1e-6):
+        say(f"Runs at the next calibrated budget below, {ran / 1e9:.4g} GMACs.")
 
 
 def tell_skipped(skipped: Skipped) -> None:

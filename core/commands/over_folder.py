@@ -61,6 +61,7 @@ def over_folder(args: argparse.Namespace, accelerator: Accelerator, loaded: Load
     tell_skipped(found.skipped)
     if not rows:
         raise InputError(f"None of the {len(listing)} photos under {named(roots)} can be read; mend or replace them.")
+    assert pace.images_per_s is not None  # as there are rows
     kept = None
     if rows[0]["kept"] is not None:
         patches = getattr(loaded.model, "patches", card.geometry.patches)

@@ -98,12 +98,13 @@ def _prepare(args: argparse.Namespace, accelerator: Accelerator) -> tuple[Loaded
         raise InputError(f"{args.model} has no token selectors, so --method {args.method} has nothing to be like.")
     if macs is not None:
         plan = fit_plan(args.method, geometry, blocks, macs)
-    if args.budget is None:
-        pruned.model.to(accelerator.device)
+    if args.budget is None and isinstance(pruned.model, SoftTokenViT):
+        runner = token_runner(pruned.model.to(accelerator.device), geometry)
         pruned = pruned if classes is None else with_classes(pruned, classes)
         say(f"First {args.model} itself.")
-        own = over_folder(args, accelerator, pruned, token_runner(pruned.model, geometry))
-    plan = plan or fit_plan(args.method, geometry, blocks, own.mean_macs)
+        own = over_folder(args, accelerator, pruned, runner)
+        plan = plan or fit_plan(args.method, geometry, blocks, own.mean_macs)
+    assert plan is not None  # without a budget there are selectors
     dense.model.to(accelerator.device)
     return dense if classes is None else with_classes(dense, classes), plan, own
 

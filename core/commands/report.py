@@ -5,6 +5,7 @@ import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -146,7 +147,7 @@ def read_boxes(path: Path) -> Boxes:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             return {
-                row["file"]: tuple(float(row[edge]) for edge in edges)
+                row["file"]: (float(row["xmin"]), float(row["ymin"]), float(row["xmax"]), float(row["ymax"]))
                 for row in csv.DictReader(file)
                 if all(row[edge] for edge in edges)
             }
@@ -203,16 +204,17 @@ def _right_at_random(args: argparse.Namespace, loaded: Loaded, other: Loaded, li
     Raises:
         InputError: If its selectors stand elsewhere.
     """
-    if not isinstance(other.model, SoftTokenViT) or other.model.blocks != loaded.model.blocks:
+    model, rival = loaded.model, other.model
+    if not isinstance(model, SoftTokenViT) or not isinstance(rival, SoftTokenViT) or rival.blocks != model.blocks:
         raise InputError(f"{args.against_random} has no selectors where {args.model} has; --against-random needs them.")
     line, right = Progress(), []
     device = pick_device(args.device)
     generator = torch.Generator().manual_seed(args.seed)
     for images, places in _batches(args, loaded, listing, tell=False):
         wanted = torch.tensor([listing.label(place) for place in places])
-        stages = loaded.model.run(images.to(device))[1]
+        stages = model.run(images.to(device))[1]
         counts = [stage.kept.sum(dim=1) for stage in stages]
-        draws = [other.model.run(images.to(device), random_like(counts, generator))[0] for _ in range(REPORT_DRAWS)]
+        draws = [rival.run(images.to(device), random_like(counts, generator))[0] for _ in range(REPORT_DRAWS)]
         hits = [(logits.argmax(dim=-1).cpu() == wanted).double() for logits in draws]
         right.append(torch.stack(hits).mean(dim=0).numpy())
         line.show(f"{sum(map(len, right))} photos with patches dropped at random")
@@ -256,16 +258,16 @@ def _answers(
     """One pass over the photos; the places in the list of those that could be read."""
     card, device, line = loaded.card, pick_device(args.device), Progress()
     shares, places, macs, kept = [], [], [], []
-    plain = None if isinstance(loaded.model, SoftTokenViT) else dense_runner(loaded.model, macs_of(loaded).total)
+    model, plain = loaded.model, dense_runner(loaded.model, macs_of(loaded).total)
     for images, here in _batches(args, loaded, listing, tell=tell):
-        if plain is not None:
-            logits, cost, _ = plain(images.to(device))
-            macs.append(cost.cpu().numpy())
-        else:
-            logits, stages = loaded.model.run(images.to(device))
-            counts = image_macs(card.geometry, loaded.model.blocks, stages, loaded.model.layers)
+        if isinstance(model, SoftTokenViT):
+            logits, stages = model.run(images.to(device))
+            counts = image_macs(card.geometry, model.blocks, stages, model.layers)
             macs.append(np.array([count.total for count in counts], dtype=float))
             kept.append(stages[-1].kept.cpu().numpy())
+        else:
+            logits, cost, _ = plain(images.to(device))
+            macs.append(cost.cpu().numpy())
         shares.append(logits.float().softmax(dim=-1).cpu().numpy())
         places += here
         line.show(f"{len(places)} of {len(listing)} photos")
@@ -288,7 +290,9 @@ def _on_object(
     Raises:
         InputError: If no photo has a box.
     """
-    last = round(answers.kept.shape[1] ** 0.5)
+    kept = answers.kept
+    assert kept is not None  # of a model with selectors
+    last = round(kept.shape[1] ** 0.5)
     with_box, inside = [], []
     for at, place in enumerate(places):
         if place in boxes:
@@ -299,9 +303,9 @@ def _on_object(
         raise InputError(
             f"No photo under {named(args.data)} has a box; the column file must hold paths such as val/CLASS/NAME."
         )
-    if not answers.kept[with_box].any():
+    if not kept[with_box].any():
         raise InputError("The last selector keeps no patch of any photo with a box; try a higher --keep.")
-    return on_object(answers.kept[with_box], np.array(inside))
+    return on_object(kept[with_box], np.array(inside))
 
 
 def _text(result: dict) -> str:
@@ -332,6 +336,6 @@ def _text(result: dict) -> str:
             f"best {100 * found['best']:.1f} %{way} ({found['photos']} photos)"
         )
     known = {name: share for name, share in result["classes"].items() if share is not None}
-    lines += [f"  {name:28} {100 * known[name]:5.1f} %" for name in sorted(known, key=known.get)]
+    lines += [f"  {name:28} {100 * share:5.1f} %" for name, share in sorted(known.items(), key=itemgetter(1))]
     lines += [f"  {true} taken for {said}: {count}" for true, said, count in result["confusions"]]
     return "\n".join(lines)

@@ -79,7 +79,9 @@ def _read_scored(name: str) -> tuple[SinglePathViT, ModelCard] | None:
     card = read_card(path) if path is not None and holds_card(path) else None
     if card is None or card.single_path is None or not card.only_scored:
         return None
-    return read_model(name)
+    model, card = read_model(name)
+    assert isinstance(model, SinglePathViT)  # as it has gates
+    return model, card
 
 
 def score_on(model: SinglePathViT, card: ModelCard, photos: Readable, *, name: str, seed: int) -> None:

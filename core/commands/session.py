@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import cast
 
 import timm
 import torch
@@ -14,7 +15,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast
 from timm.utils import ModelEmaV3
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from core.backbones.families import check_method, family_of_own, family_of_timm
 from core.batches import labelled_batch
@@ -31,9 +32,9 @@ from core.results import Evaluation
 from core.sweep import exchange
 from core.training.data import held_out, limited, match_folders, named, photos, split_roots, train_transform, untouched
 from core.training.data_print import data_print
-from core.training.loop import LoopSettings, StepRecord, check_batch, fit, make_accelerator
+from core.training.loop import LoopSettings, Step, StepRecord, check_batch, fit, make_accelerator
 from core.training.objectives import Objective
-from core.training.readable import Readable
+from core.training.readable import Labelled, Readable
 from core.training.runs import Run, open_run, read_settings, writing
 from core.training.teachers import load_teacher
 from core.weights import save_checkpoint
@@ -126,7 +127,7 @@ class Session:
     train_set: Readable
     validation: DataLoader
     held: DataLoader | None
-    """Photos of the training split that are not trained on, as the model sees them at evaluation."""
+    """Labelled of the training split that are not trained on, as the model sees them at evaluation."""
 
     @property
     def img_size(self) -> int:
@@ -147,7 +148,7 @@ class Session:
 
     def left_out(self) -> dict:
         """How many photos could not be read so far, to log; nothing if all could."""
-        sets = (self.train_set, self.validation.dataset)
+        sets = (self.train_set, cast(Readable, self.validation.dataset))
         mine = [(number, index) for number, photos in enumerate(sets) for index in photos.damaged]
         count = len({photo for part in exchange(mine, self.accelerator.num_processes) for photo in part})
         return {"left_out": count} if count else {}
@@ -177,9 +178,9 @@ class Session:
 
     def fit(
         self,
-        step: nn.Module,
+        step: Step,
         optimizer: torch.optim.Optimizer,
-        after_epoch: Callable[[nn.Module, int], dict],
+        after_epoch: Callable[[Step, int], dict],
         on_step: Callable[[StepRecord], None] | None = None,
         average: ModelEmaV3 | None = None,
     ) -> tuple[dict, str]:
@@ -199,7 +200,7 @@ class Session:
             if on_step is not None:
                 on_step(record)
 
-        def evaluated(module: nn.Module, epoch: int) -> dict:
+        def evaluated(module: Step, epoch: int) -> dict:
             record = after_epoch(module.eval(), epoch)
             record |= self.left_out()
             if self.accelerator.is_main_process:
@@ -295,7 +296,7 @@ def open_session(
     if len(judging) < len(args.data):
         without = [root for root in args.data if root not in judging]
         say(f"No folder 'val' in {named(without)}; epochs are judged on the photos of {named(judging)}.")
-    train_set: Dataset = photos(roots, folders, train_transform(size, norm, args.auto_augment, args.shrink_to))
+    train_set: Labelled = photos(roots, folders, train_transform(size, norm, args.auto_augment, args.shrink_to))
     train_samples = train_set.samples
     tell_skipped(train_set.skipped)
     plain = eval_transform(size, norm)
@@ -308,7 +309,7 @@ def open_session(
         train_set = limited(train_set, args.limit_per_class)
     accelerator = make_accelerator(device, settings.precision)
     check_batch(settings.batch, len(train_set), accelerator.num_processes)
-    judged_on: Dataset = photos(split_roots(judging, "val"), folders, plain)
+    judged_on: Labelled = photos(split_roots(judging, "val"), folders, plain)
     tell_skipped(judged_on.skipped)
     _tell_unjudged([label for _, label in train_samples], judged_on.targets, folders)
     samples = (train_samples, judged_on.samples)
@@ -320,10 +321,9 @@ def open_session(
         same = {"data": data_print(*samples), "precision": accelerator.mixed_precision}
         open_run(args.out, recorded(args) | same, resume=args.resume)
     accelerator.wait_for_everyone()
-    train_set = Readable(train_set, say_here)
-    judged_on = Readable(judged_on, say_here, graded=True)
-    validation = accelerator.prepare(DataLoader(judged_on, EVAL_BATCH * accelerator.num_processes, **loading))
-    return Session(args, card, accelerator, Run(args.out), train_set, validation, held)
+    judged = Readable(judged_on, say_here, graded=True)
+    validation = accelerator.prepare(DataLoader(judged, EVAL_BATCH * accelerator.num_processes, **loading))
+    return Session(args, card, accelerator, Run(args.out), Readable(train_set, say_here), validation, held)
 
 
 def _tell_unjudged(learned: Sequence[int], judged: Sequence[int], folders: Sequence[str]) -> None:

@@ -268,6 +268,6 @@ def _unreadable(tally: Tally) -> str:
 
 def _pace(pace: Pace) -> str:
     """How fast it went, if anything did."""
-    if not pace.photos:
+    if pace.images_per_s is None or pace.waiting_share is None:
         return "; all of them were done already"
     return f"; {pace.images_per_s:.0f} images/s, {100 * pace.waiting_share:.0f} % of the time waiting for photos"

@@ -15,6 +15,7 @@ from core.commands.shared import Progress, numbers, parse_budget, pick_device, s
 from core.errors import InputError
 from core.evaluate import dense_runner, evaluate, token_runner
 from core.files import write_text
+from core.geometry import Geometry
 from core.images import eval_transform
 from core.json_text import json_text
 from core.latency_table import check_one_grid, read_table, write_table
@@ -123,10 +124,10 @@ def read_targets(args: argparse.Namespace, dense: Loaded, folders: list[str]) ->
     blocks = numbers(args.selectors, int, "--selectors")
     if timed:
         limits = numbers(text.removesuffix("ms"), float, "--targets")
-        if len(limits) > 1:
+        if len(limits) != 1:
             raise InputError(f"--targets takes one limit in ms, such as 12ms, for the whole model; not {text!r}.")
         return _for_latency(args, limits[0], dense, folders)
-    model = SoftTokenViT(dense.model, blocks, heads=getattr(geometry, "heads", None))  # refuses places that are none
+    model = SoftTokenViT(dense.model, blocks, heads=geometry.heads)  # refuses places that are none
     if macs:
         asked = parse_budget(text.removesuffix("G"), dense.dense_macs, "--targets")
         return Targets(blocks, fit_keep(geometry, blocks, asked, model.layers))
@@ -190,7 +191,7 @@ def _for_latency(args: argparse.Namespace, limit_ms: float, dense: Loaded, folde
     return Targets(found.blocks, found.keep, found, table)
 
 
-def _table(args: argparse.Namespace, geometry: object, device: torch.device) -> LatencyTable:
+def _table(args: argparse.Namespace, geometry: Geometry, device: torch.device) -> LatencyTable:
     if args.table is not None:
         return read_table(args.table)
     say("Measuring block latency on this machine …")

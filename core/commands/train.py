@@ -24,7 +24,6 @@ from core.config import Normalisation
 from core.deit_counts import DeitGeometry
 from core.errors import InputError
 from core.evaluate import dense_runner
-from core.geometry import Geometry
 from core.images import eval_transform
 from core.lvvit_counts import LvvitGeometry
 from core.macs import count_macs
@@ -35,6 +34,7 @@ from core.training.lvvit import LvvitStep, dense_step
 from core.training.probe import features, fit_head
 from core.training.readable import Readable
 from core.training.runs import append_metrics, check_run, writing
+from core.training.teachers import Classifier
 
 HEAD_FACTOR = 5.0
 """The rate of a head of a fine-tuned model, in rates of its last block."""
@@ -75,7 +75,7 @@ def run_train(args: argparse.Namespace) -> tuple[dict, str]:
 
 
 def _probe(
-    args: argparse.Namespace, model: nn.Module, card: ModelCard | TeacherCard, folders: list[str], macs: int
+    args: argparse.Namespace, model: Classifier, card: ModelCard | TeacherCard, folders: list[str], macs: int
 ) -> tuple[dict, str]:
     """Give `model` a linear head that is learned on what its backbone sees of each training photo, and save it.
 
@@ -135,7 +135,7 @@ def _fill_in(args: argparse.Namespace) -> None:
         raise InputError(f"--head-lr takes a positive rate; not {args.head_lr}.")
 
 
-def _drop_patches(model: nn.Module, share: float) -> None:
+def _drop_patches(model: Classifier, share: float) -> None:
     """Have `model` leave out that share of the patches while it is in training mode, in place.
 
     Raises:
@@ -148,7 +148,7 @@ def _drop_patches(model: nn.Module, share: float) -> None:
     model.patch_drop = PatchDropout(share, num_prefix_tokens=model.num_prefix_tokens)
 
 
-def _optimizer(model: nn.Module, args: argparse.Namespace) -> torch.optim.Optimizer:
+def _optimizer(model: Classifier, args: argparse.Namespace) -> torch.optim.Optimizer:
     """AdamW; a rate that falls from layer to layer, and the head's own."""
     skip = model.no_weight_decay() if hasattr(model, "no_weight_decay") else ()
     groups = param_groups_layer_decay(model, args.weight_decay, skip, layer_decay=args.layer_decay)
@@ -163,7 +163,7 @@ def _optimizer(model: nn.Module, args: argparse.Namespace) -> torch.optim.Optimi
     return create_optimizer_v2(split, opt="adamw", lr=args.lr)
 
 
-def head_parameters(model: nn.Module) -> list[nn.Parameter]:
+def head_parameters(model: Classifier) -> list[nn.Parameter]:
     """The parameters of the classifier, or of all that timm names as one."""
     names = model.pretrained_cfg.get("classifier", "head") if hasattr(model, "pretrained_cfg") else "head"
     names = (names,) if isinstance(names, str) else tuple(names)
@@ -212,7 +212,7 @@ def _teacher(args: argparse.Namespace, folders: list[str]) -> tuple[nn.Module, T
     return model, TeacherCard(args.model, size, teachers.counted_macs(model, size), class_names(folders), norm)
 
 
-def _own_geometry(args: argparse.Namespace, classes: int) -> Geometry:
+def _own_geometry(args: argparse.Namespace, classes: int) -> DeitGeometry:
     """What the size flags of `train` describe.
 
     Raises:

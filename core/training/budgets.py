@@ -24,7 +24,7 @@ class BudgetStep(nn.Module):
         geometry: Geometry,
         objective: Objective,
         *,
-        least: float | None = None,
+        least: float = 1.0,
         only: Architecture | None = None,
     ) -> None:
         """Set what is trained.

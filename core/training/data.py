@@ -6,8 +6,9 @@ Several directories are taken together: class folders of one name are one class.
 import copy
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 from PIL import Image
 from timm.data import create_transform
@@ -20,6 +21,7 @@ from core.errors import InputError
 from core.images import KINDS, load_photo
 from core.photo_walk import Skipped, is_hidden, leads_back, one_form, same_names, walk
 from core.results import ClassName
+from core.training.readable import Labelled, Readable
 
 HOLDOUT_EVERY = 20
 """One training photo in this many is held out when a decision must be calibrated."""
@@ -31,7 +33,7 @@ class SelectedFolder(ImageFolder):
     skipped: Skipped
     """What lay in those folders and is no photo of theirs."""
 
-    def __init__(self, roots: Sequence[Path], wanted: Sequence[str], transform: object = None) -> None:
+    def __init__(self, roots: Sequence[Path], wanted: Sequence[str], transform: Callable | None = None) -> None:
         """Args: each of `roots` holds one folder per class; `wanted` names the folders, label 0 first."""
         self._roots, self._wanted = tuple(roots), list(wanted)
         super().__init__(str(roots[0]), transform=transform, loader=load_photo, allow_empty=True)
@@ -138,7 +140,7 @@ def _folder_of(line: str, forms: Mapping[str, str]) -> str | None:
 
 
 class ShrinkTo:
-    """Photos shrunk to a short side, so that what a photo shows and how sharp it is are not learned as one.
+    """Labelled shrunk to a short side, so that what a photo shows and how sharp it is are not learned as one.
 
     Where some classes come as small pictures and others as large ones, sharpness would tell them apart.
     """
@@ -152,13 +154,13 @@ class ShrinkTo:
         short = min(image.size)
         if short <= self.side:
             return image
-        size = tuple(max(1, round(edge * self.side / short)) for edge in image.size)
-        return image.resize(size, Image.Resampling.BICUBIC)
+        width, height = (max(1, round(edge * self.side / short)) for edge in image.size)
+        return image.resize((width, height), Image.Resampling.BICUBIC)
 
 
 def train_transform(
     img_size: int, norm: Normalisation, auto_augment: str | None, shrink_to: int | None = None
-) -> object:
+) -> Callable:
     """timm's training transform: random crop of 35 to 100 % of the area, flip, colour jitter, and `auto_augment`.
 
     Args:
@@ -185,10 +187,11 @@ def train_transform(
         raise InputError(
             f"--auto-augment takes timm's notation, such as rand-m9-mstd0.5-inc1; not {auto_augment!r}."
         ) from error
+    usual = cast(Callable, usual)
     return usual if shrink_to is None else transforms.Compose([ShrinkTo(shrink_to), usual])
 
 
-def photos(roots: Sequence[Path], folders: Sequence[str], transform: object) -> SelectedFolder:
+def photos(roots: Sequence[Path], folders: Sequence[str], transform: Callable | None) -> SelectedFolder:
     """The photos under `roots` whose class is in `folders`.
 
     Raises:
@@ -202,15 +205,21 @@ def photos(roots: Sequence[Path], folders: Sequence[str], transform: object) -> 
     return found
 
 
-def limited(dataset: ImageFolder | Subset, per_class: int) -> Subset:
+def limited(dataset: Labelled, per_class: int) -> Subset:
     """At most `per_class` photos of each class, at even distances in the order of their names."""
     of: dict[int, list[int]] = {}
-    part = isinstance(dataset, Subset)
-    labels = [dataset.dataset.targets[index] for index in dataset.indices] if part else dataset.targets
-    for index, label in enumerate(labels):
+    for index, label in enumerate(labels_of(dataset)):
         of.setdefault(label, []).append(index)
     chosen = [spread(few, per_class) for few in of.values()]
     return Subset(dataset, [index for few in chosen for index in few])
+
+
+def labels_of(dataset: Labelled) -> list[int]:
+    """The label of each photo."""
+    if not isinstance(dataset, Subset):
+        return dataset.targets
+    whole = labels_of(cast(Labelled, dataset.dataset))
+    return [whole[index] for index in dataset.indices]
 
 
 def spread(items: Sequence[int], count: int) -> list[int]:
@@ -219,22 +228,22 @@ def spread(items: Sequence[int], count: int) -> list[int]:
     return [items[i * there // count] for i in range(count)] if there > count else list(items)
 
 
-def untouched(dataset: Dataset) -> Dataset:
+def untouched(dataset: Labelled) -> Labelled:
     """The same photos as pictures, whatever transform a folder or a part of one puts on them."""
     if isinstance(dataset, Subset):
-        return Subset(untouched(dataset.dataset), dataset.indices)
+        return Subset(untouched(cast(Labelled, dataset.dataset)), dataset.indices)
     plain = copy.copy(dataset)
     plain.transform = None
     return plain
 
 
-def held_out(dataset: ImageFolder, *, rest: bool) -> Dataset:
+def held_out(dataset: ImageFolder, *, rest: bool) -> Subset:
     """Every 20th training photo (`rest=False`), or all others (`rest=True`); the same photos every time."""
     indices = [i for i in range(len(dataset)) if (i % HOLDOUT_EVERY == 0) is not rest]
     return Subset(dataset, indices)
 
 
-def spread_over(dataset: Dataset, count: int) -> Dataset:
+def spread_over(dataset: Labelled | Readable, count: int) -> Dataset:
     """At most `count` photos at even distances: of a folder sorted by classes, some of each class."""
     return Subset(dataset, spread(range(len(dataset)), count)) if len(dataset) > count else dataset
 

@@ -6,9 +6,11 @@ import shutil
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
+from typing import TypeVar, cast
 
 import torch
 from accelerate import Accelerator
+from accelerate.data_loader import DataLoaderShard
 from accelerate.utils import DataLoaderConfiguration, DistributedDataParallelKwargs, broadcast
 from timm.data import Mixup
 from timm.scheduler import create_scheduler_v2
@@ -22,6 +24,8 @@ from core.json_text import json_text
 from core.training.objectives import SMOOTHING
 from core.training.precision import mixed_precision
 from core.training.runs import Run, append_metrics, commit_state, reading_state, truncate_metrics
+
+Step = TypeVar("Step", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,7 @@ def make_accelerator(device: torch.device, precision: str = "no") -> Accelerator
 
 
 def fit(
-    step: nn.Module,
+    step: Step,
     optimizer: torch.optim.Optimizer,
     train_set: Dataset,
     settings: LoopSettings,
@@ -103,7 +107,7 @@ def fit(
     accelerator: Accelerator,
     *,
     classes: int,
-    after_epoch: Callable[[nn.Module, int], dict],
+    after_epoch: Callable[[Step, int], dict],
     on_step: Callable[[StepRecord], None] | None = None,
     average: ModelEmaV3 | None = None,
 ) -> None:
@@ -134,12 +138,13 @@ def fit(
     schedule, _ = create_scheduler_v2(
         optimizer,
         num_epochs=settings.epochs,
-        warmup_epochs=settings.warmup_epochs,
+        warmup_epochs=settings.warmup_epochs,  # pyright: ignore[reportArgumentType]: parts of one are fine with timm
         warmup_prefix=False,
         min_lr=1e-6,
         step_on_epochs=False,
         updates_per_epoch=len(loader),
     )
+    assert schedule is not None  # as there are epochs
     mix = None
     if settings.mixup or settings.cutmix:
         mix = Mixup(settings.mixup, settings.cutmix, prob=0.8, label_smoothing=SMOOTHING, num_classes=classes)
@@ -150,7 +155,7 @@ def fit(
     saved = began
     for epoch in range(at.epochs, settings.epochs):
         skipped, sums, before = (at.steps, at.sums, at.seconds) if epoch == at.epochs else (0, {}, 0.0)
-        photos = accelerator.skip_first_batches(loader, skipped) if skipped else loader
+        photos = cast(DataLoaderShard, accelerator.skip_first_batches(loader, skipped) if skipped else loader)
         photos.set_epoch(epoch)
         step.train()
         epoch_began = time.monotonic()

@@ -7,6 +7,7 @@ mixed or not, of its whole photo.
 
 from torch import Tensor, nn
 
+from core.backbones.base import Backbone
 from core.backbones.lvvit import LVViT
 from core.training.dense import DenseStep
 from core.training.objectives import Objective, task_loss
@@ -36,6 +37,6 @@ class LvvitStep(nn.Module):
         return loss + DENSE_WEIGHT * aux, {"aux_loss": float(aux.detach())}
 
 
-def dense_step(model: nn.Module, objective: Objective) -> DenseStep | LvvitStep:
+def dense_step(model: Backbone, objective: Objective) -> DenseStep | LvvitStep:
     """The dense recipe for this model."""
     return (DenseStep if getattr(model, "aux_head", None) is None else LvvitStep)(model, objective)

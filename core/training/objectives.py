@@ -70,7 +70,7 @@ class Objective(nn.Module):
         super().__init__()
         if kind != "none" and teacher is None:
             raise ValueError(f"{kind} distillation without a teacher")
-        self.teacher = None if kind == "none" else Frozen(teacher)
+        self.teacher = None if kind == "none" or teacher is None else Frozen(teacher)
         self.kind = kind
         self.share = share
 

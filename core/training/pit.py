@@ -19,7 +19,7 @@ class PitTeacher(nn.Module):
         """Args: `model` is used as it is; a selector stands before each of `blocks`."""
         super().__init__()
         self.model = model
-        ends = torch.tensor([len(stage.blocks) for stage in model.transformers]).cumsum(0).tolist()
+        ends = torch.tensor([len(stage.blocks) for stage in pit.stages_of(model)]).cumsum(0).tolist()
         until = [next(end for end in ends if end > at) for at in blocks]
         self.behind = [range(min(at + 1, end - 1), end) for at, end in zip(blocks, until, strict=True)]
 

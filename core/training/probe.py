@@ -3,8 +3,10 @@
 from collections.abc import Callable, Iterable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
+
+from core.training.teachers import Classifier
 
 HELD_EVERY = 10
 """One photo in this many chooses the decay, and is not learned from until it is chosen."""
@@ -14,7 +16,7 @@ DECAYS = (1e-5, 1e-4, 1e-3, 1e-2)
 
 @torch.no_grad()
 def features(
-    model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], on_batch: Callable[[int], None] | None = None
+    model: Classifier, batches: Iterable[tuple[Tensor, Tensor]], on_batch: Callable[[int], None] | None = None
 ) -> tuple[Tensor, Tensor]:
     """What the head reads of each photo, (M, D), and the labels, (M,).
 

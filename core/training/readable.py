@@ -2,12 +2,15 @@
 
 from collections.abc import Callable
 from multiprocessing.sharedctypes import RawArray
+from typing import Any
 
-from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Subset
+from torchvision.datasets import ImageFolder
 
 from core.errors import InputError
 
+Labelled = ImageFolder | Subset[tuple[Any, int]]
+"""Labelled with their labels: a folder of them, or some of those."""
 FEW = 10
 """As many may be damaged of up to a thousand photos; of more, one in a hundred."""
 
@@ -15,7 +18,7 @@ FEW = 10
 class Readable(Dataset):
     """A dataset whose photos that cannot be read are told, and replaced by the next one that can."""
 
-    def __init__(self, photos: Dataset, tell: Callable[[str], None], *, graded: bool = False) -> None:
+    def __init__(self, photos: Labelled, tell: Callable[[str], None], *, graded: bool = False) -> None:
         """Args: `tell` is called, in a loader process, once per photo; `graded`: what replaces one has label -1."""
         self._photos, self._tell, self._graded = photos, tell, graded
         try:
@@ -32,8 +35,8 @@ class Readable(Dataset):
         """Those that could not be read so far, by this process and its loader processes."""
         return [index for index, bad in enumerate(bytes(self._damaged)) if bad]
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        """One photo and its label.
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        """One photo, a picture where nothing transforms it, and its label.
 
         Raises:
             InputError: If too many could not be read: then something else is wrong, such as a disk that went away.

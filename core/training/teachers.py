@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -21,13 +22,24 @@ from core.releases.plain import released_classes
 from core.results import ClassName
 from core.weights import holds_card, load_weights, read_teacher
 
+Classifier = Any
+"""A model that timm has built, whose parts no type tells."""
+
 
 class Teacher(nn.Module):
     """A classifier that takes a student's normalised images and gives logits of the student's classes."""
 
+    own_mean: Tensor
+    own_std: Tensor
+    student_mean: Tensor
+    student_std: Tensor
+    """(3, 1, 1) each."""
+    columns: Tensor
+    """int (C,)."""
+
     def __init__(
         self,
-        model: nn.Module,
+        model: Classifier,
         *,
         img_size: int,
         normalisation: Normalisation,
@@ -44,7 +56,7 @@ class Teacher(nn.Module):
             columns: Per class of the student, its place among the model's classes.
         """
         super().__init__()
-        self.model = model
+        self.model: Classifier = model
         self.img_size = img_size
         for name, norm in (("own", normalisation), ("student", student)):
             self.register_buffer(f"{name}_mean", torch.tensor(norm.mean)[:, None, None], persistent=False)
@@ -154,7 +166,7 @@ def check_numbers(card: TeacherCard, state: dict[str, Tensor], path: Path) -> No
         raise InputError(f"{shown(path)} does not hold the weights that it describes, those of a {card.timm}.")
 
 
-def build(name: str, classes: int | None, *, pretrained: bool = False) -> nn.Module:
+def build(name: str, classes: int | None, *, pretrained: bool = False) -> Classifier:
     """Any classifier of timm, in training mode, its convolutions laid out for speed.
 
     Raises:
@@ -162,7 +174,7 @@ def build(name: str, classes: int | None, *, pretrained: bool = False) -> nn.Mod
     """
     if not timm.is_model(name):
         raise InputError(f"timm knows no model {name}; try resnet18.")
-    settings = {} if classes is None else {"num_classes": classes}
+    settings: dict[str, Any] = {} if classes is None else {"num_classes": classes}
     try:
         model = timm.create_model(name, pretrained=pretrained, **settings)
     except Exception as error:  # whatever the hub's client raises without a network

@@ -18,6 +18,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from core.backbones import deit
+from core.backbones.base import Backbone
 from core.backbones.block import class_look
 from core.backbones.families import layout_of
 from core.config import RankBy
@@ -27,7 +28,7 @@ from core.soft_tokens.losses import ratio_loss, straight_through, token_distilla
 from core.soft_tokens.masked import masked_forward
 from core.soft_tokens.mixers import mixer_of
 from core.soft_tokens.model import SoftTokenViT
-from core.soft_tokens.selector import Scores, shift_margin
+from core.soft_tokens.selector import Scores, Selector, shift_margin
 from core.soft_tokens.stages import Stage
 from core.training.objectives import Frozen, Objective, distillation, task_loss
 from core.training.pit import PitTeacher
@@ -78,7 +79,7 @@ class DenseTeacher(nn.Module):
         """
         prefix = self.model.num_prefix_tokens
         x, attention = deit.embed(self.model, images), {}
-        for index, block in enumerate(self.model.blocks):
+        for index, block in enumerate(deit.blocks_of(self.model)):
             if mixer_of(block) == "msa":
                 attention[index] = class_look(block.attn, block.norm1(x), prefix)
             x = block(x)
@@ -93,7 +94,7 @@ def _attentions_behind(model: VisionTransformer, at: int) -> list[int]:
     Raises:
         InputError: If none of them is an attention any more.
     """
-    having = [i for i, block in enumerate(model.blocks) if mixer_of(block) == "msa"]
+    having = [i for i, block in enumerate(deit.blocks_of(model)) if mixer_of(block) == "msa"]
     found = [i for i in having if i > at] or [i for i in having if i == at]
     if not found:
         raise InputError(
@@ -106,7 +107,7 @@ def _attentions_behind(model: VisionTransformer, at: int) -> list[int]:
 
 
 def _ranks(
-    rank_by: RankBy, dense: VisionTransformer, blocks: tuple[int, ...], other: Objective | None
+    rank_by: RankBy, dense: Backbone, blocks: tuple[int, ...], other: Objective | None
 ) -> PitTeacher | DenseTeacher | SaliencyTeacher | TeacherSaliency:
     """What teaches the ranking.
 
@@ -129,7 +130,7 @@ class TokenStep(nn.Module):
     """One training step of a model with selectors, distilled from the dense model it came from."""
 
     def __init__(
-        self, model: SoftTokenViT, teacher: VisionTransformer, settings: TokenSettings, other: Objective | None = None
+        self, model: SoftTokenViT, teacher: Backbone, settings: TokenSettings, other: Objective | None = None
     ) -> None:
         """Set who learns from whom.
 
@@ -172,7 +173,7 @@ class TokenStep(nn.Module):
         rank = rank_loss(stages, ranking, cfg.targets)
         loss = loss + cfg.rank_weight * rank
         if own:
-            margins = [stage.scores.margin for stage in stages]
+            margins = [stage.margin for stage in stages]
             kept = [straight_through(m, 0.0, 1.0, stage.kept) for m, stage in zip(margins, stages, strict=True)]
             loss = loss + cfg.ratio_weight * ratio_loss(kept, list(cfg.targets))
         return loss, {"rank_loss": float(rank.detach())}
@@ -203,7 +204,7 @@ def rank_loss(stages: list[Stage], ranking: list[Tensor], targets: tuple[float, 
         count = keep_count(share, value.shape[1])
         wanted = torch.zeros_like(value).scatter(1, value.topk(count, dim=1).indices, 1.0)
         weight = alive / alive.sum().clamp(min=1)  # nothing alive in the whole batch: nothing to learn from
-        terms.append(functional.binary_cross_entropy_with_logits(stage.scores.margin, wanted, weight, reduction="sum"))
+        terms.append(functional.binary_cross_entropy_with_logits(stage.margin, wanted, weight, reduction="sum"))
         alive = stage.kept
     return torch.stack(terms).mean()
 
@@ -234,7 +235,9 @@ def calibrate(model: SoftTokenViT, loader: DataLoader, targets: tuple[float, ...
         images = sum(len(model.run(batch.to(next(model.parameters()).device), collect)[0]) for batch, _ in loader)
         pooled = torch.cat([m.flatten() for m in margins]).sort(descending=True).values
         wanted = min(max(1, round(targets[stage] * model.patches[stage] * images)), int(pooled.isfinite().sum()))
-        shift_margin(model.by_block()[block], -float(pooled[wanted - 1]) + 1e-6)
+        selector = model.by_block()[block]
+        assert isinstance(selector, Selector)  # a ranking has no threshold to shift
+        shift_margin(selector, -float(pooled[wanted - 1]) + 1e-6)
 
 
 def token_groups(model: SoftTokenViT, *, lr: float, backbone_lr: float, weight_decay: float, wait: float) -> list[dict]:
@@ -246,7 +249,7 @@ def token_groups(model: SoftTokenViT, *, lr: float, backbone_lr: float, weight_d
     if backbone_lr == 0:
         model.backbone.requires_grad_(False)
         return [{**group, "lr": lr} for group in groups]
-    backbone = param_groups_weight_decay(model.backbone, weight_decay, model.backbone.no_weight_decay())
+    backbone = param_groups_weight_decay(model.backbone, weight_decay)
     return [
         *({**group, "lr": lr} for group in groups),
         *({**group, "lr": backbone_lr, "wait_epochs": wait} for group in backbone),
