@@ -14,6 +14,7 @@ from timm.layers import Attention
 from torch import Tensor, nn
 
 from core.attributions import METHODS, Attribution, Method
+from core.backbones.base import Backbone
 from core.backbones.block import looks
 from core.backbones.families import family_of
 from core.checkpoints import Loaded
@@ -79,7 +80,7 @@ def freeze_selection(model: SoftTokenViT, images: Tensor) -> list[Stage]:
     return stages
 
 
-def backbone_of(model: nn.Module) -> nn.Module:
+def backbone_of(model: nn.Module) -> Backbone:
     """timm's model inside any of ours."""
     return model.backbone if isinstance(model, SoftTokenViT) else model
 
@@ -112,6 +113,8 @@ def integrated_gradients(
             internal_batch_size=TOGETHER,
             return_convergence_delta=True,
         )  # (1, N, D), of a Swin (1, h, w, D), of a PiT (1, D, h, w)
+    assert isinstance(parts, Tensor)  # captum gives as many as it was given
+    assert isinstance(delta, Tensor)
     with torch.no_grad():
         ends = model(torch.cat((images, torch.zeros_like(images))))[:, class_index]
     values = family_of(backbone_of(model)).as_patches(parts.detach())[0].sum(dim=-1)
@@ -186,17 +189,15 @@ def class_rollout(model: nn.Module, images: Tensor, name: str = "This model") ->
         for index, block in enumerate(family.blocks_of(backbone))
         if attends[index]
     ]
-    stages: list[Stage] = []
+    prefix, merges = backbone.num_prefix_tokens, {}
     try:
         if isinstance(model, SoftTokenViT):
-            stages = model.run(images)[1]
+            merges = merges_of(model.blocks, model.run(images)[1], prefix)
         else:
             model(images)
     finally:
         for handle in handles:
             handle.remove()
-    prefix = backbone.num_prefix_tokens
-    merges = merges_of(model.blocks, stages, prefix) if stages else {}
     readers = 2 if hasattr(backbone, "head_dist") else 1
     tokens = prefix + backbone.patch_embed.num_patches
     reach = rollout(seen, merges, tokens)[:readers].mean(dim=0)  # (P + N,)

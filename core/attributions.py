@@ -47,4 +47,4 @@ class Attribution:
     @property
     def error_share(self) -> float | None:
         """Convergence error as a share of the rise, at least 0; None for methods that have none."""
-        return None if self.delta is None else abs(self.delta) / max(abs(self.rise), 1e-9)
+        return None if self.delta is None or self.rise is None else abs(self.delta) / max(abs(self.rise), 1e-9)

@@ -126,6 +126,7 @@ def _loaded(case: Case, batch: int, engine: str, device: torch.device, repeats: 
         if engine == EAGER:
             return compare_tokens(model, geometry, images, None, name, repeats, whole)
         graph_of(model, case.keep, name)
+        assert case.keep is not None  # else there is no graph
         return compare_fixed(model, geometry, case.keep, images, name, repeats, engine, whole)
     if loaded.architecture is None:
         raise InputError(f"{name} is dense; name a pruned model, which is measured beside its dense form.")

@@ -6,12 +6,12 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
 from typing import get_args
 
 import timm
 from torch import nn
 
+from core.backbones.base import Family
 from core.backbones.families import check_method, family, family_of_own, family_of_timm
 from core.cards import ModelCard, SelectorCard, compact_architecture
 from core.config import Hints, ModelSpec, Packaging
@@ -66,7 +66,7 @@ def load_model(
     budget: float | None = None,
     keep: tuple[float, ...] | None = None,
     threshold: float | None = None,
-    packaging: str = "weighted_mean",
+    packaging: Packaging = "weighted_mean",
     blocks: tuple[int, ...] | None = None,
     mass: float | None = None,
     heads: int | tuple[int, ...] | None = None,
@@ -94,8 +94,9 @@ def load_model(
     Warns:
         FileNote: Of what a weights file does not say, and how it is taken.
     """
-    settings = (budget, keep, threshold, packaging, blocks, mass, heads, arch, img_size)
-    return load(ModelSpec(name_or_path, *settings)).model
+    each = (heads,) if isinstance(heads, int) else heads
+    settings = (budget, keep, threshold, packaging, blocks, mass, each, arch, img_size)
+    return load(ModelSpec(os.fspath(name_or_path), *settings)).model
 
 
 def load(
@@ -157,8 +158,10 @@ def read_model(
         raise InputError(f"{printable(name, 80)} says itself what it is; leave --heads, --arch and --img-size away.")
     if name in released_names():
         return load_released(name, fetch=download, weights=weights, on_bytes=on_bytes)
-    if path is None and family_of_own(name):
-        return _own(name, weights=weights)
+    if path is None and (own := family_of_own(name)):
+        if weights:
+            raise own.not_by_name(name)
+        return _named(own, name)
     if path is None:
         return _load_timm(name, download=download, weights=weights)
     module, card = read_release(path, hints) if foreign else _read_ours(path)
@@ -235,19 +238,7 @@ def _load_timm(name: str, *, download: bool, weights: bool) -> tuple[nn.Module, 
     return _named(module, name, pretrained=fetch)
 
 
-def _own(name: str, *, weights: bool) -> tuple[nn.Module, ModelCard]:
-    """A model that has a name but no weights that could be fetched by it.
-
-    Raises:
-        InputError: If its weights are wanted; it says where they are to be had.
-    """
-    module = family_of_own(name)
-    if weights:
-        raise module.not_by_name(name)
-    return _named(module, name)
-
-
-def _named(module: ModuleType, name: str, *, pretrained: bool = False) -> tuple[nn.Module, ModelCard]:
+def _named(module: Family, name: str, *, pretrained: bool = False) -> tuple[nn.Module, ModelCard]:
     """A family's model by its name there, and what is known of it."""
     model = module.from_timm(name, pretrained=pretrained)
     geometry = module.geometry_of(model, name)
@@ -269,9 +260,9 @@ def finish(spec: ModelSpec, card: ModelCard, module: nn.Module) -> Loaded:
     if spec.packaging not in get_args(Packaging):
         raise InputError(f"Packaging is {' or '.join(get_args(Packaging))}; not {spec.packaging}.")
     module, card = _choosing(spec, card, module)
-    gates, architecture = None, None if card.compact is None else compact_architecture(card)
+    gates, architecture = None, compact_architecture(card)
     if spec.budget is not None and not isinstance(module, SinglePathViT):
-        _check_only_budget(spec, card, architecture)
+        _check_only_budget(spec.name, spec.budget, card, architecture)
     stored = sum(parameter.numel() for parameter in module.parameters())
     if isinstance(module, SoftTokenViT):
         _set_decision(module, spec, card)
@@ -322,19 +313,19 @@ def _choosing(spec: ModelSpec, card: ModelCard, module: nn.Module) -> tuple[nn.M
     return made, replace(card, selectors=SelectorCard(made.blocks, spec.keep or (1.0,) * len(blocks), False, True))
 
 
-def _check_only_budget(spec: ModelSpec, card: ModelCard, architecture: Architecture | None) -> None:
+def _check_only_budget(name: str, budget: float, card: ModelCard, architecture: Architecture | None) -> None:
     """A joint model was made for one budget: that, and any above, is met.
 
     Raises:
         InputError: If the budget is below it, or the model is no joint one.
     """
-    if method_of(card) != "joint":
+    if architecture is None or method_of(card) != "joint":
         check_method(card.family, "singlepath")
-        raise InputError(f"{spec.name} has no gates, so it takes no budget.")
-    if spec.budget < architecture.macs * (1 - 1e-9):
+        raise InputError(f"{name} has no gates, so it takes no budget.")
+    if budget < architecture.macs * (1 - 1e-9):
         made = architecture.asked_macs or architecture.macs
         raise InputError(
-            f"{spec.name} was made for one budget, {made / 1e9:.4g} GMACs ({100 * made / architecture.dense_macs:.3g}% "
+            f"{name} was made for one budget, {made / 1e9:.4g} GMACs ({100 * made / architecture.dense_macs:.3g}% "
             "of dense); ask for that or more, or lower its keep ratios."
         )
 

@@ -81,8 +81,6 @@ class ModelSpec:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", os.fspath(self.name))
-        if isinstance(self.heads, int):
-            object.__setattr__(self, "heads", (self.heads,))
 
     @property
     def hints(self) -> Hints:

@@ -4,19 +4,13 @@ from core.checkpoints import Loaded
 from core.geometry import Geometry
 from core.grids import pools
 from core.published import Published, architecture_of, params_of
-from core.soft_tokens.schedules import schedule_macs
-from core.trace import macs_of
+from core.trace import fixed_macs
 
 
 def description(loaded: Loaded) -> dict:
     """Mixer and FFN width per block, MACs, parameters; None where something does not apply. Blocks count from 0."""
     geometry, architecture, selectors = loaded.card.geometry, loaded.architecture, loaded.card.selectors
-    keep = None if selectors is None else (loaded.spec.keep or selectors.targets)
-    macs = None  # they depend on the photo
-    if selectors is None:
-        macs = macs_of(loaded).total
-    elif loaded.spec.keep is not None:
-        macs = schedule_macs(geometry, selectors.blocks, keep, loaded.model.layers).total
+    keep = () if selectors is None else (loaded.spec.keep or selectors.targets)
     return {
         "model": loaded.spec.name,
         "family": loaded.card.family,
@@ -24,7 +18,7 @@ def description(loaded: Loaded) -> dict:
         "classes": geometry.classes,
         "mixers": list(architecture.mixers) if architecture else ["msa"] * geometry.depth,
         "ffn_hidden": list(architecture.ffn_hidden) if architecture else list(geometry.ffn_widths),
-        "macs": macs,
+        "macs": fixed_macs(loaded),
         "dense_macs": loaded.dense_macs,
         "params": sum(parameter.numel() for parameter in loaded.model.parameters()),
         "params_stored": loaded.stored_params,

@@ -20,8 +20,7 @@ from core.errors import InputError
 from core.json_text import json_text
 from core.registry import method_of
 from core.soft_tokens.fixed import graph_of
-from core.soft_tokens.schedules import schedule_macs
-from core.trace import macs_of
+from core.trace import fixed_macs
 from core.weights import save_checkpoint
 
 TOLERANCE = 1e-4
@@ -101,16 +100,6 @@ def export_model(
     return found
 
 
-def fixed_macs(loaded: Loaded) -> int | None:
-    """MACs of one image, where they are the same for all."""
-    if loaded.card.selectors is None:
-        return macs_of(loaded).total
-    if loaded.spec.keep is None:
-        return None
-    model = loaded.model
-    return schedule_macs(loaded.card.geometry, model.blocks, loaded.spec.keep, model.layers).total
-
-
 def nearest(folder: Path) -> Path:
     """The folder itself, or the one above it that is there."""
     return next(path for path in (folder, *folder.parents) if os.path.exists(path))
@@ -169,6 +158,7 @@ def exported_card(loaded: Loaded) -> ModelCard:
     card, made = loaded.card, loaded.architecture
     if card.single_path is None:
         return card
+    assert made is not None  # of the gates
     compact = CompactCard(
         mixers=made.mixers,
         ffn_hidden=made.ffn_hidden,
@@ -233,7 +223,12 @@ def write_onnx(path: Path, model: nn.Module, card: ModelCard) -> None:
     program.save(path)
 
 
-def draw_onnx(model: nn.Module, inputs: tuple[Tensor, ...], names: Sequence[str], dynamic: object = None) -> object:
+def draw_onnx(
+    model: nn.Module,
+    inputs: tuple[Tensor, ...],
+    names: Sequence[str],
+    dynamic: tuple[dict[int, str], ...] | None = None,
+) -> torch.onnx.ONNXProgram:
     """The model's graph as torch's ONNX program, with the output "logits".
 
     Args:
@@ -253,6 +248,7 @@ def draw_onnx(model: nn.Module, inputs: tuple[Tensor, ...], names: Sequence[str]
             dynamic_shapes=dynamic,
             verbose=False,
         )
+    assert program is not None
     for node in program.model.graph.all_nodes():
         node.metadata_props.clear()  # stack traces, with the folders of the machine that exports
     return program

@@ -131,7 +131,8 @@ def check_table(table: LatencyTable, geometry: Geometry) -> None:
         InputError: If it is of another shape, ends too early, starts too late, or has a gap.
     """
     check_one_grid(geometry)
-    shape, own = (table.width, table.heads, table.ffn_hidden), (geometry.width, geometry.heads, geometry.ffn_hidden)
+    block = geometry.blocks()[0]
+    shape, own = (table.width, table.heads, table.ffn_hidden), (block.width, block.heads, block.ffn)
     if shape != own:
         raise InputError(
             f"The latency table is for blocks of width {shape[0]} with {shape[1]} heads and {shape[2]} hidden units; "

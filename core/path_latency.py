@@ -46,8 +46,8 @@ def measure_path(
     widths = [sorted({round(share * geometry.ffn_widths[end - 1]) for share in QUARTERS}) for end in ends]
     kinds: list[tuple[int, Mixer, int]] = []
     for stage in range(len(depths)):
-        kinds += [(stage, mixer, 0) for mixer in MIXERS]
-        kinds += [(stage, "msa", width) for width in widths[stage][1:]]
+        kinds.extend((stage, mixer, 0) for mixer in MIXERS)
+        kinds.extend((stage, "msa", width) for width in widths[stage][1:])
     works = [partial(_uniform(backbone, *kind), images) for kind in kinds]
     works.append(partial(_without_blocks(backbone), images))
     round_ms = float(interleaved(works, 1, device, 1, between=between).sum())

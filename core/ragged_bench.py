@@ -12,6 +12,7 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils.rnn import pad_sequence
 
+from core.backbones.block import PreNorm
 from core.latency import device_name, interleaved
 from core.soft_tokens.packed import GROUPS, NO_PATCH, Packed, packed_block, plan_attention
 from core.timings import RaggedRow
@@ -74,14 +75,14 @@ def compare_ragged(
 def _padded(block: Block, tokens: Sequence[Tensor], groups: int) -> Sequence[Tensor]:
     """Everything computes the padding too; images of similar length stand together."""
     order = sorted(range(len(tokens)), key=lambda image: len(tokens[image]))
-    found: list[Tensor | None] = [None] * len(tokens)
+    found: dict[int, Tensor] = {}
     for part in np.array_split(order, groups):
         counts = torch.tensor([len(tokens[image]) for image in part], device=tokens[0].device)
         x = pad_sequence([tokens[image] for image in part], batch_first=True)
         mask = (torch.arange(x.shape[1], device=x.device) < counts[:, None])[:, None, None, :]
         for image, out, count in zip(part, block(x, attn_mask=mask), counts.tolist(), strict=True):
             found[image] = out[:count]
-    return found
+    return [found[image] for image in range(len(tokens))]
 
 
 def _packed(block: Block, tokens: Sequence[Tensor], groups: int) -> Work:
@@ -93,7 +94,7 @@ def _packed(block: Block, tokens: Sequence[Tensor], groups: int) -> Work:
     return lambda: packed_block(block, packed, plan).split(counts)
 
 
-def _nested(block: Block, tokens: Sequence[Tensor], layout: torch.layout) -> Work:
+def _nested(block: PreNorm, tokens: Sequence[Tensor], layout: torch.layout) -> Work:
     """torch's own tensors of unequal rows; without a fused kernel of theirs on a CPU."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that they are a prototype
@@ -101,7 +102,7 @@ def _nested(block: Block, tokens: Sequence[Tensor], layout: torch.layout) -> Wor
     return lambda: _nested_block(block, x, layout).unbind()
 
 
-def _nested_block(block: Block, x: Tensor, layout: torch.layout) -> Tensor:
+def _nested_block(block: PreNorm, x: Tensor, layout: torch.layout) -> Tensor:
     """timm's block; its own attention reads a shape that nested tensors do not have."""
     jagged, heads, images = layout == torch.jagged, block.attn.num_heads, x.size(0)
     q, k, v = block.attn.qkv(block.norm1(x)).chunk(3, dim=-1)

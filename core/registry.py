@@ -199,5 +199,5 @@ def hub_repo(name: str) -> str | None:
         return None
     repo = config.hf_hub_id
     if repo.endswith("/"):
-        repo += f"{config.architecture}.{config.tag}" if config.tag else config.architecture
+        repo += f"{config.architecture}.{config.tag}" if config.tag else f"{config.architecture}"
     return repo

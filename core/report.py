@@ -67,7 +67,7 @@ class OnObject:
         return (self.kept - self.chance) / (self.best - self.chance) if self.best > self.chance else None
 
 
-def paired_interval(first: Sequence[float], second: Sequence[float]) -> Difference:
+def paired_interval(first: Sequence[float] | np.ndarray, second: Sequence[float] | np.ndarray) -> Difference:
     """Mean of `first` minus `second`, photo by photo, with the normal approximation 1.96 s / sqrt(n) of its interval.
 
     Args:

@@ -5,15 +5,15 @@ from functools import partial
 
 import numpy as np
 import torch
-from timm.models.vision_transformer import Block
 from torch import Tensor
 
+from core.backbones.block import PreNorm
 from core.geometry import Geometry
 from core.latency import device_name, interleaved
 from core.soft_tokens import one_image, packed
 from core.soft_tokens.lean import lean_block
 from core.soft_tokens.model import SoftTokenViT
-from core.soft_tokens.selector import Folded
+from core.soft_tokens.ranking import Choosing
 from core.timings import LatencyTable
 
 POINTS = 14
@@ -64,16 +64,16 @@ def measure_beside(
     Returns:
         The table, and the median of each of `others` in milliseconds.
     """
-    backbone, selector = model.backbone, next(iter(model.selectors.values())).fold()
+    backbone, selector = model.backbone, next(iter(model.by_block().values())).fold()
     device = next(backbone.parameters()).device
-    most = geometry.patches + geometry.prefix_tokens
+    most, shape = geometry.patches + geometry.prefix_tokens, geometry.blocks()[0]
     least = min(most, max(2, most // 12) + geometry.prefix_tokens)
     counts = sorted({*np.linspace(least, most, points - 1).round().astype(int).tolist(), most + 3})
     images = torch.randn(batch, 3, geometry.img_size, geometry.img_size, device=device)
-    dense = torch.randn(batch, most, geometry.width, device=device)
+    dense = torch.randn(batch, most, shape.width, device=device)
     works = [*others, partial(backbone, images), partial(_plain_blocks, model, dense)] + [
         partial(work, x)
-        for x in (torch.randn(batch, tokens, geometry.width, device=device) for tokens in counts)
+        for x in (torch.randn(batch, tokens, shape.width, device=device) for tokens in counts)
         for work in (partial(_blocks, model), partial(_blocks_and_selector, model, geometry.prefix_tokens, selector))
     ]
     rounds = interleaved(works, repeats, device, 1, between=between, on_round=on_round)  # (repeats, works)
@@ -85,9 +85,9 @@ def measure_beside(
         device=device_name(device),
         threads=torch.get_num_threads(),
         batch=batch,
-        width=geometry.width,
-        heads=geometry.heads,
-        ffn_hidden=geometry.ffn_hidden,
+        width=shape.width,
+        heads=shape.heads,
+        ffn_hidden=shape.ffn,
         tokens=tuple(counts),
         block_ms=tuple(blocks),
         selector_ms=tuple(selectors),
@@ -111,7 +111,7 @@ def _blocks(model: SoftTokenViT, x: Tensor) -> Tensor:
     return x
 
 
-def _blocks_and_selector(model: SoftTokenViT, prefix: int, selector: Folded, x: Tensor) -> Tensor:
+def _blocks_and_selector(model: SoftTokenViT, prefix: int, selector: Choosing, x: Tensor) -> Tensor:
     """The same with one selector's work in the middle, whose decision is not followed."""
     middle = len(model.backbone.blocks) // 2
     step = _step(x)
@@ -126,6 +126,6 @@ def _blocks_and_selector(model: SoftTokenViT, prefix: int, selector: Folded, x: 
     return x
 
 
-def _step(x: Tensor) -> Callable[[Block, Tensor], Tensor]:
+def _step(x: Tensor) -> Callable[[PreNorm, Tensor], Tensor]:
     """How a model with selectors runs a block: one photo's leanly."""
     return lean_block if len(x) == 1 else lambda block, tokens: block(tokens)

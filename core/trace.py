@@ -15,6 +15,7 @@ from core.macs import count_macs
 from core.results import MacCount, Prediction, TokenTrace
 from core.soft_tokens.decide import Decide
 from core.soft_tokens.model import SoftTokenViT
+from core.soft_tokens.schedules import schedule_macs
 from core.soft_tokens.stages import image_macs, tokens_per_block
 
 
@@ -44,11 +45,11 @@ def trace_tokens(loaded: Loaded, image: Image.Image, decide: Decide | None = Non
     return TokenTrace(
         grid=geometry.grid,
         blocks=model.blocks,
-        kept=_rows([stage.kept[0] for stage in stages], geometry.patches, 0).astype(bool),
-        keep_prob=_rows([stage.keep_prob[0] for stage in stages], geometry.patches, np.nan),
-        package_weight=_rows([stage.package_weight[0] for stage in stages], geometry.patches, 0),
-        per_head=_rows([stage.per_head[0] for stage in stages], geometry.patches, np.nan),
-        importance=_rows([stage.importance[0] for stage in stages], geometry.patches, np.nan),
+        kept=_rows([stage.kept for stage in stages], geometry.patches, 0).astype(bool),
+        keep_prob=_rows([stage.keep_prob for stage in stages], geometry.patches, np.nan),
+        package_weight=_rows([stage.package_weight for stage in stages], geometry.patches, 0),
+        per_head=_rows([stage.per_head for stage in stages], geometry.patches, np.nan),
+        importance=_rows([stage.importance for stage in stages], geometry.patches, np.nan),
         tokens=tuple(tokens_per_block(geometry, model.blocks, stages)[0].tolist()),
         prediction=prediction_of(loaded, logits),
         macs=image_macs(geometry, model.blocks, stages, model.layers)[0],
@@ -57,8 +58,9 @@ def trace_tokens(loaded: Loaded, image: Image.Image, decide: Decide | None = Non
     )
 
 
-def _rows(values: Sequence[torch.Tensor], patches: int, empty: float) -> np.ndarray:
-    """Per selector a tensor (n, ...), filled up to N = `patches` with `empty`, and to the most heads; (S, N, ...)."""
+def _rows(batches: Sequence[torch.Tensor | None], patches: int, empty: float) -> np.ndarray:
+    """Per selector the first image of (B, n, ...), filled up to `patches` and to the most heads, (S, N, ...)."""
+    values = [batch[0] for batch in batches if batch is not None]
     most = max(value.shape[-1] for value in values) if values[0].dim() > 1 else None
     found = np.full((len(values), patches, *([] if most is None else [most])), empty, np.float64)
     for row, value in zip(found, values, strict=True):
@@ -88,6 +90,14 @@ def macs_of(loaded: Loaded) -> MacCount:
     if architecture is None:
         return count_macs(loaded.card.geometry)
     return count_macs(loaded.card.geometry, mixers=architecture.mixers, ffn_hidden=architecture.ffn_hidden)
+
+
+def fixed_macs(loaded: Loaded) -> int | None:
+    """MACs of one image, where they are the same for all."""
+    model, keep = loaded.model, loaded.spec.keep
+    if not isinstance(model, SoftTokenViT):
+        return macs_of(loaded).total
+    return None if keep is None else schedule_macs(loaded.card.geometry, model.blocks, keep, model.layers).total
 
 
 def _input(loaded: Loaded, image: Image.Image) -> torch.Tensor:
