@@ -2,7 +2,7 @@
 # make test   set up and run every test       (make test ARGS="-k package": some of them)
 # make bench-app   time each control of each page and the first paint, and write assets/app-speed.md (minutes)
 # make bench  measure pruned beside dense in every engine, and write assets/benchmarks.json and its table (half an hour)
-# make lint   set up and check the style
+# make lint   set up and check style, format and types (a minute)
 #
 # The set-up makes .venv and fills it from requirements.txt. It runs once, and again when requirements.txt changes;
 # after it nothing here needs a network. make app PYTHON=/path/to/python: another Python, 3.11 or later.
@@ -47,6 +47,8 @@ bench-app: $(READY)
 
 lint: $(READY)
 	@$(VENV_PYTHON) -m ruff check .
+	@$(VENV_PYTHON) -m ruff format --check .
+	@PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(VENV_PYTHON) -m pyright
 
 # An environment whose Python went away (a system upgrade) is set up again.
 ifneq ($(shell $(VENV_PYTHON) -c "import pip; print('works')" 2>/dev/null),works)
