@@ -25,8 +25,10 @@ from core.peers.plans import Plan
 from core.training.data import load_photo, match_folders, photos, spread_over
 from core.training.loop import _special_rates
 from core.training.runs import commit_state, open_run
+from core.training.search import weight_groups
+from core.training.tokens import token_groups
 from core.weights import read_checkpoint
-from tests.tiny import draw_folder
+from tests.tiny import draw_folder, single_path_model, token_model
 
 ROOT = Path(__file__).resolve().parent.parent
 SIZE = ["--img-size", "32", "--stem", "8,16,32", "--width", "32", "--depth", "4", "--heads", "2"]
@@ -311,6 +313,23 @@ def test_an_any_budget_model_is_trained_from_a_search_and_works_at_its_budgets(w
     assert loaded.card.single_path.fit_to_predict
     assert loaded.architecture.macs <= 0.6e6
     assert metrics(out)[-1]["val_top1_at_100%"] > 0.6
+
+
+@pytest.mark.parametrize(
+    ("model", "groups"),
+    [
+        (single_path_model(), lambda model: weight_groups(model, 0.05)),
+        (token_model(), lambda model: token_groups(model, lr=1.0, backbone_lr=1.0, weight_decay=0.05, wait=0.0)),
+    ],
+    ids=["gates", "selectors"],
+)
+def test_positions_prefix_tokens_and_head_mixing_do_not_decay(model, groups) -> None:
+    decays = {id(p): group["weight_decay"] for group in groups(model) for p in group["params"]}
+    for name, parameter in model.named_parameters():
+        if name.endswith((".pos_embed", ".cls_token", ".head_logits", ".bias")):
+            assert decays[id(parameter)] == 0, name
+        if name.endswith(("qkv.weight", "fc1.weight", "fc2.weight")):
+            assert decays[id(parameter)] == 0.05, name
 
 
 def test_gates_keep_their_rate_and_a_waiting_backbone_stands_still() -> None:

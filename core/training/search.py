@@ -46,7 +46,9 @@ def search_groups(model: SinglePathViT, *, lr: float, gate_lr: float, weight_dec
 
 
 def weight_groups(model: SinglePathViT, weight_decay: float) -> list[dict]:
-    """All parameters but the gates; no decay on biases and norms."""
+    """All parameters but the gates; no decay on biases, norms, positions, prefix tokens and head mixing."""
+    skip = [name for name, _ in model.named_parameters() if name.endswith((*GATES, "head_logits"))]
+    skip += [f"backbone.{name}" for name in model.backbone.no_weight_decay()]
     gates = {id(p) for name, p in model.named_parameters() if name.endswith(GATES)}
-    groups = param_groups_weight_decay(model, weight_decay)
+    groups = param_groups_weight_decay(model, weight_decay, no_weight_decay_list=skip)
     return [{**group, "params": [p for p in group["params"] if id(p) not in gates]} for group in groups]

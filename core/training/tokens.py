@@ -243,13 +243,15 @@ def calibrate(model: SoftTokenViT, loader: DataLoader, targets: tuple[float, ...
 def token_groups(model: SoftTokenViT, *, lr: float, backbone_lr: float, weight_decay: float, wait: float) -> list[dict]:
     """Parameter groups: selectors at `lr`, the backbone at `backbone_lr` once `wait` epochs have passed.
 
+    Biases, norms, positions and prefix tokens do not decay.
     At a `backbone_lr` of 0 the backbone is frozen: its weights take no gradients, and are in no group.
     """
     groups = param_groups_weight_decay(model.selectors, weight_decay)
     if backbone_lr == 0:
         model.backbone.requires_grad_(False)
         return [{**group, "lr": lr} for group in groups]
-    backbone = param_groups_weight_decay(model.backbone, weight_decay)
+    skip = model.backbone.no_weight_decay()
+    backbone = param_groups_weight_decay(model.backbone, weight_decay, no_weight_decay_list=skip)
     return [
         *({**group, "lr": lr} for group in groups),
         *({**group, "lr": backbone_lr, "wait_epochs": wait} for group in backbone),
