@@ -1,5 +1,6 @@
 # make app    set up and open the app         (make app PORT=9000: that port; otherwise 8501 or the next that is free)
-# make test   set up and run every test       (make test ARGS="-k package": some of them)
+# make test   set up and run the tests        (make test ARGS="-k package": some of them)
+# make test-slow  run those that it leaves out, and write what they found to tests/slow.md (several processes, compilers)
 # make bench-app   time each control of each page and the first paint, and write assets/app-speed.md (minutes)
 # make bench  measure pruned beside dense in every engine, and write assets/benchmarks.json and its table (half an hour)
 # make lint   set up and check style, format and types (a minute)
@@ -18,7 +19,7 @@ export OMP_WAIT_POLICY := PASSIVE
 export GOMP_SPINCOUNT := 10000
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: app test bench bench-app lint
+.PHONY: app test test-slow bench bench-app lint
 
 app: $(READY)
 	@$(VENV_PYTHON) -m streamlit run app.py $(if $(PORT),--server.port=$(PORT))
@@ -33,10 +34,14 @@ ifdef ARGS
 	@$(VENV_PYTHON) -m pytest $(ARGS)
 else
 	@failed=0; \
-	OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile $(BROWSER_TESTS:%=--ignore=%) || failed=1; \
-	$(VENV_PYTHON) -m pytest -n auto --maxprocesses 2 --dist loadfile $(BROWSER_TESTS) || failed=1; \
+	OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not slow" $(BROWSER_TESTS:%=--ignore=%) || failed=1; \
+	$(VENV_PYTHON) -m pytest -n auto --maxprocesses 2 --dist loadfile -m "not slow" $(BROWSER_TESTS) || failed=1; \
 	exit $$failed
 endif
+
+test-slow: $(READY)
+	@$(VENV_PYTHON) tests/find_chromium.py --install || true
+	@$(VENV_PYTHON) -m pytest -m slow --record tests/slow.md
 
 bench: $(READY)
 	@$(VENV_PYTHON) -m core bench --record --engine all $(ARGS)

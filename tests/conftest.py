@@ -1,6 +1,7 @@
 """What the browser tests share: a fresh server of the app, a Chromium, and a page in it; and what all tests leave."""
 
 import os
+import platform
 import signal
 import socket
 import subprocess
@@ -9,10 +10,12 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+from streamlit.components.v2 import manifest_scanner
 
 from tests.browse import SLOW, watch_traffic
 from tests.find_chromium import NONE, find_chromium
@@ -31,6 +34,45 @@ CHROMIUM_FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """What `make test-slow` records."""
+    parser.addoption("--record", metavar="FILE", type=Path, help="write what was found, as Markdown")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Write the outcome and the time of each test of this run, slowest first."""
+    path = config.getoption("--record")
+    if path is None or hasattr(config, "workerinput"):
+        return
+    took: dict[str, float] = {}
+    failed: set[str] = set()
+    for report in (r for kind in ("passed", "failed", "error") for r in terminalreporter.getreports(kind)):
+        took[report.nodeid] = took.get(report.nodeid, 0.0) + report.duration
+        if report.failed:
+            failed.add(report.nodeid)
+    commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True).stdout
+    lines = [
+        f"{len(took) - len(failed)} of {len(took)} passed on {time.strftime('%Y-%m-%d')}, at {commit.strip()}, "
+        f"Python {platform.python_version()}, {os.cpu_count()} cores.",
+        "",
+        "| test | outcome | seconds |",
+        "| --- | --- | ---: |",
+        *(
+            f"| `{name.removeprefix('tests/')}` | {'failed' if name in failed else 'passed'} | {seconds:.0f} |"
+            for name, seconds in sorted(took.items(), key=lambda item: -item[1])
+        ),
+    ]
+    path.write_text("# The slow tests, as `make test-slow` found them last\n\n" + "\n".join(lines) + "\n")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def components_are_looked_for_once() -> Iterator[None]:
+    """AppTest reads what all installed packages say of themselves for each app that it opens; here none changes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(manifest_scanner, "scan_component_manifests", cache(manifest_scanner.scan_component_manifests))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -157,14 +157,14 @@ def test_a_result_that_cannot_be_written_is_printed(monkeypatch, capsys) -> None
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux that is always full")
-def test_an_answer_for_which_stdout_has_no_room_is_a_sentence() -> None:
-    with open("/dev/full", "wb") as full:
-        ran = subprocess.run(
-            [sys.executable, "-m", "core", "models"], cwd=ROOT, stdout=full, stderr=subprocess.PIPE, check=False
-        )
-    assert ran.returncode == 2
-    assert ran.stderr.decode().startswith("error: The answer cannot be written to stdout (No space left on device)")
-    assert ran.stderr.count(b"\n") == 1
+def test_an_answer_for_which_stdout_has_no_room_is_a_sentence(monkeypatch, capsys) -> None:
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert main(["models"]) == 2
+        monkeypatch.undo()
+    said = capsys.readouterr().err
+    assert said.startswith("error: The answer cannot be written to stdout (No space left on device)")
+    assert said.count("\n") == 1
 
 
 def test_of_several_processes_whichever_fails_says_why_and_each_sentence_once(monkeypatch, capsys) -> None:

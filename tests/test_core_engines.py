@@ -127,7 +127,7 @@ def joint():
 @pytest.mark.parametrize(
     ("kind", "engine", "batch"),
     [(kind, "onnxruntime", batch) for kind in ("dense", "compact", "tokens") for batch in (1, 2)]
-    + [("joint", "compile", 1)],
+    + [pytest.param("joint", "compile", 1, marks=pytest.mark.slow)],
 )
 def test_an_engine_gives_the_logits_of_eager_torch(kind, engine, batch) -> None:
     made = {"dense": small, "compact": lambda: small(mixers=("conv3x3", "msa")), "tokens": pruned, "joint": joint}[

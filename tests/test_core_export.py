@@ -149,6 +149,7 @@ def test_a_token_model_keeps_its_selectors_in_our_format(work, tmp_path) -> None
     torch.testing.assert_close(again.model(images(3)), MODELS["tokens"](images(3)), atol=1e-6, rtol=0)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_a_token_model_at_keep_ratios_is_onnx_that_answers_alike_for_any_batch(work, tmp_path, capsys) -> None:
     path, keep = tmp_path / "t.onnx", (0.7, 0.5, 0.25)

@@ -142,6 +142,7 @@ def test_what_it_cannot_do_gets_one_sentence(command, sentence, work, capsys) ->
     assert not (work / "no").exists()
 
 
+@pytest.mark.slow
 def test_it_is_exported_in_our_format_and_as_onnx(work, capsys) -> None:
     dense = work / "dense" / "model.safetensors"
     files = call(capsys, "export", "--model", dense, "--out", work / "out", "--photos", work / "photo.png")["files"]

@@ -192,5 +192,13 @@ def test_commands_take_it(dense, tmp_path, capsys) -> None:
     arguments = ["evaluate", "--model", dense, "--data", tmp_path / "data", "--mass", "0.5", "--workers", "0", "--json"]
     assert main([str(a) for a in arguments]) == 0
     assert json.loads(capsys.readouterr().out)["mean_macs"] < count_macs(TINY).total
-    arguments = ["export", "--model", dense, "--keep", "0.5,0.25", "--out", tmp_path / "a.onnx", "--photos", photo]
+
+
+@pytest.mark.slow
+def test_it_is_exported_as_onnx_that_answers_alike(dense, tmp_path, capsys) -> None:
+    tiny.draw_folder(tmp_path / "data", per_class=1)
+    photo, path = tmp_path / "data" / "val" / "red" / "000.png", tmp_path / "a.onnx"
+    arguments = ["export", "--model", dense, "--keep", "0.5,0.25", "--out", path, "--photos", photo, "--json"]
     assert main([str(a) for a in arguments]) == 0
+    (told,) = json.loads(capsys.readouterr().out)["files"]
+    assert told["largest_difference"] < 1e-4

@@ -78,7 +78,7 @@ def test_a_units_score_is_the_curvature_of_the_answer_along_its_gate(monkeypatch
     """KL(dense || gate at 1 - e) = e^2 d^T H d / 2 + O(e^3): one gate is really moved a little, in double precision."""
     model, images = search_form().double(), tiny.images(3).double()
     set_means(model, [images])
-    monkeypatch.setattr(scoring, "DRAWS", 4000)
+    monkeypatch.setattr(scoring, "DRAWS", 1000)
     found = unit_scores(model, [images])
     step = 1e-3
     with torch.no_grad():

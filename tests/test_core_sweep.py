@@ -211,6 +211,7 @@ def started(arguments: Sequence[str], **how: object) -> subprocess.Popen:
     return process
 
 
+@pytest.mark.slow
 def test_two_processes_write_the_file_that_one_writes_and_resume_what_one_began(work, tmp_path, capsys) -> None:
     whole, out = tmp_path / "whole.jsonl", tmp_path / "out.jsonl"
     expected = call(capsys, command(work, "evaluate", "--out", whole, "--batch", 4, "--method", "random"))

@@ -62,6 +62,7 @@ def test_one_budget_and_any_budget_load_and_keep_their_budgets(work) -> None:
     assert read_card(work / "any" / "model.safetensors").single_path.budgets[0] == 0.9
 
 
+@pytest.mark.slow
 def test_a_budget_is_exported_predicted_described_and_evaluated(work, capsys) -> None:
     path, photo = work / "any" / "model.safetensors", next((work / "data" / "val" / "red").iterdir())
     capsys.readouterr()

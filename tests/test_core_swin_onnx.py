@@ -16,6 +16,7 @@ from core.weights import save_checkpoint
 from tests.tiny_swin import SWIN_CARD, images
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("in_windows", [False, True])
 def test_a_compact_swin_can_be_onnx(in_windows, tmp_path) -> None:
     geometry = SwinGeometry(8, (2,), (2,), img_size=32, patch=8, window=2, classes=3)

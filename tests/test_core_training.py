@@ -206,6 +206,7 @@ def test_two_processes_find_the_same_evaluation_as_one(work, capsys) -> None:
         assert one[name] == two[name]
 
 
+@pytest.mark.slow
 def test_two_processes_train_one_model(work) -> None:
     out = work / "two"
     done = torchrun(2, "train", "--data", work / "data", "--out", out, "--epochs", 3, *SIZE, *LOOP)
@@ -216,6 +217,7 @@ def test_two_processes_train_one_model(work) -> None:
     assert evaluated == pytest.approx(last["val_top1"], abs=0.02)  # half precision may tip a photo
 
 
+@pytest.mark.slow
 def test_two_processes_put_selectors_into_one_model(work, capsys) -> None:
     """What the run said of its last epoch holds for the file that it wrote."""
     out, dense = work / "two-tokens", work / "dense" / "model.safetensors"
