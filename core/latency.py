@@ -30,6 +30,7 @@ def measure_latency(
     repeats: int = 20,
     warmup: int = 3,
     engine: str | Sequence[str] = "eager",
+    between: Callable[[], object] | None = None,
 ) -> tuple[Latency, ...]:
     """Time each model on the same images, taking turns, so that a slow moment of the machine hits all alike.
 
@@ -39,6 +40,7 @@ def measure_latency(
         repeats: Timed passes of each model; at least 4, so that quartiles mean something.
         warmup: Passes of each model that are not timed.
         engine: What runs them, one for all or one for each, of `core.timings.ENGINES`.
+        between: See `interleaved`.
 
     Returns:
         One finding per model.
@@ -46,7 +48,8 @@ def measure_latency(
     if repeats < 4:
         raise ValueError(f"{repeats} repeats give no quartiles; 4 is the least")
     engines = [engine] * len(models) if isinstance(engine, str) else engine
-    times = interleaved([partial(model, images) for model in models], repeats, images.device, warmup)
+    works = [partial(model, images) for model in models]
+    times = interleaved(works, repeats, images.device, warmup, between=between)
     first, median, third = np.percentile(times, (25, 50, 75), axis=0)
     return tuple(
         Latency(

@@ -104,7 +104,7 @@ def keeping_plan(peer: Peer, geometry: Geometry, blocks: Sequence[int], rate: fl
     return Plan(peer, geometry, tuple(blocks), tuple(kept))
 
 
-def fit_plan(peer: Peer, geometry: Geometry, blocks: Sequence[int], macs: float) -> Plan:
+def fit_plan(peer: Peer, geometry: Geometry, blocks: Sequence[int], macs: float, *, never_above: bool = False) -> Plan:
     """The plan of a peer whose count is nearest to `macs`; the cheaper one of two that are as near.
 
     Merging takes r tokens away in every block, as in its paper, and one more in some, the first ones first: a constant
@@ -115,6 +115,7 @@ def fit_plan(peer: Peer, geometry: Geometry, blocks: Sequence[int], macs: float)
         geometry: The dense model.
         blocks: Where tokens are fused or dropped, from 0, rising; merging does not look at them.
         macs: MACs of one image (not G).
+        never_above: Only plans that cost `macs` or less.
 
     Raises:
         InputError: If the peer cannot cost that; says between what it costs.
@@ -134,12 +135,14 @@ def fit_plan(peer: Peer, geometry: Geometry, blocks: Sequence[int], macs: float)
             f"{macs / 1e9:.4g} cannot be reached."
         )
     if peer == "tome":
-        return _fit_merges(geometry, macs)
-    return _fit_rate(lambda rate: keeping_plan(peer, geometry, blocks, rate), macs)
+        plans = _merging_plans(geometry, macs)
+    else:
+        plans = _keeping_plans(lambda rate: keeping_plan(peer, geometry, blocks, rate), macs)
+    return _nearest([plan for plan in plans if plan.macs.total <= macs] if never_above else plans, macs)
 
 
-def _fit_merges(geometry: Geometry, macs: float) -> Plan:
-    """As many merges as leave the cost at `macs` or above it, dearest first; then one more if that comes nearer."""
+def _merging_plans(geometry: Geometry, macs: float) -> list[Plan]:
+    """As many merges as leave the cost at `macs` or above it, dearest first; then one more somewhere, or everywhere."""
 
     def enough(merges: list[int]) -> bool:
         return merging_plan(geometry, merges).macs.total >= macs
@@ -150,16 +153,16 @@ def _fit_merges(geometry: Geometry, macs: float) -> Plan:
     for block in range(depth):
         if enough(more := _one_more(merges, block)):
             merges = more
-    above = merging_plan(geometry, merges)
-    return _nearest([above, *(merging_plan(geometry, _one_more(merges, block)) for block in range(depth))], macs)
+    more = [_one_more(merges, block) for block in range(depth)]
+    return [merging_plan(geometry, some) for some in (merges, *more, [base + 1] * depth)]
 
 
 def _one_more(merges: list[int], block: int) -> list[int]:
     return [count + (at == block) for at, count in enumerate(merges)]
 
 
-def _fit_rate(plan: Callable[[float], Plan], macs: float) -> Plan:
-    """The keep rate on either side of `macs`, by bisection, as the count rises with the rate.
+def _keeping_plans(plan: Callable[[float], Plan], macs: float) -> list[Plan]:
+    """The keep rates on either side of `macs`, by bisection, as the count rises with the rate.
 
     But for one step: to fuse a single token costs a little more than to keep it. So the rate of 1 is looked at too.
     """
@@ -167,7 +170,7 @@ def _fit_rate(plan: Callable[[float], Plan], macs: float) -> Plan:
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         low, high = (middle, high) if plan(middle).macs.total <= macs else (low, middle)
-    return _nearest([plan(low), plan(high), plan(1.0)], macs)
+    return [plan(low), plan(high), plan(1.0)]
 
 
 def _nearest(plans: Sequence[Plan], macs: float) -> Plan:
