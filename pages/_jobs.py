@@ -82,7 +82,8 @@ class Standing(Generic[Result]):
 
 @dataclass(eq=False)
 class _Job(Generic[Result]):
-    work: Work
+    work: Work | None
+    """None once it is over: it may hold somebody's photos."""
     asked_at: float
     handle: Handle = field(default_factory=Handle)
     state: State = "waiting"
@@ -197,7 +198,7 @@ class Jobs(Generic[Result]):
         """Take a job out of the line, or give its handle, to be told to end, where it runs."""
         job = self._jobs[key]
         if job.state == "waiting":
-            job.state = "cancelled"
+            job.state, job.work = "cancelled", None
         if job.state != "running":
             return []
         job.state = "ending"
@@ -242,16 +243,18 @@ class Jobs(Generic[Result]):
                     self._lock.notify_all()
                     return
                 job.state = "running"
-            result, failure, state = None, None, "done"
+            result, failure, state, work = None, None, "done", job.work
             try:
-                result = job.work(job.handle)
+                result = work(job.handle)
             except Cancelled:
                 state = "cancelled"
             except InputError as error:
                 state, failure = "failed", str(error)
             except BaseException as error:  # a thread that dies silently would be waited for for ever
                 state, failure = "failed", str(error) or type(error).__name__
+            del work
             with self._lock:  # in any case the end of one that was forgotten is seen by nobody
+                job.work = None
                 job.state = "cancelled" if job.state == "ending" and state == "failed" else state
                 job.result, job.failure = result, None if job.state == "cancelled" else failure
                 self._tidy()

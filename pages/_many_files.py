@@ -1,6 +1,8 @@
 """Many photos of a person: taken from files and zips into the session, and forgotten on request."""
 
+import hashlib
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import streamlit as st
 
@@ -26,14 +28,26 @@ class Batch:
     done: dict[Specs, dict[int, tuple[PhotoAgreement, bytes] | str]] = field(default_factory=dict)
     """By A and B, then by position in `photos`: what was found and a small picture, or why there is none."""
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """Stands for the photos in a key."""
+        found = hashlib.sha256()
+        for _, data in self.photos:
+            found.update(hashlib.sha256(data).digest())
+        return found.hexdigest()
+
 
 def batch() -> Batch:
     """This session's."""
     return st.session_state.setdefault("batch", Batch())
 
 
-def take_photos() -> None:
-    """The uploader, and what else to start from; fills `batch`."""
+def take_photos(*, samples: bool = True) -> None:
+    """The uploader, and what else to start from; fills `batch`.
+
+    Args:
+        samples: Offer the sample pictures, too.
+    """
     turn = st.session_state.get("batch_turn", 0)
     st.file_uploader(
         f"Photos or zips of them, at most {MAX_PHOTOS} photos, {MAX_UPLOAD_MB} MB a file",
@@ -50,7 +64,7 @@ def take_photos() -> None:
         if batch().photos:
             st.markdown("They stay in the memory of this session only, and no link carries them.", width="content")
             st.button("Forget them", on_click=_forget, icon=":material/delete:")
-        else:
+        elif samples:
             st.markdown("No photos at hand?", width="content")
             st.button("Take the sample pictures", on_click=_samples, icon=":material/photo_library:")
 
@@ -91,7 +105,9 @@ def _samples() -> None:
 
 
 def _forget() -> None:
-    """Drop photos, findings and small pictures, and the uploader that holds the files."""
+    """Drop photos, findings and small pictures, the uploader that holds the files, and what is at work on them."""
+    for jobs in (_shared.scorings(), _shared.comparisons()):
+        jobs.leave(_shared.visitor(), but=lambda key: not key[1])
     for key in ("batch", "comparing", f"many{st.session_state.get('batch_turn', 0)}"):
         st.session_state.pop(key, None)
     st.session_state["batch_turn"] = st.session_state.get("batch_turn", 0) + 1

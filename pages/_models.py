@@ -32,13 +32,19 @@ def dense_of(name: str) -> str | None:
     if own.source == "released":
         return _backbone_of(name)
     if own.source == "file":
-        return alike(name, "dense")
+        return _said_dense(name) or alike(name, "dense")
     same = [
         e.name
         for e in _shared.models()
         if (e.method, e.source, e.family, e.available) == ("dense", own.source, own.family, True)
     ]
     return same[0] if same else None
+
+
+def _said_dense(name: str) -> str | None:
+    """The dense model that a file says it was made of, if it is on this machine or opened here."""
+    said = _shared.loaded(ModelSpec(name)).card.training.get("dense")
+    return next((e.name for e in _shared.models() if (e.name, e.method, e.available) == (said, "dense", True)), None)
 
 
 def _backbone_of(name: str) -> str | None:

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from functools import partial
 
 import streamlit as st
@@ -81,9 +80,7 @@ def _work(name: str) -> Work:
     until = time.monotonic() + PATIENCE_S
 
     def work(handle: Handle) -> Parts:
-        with ExitStack() as held:
-            for lock in locks:
-                held.enter_context(lock)
+        with _shared.holding(locks):
             return measure(between=GivingWay(handle, locks, lambda: activity["ran_at"], until))
 
     return work

@@ -1,5 +1,7 @@
 """The model picker that pages share, its choice in the URL; the picture's is handed on."""
 
+from collections.abc import Sequence
+
 import streamlit as st
 
 from core.backbones.families import FAMILIES, METHOD_NAMES, check_method
@@ -32,7 +34,7 @@ def pick_model(*methods: str) -> str:
         entry
         for method in methods
         for entry in _shared.models()
-        if entry.method == method and entry.available and takes(entry, methods[0])
+        if entry.method == method and entry.available and takes(entry, methods)
     ]
     if not entries:
         st.info(
@@ -52,8 +54,8 @@ def pick_model(*methods: str) -> str:
             return before
         return next((e.name for e in entries if asked in known and e.source == known[asked].source), None)
 
-    if asked in known and methods[0] in METHOD_NAMES and known[asked].family in FAMILIES:
-        why_not = why_not or _refusal(known[asked].family, methods[0])
+    if asked in known and known[asked].family in FAMILIES:
+        why_not = why_not or _refusal(known[asked].family, methods)
     _url.bring("model", names[0], sibling)  # the widget's own default is the first
     with st.container(horizontal=True, vertical_alignment="bottom"):
         chosen = st.selectbox("Model", names, key="model", bind="query-params")
@@ -65,10 +67,12 @@ def pick_model(*methods: str) -> str:
     return chosen
 
 
-def _refusal(family: str, method: str) -> str | None:
-    """Why a method cannot take a family, or None."""
+def _refusal(family: str, methods: Sequence[str]) -> str | None:
+    """Why none of these methods can take a family, or None."""
+    if methods[0] not in METHOD_NAMES or any(method in FAMILIES[family].METHODS for method in methods):
+        return None
     try:
-        check_method(family, method)
+        check_method(family, methods[0])
     except InputError as error:
         return str(error)
     return None

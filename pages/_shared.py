@@ -22,6 +22,7 @@ from core.class_lists import with_classes
 from core.config import ModelSpec
 from core.engines import Runner
 from core.images import model_view, open_photo, to_tensor
+from core.method_table import MethodTable
 from core.peers import trace as peers
 from core.peers.plans import Plan
 from core.recorded import recorded_evaluations
@@ -146,13 +147,25 @@ def downloads() -> Jobs[None]:
 
 @st.cache_resource(max_entries=1, show_spinner=False)
 def scorings() -> Jobs[str]:
-    """By dense model and photos, the file of the scored model; see `pages._score`."""
+    """By dense model and photos, the file of the scored model; see `pages._scoring`."""
     return Jobs(most=50)
 
 
 @st.cache_resource(max_entries=1, show_spinner=False)
 def scoring_shares() -> dict[Any, tuple[float, str]]:
     """How far each of them is, 0 to 1, and what is being done."""
+    return {}
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def comparisons() -> Jobs[tuple[MethodTable, str]]:
+    """By dense model and photos, how its methods compare, and what gates were scored on; see `pages._comparing`."""
+    return Jobs(most=50)
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def comparing_shares() -> dict[Any, tuple[float, str]]:
+    """How far each of them is, as `scoring_shares`."""
     return {}
 
 
@@ -166,7 +179,7 @@ def scored_folder() -> Path:
 
 def _left(who: str) -> None:
     """A session has ended: what it alone asked for ends too."""
-    for jobs in (measurements(), engines(), downloads(), scorings()):
+    for jobs in (measurements(), engines(), downloads(), scorings(), comparisons()):
         jobs.leave(who)
 
 
@@ -228,11 +241,18 @@ def photo_url(name: str, image_id: str) -> str:
 
 
 @contextmanager
+def holding(locks: Sequence[AbstractContextManager]) -> Iterator[None]:
+    """For `with`: all of these, taken in their order."""
+    with ExitStack() as held:
+        for lock in locks:
+            held.enter_context(lock)
+        yield
+
+
+@contextmanager
 def alone() -> Iterator[None]:
     """For `with`: no inference, attribution or compiler of others meanwhile. Load models before, never inside."""
-    with ExitStack() as held:
-        for lock in all_locks():
-            held.enter_context(lock)
+    with holding(all_locks()):
         yield
 
 
@@ -454,3 +474,5 @@ def forget_model(name: str) -> None:
         cached.clear()
     measurements().forget(lambda key: key == name)
     engines().forget(lambda key: key[0].name == name)
+    for jobs in (scorings(), comparisons()):
+        jobs.forget(lambda key: key[0] == name)

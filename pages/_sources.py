@@ -91,22 +91,25 @@ def _command(entry: ModelEntry) -> str:
     return f"To prune it: `python -m core {'` or `python -m core '.join(ways)}`."
 
 
-def takes(entry: ModelEntry, method: str) -> bool:
-    """Whether a dense model is of a family that this method can prune; of no matter for any other model."""
-    if entry.method != "dense" or method not in METHOD_NAMES:
+def takes(entry: ModelEntry, methods: Sequence[str]) -> bool:
+    """Whether a dense model is of a family that one of these can prune; of no matter for other models.
+
+    Nor where dense models themselves are what a page shows first.
+    """
+    if entry.method != "dense" or methods[0] not in METHOD_NAMES:
         return True
-    return entry.family in FAMILIES and method in FAMILIES[entry.family].METHODS
+    return entry.family in FAMILIES and any(method in FAMILIES[entry.family].METHODS for method in methods)
 
 
 def _offer(entry: ModelEntry, methods: tuple[str, ...], uses: dict[str, str], use: Callable[[str, str], None]) -> None:
     """Buttons that choose a model on this page, or the way to a page that can show it."""
-    if entry.method in methods and takes(entry, methods[0]):
+    if entry.method in methods and takes(entry, methods):
         with st.container(horizontal=True):
             for key, label in uses.items():
                 if st.button(label, key=f"use {key}", icon=":material/check:", on_click=use, args=(key, entry.name)):
                     st.rerun()
         return
-    ranked = entry.method == "dense" and takes(entry, "tokens")
+    ranked = entry.method == "dense" and takes(entry, ["tokens"])
     path, title = WHERE["tokens"] if ranked else WHERE.get(entry.method, COMPARE)
     key = "a" if path == COMPARE[0] else "model"
     st.page_link(path, label=f"**Open it on {title}**", icon=":material/arrow_forward:", query_params={key: entry.name})

@@ -3,7 +3,20 @@
 import streamlit as st
 
 from core.config import ModelSpec
-from pages import _along, _badge, _costs, _engines, _frame, _limits, _models, _parts, _pickers, _scale, _shared
+from pages import (
+    _along,
+    _badge,
+    _costs,
+    _engines,
+    _frame,
+    _limits,
+    _models,
+    _parts,
+    _pickers,
+    _scale,
+    _shared,
+    _which_method,
+)
 from pages._frontier import chance_sentence, device_sentence, points_table, recorded_series
 from pages._joint import joint_method, joint_sentence
 from pages._mounted import mount
@@ -20,7 +33,7 @@ left, middle, right = st.columns([8, 4, 3], gap="medium")
 with left:
     image_id = _pickers.pick_picture()
 with middle:
-    name = _pickers.pick_model("tokens", "singlepath", "joint")
+    name = _pickers.pick_model("tokens", "singlepath", "joint", "dense")
 with _frame.clear_errors():
     tokens, path, joint = (_models.alike(name, method) for method in ("tokens", "singlepath", "joint"))
     dense = _models.dense_of(name)
@@ -93,5 +106,6 @@ with right:
     _engines.measure_panel(specs, image_id)
     if tokens:
         _limits.pick_table(tokens)
+_which_method.show_methods(name)
 _along.take_along(specs, image_id, ("predict", "evaluate"))
 _parts.measure_after_paint(to_measure)

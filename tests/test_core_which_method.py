@@ -200,7 +200,8 @@ def test_progress_rises_and_what_it_raises_ends_the_work() -> None:
 def test_times_are_predicted_and_measured_where_the_clock_counts_multiply_adds(monkeypatch) -> None:
     monkeypatch.setattr(path_latency, "REPEATS", (1, 1))
     monkeypatch.setattr(which_method, "REPEATS", 4)
-    monkeypatch.setitem(method_setups.SHORT_TABLE, "repeats", 1)
+    for name, few in (("repeats", 1), ("points", 5)):
+        monkeypatch.setitem(method_setups.SHORT_TABLE, name, few)
     (dense, scored), calls = start(), []
     with a_millisecond_per_mac(monkeypatch):
         found = compare_methods(

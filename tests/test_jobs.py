@@ -1,6 +1,8 @@
 """Work beside the pages: begun once, watched, ended, told; by workers that run when the test says so."""
 
+import gc
 import threading
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -289,3 +291,27 @@ def test_jobs_run_in_threads_of_their_own_where_nothing_else_is_said() -> None:
     jobs.wait()
     assert ran.is_set()
     assert jobs.standing("a").state == "done"
+
+
+def test_what_is_over_holds_nothing_of_what_it_worked_on(jobs, workers) -> None:
+    class Photo:
+        """Somebody's."""
+
+    def made(state: str) -> Callable[[], Callable[[Handle], object]]:
+        photo = Photo()
+        photos.append(weakref.ref(photo))
+
+        def work(handle: Handle) -> None:
+            if state == "failed":
+                raise InputError(repr(type(photo)))
+
+        return does(work)
+
+    photos: list[weakref.ref] = []
+    for state in ("done", "failed", "cancelled"):
+        jobs.ask(state, "ann", made(state))
+    jobs.cancel("cancelled")
+    workers.run()
+    assert [jobs.standing(state).state for state in ("done", "failed", "cancelled")] == ["done", "failed", "cancelled"]
+    gc.collect()
+    assert [photo() for photo in photos] == [None] * 3

@@ -84,7 +84,7 @@ def test_a_scoring_that_fails_says_why_and_can_be_tried_again(visit, monkeypatch
         raise InputError("All photos look alike to this model, so nothing can be scored; give different photos.")
 
     at = visit("architecture", model="bundled-dense")
-    monkeypatch.setattr("pages._score.make_scored", refuse)
+    monkeypatch.setattr("pages._scoring.make_scored", refuse)
     at.button(key="score").click().run()
     _shared.scorings().wait()
     at.run()

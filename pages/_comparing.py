@@ -1,0 +1,51 @@
+"""The job that compares methods on a dense model: gates scored, unless they are, then every method run and timed."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from core.checkpoints import read_model
+from core.config import ModelSpec
+from core.method_table import MethodTable
+from core.scored import sample_pictures
+from core.which_method import Sharing, compare_methods
+from pages import _shared
+from pages._giving_way import PATIENCE_S, GivingWay
+from pages._jobs import Handle, Work
+from pages._scoring import Key, is_done, obtain, opened
+
+SCORING = 0.6
+"""Share of the work that scoring is, where it has to be done."""
+
+
+def comparing(key: Key, photos: Sequence[bytes] | None) -> Work:
+    """What scores the gates, unless they are, and compares; what it needs of this session is taken here."""
+    dense, shares, activity = _shared.loaded(ModelSpec(key[0])), _shared.comparing_shares(), _shared.activity()
+    line, locks = _shared.inference_lock(), _shared.all_locks()
+    scored_key, wait = obtain(*key)
+    part = 0.0 if is_done(scored_key) else SCORING
+
+    def work(handle: Handle) -> tuple[MethodTable, str]:
+        def tell(share: float, doing: str) -> None:
+            handle.check()
+            shares[key] = share, doing
+
+        giving = GivingWay(handle, locks, lambda: activity["ran_at"], 0.0)
+
+        @contextmanager
+        def alone() -> Iterator[None]:
+            giving.until = time.monotonic() + PATIENCE_S
+            with _shared.holding(locks):
+                yield
+
+        scored = wait(handle, lambda share, doing: tell(part * share, f"scoring gates, {doing}"))
+        table = compare_methods(
+            dense,
+            sample_pictures() if photos is None else opened(photos),
+            scored if isinstance(scored, str) else read_model(scored),
+            sharing=Sharing(lambda: line, alone, giving),
+            on_share=lambda share, doing: tell(part + (1 - part) * share, doing),
+        )
+        return table, scored_key[1]
+
+    return work
