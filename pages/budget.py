@@ -61,14 +61,15 @@ for kind, there in (("model with token selectors", tokens), ("single-path model"
 
 _limits.say_limit(methods, limit)
 series = recorded_series(dense, tokens, path, joint, times, elsewhere=elsewhere)
-data = savings_data([method.track for method in methods], series, limit)
-mount(
-    COMPONENT,
-    "savings",
-    data,
-    {method.track.key: method.value for method in methods} | {"cost": cost_axis()},
-    told,
-)
+if methods or series:
+    data = savings_data([method.track for method in methods], series, limit)
+    mount(
+        COMPONENT,
+        "savings",
+        data,
+        {method.track.key: method.value for method in methods} | {"cost": cost_axis()},
+        told,
+    )
 _badge.weights_line([ModelSpec(method.model) for method in methods])
 if joint:
     st.markdown(joint_sentence(joint))

@@ -527,7 +527,7 @@ def test_wrong_table_gets_one_sentence_and_changes_nothing(visit, data, sentence
 def test_the_budget_page_shows_the_model_that_is_chosen_with_those_that_go_with_it(visit, assets, tmp_path) -> None:
     """Another model with selectors takes the place of the bundled one; the others have its input and classes."""
     at = visit("budget")
-    assert at.selectbox(key="model").options == ["bundled-tokens", "bundled-singlepath"]
+    assert at.selectbox(key="model").options == ["bundled-tokens", "bundled-singlepath", "bundled-dense"]
     own = tmp_path / "mine.safetensors"
     save(tmp_path, "mine", dataclasses.replace(CARD, selectors=SelectorCard((2,), (0.5,), False)))
     at.session_state["files"] = {str(own): registry.entry_of_file(str(own), checkpoints.load(ModelSpec(str(own))).card)}
