@@ -23,7 +23,7 @@ Where to start reading:
     core.engines, core.benchmarks      onnxruntime and torch.compile (core.huge_pages); what `make bench` records
     core.trace                         model + image -> TokenTrace; core.rivals: other choices at the same cost
     core.peers                         merging, fusing and dropping tokens of the dense model, at the same cost
-    core.which_method                  all of these, untrained, at shares of a dense model's MACs, held against its answers
+    core.which_method                  all of these, untrained, at shares of a dense model's MACs, against its answers
     core.removal, core.trace_file      masked against removed tokens; a trace as JSON
     core.training                      the loop and the recipes behind `python -m core`
 """

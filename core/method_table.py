@@ -79,7 +79,7 @@ class Leaders:
     best: tuple[Attempt, ...]
     """Equal in agreeing photos; more than one is a tie. None where no method can do this share."""
     near: tuple[Attempt, ...]
-    """Those behind whose distance from the best may be chance."""
+    """Those behind whose distance from the best may be chance, nearest first."""
 
 
 def leaders(rows: Sequence[Attempt]) -> Leaders:
@@ -90,10 +90,10 @@ def leaders(rows: Sequence[Attempt]) -> Leaders:
     able = [row for row in rows if row.why_not is None]
     most = max((row.agreeing for row in able), default=0)
     best = tuple(row for row in able if row.agreeing == most)
-    near = tuple(
+    near = [
         row for row in able if row.agreeing < most and any(sign_test(first.same, row.same) >= CHANCE for first in best)
-    )
-    return Leaders(rows[0].share, best, near)
+    ]
+    return Leaders(rows[0].share, best, tuple(sorted(near, key=lambda row: -row.agreeing)))
 
 
 def sign_test(first: Sequence[bool], second: Sequence[bool]) -> float:

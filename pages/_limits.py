@@ -33,7 +33,7 @@ def pick_limit(methods: Sequence[Method]) -> float | None:
         "%.1f",
         key="limit",
         bind="query-params",
-        placeholder="None" if timed else "Being measured",
+        placeholder="None" if timed else "Being measured" if methods else "Nothing to set",
         disabled=not timed,
         on_change=_follow,
         args=(timed,),

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 
 import streamlit as st
 
@@ -38,12 +39,12 @@ def show_methods(name: str) -> None:
     dense = _models.dense_of(name)
     if dense is None:
         st.info(
-            f"{name} is pruned, and the dense model that it was made of is not on this machine, so there is nothing to "
-            "compare the methods on; open that one under **Other models**.",
+            f"{Path(name).name} is pruned, and the dense model that it was made of is not on this machine, so "
+            "there is nothing to compare the methods on; open that one under **Other models**.",
             icon=":material/info:",
         )
         return
-    st.markdown(ABOUT.format(name=dense))
+    st.markdown(ABOUT.format(name=Path(dense).name))
     if _models.never_trained(ModelSpec(dense)):
         st.warning("It was never trained: its answers mean nothing, and neither does agreement with them.")
     photos = _pick_photos()

@@ -70,7 +70,7 @@ if methods or series:
         {method.track.key: method.value for method in methods} | {"cost": cost_axis()},
         told,
     )
-_badge.weights_line([ModelSpec(method.model) for method in methods])
+_badge.weights_line([ModelSpec(method.model) for method in methods] or [ModelSpec(name)])
 if joint:
     st.markdown(joint_sentence(joint))
 st.markdown(
@@ -102,7 +102,7 @@ with right:
         st.markdown(device_sentence(device, elsewhere=elsewhere))
         if said := _scale.scale_sentence(times.apart):
             st.markdown(said)
-    st.button("Predict afresh", on_click=_parts.forget_parts, args=(tokens, path, joint), icon=":material/refresh:")
+        st.button("Predict afresh", on_click=_parts.forget_parts, args=(tokens, path, joint), icon=":material/refresh:")
     st.markdown("Fewer multiply-adds are not always less time. Measure here, all models taking turns on this photo:")
     _engines.measure_panel(specs, image_id)
     if tokens:

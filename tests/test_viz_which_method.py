@@ -78,6 +78,13 @@ def test_without_times_the_table_has_no_columns_for_them() -> None:
     said = times_sentence(TABLE)
     for part in ("toaster, 2 threads, batch 1, float32, torch eager", "8 passes", "dense takes 10.0 ms"):
         assert part in said
+    assert "between 10.0 and 12.3 ms: the machine was busy" in said
+    assert "busy" not in times_sentence(dataclasses.replace(TABLE, dense_predicted_ms=12.0))
+
+
+def test_what_is_slower_than_dense_in_spite_of_its_saving_is_said_to_be() -> None:
+    slow = dataclasses.replace(ROWS[0], measured=dataclasses.replace(LATENCY, median_ms=13.0))
+    assert "<td>13.0 ms (±0.3)<br>slower than dense</td>" in method_table(dataclasses.replace(TABLE, rows=(slow,)))
 
 
 def test_a_tie_is_called_a_tie_and_chance_is_named() -> None:

@@ -12,7 +12,7 @@ viz.scrubber       the budget scrubber: network and diagram of all budgets, live
 viz.gates          gates of a block, and how they moved during the search
 viz.kernels        the convolution inside an attention
 viz.savings        both methods' sliders and the frontier of accuracy against cost, live (savings.js, savings.css)
-viz.which_method   which method agrees most with a dense model at which budget: chart, table (which_method.css), sentences
+viz.which_method   which method agrees most with a dense model at which budget (which_method.css)
 viz.components     what the scrubber, the sliders and the player share (dom.js, dom.css)
 viz.attribution    evidence maps of two models on one scale, and their difference
 viz.thumbnails     the samples as small pictures on their buttons

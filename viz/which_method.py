@@ -20,6 +20,8 @@ DRAWN = {
     "ToMe": ("triangle-up", 7, "dashdot"),
 }
 """Symbol, its size and the line of each method: one inside the other, since methods tie; colours as in `LOOKS`."""
+BUSY = 1.15
+"""Times of the same that differ by more were not measured in peace."""
 HEADINGS = ("Method", "Same answer", "MACs", "Predicted", "Measured")
 
 
@@ -118,9 +120,17 @@ def _row(table: MethodTable, row: Attempt, columns: int, leads: bool) -> str:
         f"<strong>{agreeing}</strong>" if leads else agreeing,
         f"{macs_number(row.macs)}<br>{100 * row.macs / table.dense_macs:.1f} %",
         "—" if row.predicted_ms is None else f"{row.predicted_ms:.1f} ms",
-        "—" if row.measured is None else ms_text(row.measured),
+        _measured(row),
     ]
     return f"<tr>{name}{''.join(f'<td>{cell}</td>' for cell in cells[: columns - 1])}</tr>"
+
+
+def _measured(row: Attempt) -> str:
+    """Its time, and whether it is slower than dense in spite of all it saves."""
+    if row.measured is None:
+        return "—"
+    is_slower = row.dense_measured is not None and row.measured.median_ms > row.dense_measured.median_ms
+    return ms_text(row.measured) + "<br>slower than dense" * is_slower
 
 
 def ms_text(latency: Latency) -> str:
@@ -138,7 +148,19 @@ def times_sentence(table: MethodTable) -> str:
         f"Measured: median of {took.repeats} passes of one photo, ± half the distance between the quartiles, all "
         f"methods of a budget in turns with dense, on {device_text(took)}, {took.dtype}, {took.engine}. Predicted: "
         f"from what blocks and rankings were measured to take here{dense}. ToMe's time is measured only: nothing here "
-        "predicts what its matching takes."
+        f"predicts what its matching takes.{_busy(table)}"
+    )
+
+
+def _busy(table: MethodTable) -> str:
+    """A warning where the dense model did not take equally long each time."""
+    each = [row.dense_measured.median_ms for row in table.rows if row.dense_measured]
+    each += [table.dense_predicted_ms] if table.dense_predicted_ms else []
+    if max(each) <= BUSY * min(each):
+        return ""
+    return (
+        f" Dense itself took between {min(each):.1f} and {max(each):.1f} ms: the machine was busy with other work, so "
+        "do not trust these times."
     )
 
 
