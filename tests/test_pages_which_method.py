@@ -5,8 +5,10 @@ import re
 
 import pytest
 
-from core import method_setups
+from core import method_setups, registry
 from core.cards import SelectorCard
+from core.checkpoints import load
+from core.config import ModelSpec
 from core.errors import InputError
 from core.weights import save_checkpoint
 from pages import _many_files, _shared
@@ -179,3 +181,17 @@ def test_a_pruned_model_without_its_dense_one_says_what_to_open(visit, tmp_path)
     at.run()
     assert not at.exception
     assert "open that one under **Other models**" in " ".join(info.value for info in at.info)
+
+
+def test_a_pruned_file_is_held_against_the_dense_one_that_it_says_it_came_from(visit, tmp_path) -> None:  # noqa: F811
+    own, pruned = (str(tmp_path / f"{name}.safetensors") for name in ("own", "pruned"))
+    save_checkpoint(tmp_path / "own.safetensors", tiny.backbone(3), dataclasses.replace(tiny.CARD, training={"a": 1}))
+    selectors = SelectorCard((1, 2, 3), (0.7, 0.5, 0.3), True)
+    card = dataclasses.replace(tiny.CARD, training={"dense": own}, selectors=selectors)
+    save_checkpoint(tmp_path / "pruned.safetensors", tiny.token_model(), card)
+    at = visit("budget")
+    entries = [registry.entry_of_file(path, load(ModelSpec(path)).card) for path in (own, pruned)]
+    at.session_state["files"] = {entry.name: entry for entry in entries}
+    at.selectbox(key="model").set_value(pruned).run()
+    assert not at.exception
+    assert "cut **own.safetensors** to" in texts(at)
