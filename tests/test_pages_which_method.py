@@ -184,14 +184,17 @@ def test_a_pruned_model_without_its_dense_one_says_what_to_open(visit, tmp_path)
 
 
 def test_a_pruned_file_is_held_against_the_dense_one_that_it_says_it_came_from(visit, tmp_path) -> None:  # noqa: F811
-    own, pruned = (str(tmp_path / f"{name}.safetensors") for name in ("own", "pruned"))
-    save_checkpoint(tmp_path / "own.safetensors", tiny.backbone(3), dataclasses.replace(tiny.CARD, training={"a": 1}))
+    other, own, pruned = (str(tmp_path / f"{name}.safetensors") for name in ("other", "own", "pruned"))
+    for seed, name in enumerate(("other", "own")):
+        dense = dataclasses.replace(tiny.CARD, training={"a": 1})
+        save_checkpoint(tmp_path / f"{name}.safetensors", tiny.backbone(seed), dense)
     selectors = SelectorCard((1, 2, 3), (0.7, 0.5, 0.3), True)
     card = dataclasses.replace(tiny.CARD, training={"dense": own}, selectors=selectors)
     save_checkpoint(tmp_path / "pruned.safetensors", tiny.token_model(), card)
     at = visit("budget")
-    entries = [registry.entry_of_file(path, load(ModelSpec(path)).card) for path in (own, pruned)]
+    entries = [registry.entry_of_file(path, load(ModelSpec(path)).card) for path in (other, own, pruned)]
     at.session_state["files"] = {entry.name: entry for entry in entries}
+    at.run()
     at.selectbox(key="model").set_value(pruned).run()
     assert not at.exception
     assert "cut **own.safetensors** to" in texts(at)
