@@ -33,7 +33,7 @@ from core.timings import LatencyTable, PathCosts, StagedCosts
 
 RANKINGS = (3, 2, 1)
 """So many rankings in a model, or as many as there is room for."""
-SHORT_TABLE = {"repeats": 3, "points": 9}
+SHORT_REPEATS, SHORT_POINTS = 3, 9
 """How blocks are measured for a prediction: a short form, since somebody waits for it."""
 
 Scored = tuple[SinglePathViT, ModelCard]
@@ -156,7 +156,9 @@ def measure_parts(dense: Loaded, scored: Scored | str, between: Callable[[], obj
     if not isinstance(scored, str):
         costs = measure_path(dense.model, geometry, between=between)
     if "tokens" in family(dense.card.family).METHODS and not pools(geometry):
-        table = measure_table(ranked_model(dense.model), geometry, between=between, **SHORT_TABLE)
+        table = measure_table(
+            ranked_model(dense.model), geometry, repeats=SHORT_REPEATS, points=SHORT_POINTS, between=between
+        )
     dense_ms = None if costs is None else path_ms(costs, whole)
     if table is not None:
         by_table = schedule_ms(table, geometry, ((), ()))
