@@ -13,13 +13,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from core import method_setups, path_latency, which_method
 from core.cards import SelectorCard, SinglePathCard
 from core.checkpoints import Loaded, finish, load_model
-from core.config import ModelSpec
+from core.config import PEERS, ModelSpec
 from core.errors import InputError
 from core.images import to_tensor
 from core.macs import count_macs
 from core.method_setups import Parts, Start, joint_ms, set_up
 from core.method_table import Attempt, leaders, sign_test
-from core.peers.plans import PEERS, fit_plan
+from core.peers.plans import fit_plan
 from core.results import Architecture
 from core.single_path.model import SinglePathViT
 from core.single_path.score import score
@@ -200,8 +200,8 @@ def test_progress_rises_and_what_it_raises_ends_the_work() -> None:
 def test_times_are_predicted_and_measured_where_the_clock_counts_multiply_adds(monkeypatch) -> None:
     monkeypatch.setattr(path_latency, "REPEATS", (1, 1))
     monkeypatch.setattr(which_method, "REPEATS", 4)
-    for name, few in (("repeats", 1), ("points", 5)):
-        monkeypatch.setitem(method_setups.SHORT_TABLE, name, few)
+    monkeypatch.setattr(method_setups, "SHORT_REPEATS", 1)
+    monkeypatch.setattr(method_setups, "SHORT_POINTS", 5)
     (dense, scored), calls = start(), []
     with a_millisecond_per_mac(monkeypatch):
         found = compare_methods(

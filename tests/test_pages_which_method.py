@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from core import method_setups, registry
+from core import registry
 from core.cards import SelectorCard
 from core.checkpoints import load
 from core.config import ModelSpec
@@ -22,7 +22,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("core.single_path.fit.FIT_STEPS", 1)
     monkeypatch.setattr("core.which_method.REPEATS", 4)
     monkeypatch.setattr("core.path_latency.REPEATS", (1, 1))
-    monkeypatch.setitem(method_setups.SHORT_TABLE, "repeats", 1)
+    monkeypatch.setattr("core.method_setups.SHORT_REPEATS", 1)
 
 
 def compared(at):
