@@ -89,7 +89,7 @@ def load_model(
         img_size: Pixels that the model of such a file takes.
 
     Raises:
-        InputError: If there is no such model, its weights are not to be had, or a setting does not fit it.
+        InputError: If there is no such model, its weights are unavailable, or a setting does not fit it.
 
     Warns:
         FileNote: Of what a weights file does not say, and how it is taken.
@@ -146,7 +146,7 @@ def read_model(
         on_bytes: See there.
 
     Raises:
-        InputError: If there is no such model, its weights are not to be had, or it says itself what `hints` say.
+        InputError: If there is no such model, its weights are unavailable, or it says itself what `hints` say.
 
     Warns:
         FileNote: Of what a weights file does not say, and how it is taken.
@@ -155,7 +155,7 @@ def read_model(
     path = None if name in released_names() else file_of(name)
     foreign = path is not None and not holds_card(path)
     if hints != NO_HINTS and not foreign:
-        raise InputError(f"{printable(name, 80)} says itself what it is; leave --heads, --arch and --img-size away.")
+        raise InputError(f"{printable(name, 80)} says itself what it is; omit --heads, --arch and --img-size.")
     if name in released_names():
         return load_released(name, fetch=download, weights=weights, on_bytes=on_bytes)
     if path is None and (own := family_of_own(name)):

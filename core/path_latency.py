@@ -1,4 +1,4 @@
-"""Latency of single-path architectures, foretold: each part is measured once on this machine, then added up.
+"""Latency of single-path architectures, predicted: each part is measured once on this machine, then added up.
 
 Parts are timed inside whole networks of the compact layers that really run, all blocks alike, so that what surrounds
 them (norms, residual sums, memory traffic between blocks) is in the times.

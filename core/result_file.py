@@ -49,7 +49,7 @@ class ResultFile:
 
         Args:
             path: The file; its folder must be there.
-            header: The fields of `WHAT`; a file that is gone on with must say the same.
+            header: The fields of `WHAT`; a file that is resumed must say the same.
             resume: Whether the file may be there already.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Findings about time: measured on a device, or foretold from what was measured there."""
+"""Findings about time: measured on a device, or predicted from what was measured there."""
 
 import math
 from dataclasses import dataclass

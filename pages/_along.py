@@ -23,7 +23,7 @@ def take_along(specs: Mapping[str, ModelSpec], image_id: str, verbs: Sequence[st
         image_id: Of the picture that it shows.
         verbs: Commands that print the page's numbers.
     """
-    panel = st.expander("Take this view along", icon=":material/ios_share:", key="along", on_change="rerun")
+    panel = st.expander("Share this view", icon=":material/ios_share:", key="along", on_change="rerun")
     if not panel.open:
         return
     with panel:

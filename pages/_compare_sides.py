@@ -64,7 +64,7 @@ def _setting(letter: str, name: str, method: str) -> Side:
     key = letter.lower()
     if method in SELECTING:
         st.session_state[f"{key}_how"] = st.session_state.get(f"{key}_how") or next(iter(HOW))
-        how = st.segmented_control(f"Who decides in {letter}", list(HOW), key=f"{key}_how", required=True)
+        how = st.segmented_control(f"Selection rule in {letter}", list(HOW), key=f"{key}_how", required=True)
         setting = HOW.get(how)
         if setting is None:
             return Side(name)

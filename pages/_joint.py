@@ -14,7 +14,7 @@ def joint_method(name: str, curve: CostCurve | None, missing: str = MEASURING) -
 
     Args:
         name: The model.
-        curve: What it takes here; None: nothing is foretold.
+        curve: What it takes here; None: nothing is predicted.
         missing: What is said in place of a prediction.
     """
     return tokens_method(name, curve, missing, key="joint", track="Joint")

@@ -63,7 +63,7 @@ def take_photos(*, samples: bool = True) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         if batch().photos:
             st.markdown("They stay in the memory of this session only, and no link carries them.", width="content")
-            st.button("Forget them", on_click=_forget, icon=":material/delete:")
+            st.button("Remove photos", on_click=_forget, icon=":material/delete:")
         elif samples:
             st.markdown("No photos at hand?", width="content")
             st.button("Take the sample pictures", on_click=_samples, icon=":material/photo_library:")

@@ -50,7 +50,9 @@ def _own(instead: str, title: str) -> str:
         st.image(small, width=THUMBNAIL // 2, alt="Your picture")
         st.text(st.session_state["uploaded_as"], width="content")
         st.markdown(f"Stays in this session only; a link shows “{title}”.", width="content")
-        st.button("Forget it", on_click=_forget, icon=":material/delete:", help="To take another, forget this one.")
+        st.button(
+            "Remove photo", on_click=_forget, icon=":material/delete:", help="Remove this photo to choose another."
+        )
     return image_id
 
 

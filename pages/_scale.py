@@ -70,5 +70,5 @@ def scale_sentence(apart: float) -> str | None:
         f"{apart:.2f} times as long once; the times of models with selectors are scaled to agree."
     )
     if apart > BUSY:
-        said += " The machine was busy with other work, so do not trust these predictions: press **Predict afresh**."
+        said += " The machine was busy with other work, so do not trust these predictions: press **Predict again**."
     return said

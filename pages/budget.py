@@ -102,7 +102,7 @@ with right:
         st.markdown(device_sentence(device, elsewhere=elsewhere))
         if said := _scale.scale_sentence(times.apart):
             st.markdown(said)
-        st.button("Predict afresh", on_click=_parts.forget_parts, args=(tokens, path, joint), icon=":material/refresh:")
+        st.button("Predict again", on_click=_parts.forget_parts, args=(tokens, path, joint), icon=":material/refresh:")
     st.markdown("Fewer multiply-adds are not always less time. Measure here, all models taking turns on this photo:")
     _engines.measure_panel(specs, image_id)
     if tokens:

@@ -108,7 +108,7 @@ with private:
     st.header("Your pictures")
     st.markdown(
         "An uploaded picture stays in the memory of your session on this server: it is never written to disk, never "
-        "part of a link, seen by nobody else, and gone when you close the tab or press *Forget it*."
+        "part of a link, seen by nobody else, and gone when you close the tab or press *Remove photo*."
     )
     st.header("Sample pictures")
     st.markdown("\n".join(f"- {s.title}: {s.credit}, {s.licence}" for s in _shared.samples()))

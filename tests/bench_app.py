@@ -85,7 +85,7 @@ CONTROLS = (
     Control("compare", "Model A", "a_model", ("bundled-singlepath", "bundled-tokens", "bundled-dense")),
     Control("compare", "Tab", "view", ("Many photos", "One photo")),
     Control("compare", "Model B", "b_model", ("bundled-singlepath", "bundled-tokens", "bundled-dense")),
-    Control("compare", "Who decides in B", "b_how", ("The model", "Threshold", "Keep ratio")),
+    Control("compare", "Selection rule in B", "b_how", ("The model", "Threshold", "Keep ratio")),
     Control("compare", "Keep ratio of B", "b_keep", RATIOS),
     Control("compare", "Threshold of B", "b_threshold", RATIOS[:-2], {"b": "bundled-tokens~threshold=0.5"}),
     Control("compare", "Budget of B", "b_budget", BUDGETS, PATH),

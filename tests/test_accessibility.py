@@ -46,7 +46,7 @@ def test_page_has_no_serious_finding_no_sideways_scrolling_and_a_name_for_everyt
     assert themed.evaluate(NAMELESS) == []
     assert UNNAMED.findall(themed.locator("main").aria_snapshot()) == []
     if name:
-        themed.get_by_text("Take this view along").click()
+        themed.get_by_text("Share this view").click()
         settle(themed)
     for width in WIDTHS:
         themed.set_viewport_size({"width": width, "height": 900})

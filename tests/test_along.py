@@ -1,4 +1,4 @@
-"""What the panel "Take this view along" prints runs, and gives the numbers of the page that it is on."""
+"""What the panel "Share this view" prints runs, and gives the numbers of the page that it is on."""
 
 import contextlib
 import io

@@ -138,7 +138,7 @@ def test_the_keyboard_alone_reaches_picture_models_and_panel(server: str, page: 
     tab_to(page, "^button .*Download, about 23 MB")
     page.keyboard.press("Escape")
     expect(page.get_by_role("radio", name="timm")).to_be_hidden(timeout=SLOW)
-    tab_to(page, "Take this view along", most=60)
+    tab_to(page, "Share this view", most=60)
     page.keyboard.press("Enter")
     expect(page.get_by_text("python -m core predict assets/samples/koala.jpg").first).to_be_visible(timeout=SLOW)
     tab_to(page, "python -m core predict")  # Streamlit's copy button takes no focus; its block of text does
@@ -150,7 +150,7 @@ def test_the_link_of_the_panel_reopens_the_view_on_a_fresh_server(
     context = browser.new_context(viewport={"width": 1440, "height": 900})
     page = context.new_page()
     open_view(page, f"{server}/tokens?pic=Temple&method=Keep+ratio&keep=0.5")
-    page.get_by_text("Take this view along").click()
+    page.get_by_text("Share this view").click()
     link = page.get_by_text(re.compile(r"^http://127\.0\.0\.1:\d+/tokens\?")).first.inner_text()
     headline = page.get_by_role("heading", level=2).first.inner_text()
     context.close()

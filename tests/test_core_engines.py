@@ -244,11 +244,11 @@ def test_bench_measures_a_dense_model_whose_patches_rank_by_attention(batch) -> 
         (["bench", "--engine", "toaster"], "no engine toaster; choose eager, onnxruntime, compile"),
         (["bench", "--model", "{work}/tokens.safetensors", "--engine", "onnxruntime"], "give --keep with 1 shares"),
         (["bench", "--engine", "onnxruntime", "--batch", "0"], "--batch takes numbers of 1 or more"),
-        (["bench", "--engine", "onnxruntime", "--training"], "leave --engine away"),
+        (["bench", "--engine", "onnxruntime", "--training"], "omit --engine"),
         (["bench", "--model", "deit_bs_l006_t100", "--keep", "0.5"], "settings of its own"),
         (["bench", "--record", "{work}/table.csv"], "ends in .json"),
         (["bench", "--record", "{work}/r.json", "--model", "toaster"], "is not in the benchmark; it has deit_"),
-        (["bench", "--record", "{work}/r.json", "--keep", "0.5"], "leave --keep and --budget away"),
+        (["bench", "--record", "{work}/r.json", "--keep", "0.5"], "omit --keep and --budget"),
         (["predict", "{work}/photo.png", "--model", "{work}/tokens.safetensors", "--engine", "x"], "no engine x"),
         (
             ["predict", "{work}/photo.png", "--model", "{work}/tokens.safetensors", "--engine", "compile"],

@@ -1,4 +1,4 @@
-"""Latency of single-path architectures foretold: the sum by hand, and what is measured leaves the model alone."""
+"""Latency of single-path architectures predicted: the sum by hand, and what is measured leaves the model alone."""
 
 import dataclasses
 

@@ -122,7 +122,7 @@ def test_without_a_word_of_its_origin_a_model_is_held_against_the_bundled_one_on
         (["tokens", "--method", "tome", "--budget", "1%"], "cannot be reached"),
         (["tokens", "--method", "tome", "--budget", "lots"], "not 'lots'"),
         (["dense", "--method", "tome"], "needs --budget"),
-        (["dense", "--method", "tome", "--budget", "50%", "--dense", "{work}/dense.safetensors"], "leave --dense away"),
+        (["dense", "--method", "tome", "--budget", "50%", "--dense", "{work}/dense.safetensors"], "omit --dense"),
         (["single", "--method", "tome"], "nothing to be like"),
         (["lvvit", "--method", "tome"], "is of the family lvvit"),
         (["orphan", "--method", "tome"], "as --dense"),

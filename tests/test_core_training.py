@@ -143,7 +143,7 @@ def test_a_rival_is_trained_with_patches_dropped_at_random(work, capsys) -> None
     assert "selectors are trained with their packages" in capsys.readouterr().err
     flags = ["--out", work / "both", "--drop-at-random", "--rank-by", "saliency", *LOOP]
     assert run("finetune", "--model", dense, "--data", work / "data", *flags) == 2
-    assert "teaches no ranking; leave --rank-by away" in capsys.readouterr().err
+    assert "teaches no ranking; omit --rank-by" in capsys.readouterr().err
 
 
 def test_a_rival_without_packages_is_a_dense_model_and_costs_what_it_keeps(work, capsys) -> None:

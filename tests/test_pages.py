@@ -300,7 +300,7 @@ def test_upload_is_shown_on_other_pages_too_and_can_be_forgotten(visit) -> None:
     at.switch_page("pages/compare.py").run()
     assert not at.exception
     assert "Stays in this session only" in texts(at)
-    next(button for button in at.button if button.label == "Forget it").click().run()
+    next(button for button in at.button if button.label == "Remove photo").click().run()
     assert not at.session_state.get("uploaded")
     assert "Stays in this session only" not in texts(at)
 

@@ -196,7 +196,7 @@ def test_many_photos_are_compared_counted_and_forgotten(visit) -> None:
     assert metrics(at)["Same first answer"] in ("0 %", "100 %")
     assert len(at.dataframe[0].value) == 1
     assert at.get("download_button")
-    press(at, "Forget them")
+    press(at, "Remove photos")
     assert "batch" not in at.session_state or not at.session_state["batch"].photos
     assert "Drop some photos" in texts(at)
 

@@ -63,7 +63,7 @@ def test_what_an_engine_cannot_take_is_named_the_others_are_measured_and_the_pag
     at = measure_in(visit("budget"), "onnxruntime")
     assert [error.value for error in at.error] == ["Tokens, keep 70 %: That cannot be."]
     assert "**Dense:**" in texts(at)
-    assert any(expander.label == "Take this view along" for expander in at.expander)
+    assert any(expander.label == "Share this view" for expander in at.expander)
     measure(at).click().run()
     at.run()
     assert tries.count("tokens") == 2, "whoever asks again is not tried again"

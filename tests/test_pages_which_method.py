@@ -139,7 +139,7 @@ def test_photos_that_are_forgotten_leave_no_comparison_behind(visit, monkeypatch
     compared(at)
     key = ("bundled-dense", at.session_state["batch"].fingerprint)
     assert _shared.comparisons().result(key) is not None
-    next(button for button in at.button if button.label == "Forget them").click().run()
+    next(button for button in at.button if button.label == "Remove photos").click().run()
     assert not at.exception
     assert key not in _shared.comparisons().asked_by(at.session_state["visitor"])
     assert at.button(key="which").label == "Compare the methods on 6 photos"

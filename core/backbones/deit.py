@@ -96,7 +96,7 @@ def from_timm(
     """A model of timm by name, in training mode; the arguments as in `core.backbones.timm_models.create`.
 
     Raises:
-        InputError: If its weights are not to be had, or it is none that can be pruned.
+        InputError: If its weights are unavailable, or it is none that can be pruned.
     """
     return check_supported(create(name, classes=classes, pretrained=pretrained, img_size=img_size), name)
 

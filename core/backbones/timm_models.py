@@ -23,7 +23,7 @@ def create(
         img_size: Pixels; None: as timm has it.
 
     Raises:
-        InputError: If its weights are not to be had, or timm cannot build it so.
+        InputError: If its weights are unavailable, or timm cannot build it so.
     """
     sizes = {"num_classes": classes, "img_size": img_size}
     settings: dict[str, Any] = {key: value for key, value in sizes.items() if value is not None}

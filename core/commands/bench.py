@@ -46,7 +46,7 @@ def run_bench(args: argparse.Namespace) -> tuple[dict, str]:
     if sum((args.training, args.ragged, args.table is not None, args.record is not None)) > 1:
         raise InputError("--training, --ragged, --table and --record are four measurements; ask for one.")
     if args.engine != EAGER and (args.training or args.ragged or args.table is not None):
-        raise InputError("--training, --ragged and --table measure torch's eager mode; leave --engine away.")
+        raise InputError("--training, --ragged and --table measure torch's eager mode; omit --engine.")
     if args.ragged:
         return run_ragged(args)
     if args.training:
@@ -78,7 +78,7 @@ def run_record(
     JSON: the record, see `core.bench_record`.
     """
     if args.budget is not None or args.keep is not None:
-        raise InputError("--record measures its models at settings of their own; leave --keep and --budget away.")
+        raise InputError("--record measures its models at settings of their own; omit --keep and --budget.")
     check_record(args.record)
     line, work = Progress(), list(product(matching(args.model), batches, engines))
     order = [str(case) for case in cases()]
@@ -142,7 +142,7 @@ def _case_of(args: argparse.Namespace, name: str) -> Case:
         InputError: If it has settings of its own.
     """
     if (name in FITTED or name in published()) and (args.keep is not None or args.budget is not None):
-        raise InputError(f"{name} has settings of its own; leave --keep and --budget away.")
+        raise InputError(f"{name} has settings of its own; omit --keep and --budget.")
     keep = None if args.keep is None else numbers(args.keep, float, "--keep")
     if args.budget is None:
         return Case(name, keep)
@@ -191,19 +191,19 @@ def run_table(args: argparse.Namespace, batch: int) -> tuple[dict, str]:
         on_round=lambda done, of: line.show(f"{done} of {of} rounds"),
     )
     line.clear()
-    foretold = schedule_ms(table, geometry, check)
+    predicted = schedule_ms(table, geometry, check)
     kept = " and ".join(f"{share:.0%}".replace("%", " %") for share in check[1])
     text = (
         f"{args.table}: {len(table.tokens)} token counts on {table.device}, {table.threads} threads, batch {batch}. "
-        f"A model that keeps {kept} of its patches is predicted to take {foretold:.2f} ms and takes "
-        f"{measured:.2f} ms ({100 * (foretold / measured - 1):+.0f} %)."
+        f"A model that keeps {kept} of its patches is predicted to take {predicted:.2f} ms and takes "
+        f"{measured:.2f} ms ({100 * (predicted / measured - 1):+.0f} %)."
     )
     told = {"device": table.device, "threads": table.threads, "batch": batch}
     result = {
         "table": str(args.table),
         "model": names[0],
         **told,
-        "predicted_ms": foretold,
+        "predicted_ms": predicted,
         "measured_ms": measured,
     }
     with printed_anyway(result | {"csv": table_text(table)}, f"{text}\n{table_text(table)}"):
@@ -217,7 +217,7 @@ def run_ragged(args: argparse.Namespace) -> tuple[dict, str]:
     JSON: {"rows": [{"block", "photos", "mean_tokens", "spread", "equal_ms", "share", "repeats", "device", "threads"}]}.
     """
     if any((args.model, args.batch, args.keep, args.budget)):
-        raise InputError("--ragged measures blocks of its own; leave --model, --batch, --keep and --budget away.")
+        raise InputError("--ragged measures blocks of its own; omit --model, --batch, --keep and --budget.")
     device, line, rows = pick_device(args.device), Progress(), []
     for case in CASES:
         line.show(f"{case[0]}, {case[3]} photos …")

@@ -17,7 +17,7 @@ def describe_published(args: argparse.Namespace) -> tuple[dict, str]:
     """
     for flag in ("budget", "keep", "threshold"):
         if getattr(args, flag) is not None:
-            raise InputError(f"{args.model} is a published architecture and stays as it is; leave --{flag} away.")
+            raise InputError(f"{args.model} is a published architecture and stays as it is; omit --{flag}.")
     found = published()[args.model]
     architecture, params = architecture_of(found), params_of(found)
     return published_description(found), _text(found, architecture, params)

@@ -24,7 +24,7 @@ def run_export(args: argparse.Namespace) -> tuple[dict, str]:
     """
     folder, names = _targets(args.out)
     if args.half and names == [args.out.name] and args.out.suffix == ONNX:
-        raise InputError(f"--half is for {OURS}; leave it away, or name an --out that ends so.")
+        raise InputError(f"--half is for {OURS}; omit it, or name an --out that ends so.")
     check_targets(folder, names)  # before the weights are read, which may take long
     pictures = [load_photo(path) for path in args.photos or sorted((ASSETS / "samples").glob("*.jpg"))]
     loaded = load_model_of(args)

@@ -59,7 +59,7 @@ def run_finetune(args: argparse.Namespace) -> tuple[dict, str]:
     """Train on, as the model asks for it: selectors for a dense one, one budget or any for a searched one, or both."""
     check_run(args.out, resume=args.resume)
     if args.drop_at_random and args.rank_by is not None:
-        raise InputError("--drop-at-random teaches no ranking; leave --rank-by away.")
+        raise InputError("--drop-at-random teaches no ranking; omit --rank-by.")
     if args.no_packages and not args.drop_at_random:
         raise InputError("--no-packages goes with --drop-at-random: selectors are trained with their packages.")
     if args.backbone_lr is not None and not 0 <= args.backbone_lr < math.inf:
@@ -246,9 +246,7 @@ def run_one_budget(args: argparse.Namespace, model: SinglePathViT, card: ModelCa
 def run_scored(args: argparse.Namespace) -> tuple[dict, str]:
     """Score a dense model and train it for any budget, with itself as the teacher: all in one command."""
     if args.budget is not None or args.targets is not None or args.drop_at_random:
-        raise InputError(
-            "--any-budget trains for all budgets, without selectors; leave --budget, --targets and such away."
-        )
+        raise InputError("--any-budget trains for all budgets, without selectors; omit --budget, --targets and such.")
     _refuse_selector_flags(args, "--any-budget")
     start = start_of(args.model, args.data)
     single = SinglePathCard(start.model.alpha, fit_to_predict=False, shifts=True, scored=True)

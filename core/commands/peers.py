@@ -55,7 +55,7 @@ def peer_into_file(args: argparse.Namespace, accelerator: Accelerator) -> tuple[
     """The same with a line per photo in a file, which an interrupted run goes on with; no paired difference.
 
     Raises:
-        InputError: As above, or if the file cannot be gone on with.
+        InputError: As above, or if the file cannot be resumed.
     """
     dense, plan, own = _prepare(args, accelerator)
     told, text = _told(dense, plan)
@@ -89,7 +89,7 @@ def _prepare(args: argparse.Namespace, accelerator: Accelerator) -> tuple[Loaded
             macs = schedule_macs(geometry, blocks, pruned.spec.keep).total
     elif pruned.method == "dense":
         if args.dense is not None:
-            raise InputError(f"{args.model} is dense itself; leave --dense away.")
+            raise InputError(f"{args.model} is dense itself; omit --dense.")
         if macs is None:
             raise InputError(f"{args.model} has no token selectors, so --method {args.method} needs --budget.")
         check_dense(args.model, pruned)

@@ -81,7 +81,7 @@ def objective_of(args: argparse.Namespace, card: ModelCard | TeacherCard, dense:
     """
     kind = args.distill or ("soft" if args.teacher or dense is not None else "none")
     if kind == "none" and args.teacher:
-        raise InputError("--distill none learns from nobody; leave --teacher away, or choose soft or hard.")
+        raise InputError("--distill none learns from nobody; omit --teacher, or choose soft or hard.")
     if not 0 <= args.distill_share <= 1:
         raise InputError(f"--distill-share is a share between 0 and 1; not {args.distill_share}.")
     if kind == "none":

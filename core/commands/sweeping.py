@@ -188,7 +188,7 @@ def _open(
     """The file of results, for the first process alone; what is in it, for all of them.
 
     Raises:
-        InputError: In all processes, if it cannot be gone on with, or they see other photos.
+        InputError: In all processes, if it cannot be resumed, or they see other photos.
     """
     file, tally, done = None, Tally(), np.zeros(len(listing), dtype=bool)
     if first_process() and args.out is not None:

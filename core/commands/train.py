@@ -51,7 +51,7 @@ def run_train(args: argparse.Namespace) -> tuple[dict, str]:
     if (args.pretrained or args.as_teacher) and args.model is None:
         raise InputError("--pretrained and --as-teacher need --model, a name of timm's.")
     if args.start_from is not None and args.model is not None:
-        raise InputError("--start-from says which model it is; leave --model away.")
+        raise InputError("--start-from says which model it is; omit --model.")
     if args.probe and not (args.pretrained or args.start_from is not None):
         raise InputError("--probe reads what a trained backbone sees; give --start-from, or --model and --pretrained.")
     _fill_in(args)

@@ -98,7 +98,7 @@ def load_released(
         on_bytes: Called with the bytes done and in all, while it downloads.
 
     Raises:
-        InputError: If the file is not here and not to be had, or is damaged.
+        InputError: If the file is neither here nor available, or is damaged.
     """
     found, file = released_names()[name]
     path = cached_file(file)

@@ -92,7 +92,7 @@ def _geometry(state: dict[str, Tensor], path: Path, told: Told) -> tuple[PitGeom
             f"in every PiT, for {size} x {size} pixels. If that is wrong, name timm's model with --arch.",
         )
     if told.asked_size not in (None, size):
-        raise InputError(f"{shown(path)} has positions for {size} pixels; leave --img-size away.")
+        raise InputError(f"{shown(path)} has positions for {size} pixels; omit --img-size.")
     return PitGeometry(
         img_size=size,
         patch=patch,

@@ -241,7 +241,7 @@ def check_size_told(geometry: Geometry, told: Told, path: Path) -> None:
     """
     if told.asked_size not in (None, geometry.img_size):
         raise InputError(
-            f"{shown(path)} has positions for {geometry.img_size} x {geometry.img_size} pixels; leave --img-size away."
+            f"{shown(path)} has positions for {geometry.img_size} x {geometry.img_size} pixels; omit --img-size."
         )
 
 

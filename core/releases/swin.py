@@ -179,7 +179,7 @@ def _read_dense(
         ) from error
     has_masks = any("attn_mask" in block for stage in stages for block in stage)
     if has_masks and told.asked_size not in (None, geometry.img_size):
-        raise InputError(f"{shown(path)} has masks for {geometry.img_size} pixels; leave --img-size away.")
+        raise InputError(f"{shown(path)} has masks for {geometry.img_size} pixels; omit --img-size.")
     unsaid = not has_masks and size is None
     if unsaid:
         notes = (

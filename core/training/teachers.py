@@ -170,7 +170,7 @@ def build(name: str, classes: int | None, *, pretrained: bool = False) -> Classi
     """Any classifier of timm, in training mode, its convolutions laid out for speed.
 
     Raises:
-        InputError: If timm does not know the name, or its weights are not to be had.
+        InputError: If timm does not know the name, or its weights are unavailable.
     """
     if not timm.is_model(name):
         raise InputError(f"timm knows no model {name}; try resnet18.")

@@ -116,7 +116,7 @@ def _ranks(
     """
     if layout_of(dense) == "pooled":
         if rank_by != "attention":
-            raise InputError("A PiT's selectors learn their ranking from attention alone; leave --rank-by away.")
+            raise InputError("A PiT's selectors learn their ranking from attention alone; omit --rank-by.")
         return PitTeacher(dense, blocks)
     if rank_by == "teacher":
         teacher = other.teacher.module if other is not None and other.teacher is not None else None
