@@ -290,7 +290,7 @@ class Ends:
 
 def test_a_measurement_whose_process_is_ended_gets_one_line() -> None:
     with pytest.raises(InputError, match="A measurement was ended; maybe memory ran out: try a smaller --batch"):
-        _measured_afresh(Ends())
+        _measured_afresh(Ends(), 1, "eager", torch.device("cpu"), 4)
 
 
 def test_the_record_is_written_by_one_command(work, monkeypatch, capsys) -> None:
