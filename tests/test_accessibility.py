@@ -11,9 +11,15 @@ from tests.browse import PAGES, SLOW, open_view, settle, watch_traffic, width_of
 
 WIDTHS = (390, 768, 1440, 1920)
 AXE_WIDTHS = (390, 1440)
+VIEWS = [
+    pytest.param(theme, name, marks=() if (theme == "dark") is bool(index % 2) else pytest.mark.slow)
+    for theme in ("light", "dark")
+    for index, name in enumerate(PAGES)
+]
+"""Themes take turns from page to page; what they leave out is slow."""
 
 
-@pytest.fixture(scope="module", params=["light", "dark"])
+@pytest.fixture(scope="module")
 def themed(request, browser: Browser) -> Iterator[Page]:
     """A page in a theme, kept from test to test: a visit costs less than a new window."""
     context = browser.new_context(viewport={"width": 1440, "height": 900}, color_scheme=request.param)
@@ -37,7 +43,7 @@ def faults(page: Page) -> list[str]:
     return [f"{f.rule}: {f.html}\n    in {f.inside}\n    {f.why}" for f in findings(page)]
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize(("themed", "name"), VIEWS, indirect=["themed"])
 def test_page_has_no_serious_finding_no_sideways_scrolling_and_a_name_for_everything(
     server: str, themed: Page, name: str
 ) -> None:
@@ -55,6 +61,7 @@ def test_page_has_no_serious_finding_no_sideways_scrolling_and_a_name_for_everyt
             assert not faults(themed), "\n".join(faults(themed))
 
 
+@pytest.mark.parametrize("themed", ["light", pytest.param("dark", marks=pytest.mark.slow)], indirect=True)
 def test_pickers_and_errors_have_no_serious_finding(server: str, themed: Page) -> None:
     dark = themed.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
     width = AXE_WIDTHS[dark]  # each theme on one screen: the other axe runs above cover both

@@ -15,7 +15,9 @@ GEOMETRY = read_card(ROOT / "assets" / "bundled-tokens.safetensors").geometry
 PATCHES, SIDE = GEOMETRY.patches, GEOMETRY.grid[1]
 QUARTER = f"Selector 2 before block 7: {keep_count(0.25, PATCHES)} of {PATCHES}"
 """Said at a keep ratio of 0.5."""
-BOTH_WIDTHS = pytest.mark.parametrize("width", [390, 1440])
+PHONE_FIRST = pytest.mark.parametrize("width", [390, pytest.param(1440, marks=pytest.mark.slow)])
+DESK_FIRST = pytest.mark.parametrize("width", [pytest.param(390, marks=pytest.mark.slow), 1440])
+"""Both widths, of which one is slow: they take turns from test to test."""
 HEIGHT = 900
 PHOTO = ROOT / "assets" / "samples" / "flower.jpg"
 
@@ -46,7 +48,7 @@ def becomes_another(page: Page, seen: str) -> None:
     raise AssertionError("The player's picture has not changed.")
 
 
-@BOTH_WIDTHS
+@DESK_FIRST
 def test_a_photo_goes_in_and_the_page_shows_what_pruning_does_to_it(server: str, page: Page, width: int) -> None:
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(str(error)))
@@ -84,7 +86,7 @@ def test_a_photo_goes_in_and_the_page_shows_what_pruning_does_to_it(server: str,
     assert not problems, problems
 
 
-@BOTH_WIDTHS
+@PHONE_FIRST
 def test_home_plays_a_pruned_photo_and_leads_to_a_telling_view_and_to_ones_own_photo(
     server: str, page: Page, width: int
 ) -> None:
@@ -162,7 +164,7 @@ def test_packages_and_patches_light_each_other_up(server: str, page: Page) -> No
         raise AssertionError("no patch lights up its package")
 
 
-@BOTH_WIDTHS
+@DESK_FIRST
 def test_keep_ratio_is_live_while_one_drags_and_told_on_release(server: str, page: Page, width: int) -> None:
     page.set_viewport_size({"width": width, "height": HEIGHT})
     page.emulate_media(reduced_motion="reduce")
@@ -306,7 +308,7 @@ def test_a_headline_says_for_which_threshold_it_holds_also_while_the_next_answer
     expect(headline).to_have_text(re.compile("^Threshold 0.95: "), timeout=SLOW)
 
 
-@BOTH_WIDTHS
+@PHONE_FIRST
 def test_scrubber_follows_the_pointer_and_tells_the_page_on_release(server: str, page: Page, width: int) -> None:
     page.set_viewport_size({"width": width, "height": HEIGHT})
     page.goto(f"{server}/architecture?budget=60")
@@ -339,7 +341,7 @@ def test_scrubber_follows_the_pointer_and_tells_the_page_on_release(server: str,
     expect(page.get_by_role("button", name=re.compile("^Block 5")).first).to_have_attribute("aria-pressed", "true")
 
 
-@BOTH_WIDTHS
+@DESK_FIRST
 def test_budget_page_follows_both_sliders_and_the_limit_sets_them(server: str, page: Page, width: int) -> None:
     page.set_viewport_size({"width": width, "height": HEIGHT})
     page.goto(f"{server}/budget?keep=0.7&budget=60")
@@ -373,7 +375,7 @@ def test_budget_page_follows_both_sliders_and_the_limit_sets_them(server: str, p
     assert width_of(page) <= width
 
 
-@BOTH_WIDTHS
+@PHONE_FIRST
 def test_compare_tells_whether_another_model_agrees_and_what_either_looked_at(
     server: str, page: Page, width: int
 ) -> None:
