@@ -32,6 +32,6 @@ def test_the_command_measures_all_ways_and_takes_nothing_else(monkeypatch, capsy
     assert all(share > 0 for share in row["share"].values())
     for flags in (["--model", "bundled-tokens"], ["--batch", "4"], ["--keep", "0.5"], ["--budget", "60%"]):
         assert main(["bench", "--ragged", *flags]) == 2
-        assert "measures blocks of its own; leave" in capsys.readouterr().err
+        assert "measures blocks of its own; omit" in capsys.readouterr().err
     assert main(["bench", "--ragged", "--training"]) == 2
     assert "ask for one" in capsys.readouterr().err

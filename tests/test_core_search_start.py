@@ -239,7 +239,7 @@ def test_one_command_scores_a_dense_model_and_trains_it_for_any_budget(work, tmp
     assert "Scoring" not in capsys.readouterr().err
     budget = ("--any-budget", "--budget", "60%", "--out", tmp_path / "c")
     assert run("finetune", "--model", work / "dense.safetensors", *budget, *rest) == 2
-    assert "leave --budget" in capsys.readouterr().err
+    assert "omit --budget" in capsys.readouterr().err
 
 
 def test_a_scored_model_is_only_scored_in_its_compact_form_too(work, tmp_path) -> None:
