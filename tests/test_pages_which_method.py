@@ -51,7 +51,7 @@ def test_the_methods_are_compared_on_the_samples_behind_a_button(visit) -> None:
     assert [row[0] for row in shown if len(row) > 1][1:5] == ["Tokens", "Single path", "Joint", "ToMe"]
     assert len(shown) == 1 + 3 * 5
     said = texts(at)
-    assert "Most first answers like dense: at 80 % " in said
+    assert "Agrees most with dense: at 80 % " in said
     assert "scored, not trained" in said
     assert "ranked by attention, not trained" in said
     assert "which flatters single path" in said

@@ -89,7 +89,7 @@ def test_what_is_slower_than_dense_in_spite_of_its_saving_is_said_to_be() -> Non
 
 def test_a_tie_is_called_a_tie_and_chance_is_named() -> None:
     assert leaders_sentence(TABLE) == (
-        "Most first answers like dense: at 80 % a tie of **Tokens** and **Single path** (8 of 8 each; Joint with 7 may "
+        "Agrees most with dense: at 80 % a tie of **Tokens** and **Single path** (8 of 8 each; Joint with 7 may "
         "be behind by chance); at 40 % **Single path** (4 of 8; Tokens with 3 and ToMe with 2 may be behind by chance)."
     )
     assert "One photo of 8 is 12 points; who is not named is behind by more than chance" in doubt_sentence(TABLE)
@@ -101,5 +101,5 @@ def test_photos_that_cannot_tell_methods_apart_are_said_to() -> None:
     alike = dataclasses.replace(TABLE, answers=1)
     assert doubt_sentence(alike) == "Dense gives all 8 photos the same answer, so agreement on them tells little."
     nobody = dataclasses.replace(TABLE, rows=(ROWS[6],))
-    assert leaders_sentence(nobody) == "Most first answers like dense: at 40 % no method gets there."
+    assert leaders_sentence(nobody) == "Agrees most with dense: at 40 % no method gets there."
     assert agreement_lines(nobody).data[0].name == "Dense"

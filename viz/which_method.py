@@ -167,7 +167,7 @@ def _busy(table: MethodTable) -> str:
 def leaders_sentence(table: MethodTable) -> str:
     """Who agrees most with the dense model at each budget; a tie is called a tie."""
     said = [_led(leaders(table.at(share)), table.photos) for share in table.shares]
-    return f"Most first answers like dense: {'; '.join(said)}."
+    return f"Agrees most with dense: {'; '.join(said)}."
 
 
 def _led(found: Leaders, photos: int) -> str:
