@@ -92,7 +92,7 @@ def test_a_tie_is_called_a_tie_and_chance_is_named() -> None:
         "Agrees most with dense: at 80 % a tie of **Tokens** and **Single path** (8 of 8 each; Joint with 7 may "
         "be behind by chance); at 40 % **Single path** (4 of 8; Tokens with 3 and ToMe with 2 may be behind by chance)."
     )
-    assert "One photo of 8 is 12 points; who is not named is behind by more than chance" in doubt_sentence(TABLE)
+    assert "One photo of 8 is 12.5 points; who is not named is behind by more than chance" in doubt_sentence(TABLE)
 
 
 def test_photos_that_cannot_tell_methods_apart_are_said_to() -> None:

@@ -192,7 +192,7 @@ def doubt_sentence(table: MethodTable) -> str:
     """How much these photos can tell."""
     if table.answers == 1 and table.photos > 1:
         return f"Dense gives all {table.photos} photos the same answer, so agreement on them tells little."
-    one = f"One photo of {table.photos} is {100 / table.photos:.0f} points" if table.photos > 1 else "It is one photo"
+    one = f"One photo of {table.photos} is {100 / table.photos:.3g} points" if table.photos > 1 else "It is one photo"
     found = [leaders(table.at(share)) for share in table.shares]
     able = [sum(row.why_not is None for row in table.at(share)) for share in table.shares]
     if all(len(each.best) + len(each.near) == count for each, count in zip(found, able, strict=True)):
