@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -19,8 +20,9 @@ from core.checkpoints import load
 from core.commands import train
 from core.config import ModelSpec
 from core.training import loop
-from core.training.data import ShrinkTo, limited, photos
+from core.training.data import ShrinkTo, classes_under, limited, photos, within_root
 from core.training.loop import LoopSettings, fit, make_accelerator
+from core.training.objectives import Objective
 from core.training.probe import DECAYS, features, fit_head
 from core.training.runs import Run, open_run, read_metrics
 from core.weights import read_checkpoint, save_checkpoint
@@ -240,3 +242,52 @@ def test_wrong_values_get_one_line(dense, data, tmp_path, capsys, flags, sentenc
 def test_a_probe_needs_a_trained_backbone(data, tmp_path, capsys) -> None:
     assert run("train", "--probe", "--data", data, "--out", tmp_path / "run", *LOOP) == 2
     assert "give --start-from" in capsys.readouterr().err
+
+
+def test_a_photo_competes_within_its_root_alone() -> None:
+    rivals = torch.tensor([[True, True, True, True], [False, True, True, False]])
+    logits = torch.tensor([[2.0, 1.0, 0.0, -1.0], [9.0, 1.0, 0.0, 9.0]], requires_grad=True)
+    targets = torch.tensor([0 * 4 + 3, 1 * 4 + 1])  # root x C + class
+    loss = Objective(rivals=rivals)(logits, targets, torch.zeros(2, 3, 4, 4))
+    alone = functional.cross_entropy(torch.tensor([[1.0, 0.0]]), torch.tensor([0]), label_smoothing=0.1)
+    usual = functional.cross_entropy(logits[:1].detach(), torch.tensor([3]), label_smoothing=0.1)
+    torch.testing.assert_close(loss.detach(), (alone + usual) / 2)
+    loss.backward()
+    assert logits.grad is not None
+    assert logits.grad[1, [0, 3]].tolist() == [0, 0], "what the second root has no folder for is not pushed down"
+    assert (logits.grad[0] != 0).all()
+
+
+def test_photos_are_labelled_by_root_and_class(tmp_path) -> None:
+    colours = {"a": (255, 0, 0), "b": (0, 255, 0), "c": (0, 0, 255)}
+    for root, names in {"small": "abc", "large": "bc"}.items():
+        for name in names:
+            (tmp_path / root / name).mkdir(parents=True)
+            Image.new("RGB", (8, 8), colours[name]).save(tmp_path / root / name / "1.png")
+    roots = [tmp_path / "small", tmp_path / "large"]
+    found = within_root(photos(roots, ["a", "b", "c"], None))
+    told = {(path.removeprefix(str(tmp_path)), label) for path, label in found.samples}
+    assert told == {
+        ("/small/a/1.png", 0),
+        ("/small/b/1.png", 1),
+        ("/small/c/1.png", 2),
+        ("/large/b/1.png", 4),
+        ("/large/c/1.png", 5),
+    }
+    assert sorted(found[i][1] for i in range(len(found))) == [0, 1, 2, 4, 5]
+    assert classes_under(roots, ["a", "b", "c"]).tolist() == [[True] * 3, [False, True, True]]
+    assert len(limited(found, 1)) == 5, "so many of each class of each root"
+
+
+def test_train_within_roots(dense, data, tmp_path, capsys) -> None:
+    other = tmp_path / "other"
+    for split in ("train", "val"):
+        for name in ("blue", "red"):
+            shutil.copytree(data / split / name, other / split / name)
+    flags = ["--start-from", dense, "--out", tmp_path / "run", *LOOP, "--epochs", "1", "--within-root"]
+    assert run("train", "--data", data, other, *flags) == 0
+    assert read_metrics(Run(tmp_path / "run"))[0]["val_images"] > 0
+    shutil.rmtree(other / "train" / "red")
+    for given, sentence in ([data], "several roots"), ([data, other], "two classes to tell apart"):
+        assert run("train", "--data", *given, *flags, "--resume") == 2
+        assert sentence in capsys.readouterr().err

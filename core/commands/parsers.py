@@ -140,6 +140,12 @@ def add_train(parser: argparse.ArgumentParser) -> None:
         help="go on from this dense model (a name or a file), to --img-size pixels and the classes of --data",
     )
     parser.add_argument(
+        "--within-root",
+        action="store_true",
+        help="with several --data: each photo competes among the classes of its own root alone, so that what tells the "
+        "roots apart, such as sharpness, tells no classes apart; --limit-per-class counts each root by itself",
+    )
+    parser.add_argument(
         "--probe",
         action="store_true",
         help="only give the trained backbone a linear head: its view of each photo is computed once; minutes",

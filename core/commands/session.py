@@ -30,7 +30,17 @@ from core.images import eval_transform
 from core.macs import count_macs
 from core.results import Evaluation
 from core.sweep import exchange
-from core.training.data import held_out, limited, match_folders, named, photos, split_roots, train_transform, untouched
+from core.training.data import (
+    held_out,
+    limited,
+    match_folders,
+    named,
+    photos,
+    split_roots,
+    train_transform,
+    untouched,
+    within_root,
+)
 from core.training.data_print import data_print
 from core.training.loop import LoopSettings, Step, StepRecord, check_batch, fit, make_accelerator
 from core.training.objectives import Objective
@@ -268,6 +278,7 @@ def open_session(
     *,
     hold_out: bool,
     prepare: Callable[[Readable, torch.device], None] | None = None,
+    within: bool = False,
 ) -> Session:
     """Check the data and open the run's folder; nothing is written before all is checked.
 
@@ -278,6 +289,7 @@ def open_session(
         hold_out: Keep a share of the training photos aside for calibration and verdicts.
         prepare: Given the photos that are trained on, as pictures, and the device, when all else is checked; not called
             where a state is there to go on from, as that holds what it would do.
+        within: Label the training photos as `core.training.data.within_root` does.
 
     Raises:
         InputError: If flags, data or folder are not fit.
@@ -296,9 +308,9 @@ def open_session(
     if len(judging) < len(args.data):
         without = [root for root in args.data if root not in judging]
         say(f"No folder 'val' in {named(without)}; epochs are judged on the photos of {named(judging)}.")
-    train_set: Labelled = photos(roots, folders, train_transform(size, norm, args.auto_augment, args.shrink_to))
-    train_samples = train_set.samples
-    tell_skipped(train_set.skipped)
+    whole = photos(roots, folders, train_transform(size, norm, args.auto_augment, args.shrink_to))
+    tell_skipped(whole.skipped)
+    train_set: Labelled = within_root(whole) if within else whole
     plain = eval_transform(size, norm)
     held, loading = None, {"num_workers": args.workers, "collate_fn": labelled_batch}
     if hold_out:
@@ -311,8 +323,8 @@ def open_session(
     check_batch(settings.batch, len(train_set), accelerator.num_processes)
     judged_on: Labelled = photos(split_roots(judging, "val"), folders, plain)
     tell_skipped(judged_on.skipped)
-    _tell_unjudged([label for _, label in train_samples], judged_on.targets, folders)
-    samples = (train_samples, judged_on.samples)
+    _tell_unjudged(whole.targets, judged_on.targets, folders)
+    samples = (whole.samples, judged_on.samples)
     if args.val_per_class is not None:
         judged_on = limited(judged_on, args.val_per_class)
     if prepare is not None and Run(args.out).state() is None:

@@ -28,9 +28,10 @@ from core.images import eval_transform
 from core.lvvit_counts import LvvitGeometry
 from core.macs import count_macs
 from core.training import teachers
-from core.training.data import class_folders, limited, photos, read_class_list, split_roots
+from core.training.data import class_folders, classes_under, limited, named, photos, read_class_list, split_roots
 from core.training.dense import DenseStep
 from core.training.lvvit import LvvitStep, dense_step
+from core.training.objectives import Objective
 from core.training.probe import features, fit_head
 from core.training.readable import Readable
 from core.training.runs import append_metrics, check_run, writing
@@ -61,8 +62,8 @@ def run_train(args: argparse.Namespace) -> tuple[dict, str]:
         return _probe(args, model, card, folders, macs)
     if args.patch_drop:
         _drop_patches(model, args.patch_drop)
-    step = dense_step(model, objective_of(args, card))
-    session = open_session(args, card, folders, hold_out=False)
+    step = dense_step(model, _objective(args, card, folders))
+    session = open_session(args, card, folders, hold_out=False, within=args.within_root)
 
     def after_epoch(step: DenseStep | LvvitStep, epoch: int) -> dict:
         judged = step.model if average is None else average.module.eval()
@@ -117,6 +118,28 @@ def _probe(
         append_metrics(session.run, told)
     weights = str(session.run.weights)
     return {"weights": weights, **told}, f"{found.top1:.1%} of {found.images} photos; the weights are in {weights}."
+
+
+def _objective(args: argparse.Namespace, card: ModelCard | TeacherCard, folders: list[str]) -> Objective:
+    """What to learn from.
+
+    Raises:
+        InputError: If a photo cannot compete among the classes of its root alone.
+    """
+    if not args.within_root:
+        return objective_of(args, card)
+    if len(args.data) < 2:
+        raise InputError("--within-root is for several roots; give --data more than once, or omit it.")
+    if args.mixup or args.cutmix or args.teacher or args.distill:
+        raise InputError(
+            "--within-root mixes no photos and has no teacher: --mixup 0 --cutmix 0, no --teacher and no --distill."
+        )
+    roots = split_roots(args.data, "train")
+    rivals = classes_under(roots, folders)
+    alone = [root for root, count in zip(roots, rivals.sum(1).tolist(), strict=True) if count < 2]
+    if alone:
+        raise InputError(f"With --within-root each root needs two classes to tell apart; {named(alone)} has fewer.")
+    return Objective(rivals=rivals)
 
 
 def _fill_in(args: argparse.Namespace) -> None:

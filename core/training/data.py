@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
+import torch
 from PIL import Image
 from timm.data import create_transform
+from torch import Tensor
 from torch.utils.data import Dataset, Subset
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
@@ -32,27 +34,30 @@ class SelectedFolder(ImageFolder):
 
     skipped: Skipped
     """What lay in those folders and is no photo of theirs."""
+    root_of: list[int]
+    """Which of the roots each photo lies under."""
 
     def __init__(self, roots: Sequence[Path], wanted: Sequence[str], transform: Callable | None = None) -> None:
         """Args: each of `roots` holds one folder per class; `wanted` names the folders, label 0 first."""
-        self._roots, self._wanted = tuple(roots), list(wanted)
+        self._roots, self.wanted = tuple(roots), list(wanted)
         super().__init__(str(roots[0]), transform=transform, loader=load_photo, allow_empty=True)
 
     def find_classes(self, _: str) -> tuple[list[str], dict[str, int]]:
         """Folders that are wanted and there; torchvision's documented hook for choosing classes."""
-        found = same_names(self._wanted, class_folders(self._roots, least=0))
+        found = same_names(self.wanted, class_folders(self._roots, least=0))
         return list(found), found
 
     def make_dataset(self, _: str, class_to_idx: dict[str, int], *__: object, **___: object) -> list:
         """Paths and labels by folder, root and name; torchvision's documented hook for choosing files."""
         each = [
-            {label: root / name for name, label in same_names(self._wanted, _folders_in(root)).items()}
+            {label: root / name for name, label in same_names(self.wanted, _folders_in(root)).items()}
             for root in self._roots
-        ]
+        ]  # of each root, its folders by label
         labels = [class_to_idx[name] for name in sorted(class_to_idx)]
-        folders = [(label, found[label]) for label in labels for found in each if label in found]
-        walked = walk([folder for _, folder in folders])
+        folders = [(label, at) for label in labels for at, found in enumerate(each) if label in found]
+        walked = walk([each[at][label] for label, at in folders])
         self.skipped = walked.skipped
+        self.root_of = [at for (_, at), paths in zip(folders, walked.photos, strict=True) for _ in paths]
         return [(path, label) for (label, _), paths in zip(folders, walked.photos, strict=True) for path in paths]
 
 
@@ -203,6 +208,24 @@ def photos(roots: Sequence[Path], folders: Sequence[str], transform: Callable | 
         sentence = f"{named(roots)} {hold} no photos ({KINDS}) of the wanted classes. {found.skipped.sentence}"
         raise InputError(sentence.strip())
     return found
+
+
+def classes_under(roots: Sequence[Path], folders: Sequence[str]) -> Tensor:
+    """Which of the classes each root has a folder for, (R, C), bool; `folders` in label order."""
+    found = torch.zeros(len(roots), len(folders), dtype=torch.bool)
+    for row, root in zip(found, roots, strict=True):
+        row[list(same_names(folders, _folders_in(root)).values())] = True
+    return found
+
+
+def within_root(dataset: SelectedFolder) -> SelectedFolder:
+    """The same photos, labelled root x C + class, for `core.training.objectives.Objective` with its `rivals`."""
+    told = copy.copy(dataset)
+    classes = len(dataset.wanted)
+    told.targets = [root * classes + label for root, label in zip(dataset.root_of, dataset.targets, strict=True)]
+    told.samples = [(path, label) for (path, _), label in zip(dataset.samples, told.targets, strict=True)]
+    told.imgs = told.samples
+    return told
 
 
 def limited(dataset: Labelled, per_class: int) -> Subset:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from core.backbones.base import Backbone
 from core.backbones.lvvit import LVViT
 from core.training.dense import DenseStep
-from core.training.objectives import Objective, task_loss
+from core.training.objectives import Objective
 
 DENSE_WEIGHT = 0.5
 """Of the patches' loss, as published."""
@@ -33,7 +33,7 @@ class LvvitStep(nn.Module):
         if model.aux_head is None:
             return loss, {}
         logits = model.aux_head(tokens[:, 1:])  # (B, N, C)
-        aux = task_loss(logits.flatten(0, 1), targets.repeat_interleave(logits.shape[1], dim=0))
+        aux = self.objective.task(logits.flatten(0, 1), targets.repeat_interleave(logits.shape[1], dim=0))
         return loss + DENSE_WEIGHT * aux, {"aux_loss": float(aux.detach())}
 
 

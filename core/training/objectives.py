@@ -28,8 +28,20 @@ class Frozen(nn.Module):
         return self.module(images)
 
 
-def task_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Cross entropy in float32; soft targets (B, C) are already smoothed by what mixed them."""
+def task_loss(logits: Tensor, targets: Tensor, rivals: Tensor | None = None) -> Tensor:
+    """Cross entropy in float32; soft targets (B, C) are already smoothed by what mixed them.
+
+    Args:
+        logits: (B, C).
+        targets: Labels (B,) or mixed ones (B, C); with `rivals` root x C + label, (B,).
+        rivals: (R, C), bool: among which classes the photos of each root compete; the others' logits do not count.
+    """
+    if rivals is not None:
+        allowed = rivals[targets // rivals.shape[1]]
+        chances = logits.float().masked_fill(~allowed, -torch.inf).log_softmax(-1)
+        right = chances.gather(1, (targets % rivals.shape[1])[:, None])[:, 0]
+        each = chances.masked_fill(~allowed, 0).sum(-1) / allowed.sum(-1)
+        return -((1 - SMOOTHING) * right + SMOOTHING * each).mean()
     return functional.cross_entropy(logits.float(), targets, label_smoothing=SMOOTHING if targets.ndim == 1 else 0.0)
 
 
@@ -56,27 +68,43 @@ def hard_distillation(logits: Tensor, teacher: Tensor) -> Tensor:
 class Objective(nn.Module):
     """(1 - share) x task loss + share x distillation; the task loss alone without a teacher."""
 
-    def __init__(self, teacher: nn.Module | None = None, kind: Distill = "none", share: float = 0.5) -> None:
+    rivals: Tensor | None
+
+    def __init__(
+        self,
+        teacher: nn.Module | None = None,
+        kind: Distill = "none",
+        share: float = 0.5,
+        rivals: Tensor | None = None,
+    ) -> None:
         """Set what to learn from.
 
         Args:
             teacher: Takes the student's images, gives logits of the student's classes.
             kind: "none", "soft" (KL) or "hard" (the teacher's first choice).
             share: Weight of the distillation, in [0, 1].
+            rivals: See `task_loss`.
 
         Raises:
-            ValueError: If a distillation has no teacher.
+            ValueError: If a distillation has no teacher, or rivals are given beside one.
         """
         super().__init__()
         if kind != "none" and teacher is None:
             raise ValueError(f"{kind} distillation without a teacher")
+        if kind != "none" and rivals is not None:
+            raise ValueError("a teacher tells of all classes, whatever root a photo is of")
         self.teacher = None if kind == "none" or teacher is None else Frozen(teacher)
         self.kind = kind
         self.share = share
+        self.register_buffer("rivals", rivals, persistent=False)
+
+    def task(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """The task loss, scalar."""
+        return task_loss(logits, targets, self.rivals)
 
     def forward(self, logits: Tensor, targets: Tensor, images: Tensor) -> Tensor:
         """Loss, scalar, for logits (B, C), labels (B,) or mixed ones (B, C), and the images that gave the logits."""
         if self.teacher is None:
-            return task_loss(logits, targets)
+            return self.task(logits, targets)
         learn = distillation if self.kind == "soft" else hard_distillation
-        return (1 - self.share) * task_loss(logits, targets) + self.share * learn(logits, self.teacher(images))
+        return (1 - self.share) * self.task(logits, targets) + self.share * learn(logits, self.teacher(images))
