@@ -91,7 +91,6 @@ def test_home_plays_a_pruned_photo_and_leads_to_a_telling_view_and_to_ones_own_p
     server: str, page: Page, width: int
 ) -> None:
     page.set_viewport_size({"width": width, "height": HEIGHT})
-    page.emulate_media(reduced_motion="reduce")
     page.goto(server)
     rendered(page)
     calm = picture(page)
@@ -108,7 +107,6 @@ def test_home_plays_a_pruned_photo_and_leads_to_a_telling_view_and_to_ones_own_p
 
 
 def test_the_player_is_worked_by_keyboard_and_a_link_reopens_what_it_shows(server: str, page: Page) -> None:
-    page.emulate_media(reduced_motion="reduce")
     page.goto(f"{server}/tokens?stage=1")
     rendered(page)
     sentence = page.locator(".player .sentence")
@@ -167,7 +165,6 @@ def test_packages_and_patches_light_each_other_up(server: str, page: Page) -> No
 @DESK_FIRST
 def test_keep_ratio_is_live_while_one_drags_and_told_on_release(server: str, page: Page, width: int) -> None:
     page.set_viewport_size({"width": width, "height": HEIGHT})
-    page.emulate_media(reduced_motion="reduce")
     page.goto(f"{server}/tokens?method=Keep+ratio&keep=0.5&stage=1")
     expect(page.locator(".player")).to_have_attribute("data-steps", "19", timeout=SLOW)
     slider = page.get_by_role("slider", name="Keep ratio")
@@ -200,6 +197,7 @@ setInterval(() => {
 
 
 def test_the_player_plays_by_itself_once_and_not_for_those_who_want_calm(server: str, page: Page) -> None:
+    page.emulate_media(reduced_motion="no-preference")
     page.add_init_script(WATCH_STAGES)
     page.goto(f"{server}/tokens")
     rendered(page)

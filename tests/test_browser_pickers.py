@@ -152,14 +152,14 @@ def test_the_keyboard_alone_reaches_picture_models_and_panel(server: str, page: 
 def test_the_link_of_the_panel_reopens_the_view_on_a_fresh_server(
     server: str, fresh_server: str, browser: Browser
 ) -> None:
-    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    context = browser.new_context(viewport={"width": 1440, "height": 900}, reduced_motion="reduce")
     page = context.new_page()
     open_view(page, f"{server}/tokens?pic=Temple&method=Keep+ratio&keep=0.5")
     page.get_by_text("Share this view").click()
     link = page.get_by_text(re.compile(r"^http://127\.0\.0\.1:\d+/tokens\?")).first.inner_text()
     headline = page.get_by_role("heading", level=2).first.inner_text()
     context.close()
-    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    context = browser.new_context(viewport={"width": 1440, "height": 900}, reduced_motion="reduce")
     page = context.new_page()
     open_view(page, link.replace(server, fresh_server))
     expect(page.get_by_role("heading", name=headline)).to_be_visible(timeout=SLOW)

@@ -191,6 +191,7 @@ def torchrun(count: int, *arguments: str | Path) -> subprocess.CompletedProcess:
     return done
 
 
+@pytest.mark.slow
 def test_two_processes_find_the_same_evaluation_as_one(work, capsys) -> None:
     model = work / "dense" / "model.safetensors"
     arguments = ["evaluate", "--model", model, "--data", mislabelled(work), "--batch", 7, "--workers", 0, "--json"]
