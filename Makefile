@@ -24,9 +24,11 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 app: $(READY)
 	@$(VENV_PYTHON) -m streamlit run app.py $(if $(PORT),--server.port=$(PORT))
 
-# Files of tests side by side, one on each core, so that none needs a second thread; then the browser tests, two files at
-# a time, as they watch things that pass by. Where no Chromium can be had these fail; all others still run.
+# Files of tests side by side, one more than there are cores, as some wait, so that none needs a second thread; then the
+# browser tests, three at a time, as they watch things that pass by. Without a Chromium these fail; all others still run.
 BROWSER_TESTS := $(sort $(wildcard tests/test_browser*.py)) tests/test_accessibility.py
+
+SIDE_BY_SIDE = $(shell $(VENV_PYTHON) -c 'import os; print(min(4, os.cpu_count() + 1))')
 
 test: $(READY)
 	@$(VENV_PYTHON) tests/find_chromium.py --install || true
@@ -34,8 +36,8 @@ ifdef ARGS
 	@$(VENV_PYTHON) -m pytest $(ARGS)
 else
 	@failed=0; \
-	OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not slow" $(BROWSER_TESTS:%=--ignore=%) || failed=1; \
-	$(VENV_PYTHON) -m pytest -n auto --maxprocesses 2 --dist loadfile -m "not slow" $(BROWSER_TESTS) || failed=1; \
+	OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest -n $(SIDE_BY_SIDE) --dist loadfile -m "not slow" $(BROWSER_TESTS:%=--ignore=%) || failed=1; \
+	$(VENV_PYTHON) -m pytest -n 3 --dist worksteal -m "not slow" $(BROWSER_TESTS) || failed=1; \
 	exit $$failed
 endif
 

@@ -91,7 +91,7 @@ def test_home_plays_a_pruned_photo_and_leads_to_a_telling_view_and_to_ones_own_p
     server: str, page: Page, width: int
 ) -> None:
     page.set_viewport_size({"width": width, "height": HEIGHT})
-    page.goto(server)
+    open_view(page, server)
     rendered(page)
     calm = picture(page)
     page.locator(".player button.chip").first.focus()
@@ -107,7 +107,7 @@ def test_home_plays_a_pruned_photo_and_leads_to_a_telling_view_and_to_ones_own_p
 
 
 def test_the_player_is_worked_by_keyboard_and_a_link_reopens_what_it_shows(server: str, page: Page) -> None:
-    page.goto(f"{server}/tokens?stage=1")
+    open_view(page, f"{server}/tokens?stage=1")
     rendered(page)
     sentence = page.locator(".player .sentence")
     expect(sentence).to_contain_text("Selector 1 before block 4")
@@ -135,14 +135,14 @@ def test_the_player_is_worked_by_keyboard_and_a_link_reopens_what_it_shows(serve
     expect(page.get_by_role("slider", name=re.compile("Keep a patch"))).to_be_visible(timeout=SLOW)
     expect(page.locator(".player")).to_have_attribute("data-stage", "3")
     expect(said).to_contain_text("Patch in row 2, column 3")
-    page.goto(f"{server}/tokens?stage=1&token={SIDE + 2}")
+    open_view(page, f"{server}/tokens?stage=1&token={SIDE + 2}")
     rendered(page)
     expect(page.locator(".player .patch-said")).to_contain_text("Patch in row 2, column 3")
     expect(page.locator(".player")).to_have_attribute("data-stage", "1")
 
 
 def test_packages_and_patches_light_each_other_up(server: str, page: Page) -> None:
-    page.goto(f"{server}/tokens?method=Keep+ratio&keep=0.5&stage=3")
+    open_view(page, f"{server}/tokens?method=Keep+ratio&keep=0.5&stage=3")
     rendered(page)
     calm = picture(page)
     chip = page.locator(".player button.chip").nth(1)
@@ -165,7 +165,7 @@ def test_packages_and_patches_light_each_other_up(server: str, page: Page) -> No
 @DESK_FIRST
 def test_keep_ratio_is_live_while_one_drags_and_told_on_release(server: str, page: Page, width: int) -> None:
     page.set_viewport_size({"width": width, "height": HEIGHT})
-    page.goto(f"{server}/tokens?method=Keep+ratio&keep=0.5&stage=1")
+    open_view(page, f"{server}/tokens?method=Keep+ratio&keep=0.5&stage=1")
     expect(page.locator(".player")).to_have_attribute("data-steps", "19", timeout=SLOW)
     slider = page.get_by_role("slider", name="Keep ratio")
     slider.scroll_into_view_if_needed()
@@ -199,7 +199,7 @@ setInterval(() => {
 def test_the_player_plays_by_itself_once_and_not_for_those_who_want_calm(server: str, page: Page) -> None:
     page.emulate_media(reduced_motion="no-preference")
     page.add_init_script(WATCH_STAGES)
-    page.goto(f"{server}/tokens")
+    open_view(page, f"{server}/tokens")
     rendered(page)
     page.wait_for_function("window.stages.join(' ').endsWith('3 0 1 2 3')", timeout=SLOW)
     expect(page.get_by_role("button", name="Play", exact=True)).to_be_visible()
@@ -309,7 +309,7 @@ def test_a_headline_says_for_which_threshold_it_holds_also_while_the_next_answer
 @PHONE_FIRST
 def test_scrubber_follows_the_pointer_and_tells_the_page_on_release(server: str, page: Page, width: int) -> None:
     page.set_viewport_size({"width": width, "height": HEIGHT})
-    page.goto(f"{server}/architecture?budget=60")
+    open_view(page, f"{server}/architecture?budget=60")
     scrubber = page.locator(".scrubber[data-rendered]").first
     expect(scrubber).to_be_visible(timeout=SLOW)
     slider = page.get_by_role("slider", name=re.compile("Budget"))
@@ -342,7 +342,7 @@ def test_scrubber_follows_the_pointer_and_tells_the_page_on_release(server: str,
 @DESK_FIRST
 def test_budget_page_follows_both_sliders_and_the_limit_sets_them(server: str, page: Page, width: int) -> None:
     page.set_viewport_size({"width": width, "height": HEIGHT})
-    page.goto(f"{server}/budget?keep=0.7&budget=60")
+    open_view(page, f"{server}/budget?keep=0.7&budget=60")
     here = page.get_by_text(re.compile("^You are here: Tokens at 70 %")).first
     expect(here).to_be_visible(timeout=SLOW)
     slider = page.get_by_role("slider", name=re.compile("Keep ratio of each selector.*, Tokens"))

@@ -13,12 +13,12 @@ from tests.conftest import ROOT
 MOST_SHIFT = 0.05
 """Layout shift of one change of settings; up to 0.1 counts as good on the web, and what is named here is felt."""
 ROOM_PX = 85  # three lines of text: some sentences come only where the machine is slow
+QUICK = (("tokens", 1440), ("compare", 390))
 VIEWS = [
-    pytest.param(name, width, marks=() if (width == 390) is bool(index % 2) else pytest.mark.slow)
+    pytest.param(name, width, marks=() if (name, width) in QUICK else pytest.mark.slow)
+    for name in PAGES[1:]
     for width in (390, 1440)
-    for index, name in enumerate(PAGES[1:])
 ]
-"""Widths take turns from page to page; what they leave out is slow."""
 WEIGHTS = ROOT / "assets" / "bundled-tokens.safetensors"
 
 
@@ -83,6 +83,7 @@ def test_another_picture_gives_other_answers_without_a_jump_and_a_bad_one_gets_a
     assert width_of(page) <= width
 
 
+@pytest.mark.slow
 def test_a_picture_of_nothing_is_said_to_be_none_of_the_classes(server: str, page: Page) -> None:
     open_view(page, f"{server}/tokens?pic=Your+own")
     page.get_by_test_id("stFileUploader").filter(has_text="A picture of your own").locator(
@@ -92,6 +93,7 @@ def test_a_picture_of_nothing_is_said_to_be_none_of_the_classes(server: str, pag
     expect(page.get_by_text(re.compile("African elephant, banana, bell pepper.*tractor"))).to_be_visible()
 
 
+@pytest.mark.slow
 def test_a_download_without_a_network_says_how_much_and_then_what_to_do(server: str, page: Page) -> None:
     open_view(page, f"{server}/compare")
     page.get_by_role("button", name="Other models").click()
@@ -149,6 +151,7 @@ def test_the_keyboard_alone_reaches_picture_models_and_panel(server: str, page: 
     tab_to(page, "python -m core predict")  # Streamlit's copy button takes no focus; its block of text does
 
 
+@pytest.mark.slow
 def test_the_link_of_the_panel_reopens_the_view_on_a_fresh_server(
     server: str, fresh_server: str, browser: Browser
 ) -> None:
