@@ -25,7 +25,7 @@ app: $(READY)
 	@$(VENV_PYTHON) -m streamlit run app.py $(if $(PORT),--server.port=$(PORT))
 
 # Files of tests side by side, one more than there are cores, as some wait, so that none needs a second thread; then the
-# browser tests, three at a time, as they watch things that pass by. Without a Chromium these fail; all others still run.
+# browser tests, three at a time on one server. Without a Chromium these fail; all others still run.
 BROWSER_TESTS := $(sort $(wildcard tests/test_browser*.py)) tests/test_accessibility.py
 
 SIDE_BY_SIDE = $(shell $(VENV_PYTHON) -c 'import os; print(min(4, os.cpu_count() + 1))')
@@ -37,7 +37,7 @@ ifdef ARGS
 else
 	@failed=0; \
 	OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest -n $(SIDE_BY_SIDE) --dist loadfile -m "not slow" $(BROWSER_TESTS:%=--ignore=%) || failed=1; \
-	$(VENV_PYTHON) -m pytest -n 3 --dist worksteal -m "not slow" $(BROWSER_TESTS) || failed=1; \
+	$(VENV_PYTHON) -m pytest -n 3 --dist worksteal --one-server -m "not slow" $(BROWSER_TESTS) || failed=1; \
 	exit $$failed
 endif
 

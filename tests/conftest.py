@@ -6,12 +6,14 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
@@ -36,9 +38,33 @@ CHROMIUM_FLAGS = [
 ]
 
 
+ONE_SERVER = pytest.StashKey[str]()
+"""Base URL of the server of the app that all processes of this run visit, where there is one."""
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """What `make test-slow` records."""
+    """What `make test-slow` records, and what `make test` shares."""
     parser.addoption("--record", metavar="FILE", type=Path, help="write what was found, as Markdown")
+    parser.addoption("--one-server", action="store_true", help="one server of the app for all processes of this run")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the one server in the process that starts all others; it ends with that."""
+    if hasattr(config, "workerinput"):
+        if "one_server" in config.workerinput:
+            config.stash[ONE_SERVER] = config.workerinput["one_server"]
+    elif config.getoption("--one-server"):
+        stack = ExitStack()
+        config.add_cleanup(stack.close)
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        config.stash[ONE_SERVER] = stack.enter_context(run_server(Path(folder)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell each of the other processes of it; a hook of pytest-xdist."""
+    if ONE_SERVER in node.config.stash:
+        node.workerinput["one_server"] = node.config.stash[ONE_SERVER]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -84,8 +110,11 @@ def precision_of_its_own() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Base URL of a server of the app, without a slash at the end."""
+    if ONE_SERVER in pytestconfig.stash:
+        yield pytestconfig.stash[ONE_SERVER]
+        return
     with run_server(tmp_path_factory.mktemp("server")) as url:
         yield url
 
