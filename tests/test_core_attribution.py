@@ -33,6 +33,7 @@ def loaded(model: nn.Module) -> Loaded:
     return Loaded(ModelSpec("tiny"), CARD, model.requires_grad_(False), None, None, 1, 1)
 
 
+@pytest.mark.slow
 def test_captum_is_imported_only_when_something_is_attributed() -> None:
     code = "import sys, core.attribution; assert not {'captum', 'streamlit'} & sys.modules.keys()"
     root = Path(__file__).resolve().parent.parent

@@ -299,11 +299,13 @@ class Ends:
         return os._exit, (1,)
 
 
+@pytest.mark.slow
 def test_a_measurement_whose_process_is_ended_gets_one_line() -> None:
     with pytest.raises(InputError, match="A measurement was ended; maybe memory ran out: try a smaller --batch"):
         _measured_afresh(Ends(), 1, "eager", torch.device("cpu"), 4)
 
 
+@pytest.mark.slow
 def test_the_record_is_written_by_one_command(work, monkeypatch, capsys) -> None:
     known = (benchmarks.Case(str(work / "compact.safetensors"), label="small"),)
     for module in ("core.benchmarks", "core.commands.bench"):

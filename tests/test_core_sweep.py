@@ -172,6 +172,7 @@ def test_a_killed_run_is_gone_on_with_and_repeats_and_loses_nothing(work, tmp_pa
     assert out.read_bytes() == whole.read_bytes()
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_whole_lines_and_says_how_to_go_on(work, tmp_path) -> None:
     out = tmp_path / "out.jsonl"
     arguments = command(work, "predict", "--out", out, "--batch", 1, "--workers", 1)
