@@ -37,6 +37,7 @@ def make_scored(
     *,
     device: torch.device | str = "cpu",
     seed: int = 0,
+    fits: bool = True,
     on_share: Callable[[float, str], None] | None = None,
 ) -> Scored:
     """Put gates into a dense model and score them.
@@ -46,6 +47,7 @@ def make_scored(
         pictures: To score on; None: cuts of the sample pictures.
         device: To compute on.
         seed: For the random directions.
+        fits: See `core.single_path.score.score`.
         on_share: Called with the share done, 0 to 1, and what is being done; what it raises ends the work.
 
     Raises:
@@ -59,7 +61,7 @@ def make_scored(
     images = batches_of(shown, dense.card, device, cut=cuts)
     geometry, alpha = dense.card.geometry, family(dense.card.family).SEARCH.alpha
     model = SinglePathViT(dense.model, alpha, shifts=True).to(device)
-    found = score(model, geometry, images, seed=seed, on_share=on_share)
+    found = score(model, geometry, images, seed=seed, fits=fits, on_share=on_share)
     told = {
         "command": "score",
         "photos": len(shown),

@@ -181,6 +181,25 @@ def add_score(parser: argparse.ArgumentParser) -> None:
     add_common(parser)
     parser.add_argument("--model", required=True, help="the dense model: a name or a weights file")
     parser.add_argument("--out", type=Path, required=True, help="the scored model, a new .safetensors file")
+    _add_photos_to_score(parser)
+
+
+def add_untrained(parser: argparse.ArgumentParser) -> None:
+    """Flags of `untrained`."""
+    add_common(parser)
+    parser.add_argument("--model", required=True, help="the dense model: a name or a weights file")
+    add_data(parser, "ImageFolder root; its val/ where there is one")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="a .json file; a run that was interrupted goes on where it stopped"
+    )
+    parser.add_argument("--limit-per-class", type=int, metavar="N", help="judge on at most N photos of each class")
+    parser.add_argument("--batch", type=int, default=16, help="photos per step (default %(default)s)")
+    parser.add_argument("--workers", type=int, default=0, help="processes that read photos (default %(default)s)")
+    _add_photos_to_score(parser)
+
+
+def _add_photos_to_score(parser: argparse.ArgumentParser) -> None:
+    """Which photos gates are scored on."""
     parser.add_argument(
         "--photos",
         nargs="+",

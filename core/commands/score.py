@@ -35,7 +35,7 @@ def run_score(args: argparse.Namespace) -> tuple[dict, str]:
     check_target(args.out, "--out")
     dense = dense_model(args.model)
     check_method(dense.card.family, "singlepath")
-    paths = _photos(args)
+    paths = photos_to_score(args)
     pictures = None if paths is None else [load_photo(path) for path in paths]
     say(f"Scoring {args.model} on {'cuts of the sample pictures' if paths is None else f'{len(paths)} photos'} …")
     line = Progress()
@@ -65,7 +65,7 @@ def run_score(args: argparse.Namespace) -> tuple[dict, str]:
     return result, text
 
 
-def _photos(args: argparse.Namespace) -> list[Path] | None:
+def photos_to_score(args: argparse.Namespace) -> list[Path] | None:
     """The photos to score on: at most --count of those given, at even distances; None: the samples.
 
     Raises:

@@ -21,6 +21,7 @@ COMMANDS = {
     "fetch": Command("fetch", "download a model's weights once, for working without a network"),
     "train": Command("train", "train a dense ViT on an ImageFolder"),
     "score": Command("score", "put gates into a dense model and score them on photos; no training"),
+    "untrained": Command("untrained", "accuracy against MACs of a dense model, pruned in every way without training"),
     "search": Command("search", "put gates into a dense model and learn which to close"),
     "finetune": Command(
         "finetune", "train on: a model with token selectors in it, or a searched model for one budget or for any"

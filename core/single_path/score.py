@@ -219,6 +219,7 @@ def score(
     images: Sequence[Tensor],
     *,
     seed: int = 0,
+    fits: bool = True,
     on_share: Callable[[float, str], None] | None = None,
 ) -> GateScores:
     """Fit the convolutions, measure the means, score every gate, and set the model's gates from that, in place.
@@ -228,6 +229,7 @@ def score(
         geometry: Of the dense model.
         images: Batches (B, 3, H, W), `LEAST_PHOTOS` photos or more, normalised, on the model's device.
         seed: For the random directions.
+        fits: False: the convolutions are tried as the search form begins with them; to see what fitting is worth.
         on_share: Called with the share done, 0 to 1, and what is being done.
 
     Raises:
@@ -239,8 +241,9 @@ def score(
     tell = on_share or (lambda share, what: None)
     depth = len(model.paths)
     model.eval()
-    tell(0.0, "fitting convolutions")
-    fit_convolutions(model, images, on_block=lambda done: tell(0.35 * done / depth, "fitting convolutions"))
+    if fits:
+        tell(0.0, "fitting convolutions")
+        fit_convolutions(model, images, on_block=lambda done: tell(0.35 * done / depth, "fitting convolutions"))
     tell(0.35, "scoring hidden units")
     set_means(model, images)
     units = unit_scores(model, images, seed)
