@@ -1,9 +1,12 @@
 """Components alone in a browser, called as Streamlit does: again at each change; what a call returned ends it."""
 
+import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import Page
 
-from core.results import Architecture
+from core.results import Architecture, ClassName, MacCount, Prediction, TokenTrace
+from viz import player
 from viz.components import Figure, Slider
 from viz.savings import BODY as SAVINGS
 from viz.savings import SCRIPT as SAVINGS_SCRIPT
@@ -87,3 +90,36 @@ def test_component_takes_another_place_in_a_new_turn_only(component: Page) -> No
     end = {"value": 100, "block": 0, "budget": 100, "cost": "macs"}
     assert component.evaluate("at => { call(); move(75); call({at}); return shown(); }", end) == "75 %"
     assert component.evaluate("at => { call({at, turn: 2}); return shown(); }", end) == "100 %"
+
+
+def test_component_that_ends_and_goes_on_in_its_place_is_there_once(component: Page) -> None:
+    once, again = component.evaluate("""() => {
+        const parts = () => [...place.querySelectorAll("*")].map(each => `${each.tagName} ${each.className}`).join();
+        const end = call();
+        const once = parts();
+        end();
+        call();
+        return [once, parts()];
+    }""")
+    assert again == once
+
+
+def test_player_that_ends_and_goes_on_in_its_place_has_each_package_once_and_lights_its_stage_up(page: Page) -> None:
+    kept = np.array([[False, True, True, True], [False, False, True, True]])
+    weight = np.array([[1.0, 0, 0, 0], [0, 1.0, 0, 0]])
+    heads = (np.full((2, 4, 2), 0.5),) * 2
+    said = Prediction(np.array([0.75, 0.25]), (ClassName(None, "cat"), ClassName(None, "dog")))
+    trace = TokenTrace((2, 2), (1, 2), kept, kept * 0.5, weight, *heads, (5,) * 4, said, MacCount(1, 2, 0, 3, 1, 1), 20)
+    photo = player.photo_url(Image.new("RGB", (64, 64), "teal"))
+    data = player.player_data(trace) | {"photo": photo, "stage": 2, "token": None, "keep": None, "rev": "1"}
+    page.evaluate(HARNESS, [player.JS, player.HTML, data])
+    packages, stage = page.evaluate("""() => {
+        const end = call();
+        end();
+        call();
+        const chips = place.querySelectorAll("button.chip");
+        chips[1].focus();
+        return [chips.length, place.querySelectorAll(".ticks button")[2].className];
+    }""")
+    assert packages == 2
+    assert "lit" in stage

@@ -344,7 +344,7 @@ function createPlayer(root) {
   function build() {
     const line = find(".ticks");
     line.replaceChildren();
-    for (const chip of chips) chip.remove();
+    for (const chip of root.querySelectorAll("button.chip")) chip.remove(); // also those of a player that has ended here
     chips.length = ticks.length = 0;
     const word = data.blocks.length > 4 ? "" : "Block "; // many stages leave room for numbers only
     ["Input", ...data.blocks.map((block) => `${word}${block + 1}`)].forEach((text, stage) => {
