@@ -112,14 +112,21 @@ def test_player_that_ends_and_goes_on_in_its_place_has_each_package_once_and_lig
     trace = TokenTrace((2, 2), (1, 2), kept, kept * 0.5, weight, *heads, (5,) * 4, said, MacCount(1, 2, 0, 3, 1, 1), 20)
     photo = player.photo_url(Image.new("RGB", (64, 64), "teal"))
     data = player.player_data(trace) | {"photo": photo, "stage": 2, "token": None, "keep": None, "rev": "1"}
-    page.evaluate(HARNESS, [player.JS, player.HTML, data])
+    page.evaluate(HARNESS, [player.JS, f"<style>{player.CSS}</style>{player.HTML}", data])
+
+    def drawn(script: str, rev: str) -> str:
+        page.evaluate(script)
+        page.wait_for_selector(f".player[data-rendered='{rev}']", state="attached")
+        return page.evaluate("place.querySelector('canvas').toDataURL()")
+
+    once = drawn("window.end = call()", "1")
+    other = drawn("end(); call({stage: 0, rev: '2'})", "2")
+    assert drawn("call({stage: 2, rev: '3'})", "3") == once
     packages, stage = page.evaluate("""() => {
-        const end = call();
-        end();
-        call();
         const chips = place.querySelectorAll("button.chip");
         chips[1].focus();
         return [chips.length, place.querySelectorAll(".ticks button")[2].className];
     }""")
     assert packages == 2
     assert "lit" in stage
+    assert drawn("put(); call({stage: 0, rev: '4'})", "4") == other, "what is drawn again is drawn as on a new page"

@@ -92,7 +92,7 @@ function createPlayer(root) {
     const now = scene();
     const [width, height] = [now.cols * now.cell, now.rows * now.cell];
     const [before, after] = buffers;
-    const resized = canvas.width !== width || canvas.height !== height;
+    const resized = [canvas, after].some((each) => each.width !== width || each.height !== height);
     if (resized) {
       for (const each of [canvas, before, after]) [each.width, each.height] = [width, height];
       canvas.style.width = `${width / now.ratio}px`;
