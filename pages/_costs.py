@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from core import trace
 from core.config import ModelSpec
-from core.grids import pools
-from core.macs import block_prices, count_macs
-from core.macs import macs_per_block as count_per_block
-from core.registry import SELECTING
+from core.costs.grids import pools
+from core.costs.macs import block_prices, count_macs
+from core.costs.macs import macs_per_block as count_per_block
+from core.inference import trace
+from core.models.registry import SELECTING
 from core.results import Architecture, MacCount
 from core.single_path.blocks import block_count
 from pages import _shared

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from core.checkpoints import Loaded
 from core.config import ModelSpec
-from core.recorded import margin, peer_of, spec_of
+from core.evaluation.recorded import margin, peer_of, spec_of
+from core.models.load import Loaded
 from core.results import Recorded
-from core.timings import CostCurve, LatencyTable, PathCosts
+from core.results.timings import CostCurve, LatencyTable, PathCosts
 from pages import _predicted, _shared
 from pages._peer_rows import all_rows, peer_series
 from pages._scale import Times

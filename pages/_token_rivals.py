@@ -4,11 +4,11 @@ from typing import Any
 
 import streamlit as st
 
+from core.baselines.dense import check_dense, check_family
+from core.baselines.plans import Plan, fit_plan
+from core.baselines.trace import PeerTrace
 from core.config import PEERS, ModelSpec
 from core.errors import InputError
-from core.peers.dense import check_dense, check_family
-from core.peers.plans import Plan, fit_plan
-from core.peers.trace import PeerTrace
 from core.results import TokenTrace
 from pages import _models, _shared
 from viz.cost import latency_text

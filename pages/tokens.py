@@ -3,7 +3,7 @@
 import streamlit as st
 
 from core.config import ModelSpec
-from core.registry import SELECTING
+from core.models.registry import SELECTING
 from pages import (
     _along,
     _answers,

@@ -7,10 +7,10 @@ import torch
 from timm.models.deit import VisionTransformerDistilled
 from torch import nn
 
-from core.backbones import deit, pit
-from core.backbones.base import Family, FlatFamily, PooledFamily
-from core.backbones.families import FAMILIES, family_of, flat_family, layout_of, pooled_family
-from core.deit_counts import DeitGeometry
+from core.costs.deit import DeitGeometry
+from core.families import deit, pit
+from core.families.base import Family, FlatFamily, PooledFamily
+from core.families.families import FAMILIES, family_of, flat_family, layout_of, pooled_family
 from tests import lvvit as lvvit_models
 from tests.tiny import TINY
 from tests.tiny_pit import TINY_PIT

@@ -18,12 +18,12 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from core.__main__ import main
-from core.checkpoints import load, load_model, read_model
 from core.config import ModelSpec
 from core.errors import FileNote, InputError
-from core.releases import told
-from core.releases.plain import HEADS
-from core.weights import save_checkpoint
+from core.models.load import load, load_model, read_model
+from core.models.releases import told
+from core.models.releases.plain import HEADS
+from core.models.weights import save_checkpoint
 from tests.tiny import CARD, backbone
 
 pytestmark = pytest.mark.filterwarnings("ignore::core.errors.FileNote")

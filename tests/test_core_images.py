@@ -9,11 +9,11 @@ import pytest
 import torch
 from PIL import Image, PngImagePlugin
 
-from core.cards import ModelCard
 from core.config import Normalisation
-from core.deit_counts import DeitGeometry
+from core.costs.deit import DeitGeometry
 from core.errors import InputError
-from core.images import (
+from core.models.cards import ModelCard
+from core.photos.image import (
     MAX_FILE_MB,
     MAX_SHORT_SIDE,
     is_photo,

@@ -9,19 +9,19 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from core.__main__ import main
-from core.backbones.block import class_row, looks
-from core.cards import SelectorCard
-from core.checkpoints import load, load_model
 from core.config import ModelSpec
+from core.costs.macs import count_macs
 from core.errors import InputError
-from core.macs import count_macs
+from core.families.block import class_row, looks
+from core.models.cards import SelectorCard
+from core.models.load import load, load_model
+from core.models.weights import save_checkpoint
 from core.soft_tokens.decide import attention_mass, top_share
 from core.soft_tokens.fixed import FixedKeepViT
 from core.soft_tokens.masked import masked_forward
 from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.ranking import ranked_scores
 from core.soft_tokens.stages import image_macs
-from core.weights import save_checkpoint
 from tests import lvvit, tiny, tiny_pit, tiny_swin
 from tests.tiny import TINY
 

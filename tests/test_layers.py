@@ -92,8 +92,8 @@ def screen_findings(path: str, source: str) -> list[str]:
 
 
 def json_findings(path: str, source: str) -> list[str]:
-    """Uses of json.dump and json.dumps, which write NaN; `core/json_text.py` is the one place that writes JSON."""
-    if path in ("core/json_text.py", "core/reproduce.py"):  # the latter quotes a text for Python
+    """Uses of json.dump and json.dumps, which write NaN; `core/files/json_text.py` is the one that writes JSON."""
+    if path in ("core/files/json_text.py", "core/inference/reproduce.py"):  # the latter quotes a text for Python
         return []
     return [
         f"{path}:{node.lineno} uses json.{node.attr}"
@@ -104,7 +104,7 @@ def json_findings(path: str, source: str) -> list[str]:
 
 def family_findings(path: str, source: str) -> list[str]:
     """Questions which family a model or geometry is of, outside of the families and what reads other people's files."""
-    if path.startswith(("core/backbones/", "core/releases/")):
+    if path.startswith(("core/families/", "core/models/releases/")):
         return []
     return [
         f"{path}:{node.lineno} asks for {name}"
@@ -179,9 +179,9 @@ def test_layer_keeps_the_rule(check, layer: str) -> None:
 @pytest.mark.parametrize(
     ("check", "path", "source"),
     [
-        (border_findings, "core/trace.py", "import streamlit as st"),
-        (border_findings, "core/trace.py", "import plotly.graph_objects as go"),
-        (border_findings, "core/trace.py", "from viz.theme import BLUE"),
+        (border_findings, "core/inference/trace.py", "import streamlit as st"),
+        (border_findings, "core/inference/trace.py", "import plotly.graph_objects as go"),
+        (border_findings, "core/inference/trace.py", "from viz.theme import BLUE"),
         (border_findings, "core/training/loop.py", "def f():\n    from pages import _shared"),
         (border_findings, "viz/tokens.py", "import torch.nn.functional as F"),
         (border_findings, "viz/tokens.py", "import importlib\nimportlib.import_module('timm.models')"),
@@ -190,12 +190,12 @@ def test_layer_keeps_the_rule(check, layer: str) -> None:
         (border_findings, "pages/tokens.py", "import numpy, torch"),
         (border_findings, "pages/_shared.py", "from torch import nn"),
         (border_findings, "pages/budget.py", "import plotly.graph_objects as go\ngo.Figure()"),
-        (captum_findings, "core/attribution.py", "from captum.attr import Saliency\ndef f(): pass"),
-        (captum_findings, "core/attribution.py", "class A:\n    import captum"),
-        (screen_findings, "core/macs.py", "def f():\n    print('done')"),
+        (captum_findings, "core/inference/attribution.py", "from captum.attr import Saliency\ndef f(): pass"),
+        (captum_findings, "core/inference/attribution.py", "class A:\n    import captum"),
+        (screen_findings, "core/costs/macs.py", "def f():\n    print('done')"),
         (screen_findings, "core/training/loop.py", "import argparse"),
-        (json_findings, "core/recorded.py", "import json\nprint(json.dumps({}))"),
-        (family_findings, "core/attribution.py", "if isinstance(model, SwinTransformer):\n    pass"),
+        (json_findings, "core/evaluation/recorded.py", "import json\nprint(json.dumps({}))"),
+        (family_findings, "core/inference/attribution.py", "if isinstance(model, SwinTransformer):\n    pass"),
         (family_findings, "core/soft_tokens/fixed.py", "x = isinstance(m, FixedKeepViT | VisionTransformer)"),
         (family_findings, "pages/_costs.py", "def f(g):\n    return isinstance(g, PitGeometry)"),
         (cache_findings, "pages/tokens.py", "import streamlit as st\n@st.cache_data(max_entries=1)\ndef f(): pass"),
@@ -213,17 +213,21 @@ def test_check_finds_the_violation(check, path: str, source: str) -> None:
 @pytest.mark.parametrize(
     ("check", "path", "source"),
     [
-        (border_findings, "core/trace.py", "import torch\nfrom . import config\nfrom core.results import TokenTrace"),
-        (border_findings, "core/trace.py", "import vizier  # a name that only starts like a layer's"),
+        (
+            border_findings,
+            "core/inference/trace.py",
+            "import torch\nfrom . import config\nfrom core.results import TokenTrace",
+        ),
+        (border_findings, "core/inference/trace.py", "import vizier  # a name that only starts like a layer's"),
         (border_findings, "viz/tokens.py", "import plotly.graph_objects as go\nfrom core.results import TokenTrace"),
         (border_findings, "pages/tokens.py", "import streamlit as st\nfrom viz.tokens import fade_pruned"),
-        (captum_findings, "core/attribution.py", "def f():\n    from captum.attr import Saliency"),
+        (captum_findings, "core/inference/attribution.py", "def f():\n    from captum.attr import Saliency"),
         (screen_findings, "core/commands/train.py", "import argparse\nprint('done')"),
         (screen_findings, "core/__main__.py", "import argparse\nprint('done')"),
-        (screen_findings, "core/macs.py", "def f(printer):\n    printer.print('done')  # 'print(' in a comment"),
-        (json_findings, "core/recorded.py", "import json\njson.loads('{}')"),
-        (family_findings, "core/backbones/swin.py", "if isinstance(model, SwinTransformer):\n    pass"),
-        (family_findings, "core/trace.py", "if isinstance(loaded.model, SoftTokenViT):\n    pass"),
+        (screen_findings, "core/costs/macs.py", "def f(printer):\n    printer.print('done')  # 'print(' in a comment"),
+        (json_findings, "core/evaluation/recorded.py", "import json\njson.loads('{}')"),
+        (family_findings, "core/families/swin.py", "if isinstance(model, SwinTransformer):\n    pass"),
+        (family_findings, "core/inference/trace.py", "if isinstance(loaded.model, SoftTokenViT):\n    pass"),
         (cache_findings, "pages/_shared.py", "import streamlit as st\n@st.cache_data\ndef f(): pass"),
         (cache_findings, "pages/tokens.py", "import streamlit as st\nst.title('st.cache_data')"),
         (page_findings, "pages/tokens.py", "x = 1\n" * (PAGE_LINES - 1)),

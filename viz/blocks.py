@@ -83,7 +83,7 @@ def macs_per_block(trace: TokenTrace, counts: Sequence[MacCount], dense: int | N
 
     Args:
         trace: Of one photo.
-        counts: Of each block, L of them, as `core.macs.macs_per_block` gives them.
+        counts: Of each block, L of them, as `core.costs.macs.macs_per_block` gives them.
         dense: Multiply-adds of a block of the dense model; None: its blocks are not alike.
     """
     blocks = [str(block + 1) for block in range(len(counts))]

@@ -11,21 +11,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from core.checkpoints import Loaded
 from core.commands.endings import printed_anyway
 from core.commands.loading import NAME_THEM, load_model_of, setting_of, tell_skipped
 from core.commands.parsers import REPORT_DRAWS
 from core.commands.shared import Progress, pick_device, say
-from core.description import description
 from core.errors import InputError
-from core.evaluate import dense_runner
-from core.files import check_target, write_text
-from core.images import eval_transform, load_photo, upright_size, view_box
-from core.json_text import json_text
-from core.photo_list import PhotoList, labelled
-from core.photo_loader import Photos, Share, photo_loader
-from core.photo_walk import Skipped
-from core.report import (
+from core.evaluation.evaluate import dense_runner
+from core.evaluation.report import (
     Answers,
     OnObject,
     calibration_error,
@@ -36,11 +28,19 @@ from core.report import (
     patches_inside,
     points,
 )
+from core.files import check_target, write_text
+from core.files.json_text import json_text
+from core.inference.trace import macs_of
+from core.models.description import description
+from core.models.load import Loaded
+from core.photos.image import eval_transform, load_photo, upright_size, view_box
+from core.photos.listing import PhotoList, labelled
+from core.photos.loader import Photos, Share, photo_loader
+from core.photos.walk import Skipped
 from core.results import told_apart
 from core.soft_tokens.decide import random_like
 from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.stages import image_macs
-from core.trace import macs_of
 from core.training.data import match_folders, named, photos, split_roots
 
 Box = tuple[float, float, float, float]

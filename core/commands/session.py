@@ -17,19 +17,20 @@ from timm.utils import ModelEmaV3
 from torch import nn
 from torch.utils.data import DataLoader
 
-from core.backbones.families import check_method, family_of_own, family_of_timm
-from core.batches import labelled_batch
-from core.cards import ModelCard, TeacherCard
-from core.checkpoints import Loaded, load
 from core.commands.loading import tell_skipped
 from core.commands.shared import Progress, duration, pick_device, say, say_here
 from core.config import ModelSpec
+from core.costs.macs import count_macs
 from core.errors import InputError
-from core.evaluate import Runner, evaluate
-from core.images import eval_transform
-from core.macs import count_macs
+from core.evaluation.evaluate import Runner, evaluate
+from core.evaluation.sweep import exchange
+from core.families.families import check_method, family_of_own, family_of_timm
+from core.models.cards import ModelCard, TeacherCard
+from core.models.load import Loaded, load
+from core.models.weights import save_checkpoint
+from core.photos.batches import labelled_batch
+from core.photos.image import eval_transform
 from core.results import Evaluation
-from core.sweep import exchange
 from core.training.data import (
     held_out,
     limited,
@@ -47,7 +48,6 @@ from core.training.objectives import Objective
 from core.training.readable import Labelled, Readable
 from core.training.runs import Run, open_run, read_settings, writing
 from core.training.teachers import load_teacher
-from core.weights import save_checkpoint
 
 EVAL_BATCH = 128
 LOG_SECONDS = 30

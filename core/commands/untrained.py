@@ -10,24 +10,24 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader
 
-from core.batches import labelled_batch
-from core.checkpoints import Loaded
 from core.commands.endings import printed_anyway
 from core.commands.loading import NAME_THEM, tell_skipped
 from core.commands.score import photos_to_score
 from core.commands.session import dense_model
 from core.commands.shared import Progress, pick_device, say, say_here
 from core.errors import InputError
-from core.evaluate import Runner, dense_runner, evaluate
+from core.evaluation.evaluate import Runner, dense_runner, evaluate
+from core.evaluation.sweep import weights_fingerprint
+from core.evaluation.untrained import Point, point_of, ways_of
 from core.files import check_target, write_text
-from core.images import eval_transform, load_photo
-from core.json_text import json_text
+from core.files.json_text import json_text
+from core.models.load import Loaded
+from core.photos.batches import labelled_batch
+from core.photos.image import eval_transform, load_photo
 from core.results import Evaluation
-from core.sweep import weights_fingerprint
 from core.training.data import limited, match_folders, photos, split_roots
 from core.training.data_print import data_print
 from core.training.readable import Labelled, Readable
-from core.untrained import Point, point_of, ways_of
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ from dataclasses import fields
 import torch
 from torch import Tensor, nn
 
-from core.backbones.base import Backbone
-from core.backbones.block import PreNorm
-from core.backbones.families import flat_family, layout_of
-from core.backbones.matrix import matrix_block
 from core.config import Packaging
 from core.errors import InputError
+from core.families.base import Backbone
+from core.families.block import PreNorm
+from core.families.families import flat_family, layout_of
+from core.families.matrix import matrix_block
 from core.soft_tokens.context import Equal
 from core.soft_tokens.decide import check_keep, keep_count
 from core.soft_tokens.mixers import left_block, mixer_of, nearest_attention

@@ -4,9 +4,9 @@ from functools import partial
 
 from torch import Tensor
 
-from core.backbones.base import Backbone, Left
-from core.backbones.families import blocks_of, flat_family, layout_of
 from core.config import Packaging
+from core.families.base import Backbone, Left
+from core.families.families import blocks_of, flat_family, layout_of
 from core.soft_tokens import one_image, packed
 from core.soft_tokens.decide import Decide
 from core.soft_tokens.lean import lean_block

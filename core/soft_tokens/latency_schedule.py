@@ -5,11 +5,11 @@ Kong et al. 2022, arXiv:2112.13890, latency-aware training; their code has nothi
 
 from collections.abc import Callable, Sequence
 
+from core.costs.geometry import Geometry
 from core.errors import InputError
-from core.geometry import Geometry
-from core.latency_table import check_table, predicted_ms
+from core.latency.table import check_table, predicted_ms
+from core.results.timings import LatencyTable, Schedule
 from core.soft_tokens.schedules import schedule_tokens
-from core.timings import LatencyTable, Schedule
 
 FIRST = 3
 """The first blocks are never pruned."""

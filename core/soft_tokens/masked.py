@@ -5,9 +5,9 @@ import math
 import torch
 from torch import Tensor
 
-from core.backbones.base import Backbone
-from core.backbones.families import flat_family, layout_of
 from core.config import Packaging
+from core.families.base import Backbone
+from core.families.families import flat_family, layout_of
 from core.soft_tokens.mixers import nearest_attention
 from core.soft_tokens.package import package_token
 from core.soft_tokens.pit_masked import pit_masked_forward

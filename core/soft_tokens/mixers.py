@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from core.backbones.base import Backbone
-from core.backbones.block import PreNorm, prenorm
-from core.backbones.families import blocks_of
 from core.errors import InputError
+from core.families.base import Backbone
+from core.families.block import PreNorm, prenorm
+from core.families.families import blocks_of
 from core.results import Mixer
 from core.single_path.compact import ConvMixer, NoMixer
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from core.backbones.block import PreNorm
 from core.config import Packaging
+from core.families.block import PreNorm
 from core.soft_tokens.context import OneImage
 from core.soft_tokens.decide import Decide
 from core.soft_tokens.package import package_weights

@@ -14,8 +14,8 @@ from timm.layers import Attention
 from torch import Tensor
 from torch.nn import functional
 
-from core.backbones.block import PreNorm, fused, prenorm, project, put_back, queries_keys_values
 from core.config import Packaging
+from core.families.block import PreNorm, fused, prenorm, project, put_back, queries_keys_values
 from core.soft_tokens.context import context_of, image_of
 from core.soft_tokens.decide import Decide
 from core.soft_tokens.mixers import left_block, mixer_of

@@ -5,10 +5,10 @@ import math
 import torch
 from torch import Tensor
 
-from core.backbones.base import Backbone
-from core.backbones.block import PreNorm
-from core.backbones.families import pooled_family
 from core.config import Packaging
+from core.families.base import Backbone
+from core.families.block import PreNorm
+from core.families.families import pooled_family
 from core.soft_tokens.accumulate import Carried, accumulated, nothing_carried
 from core.soft_tokens.policy import SoftDecide, masked_block, slice_scores
 from core.soft_tokens.ranking import AttentionRanking, look, ranked_scores

@@ -6,8 +6,8 @@ EViT's ranking, in the block that follows, with Kong et al.'s packages: each pat
 import torch
 from torch import Tensor, nn
 
-from core.backbones.block import PreNorm, class_row
 from core.errors import InputError
+from core.families.block import PreNorm, class_row
 from core.soft_tokens.selector import Folded, Scores
 
 LEAST = 1e-12

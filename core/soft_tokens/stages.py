@@ -6,9 +6,9 @@ from functools import lru_cache, partial
 import torch
 from torch import Tensor
 
-from core.geometry import Geometry
-from core.grids import dense_tokens, end_of_grid, patches_left, pools
-from core.macs import count_macs
+from core.costs.geometry import Geometry
+from core.costs.grids import dense_tokens, end_of_grid, patches_left, pools
+from core.costs.macs import count_macs
 from core.results import DENSE_LAYERS, Layers, MacCount
 from core.soft_tokens.selector import Scores
 

@@ -20,8 +20,8 @@ from torchvision.datasets import ImageFolder
 
 from core.config import Normalisation
 from core.errors import InputError
-from core.images import KINDS, load_photo
-from core.photo_walk import Skipped, is_hidden, leads_back, one_form, same_names, walk
+from core.photos.image import KINDS, load_photo
+from core.photos.walk import Skipped, is_hidden, leads_back, one_form, same_names, walk
 from core.results import ClassName
 from core.training.readable import Labelled, Readable
 

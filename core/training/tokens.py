@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
-from core.backbones import deit
-from core.backbones.base import Backbone
-from core.backbones.block import class_look
-from core.backbones.families import layout_of
 from core.config import RankBy
 from core.errors import InputError
+from core.families import deit
+from core.families.base import Backbone
+from core.families.block import class_look
+from core.families.families import layout_of
 from core.soft_tokens.decide import keep_count, own_decision, random_share, top_share
 from core.soft_tokens.losses import ratio_loss, straight_through, token_distillation
 from core.soft_tokens.masked import masked_forward
