@@ -227,6 +227,7 @@ def test_a_backbone_without_a_head_is_refused_for_predicting(tmp_path, capsys) -
         (["--average", "1"], "--average"),
         (["--head-lr", "-1"], "positive rate"),
         (["--patch-drop", "1"], "--patch-drop is a share"),
+        (["--probe", "--within-root"], "omit --within-root"),
         (["--shrink-to", "0"], "1 or more"),
         (["--limit-per-class", "0"], "1 or more"),
         (["--save-minutes", "0"], "above 0"),
