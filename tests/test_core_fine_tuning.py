@@ -227,6 +227,7 @@ def test_a_backbone_without_a_head_is_refused_for_predicting(tmp_path, capsys) -
         (["--average", "1"], "--average"),
         (["--head-lr", "-1"], "positive rate"),
         (["--patch-drop", "1"], "--patch-drop is a share"),
+        (["--probe", "--within-root"], "omit --within-root"),
         (["--shrink-to", "0"], "1 or more"),
         (["--limit-per-class", "0"], "1 or more"),
         (["--save-minutes", "0"], "above 0"),
@@ -287,6 +288,11 @@ def test_train_within_roots(dense, data, tmp_path, capsys) -> None:
     flags = ["--start-from", dense, "--out", tmp_path / "run", *LOOP, "--epochs", "1", "--within-root"]
     assert run("train", "--data", data, other, *flags) == 0
     assert read_metrics(Run(tmp_path / "run"))[0]["val_images"] > 0
+    settings = tmp_path / "run" / "settings.json"
+    settings.write_text(json.dumps({k: v for k, v in json.loads(settings.read_text()).items() if k != "within_root"}))
+    assert run("train", "--data", data, other, *flags, "--resume") == 2, "as if begun before there was that flag"
+    assert "within_root None, now True" in capsys.readouterr().err
+    assert run("train", "--data", data, other, *flags[:-1], "--resume") == 0
     shutil.rmtree(other / "train" / "red")
     for given, sentence in ([data], "several roots"), ([data, other], "two classes to tell apart"):
         assert run("train", "--data", *given, *flags, "--resume") == 2

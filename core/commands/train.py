@@ -55,6 +55,8 @@ def run_train(args: argparse.Namespace) -> tuple[dict, str]:
         raise InputError("--start-from says which model it is; omit --model.")
     if args.probe and not (args.pretrained or args.start_from is not None):
         raise InputError("--probe reads what a trained backbone sees; give --start-from, or --model and --pretrained.")
+    if args.probe and args.within_root:
+        raise InputError("--probe learns all classes together; omit --within-root, or train without --probe.")
     _fill_in(args)
     model, card = (_teacher if args.as_teacher else _student)(args, folders)
     macs = card.macs if isinstance(card, TeacherCard) else count_macs(card.geometry).total

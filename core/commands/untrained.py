@@ -39,8 +39,8 @@ class Record:
     """Fingerprint of the dense model's."""
     listing: str
     """Fingerprint of the list of photos."""
-    scored_on: int | None
-    """Photos that gates were scored on; None: cuts of the sample pictures."""
+    scored_on: str | None
+    """Fingerprint of the list of photos that gates were scored on; None: cuts of the sample pictures."""
     seed: int
     images: int
     dense_top1: float
@@ -48,7 +48,7 @@ class Record:
 
     def same_run(self, other: "Record") -> bool:
         """Whether rows of one can be added to the other's."""
-        return replace(self, model="", rows=()) == replace(other, model="", rows=())
+        return all(getattr(self, key) == getattr(other, key) for key in ("weights", "listing", "scored_on", "seed"))
 
 
 def run_untrained(args: argparse.Namespace) -> tuple[dict, str]:
@@ -64,23 +64,24 @@ def run_untrained(args: argparse.Namespace) -> tuple[dict, str]:
     device, dense = pick_device(args.device), dense_model(args.model)
     dense.model.to(device)
     chosen, listing = _photos(args, dense)
+    record = Record(
+        model=args.model,
+        weights=weights_fingerprint(dense.model, dense.card),
+        listing=listing,
+        scored_on=None if paths is None else data_print([], [(str(path), 0) for path in paths])["listing"],
+        seed=args.seed,
+        images=0,
+        dense_top1=0.0,
+        rows=before.rows if before else (),
+    )
+    if before is not None and not before.same_run(record):
+        raise InputError(f"{args.out} is of another model, other photos or another seed; give --out a new file.")
     run_over = partial(_evaluated, args, dense, chosen, device)
     line = Progress()
     line.show(f"{args.model}, dense, on {len(chosen)} photos …")
     reference = run_over(dense_runner(dense.model, dense.dense_macs))
     line.clear()
-    record = Record(
-        model=args.model,
-        weights=weights_fingerprint(dense.model, dense.card),
-        listing=listing,
-        scored_on=None if paths is None else len(paths),
-        seed=args.seed,
-        images=reference.images,
-        dense_top1=reference.top1,
-        rows=before.rows if before else (),
-    )
-    if before is not None and not before.same_run(record):
-        raise InputError(f"{args.out} is of another model, other photos or another seed; give --out a new file.")
+    record = replace(record, images=reference.images, dense_top1=reference.top1)
     ways = ways_of(
         dense,
         None if paths is None else [load_photo(path) for path in paths],

@@ -121,18 +121,19 @@ def _single_path_ways(
     unshifted = _without_means(whole)
     geometry = dense.card.geometry
     generator = np.random.default_rng(seed)
-    ways = {
+    gated = {
         "single path, scored": whole,
         "single path, scored, no mean shift": unshifted,
         "single path, scored, convolutions not fitted": scored(fits=False),
-        "FFNs alike, smallest units first": _gated(unshifted, alike(geometry, unit_magnitudes(dense))),
-        "FFNs alike, units at random": _gated(
-            unshifted, alike(geometry, [generator.random(width) for width in geometry.ffn_widths])
-        ),
     }
+    worths = {
+        "FFNs alike, smallest units first": unit_magnitudes(dense),
+        "FFNs alike, units at random": [generator.random(width) for width in geometry.ffn_widths],
+    }
+    only_ffns = {name: _gated(unshifted, alike(geometry, worth)) for name, worth in worths.items()}
     return {
-        name: (BUDGETS, partial(_at_budget, dense, made, only_ffns=name.startswith("FFNs")))
-        for name, made in ways.items()
+        name: (BUDGETS, partial(_at_budget, dense, made, only_ffns=name in only_ffns))
+        for name, made in (gated | only_ffns).items()
     }
 
 

@@ -132,7 +132,7 @@ def read_settings(folder: Path) -> dict | None:
 
 
 def _check_same(folder: Path, before: dict, settings: dict) -> None:
-    """Refuse to resume a run as another one; what older versions did not write down is not compared.
+    """Refuse to resume a run as another one; a flag that an older version did not have was not given then.
 
     Raises:
         InputError: If the data, the precision or a setting other than the rate differs.
@@ -152,7 +152,7 @@ def _check_same(folder: Path, before: dict, settings: dict) -> None:
     changed = sorted(
         f"{key} {before.get(key)}, now {value}"
         for key, value in settings.items()
-        if key not in ("lr", "data", "precision") and value != before.get(key)
+        if key not in ("lr", "data", "precision") and value != before.get(key) and (key in before or value)
     )
     if changed:
         raise InputError(f"{folder} was started with other settings ({'; '.join(changed)}); repeat those to resume it.")
