@@ -18,17 +18,23 @@ The rooms; each imports from those above it:
     single_path     gates, mixers, search form, scores, budget -> Architecture (arXiv:2111.11802)
     soft_tokens     selectors, packages, really removing tokens (arXiv:2112.13890)
     models          weights files: loading, cards, registry, downloads, export; releases: other people's files
-    photos          image: the one reader of a photo; walk: the one walk over folders; lists, loaders, zips
+    photos          image: the one reader of a photo; walk: the one walk over folders; class folders, loaders, zips
     latency         measured here: whole models, tables, parts; what they predict; engines
-    evaluation      many photos: how often it is right at what cost, reports, sweeps, records
+    training        the loop and the recipes, and gates scored without training
     baselines       ToMe, EViT and random dropping on the dense model, at the same cost
+    evaluation      many photos: how often it is right at what cost, reports, sweeps, records
     inference       one photo: trace, removal, attribution, rivals, agreement, commands that reproduce a view
-    training        the loop and the recipes
     benchmarks      speed of pairs, measured in turns and recorded
     commands        `python -m core`: table names them, parsers has their flags, a module each does the work
+
+Names from before there were rooms (`core.images`) still import; `core.moved` has the list.
 
 To add a family: a module in `families`, its geometry in `costs`, its line in `families.families`. A method: its
 folder, and its branches in `models.load`, `evaluation.method_setups` and `inference.trace`. A baseline: a module in
 `baselines`, and its line in `baselines.run`. A command: a line in `commands.table`, its flags in `commands.parsers`,
 its module. A page: a script in `pages/`, and its line in `app.py`.
 """
+
+from core.moved import answer_to_old_names as _answer_to_old_names
+
+_answer_to_old_names()

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from core.config import ModelSpec
 from core.evaluation.which_method import Sharing, compare_methods
 from core.models.load import read_model
-from core.models.scored import sample_pictures
 from core.results.method_table import MethodTable
+from core.training.scored import sample_pictures
 from pages import _shared
 from pages._giving_way import PATIENCE_S, GivingWay
 from pages._jobs import Handle, Work

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from core.config import ModelSpec
 from core.latency.curve import curve_ms
 from core.latency.parts import path_ms
+from core.latency.schedule import schedule_ms
 from core.results import Architecture
 from core.results.timings import CostCurve, LatencyTable, PathCosts, StagedCosts
-from core.soft_tokens.latency_schedule import schedule_ms
 from core.soft_tokens.schedules import schedule_macs
 from pages import _shared
 from pages._parts import parts_of

@@ -20,8 +20,9 @@ from core.config import ModelSpec
 from core.families import deit
 from core.models.load import load
 from core.models.weights import read_checkpoint, save_checkpoint
+from core.photos.class_folders import classes_under, photos
 from core.training import loop
-from core.training.data import ShrinkTo, classes_under, limited, photos, within_root
+from core.training.data import ShrinkTo, limited, within_root
 from core.training.loop import LoopSettings, fit, make_accelerator
 from core.training.objectives import Objective
 from core.training.probe import DECAYS, features, fit_head

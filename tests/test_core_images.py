@@ -13,6 +13,7 @@ from core.config import Normalisation
 from core.costs.deit import DeitGeometry
 from core.errors import InputError
 from core.models.cards import ModelCard
+from core.photos.class_folders import photos
 from core.photos.image import (
     MAX_FILE_MB,
     MAX_SHORT_SIDE,
@@ -25,7 +26,6 @@ from core.photos.image import (
     to_tensor,
     upright_size,
 )
-from core.training.data import photos
 from tests.tiny import CARD, CLASSES
 
 

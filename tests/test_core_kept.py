@@ -19,7 +19,8 @@ from torch.utils.data import DataLoader, Dataset
 from core.__main__ import main
 from core.commands.shared import check_workers
 from core.errors import InputError
-from core.evaluation.evaluate import dense_runner, evaluate
+from core.evaluation.evaluate import evaluate
+from core.models.runners import dense_runner
 from core.models.weights import read_checkpoint
 from core.photos import batches
 from core.photos.batches import SMALL, labelled_batch, sent

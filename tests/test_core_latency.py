@@ -16,11 +16,11 @@ from core.config import ModelSpec
 from core.costs.macs import attention_macs, count_macs, ffn_macs, selector_macs
 from core.errors import InputError
 from core.latency.measure_table import measure_beside
+from core.latency.schedule import choose_schedule, merge, schedule_ms
 from core.latency.table import check_table, parse_table, predicted_ms, read_table, write_table
 from core.models.load import load
 from core.models.weights import save_checkpoint
 from core.results.timings import LatencyTable
-from core.soft_tokens.latency_schedule import choose_schedule, merge, schedule_ms
 from tests.clocks import a_millisecond_per_mac
 from tests.tiny import CARD, TINY, backbone, draw_folder, images, token_model
 

@@ -14,12 +14,13 @@ from PIL import Image
 from core.baselines.plans import fit_plan
 from core.baselines.run import peer_runner
 from core.costs.macs import count_macs
-from core.evaluation.evaluate import Baseline, attention_runner, evaluate, random_runner, repeatable_random_runner
+from core.evaluation.evaluate import attention_runner, evaluate, random_runner, repeatable_random_runner
 from core.evaluation.sweep import Task, sweep, unnamed
 from core.families import deit
 from core.latency import engines
 from core.latency.engines import prepare
 from core.latency.measure import CPU, QUIET, interleaved, measure_latency, timed
+from core.models.runners import Baseline
 from core.photos.listing import PhotoList
 from core.photos.loader import Photos
 from core.training.cost import SLIDER_MS, compare_steps, derive_ms

@@ -18,12 +18,14 @@ from core.baselines.plans import Plan
 from core.config import ModelSpec
 from core.costs.macs import count_macs
 from core.errors import InputError
-from core.evaluation.evaluate import dense_runner, evaluate
+from core.evaluation.evaluate import evaluate
 from core.families import deit
 from core.models.load import load
+from core.models.runners import dense_runner
 from core.models.weights import read_checkpoint
-from core.photos.image import eval_transform
-from core.training.data import load_photo, match_folders, photos, spread_over
+from core.photos.class_folders import match_folders, photos
+from core.photos.image import eval_transform, load_photo
+from core.training.data import spread_over
 from core.training.loop import _special_rates
 from core.training.runs import commit_state, open_run
 from core.training.search import weight_groups

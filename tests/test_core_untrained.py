@@ -11,10 +11,11 @@ from core.commands.untrained import read_record
 from core.config import ModelSpec
 from core.costs.macs import count_macs
 from core.evaluation import untrained
-from core.evaluation.evaluate import dense_runner, evaluate
+from core.evaluation.evaluate import evaluate
 from core.evaluation.untrained import alike, point_of, unit_magnitudes, ways_of
 from core.families import swin
 from core.models.load import load
+from core.models.runners import dense_runner
 from core.models.weights import save_checkpoint
 from core.single_path.derive import derive
 from tests import tiny, tiny_pit, tiny_swin

@@ -18,6 +18,13 @@ FAMILY_CLASSES = {
     *("VisionTransformer", "LVViT", "SwinTransformer", "PoolingVisionTransformer"),
     *("DeitGeometry", "LvvitGeometry", "SwinGeometry", "PitGeometry"),
 }
+ROOMS = (
+    *("errors", "files", "results", "costs", "config", "families", "single_path", "soft_tokens", "models", "photos"),
+    *("latency", "training", "baselines", "evaluation", "inference", "benchmarks", "commands"),
+)
+"""Of core: each imports from those before it; `core/__init__.py` says what is in them."""
+NO_ROOMS = ("core/__init__.py", "core/__main__.py", "core/checkpoints.py", "core/moved.py")
+"""Doors: what is run, and old names."""
 APP_MAY_IMPORT = {"streamlit", "os", "pathlib"}
 APP_LINES = 40
 PAGE_LINES = 120
@@ -70,6 +77,33 @@ def border_findings(path: str, source: str) -> list[str]:
     """Imports that the layer of `path` must not have."""
     forbidden = FORBIDDEN.get(path.split("/")[0], set())
     return [f"{path}:{found.line} imports {found.module}" for found in imports_of(source) if found.module in forbidden]
+
+
+def room_findings(path: str, source: str) -> list[str]:
+    """Imports of a room of core that stands after the file's own, and files that stand in no room."""
+    if path in NO_ROOMS:
+        return []
+    own = path.split("/")[1].removesuffix(".py")
+    if own not in ROOMS:
+        return [f"{path} stands in no room"]
+    found = [
+        (node.lineno, name.split(".")[1])
+        for node, _ in _walk(ast.parse(source))
+        for imported in _imported_names(node)
+        for name in _within_core(node, imported)
+    ]
+    return [
+        f"{path}:{line} imports core.{room}"
+        for line, room in found
+        if room not in ROOMS or ROOMS.index(room) > ROOMS.index(own)
+    ]
+
+
+def _within_core(node: ast.AST, imported: str) -> list[str]:
+    """The modules of core that an import of the module `imported` means, by their full names."""
+    if imported == "core" and isinstance(node, ast.ImportFrom):  # from core import config
+        return [f"core.{alias.name}" for alias in node.names]
+    return [imported] if imported.startswith("core.") else []
 
 
 def captum_findings(path: str, source: str) -> list[str]:
@@ -145,6 +179,7 @@ def app_findings(path: str, source: str) -> list[str]:
 
 CHECKS = {
     border_findings: ("core", "viz", "pages"),
+    room_findings: ("core",),
     captum_findings: ("core",),
     screen_findings: ("core",),
     json_findings: LAYERS,
@@ -190,6 +225,11 @@ def test_layer_keeps_the_rule(check, layer: str) -> None:
         (border_findings, "pages/tokens.py", "import numpy, torch"),
         (border_findings, "pages/_shared.py", "from torch import nn"),
         (border_findings, "pages/budget.py", "import plotly.graph_objects as go\ngo.Figure()"),
+        (room_findings, "core/costs/macs.py", "from core.families.base import Family"),
+        (room_findings, "core/models/export.py", "def f():\n    from core.inference import trace"),
+        (room_findings, "core/soft_tokens/stages.py", "from core import latency"),
+        (room_findings, "core/soft_tokens/stages.py", "from core.macs import count_macs"),
+        (room_findings, "core/macs.py", "x = 1"),
         (captum_findings, "core/inference/attribution.py", "from captum.attr import Saliency\ndef f(): pass"),
         (captum_findings, "core/inference/attribution.py", "class A:\n    import captum"),
         (screen_findings, "core/costs/macs.py", "def f():\n    print('done')"),
@@ -221,6 +261,9 @@ def test_check_finds_the_violation(check, path: str, source: str) -> None:
         (border_findings, "core/inference/trace.py", "import vizier  # a name that only starts like a layer's"),
         (border_findings, "viz/tokens.py", "import plotly.graph_objects as go\nfrom core.results import TokenTrace"),
         (border_findings, "pages/tokens.py", "import streamlit as st\nfrom viz.tokens import fade_pruned"),
+        (room_findings, "core/models/export.py", "import torch\nfrom core import files\nfrom core.models import load"),
+        (room_findings, "core/commands/table.py", "from core.evaluation.report import points"),
+        (room_findings, "core/__main__.py", "from core.commands import table"),
         (captum_findings, "core/inference/attribution.py", "def f():\n    from captum.attr import Saliency"),
         (screen_findings, "core/commands/train.py", "import argparse\nprint('done')"),
         (screen_findings, "core/__main__.py", "import argparse\nprint('done')"),

@@ -12,8 +12,8 @@ from core.baselines.grouping import Grouping
 from core.baselines.inattentive import inattentive_forward
 from core.baselines.merging import merging_forward
 from core.baselines.plans import Plan
-from core.evaluation.evaluate import Baseline, Runner, dense_runner
 from core.families.base import Backbone
+from core.models.runners import Baseline, Runner, dense_runner
 
 
 def run_plan(

@@ -13,7 +13,6 @@ from torch import Tensor
 from core.config import ModelSpec
 from core.costs.geometry import Geometry
 from core.errors import InputError
-from core.inference.trace import macs_of
 from core.latency.random_models import (
     compare_fixed,
     compare_models,
@@ -23,6 +22,7 @@ from core.latency.random_models import (
     varied_top_share,
 )
 from core.models.load import Loaded, load
+from core.models.macs import macs_of
 from core.models.registry import ModelEntry, list_models
 from core.results.timings import EAGER, SpeedRow
 from core.single_path.compact import carve

@@ -23,12 +23,12 @@ from core.latency.engines import check_engine
 from core.latency.measure import device_name
 from core.latency.measure_table import measure_beside
 from core.latency.random_models import random_pair
+from core.latency.schedule import schedule_ms
 from core.latency.table import check_one_grid, table_text, write_table
 from core.models.load import load
 from core.results.timings import EAGER, ENGINES, SpeedRow
 from core.single_path.published import published
 from core.soft_tokens.decide import top_share
-from core.soft_tokens.latency_schedule import schedule_ms
 from core.soft_tokens.schedules import FITTED
 from core.training.cost import SLIDER_MS, compare_steps, derive_ms
 from core.training.loop import make_accelerator

@@ -8,11 +8,12 @@ from PIL import Image
 from torch import Tensor
 
 from core.commands.shared import Progress, pick_device
-from core.evaluation.evaluate import Runner as Batches
-from core.inference.trace import macs_of, prediction_of
+from core.inference.trace import prediction_of
 from core.latency.engines import Runner, check_engine, prepare, ready
 from core.latency.random_models import dense_form
 from core.models.load import Loaded
+from core.models.macs import macs_of
+from core.models.runners import Runner as Batches
 from core.photos.image import to_tensor
 from core.results import Prediction
 from core.results.timings import EAGER, ENGINES

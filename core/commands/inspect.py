@@ -14,10 +14,11 @@ from core.config import PEERS
 from core.errors import InputError
 from core.evaluation.recorded import add_row, check_recorded
 from core.families.families import family, methods_sentence
-from core.inference.trace import macs_of, predict, trace_tokens
+from core.inference.trace import predict, trace_tokens
 from core.latency.measure import measure_latency
 from core.models.description import description, told_grids
 from core.models.load import load
+from core.models.macs import macs_of
 from core.models.registry import list_models
 from core.photos.image import load_photo, to_tensor
 from core.results import Recorded

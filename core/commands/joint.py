@@ -14,8 +14,8 @@ from core.families.families import check_method
 from core.models.cards import ModelCard
 from core.models.export import exported_card
 from core.models.load import Loaded, finish
+from core.photos.class_folders import match_folders, split_roots
 from core.single_path.model import SinglePathViT
-from core.training.data import match_folders, split_roots
 
 
 def makes_joint(args: argparse.Namespace, module: nn.Module, card: ModelCard) -> bool:

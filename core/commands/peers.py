@@ -13,11 +13,11 @@ from core.commands.shared import parse_budget, say
 from core.commands.sweeping import evaluate_with
 from core.errors import InputError
 from core.evaluation.evaluate import paired_difference, token_runner
-from core.evaluation.report import points
 from core.evaluation.sweep import unnamed
 from core.models.class_lists import read_classes, with_classes
 from core.models.load import Loaded
 from core.results import Evaluation
+from core.results.text import points
 from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.schedules import schedule_macs
 

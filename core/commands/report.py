@@ -16,7 +16,6 @@ from core.commands.loading import NAME_THEM, load_model_of, setting_of, tell_ski
 from core.commands.parsers import REPORT_DRAWS
 from core.commands.shared import Progress, pick_device, say
 from core.errors import InputError
-from core.evaluation.evaluate import dense_runner
 from core.evaluation.report import (
     Answers,
     OnObject,
@@ -26,22 +25,23 @@ from core.evaluation.report import (
     on_object,
     paired_interval,
     patches_inside,
-    points,
 )
 from core.files import check_target, write_text
 from core.files.json_text import json_text
-from core.inference.trace import macs_of
 from core.models.description import description
 from core.models.load import Loaded
+from core.models.macs import macs_of
+from core.models.runners import dense_runner
+from core.photos.class_folders import match_folders, named, photos, split_roots
 from core.photos.image import eval_transform, load_photo, upright_size, view_box
 from core.photos.listing import PhotoList, labelled
 from core.photos.loader import Photos, Share, photo_loader
 from core.photos.walk import Skipped
 from core.results import told_apart
+from core.results.text import points
 from core.soft_tokens.decide import random_like
 from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.stages import image_macs
-from core.training.data import match_folders, named, photos, split_roots
 
 Box = tuple[float, float, float, float]
 """xmin, ymin, xmax, ymax in pixels."""

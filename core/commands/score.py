@@ -11,12 +11,12 @@ from core.config import LEAST_PHOTOS
 from core.errors import InputError
 from core.families.families import check_method
 from core.files import check_target
-from core.models.scored import make_scored
 from core.models.weights import save_checkpoint
 from core.photos.image import load_photo
 from core.photos.listing import list_photos
 from core.single_path.derive import derive, gates_of
 from core.training.data import spread
+from core.training.scored import make_scored
 
 SHOWN = (0.9, 0.75, 0.6, 0.5)
 """Shares of the dense MACs whose architectures are reported."""

@@ -21,14 +21,15 @@ from core.costs.deit import DeitGeometry
 from core.costs.lvvit import LvvitGeometry
 from core.costs.macs import count_macs
 from core.errors import InputError
-from core.evaluation.evaluate import dense_runner
 from core.families import deit, lvvit
 from core.families.families import family, family_of_timm, layout_of
 from core.models.cards import ModelCard, TeacherCard, class_names
+from core.models.runners import dense_runner
 from core.photos.batches import labelled_batch
+from core.photos.class_folders import class_folders, classes_under, named, photos, read_class_list, split_roots
 from core.photos.image import eval_transform
 from core.training import teachers
-from core.training.data import class_folders, classes_under, limited, named, photos, read_class_list, split_roots
+from core.training.data import limited
 from core.training.dense import DenseStep
 from core.training.lvvit import LvvitStep, dense_step
 from core.training.objectives import Objective

@@ -16,16 +16,18 @@ from core.commands.score import photos_to_score
 from core.commands.session import dense_model
 from core.commands.shared import Progress, pick_device, say, say_here
 from core.errors import InputError
-from core.evaluation.evaluate import Runner, dense_runner, evaluate
+from core.evaluation.evaluate import evaluate
 from core.evaluation.sweep import weights_fingerprint
 from core.evaluation.untrained import Point, point_of, ways_of
 from core.files import check_target, write_text
 from core.files.json_text import json_text
 from core.models.load import Loaded
+from core.models.runners import Runner, dense_runner
 from core.photos.batches import labelled_batch
+from core.photos.class_folders import match_folders, photos, split_roots
 from core.photos.image import eval_transform, load_photo
 from core.results import Evaluation
-from core.training.data import limited, match_folders, photos, split_roots
+from core.training.data import limited
 from core.training.data_print import data_print
 from core.training.readable import Labelled, Readable
 

@@ -14,19 +14,20 @@ from core.config import ModelSpec
 from core.costs.geometry import Geometry
 from core.costs.grids import pools
 from core.errors import InputError
-from core.evaluation.evaluate import Runner, dense_runner, token_runner
+from core.evaluation.evaluate import token_runner
 from core.families.families import check_method, family
 from core.latency.measure_table import measure_table
 from core.latency.parts import block_ms, measure_path, path_ms
+from core.latency.schedule import schedule_ms
 from core.latency.table import scaled_table
 from core.models.cards import ModelCard
 from core.models.load import Loaded, finish
+from core.models.runners import Runner, dense_runner
 from core.results import Architecture
 from core.results.method_table import JOINT, SINGLE_PATH, TOKENS, TOME, Method
 from core.results.timings import LatencyTable, PathCosts, StagedCosts
 from core.single_path.model import SinglePathViT
 from core.soft_tokens.decide import top_share
-from core.soft_tokens.latency_schedule import schedule_ms
 from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.places import usual_places
 from core.soft_tokens.schedules import fit_keep, keep_powers, schedule_macs, schedule_tokens

@@ -85,11 +85,6 @@ def paired_interval(first: Sequence[float] | np.ndarray, second: Sequence[float]
     return Difference(float(difference.mean()), spread)
 
 
-def points(difference: float, margin: float | None) -> str:
-    """A difference of two shares with its 95 % interval, in percentage points, as a person reads it."""
-    return f"{100 * difference:+.2f}" + ("" if margin is None else f" ± {100 * margin:.2f}") + " points"
-
-
 def calibration_error(answers: Answers) -> float:
     """Expected calibration error of the likeliest class, in [0, 1].
 

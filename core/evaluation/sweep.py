@@ -12,17 +12,17 @@ import torch.distributed as dist
 from torch import nn
 
 from core.errors import InputError
-from core.evaluation.evaluate import Answers, Baseline, Runner, prepared
 from core.evaluation.result_file import ResultFile
 from core.latency import measure as latency
 from core.models.cards import ModelCard
+from core.models.runners import Answers, Baseline, Runner, prepared
 from core.photos.listing import PhotoList
 from core.photos.loader import PhotoBatch, Photos, Share, photo_loader
 from core.results import ClassName
 
 T = TypeVar("T")
 NamedRunner = Callable[[torch.Tensor, list[str]], Answers]
-"""As `core.evaluation.evaluate.Runner`, and told the paths of the photos."""
+"""As `core.models.runners.Runner`, and told the paths of the photos."""
 
 
 @dataclass
@@ -56,7 +56,7 @@ class Pace:
 
     photos: int = 0
     seconds: float = 0.0
-    """From the first photo to the last, but for what a `core.evaluation.evaluate.Baseline` prepares."""
+    """From the first photo to the last, but for what a `core.models.runners.Baseline` prepares."""
     preparing: float = 0.0
     """Seconds of that, averaged over the processes."""
     waited: float = 0.0

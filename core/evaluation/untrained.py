@@ -19,15 +19,16 @@ from core.baselines.run import peer_runner
 from core.config import ModelSpec, Peer
 from core.costs.geometry import Geometry
 from core.errors import InputError
-from core.evaluation.evaluate import Evaluation, Runner, dense_runner, paired_difference, token_runner
+from core.evaluation.evaluate import Evaluation, paired_difference, token_runner
 from core.evaluation.method_setups import keep_words, ranked_model
 from core.families.families import blocks_of, check_method
 from core.models.load import Loaded, finish
-from core.models.scored import Scored, make_scored
+from core.models.runners import Runner, dense_runner
 from core.single_path.score import set_gates
 from core.single_path.searched import Gates
 from core.soft_tokens.decide import top_share
 from core.soft_tokens.schedules import keep_powers, schedule_macs
+from core.training.scored import Scored, make_scored
 
 BUDGETS = (0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.6, 0.5, 0.4, 0.3)
 """Of the dense multiply-adds."""
@@ -81,7 +82,7 @@ def ways_of(
         pictures: To score gates on; None: cuts of the sample pictures.
         device: Of the model.
         seed: Of what is random.
-        on_share: As in `core.models.scored.make_scored`.
+        on_share: As in `core.training.scored.make_scored`.
 
     Raises:
         InputError: If the model is pruned, or no way is open to its family.

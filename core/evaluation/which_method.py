@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from core.errors import InputError
-from core.evaluation.evaluate import Runner, dense_runner
 from core.evaluation.method_setups import Parts, Scored, Setup, Start, measure_parts, set_up
 from core.latency.measure import measure_latency
 from core.models.load import Loaded
+from core.models.runners import Runner, dense_runner
 from core.photos.image import to_tensor
 from core.results.method_table import METHODS, Attempt, Method, MethodTable
 from core.results.timings import Latency
@@ -60,7 +60,7 @@ def compare_methods(
     Args:
         dense: A dense model; only read.
         photos: One or more; labels are not needed.
-        scored: What `core.models.scored.make_scored` made of it, or one sentence why there is no such thing.
+        scored: What `core.training.scored.make_scored` made of it, or one sentence why there is no such thing.
         shares: Of the dense MACs, in (0, 1].
         timed: Also predict and measure times.
         sharing: With others on the machine.

@@ -8,14 +8,13 @@ from PIL import Image
 
 from core.costs.geometry import Geometry
 from core.costs.grids import dense_tokens, pools
-from core.costs.macs import count_macs
 from core.errors import InputError
 from core.models.load import Loaded
+from core.models.macs import macs_of
 from core.photos.image import to_tensor
 from core.results import MacCount, Prediction, TokenTrace
 from core.soft_tokens.decide import Decide
 from core.soft_tokens.model import SoftTokenViT
-from core.soft_tokens.schedules import schedule_macs
 from core.soft_tokens.stages import image_macs, tokens_per_block
 
 
@@ -82,22 +81,6 @@ def answer(loaded: Loaded, image: Image.Image) -> tuple[Prediction, MacCount]:
         found = trace_tokens(loaded, image)
         return found.prediction, found.macs
     return predict(loaded, image), macs_of(loaded)
-
-
-def macs_of(loaded: Loaded) -> MacCount:
-    """MACs of one image through a model whose cost does not depend on the image."""
-    architecture = loaded.architecture
-    if architecture is None:
-        return count_macs(loaded.card.geometry)
-    return count_macs(loaded.card.geometry, mixers=architecture.mixers, ffn_hidden=architecture.ffn_hidden)
-
-
-def fixed_macs(loaded: Loaded) -> int | None:
-    """MACs of one image, where they are the same for all."""
-    model, keep = loaded.model, loaded.spec.keep
-    if not isinstance(model, SoftTokenViT):
-        return macs_of(loaded).total
-    return None if keep is None else schedule_macs(loaded.card.geometry, model.blocks, keep, model.layers).total
 
 
 def _input(loaded: Loaded, image: Image.Image) -> torch.Tensor:

@@ -2,8 +2,8 @@
 
 from core.costs.geometry import Geometry
 from core.costs.grids import pools
-from core.inference.trace import fixed_macs
 from core.models.load import Loaded
+from core.models.macs import fixed_macs
 from core.single_path.published import Published, architecture_of, params_of
 
 

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from core.config import ONNX, OURS, ModelSpec, plain
 from core.errors import InputError
 from core.files.json_text import json_text
-from core.inference.trace import fixed_macs
 from core.models.cards import CompactCard, ModelCard
 from core.models.load import Loaded, load
+from core.models.macs import fixed_macs
 from core.models.registry import method_of
 from core.models.weights import save_checkpoint
 from core.soft_tokens.fixed import graph_of

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from core.errors import InputError
+from core.photos.class_folders import SelectedFolder
 from core.photos.image import KINDS
 from core.photos.walk import Skipped, walk
-from core.training.data import SelectedFolder
 
 
 class PhotoList:

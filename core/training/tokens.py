@@ -48,6 +48,9 @@ class TokenSettings:
     rank_weight: float = 1.0
     own_share: float = 0.3
     """Share of the steps that take the selectors' own decisions."""
+    own_from: float = 0.25
+    """Epochs before the first of them: margins that have learned no ranking yet are alike, so a selector keeps all or
+    nothing, and the model learns from empty photos."""
     rank_by: RankBy = "attention"
     """What a selector learns its ranking from: where the dense model's class token will look, its saliency, or that of
     another teacher, a CNN."""
@@ -150,10 +153,10 @@ class TokenStep(nn.Module):
         self.other = other
 
     def forward(self, images: Tensor, targets: Tensor, epoch: float) -> tuple[Tensor, dict[str, float]]:
-        """Loss, scalar, and what to log, for images (B, 3, H, W) and labels (B,); `epoch` is not used."""
+        """Loss, scalar, and what to log, for images (B, 3, H, W) and labels (B,); `epoch` is how far training is."""
         cfg, model = self.settings, self.model
         reference, reference_tokens, ranking = self.teacher(images)
-        own = not cfg.at_random and bool(torch.rand(()) < cfg.own_share)
+        own = not cfg.at_random and epoch >= cfg.own_from and bool(torch.rand(()) < cfg.own_share)
         share = random_share if cfg.at_random else top_share
         decide = own_decision if own else share(random_schedule(cfg.targets), model.patches)
         logits, tokens, stages = masked_forward(
