@@ -88,6 +88,10 @@ class Geometry(Protocol):
     def bias_params(self, block: BlockShape) -> int:
         """Biases of the attention of one block: of queries, keys and values, and of relative positions."""
 
+    def lookers(self, tokens: int) -> int:
+        """Of the `tokens` of a flat or pooled model, those whose attention ranks patches: the class token alone."""
+        return 1
+
     @property
     def patches(self) -> int:
         """N of the first block."""

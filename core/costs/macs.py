@@ -55,9 +55,15 @@ def selector_macs(tokens: int, dim: int, heads: int) -> int:
     return tokens * (heads * per_head + 2 * heads * max(1, heads // 2))
 
 
-def look_macs(tokens: int, dim: int) -> int:
-    """MACs of one ranking by class attention: one query, D^2, and the keys of all tokens, T D^2, and T D scores."""
-    return (tokens + 1) * dim**2 + tokens * dim
+def look_macs(tokens: int, dim: int, queries: int = 1) -> int:
+    """MACs of one ranking by attention: Q queries and the keys of all tokens, (Q + T) D^2, and Q T D for the scores.
+
+    Args:
+        tokens: T.
+        dim: D.
+        queries: Q; 1: the class token's alone.
+    """
+    return (queries + tokens) * dim**2 + queries * tokens * dim
 
 
 def package_macs(patches: int, dim: int) -> int:
@@ -77,7 +83,8 @@ def selecting_macs(geometry: Geometry, block: BlockShape, seen: int, patches: in
     """
     folded = seen if pools(geometry) else patches
     if ranked:
-        return look_macs(seen + geometry.prefix_tokens, block.width) + package_macs(folded, block.width)
+        tokens = seen + geometry.prefix_tokens
+        return look_macs(tokens, block.width, geometry.lookers(tokens)) + package_macs(folded, block.width)
     return selector_macs(seen, block.width, block.heads) + package_macs(folded, block.width)
 
 

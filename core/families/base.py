@@ -21,11 +21,23 @@ Backbone = Any
 """A model that a family has built or accepted, dense or with what pruning has put into it: modules of timm, whose parts
 no type tells."""
 Layout = Literal["flat", "pooled", "windows"]
-Left = Callable[[], tuple[Tensor, Sequence[int]]]
-"""Gives the patches still alive behind the last block, image after image, (m, D), and how many each image has.
 
-A call, as not every family looks at them, and finding them takes time.
-"""
+
+class Alive(NamedTuple):
+    """What is left of the patches behind the last block."""
+
+    patches: Tensor
+    """Those that are tokens of their own, image after image, (m, D)."""
+    counts: Sequence[int]
+    """How many of these each image has, B of them."""
+    packages: Tensor
+    """Of each selector, (B, S, D); of no meaning where an image has none."""
+    stands: Tensor
+    """Patches that each package stands for, (B, S); 0 where there is no package, or an empty one."""
+
+
+Left = Callable[[], Alive]
+"""Gives it; a call, as not every family looks at it, and finding it takes time."""
 
 
 class PublishedSearch(NamedTuple):
@@ -183,7 +195,21 @@ class OwnFamily(Family, Protocol):
         ...
 
 
-class FlatFamily(Family, Protocol):
+class TokenFamily(Family, Protocol):
+    """One whose tokens may leave: flat or pooled."""
+
+    def attended(self, block: Any, x: Tensor, policy: Tensor | None = None) -> Tensor:
+        """How much the answer looks at each token in a block that is an attention, (B, T), rows summing to 1.
+
+        Args:
+            block: Of the model.
+            x: What comes into it, (B, T, D).
+            policy: (B, T), 1 for tokens that are there and 0 for those that have left; None: all are.
+        """
+        ...
+
+
+class FlatFamily(TokenFamily, Protocol):
     """One whose tokens are a sequence on one grid, prefix tokens first."""
 
     def embed(self, model: Backbone, images: Tensor) -> Tensor:
@@ -200,16 +226,23 @@ class FlatFamily(Family, Protocol):
         Args:
             model: In evaluation mode.
             tokens: Prefix tokens after the last block, first of (B, T, D).
-            left: The patches that are still alive there; packages are none.
+            left: The patches that are still alive there, and the packages of the others.
         """
         ...
 
-    def classify_masked(self, model: Backbone, normed: Tensor, alive: Tensor) -> Tensor:
-        """The same with nothing removed: normalised tokens (B, P + N, D), alive (B, N) where above 0."""
+    def classify_masked(self, model: Backbone, normed: Tensor, alive: Tensor, stands: Tensor) -> Tensor:
+        """The same with nothing removed.
+
+        Args:
+            model: In any mode.
+            normed: Normalised prefix tokens, patches and packages, (B, P + N + S, D).
+            alive: (B, N), above 0 where a patch is.
+            stands: (B, S), as in `Alive`.
+        """
         ...
 
 
-class PooledFamily(Family, Protocol):
+class PooledFamily(TokenFamily, Protocol):
     """One whose stages begin with a smaller grid, each made by the stage's `pool`; `pool.fc` makes a token wider."""
 
     def embed(self, model: Backbone, images: Tensor) -> tuple[Tensor, Tensor]:

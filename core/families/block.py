@@ -186,6 +186,11 @@ def class_row(attn: Attention, x: Tensor, policy: Tensor | None = None) -> Tenso
     return found.softmax(dim=-1).mean(dim=1)
 
 
+def class_attended(block: PreNorm, x: Tensor, policy: Tensor | None = None) -> Tensor:
+    """How much the class token looks at each token of a block's input (B, T, D); see `class_row`."""
+    return class_row(block.attn, block.norm1(x), policy)
+
+
 def class_look(attn: Attention, x: Tensor, prefix: int) -> Tensor:
     """Attention of the class token on every patch, mean over heads, (B, N), from normalised tokens (B, T, D)."""
     return looks(attn, x, queries=1)[:, :, 0, prefix:].mean(dim=1)

@@ -15,7 +15,7 @@ from core.costs.deit import DEIT, DeitGeometry
 from core.errors import InputError
 from core.families import timm_models
 from core.families.base import Layout, Left, PublishedSearch, Search
-from core.families.block import PreNorm
+from core.families.block import PreNorm, class_attended
 from core.families.timm_models import check_size, create, square, take_classes
 from core.families.views import FlatView, Step, View
 
@@ -39,6 +39,7 @@ SEARCH = Search(
 )
 """Source: He et al. 2021, arXiv:2111.11802, and their release."""
 normalisation_of = timm_models.normalisation_of
+attended = class_attended
 
 
 def geometry_from(raw: dict) -> DeitGeometry:
@@ -182,8 +183,8 @@ def classify(model: VisionTransformer, tokens: Tensor, left: Left | None = None)
     return model.forward_head(model.norm(prefix))
 
 
-def classify_masked(model: VisionTransformer, normed: Tensor, alive: Tensor) -> Tensor:
-    """The same of normalised tokens (B, P + N, D), whatever patches are alive, (B, N)."""
+def classify_masked(model: VisionTransformer, normed: Tensor, alive: Tensor, stands: Tensor) -> Tensor:
+    """The same of normalised tokens (B, P + N + S, D), whatever is alive and whatever packages stand for."""
     return model.forward_head(normed[:, : model.num_prefix_tokens])
 
 

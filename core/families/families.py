@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from core.costs.geometry import Geometry
 from core.errors import InputError
 from core.families import deit, lvvit, pit, swin
-from core.families.base import Family, FlatFamily, Layout, OwnFamily, PooledFamily
+from core.families.base import Family, FlatFamily, Layout, OwnFamily, PooledFamily, TokenFamily
 from core.families.block import PreNorm
 from core.families.views import Step
 
@@ -67,6 +67,18 @@ def pooled_family(model: nn.Module) -> PooledFamily:
         ValueError: If they have not.
     """
     return cast(PooledFamily, _with_layout(model, "pooled"))
+
+
+def token_family(model: nn.Module) -> TokenFamily:
+    """The family of a backbone whose tokens may leave.
+
+    Raises:
+        ValueError: If they may not.
+    """
+    found = family_of(model)
+    if found.LAYOUT == "windows":
+        raise ValueError(f"the tokens of a {type(model).__name__} cannot leave their windows")
+    return cast(TokenFamily, found)
 
 
 def blocks_of(model: nn.Module) -> list[PreNorm]:

@@ -41,6 +41,7 @@ blocks_of = deit.blocks_of
 grids_of = deit.grids_of
 as_patches = deit.as_patches
 views_of = deit.views_of
+attended = deit.attended
 
 
 class Scale(nn.Module):
@@ -149,15 +150,16 @@ def classify(model: LVViT, tokens: Tensor, left: Left) -> Tensor:
     prefix = model.norm(tokens[:, : model.num_prefix_tokens])
     if model.aux_head is None:
         return combine(model, prefix, None)
-    patches, counts = left()
-    parts = model.aux_head(model.norm(patches)).split(list(counts))  # (n_b, C) each
+    alive = left()
+    parts = model.aux_head(model.norm(alive.patches)).split(list(alive.counts))  # (n_b, C) each
     highest = [part.amax(dim=0) if len(part) else part.new_zeros(part.shape[1]) for part in parts]
     return combine(model, prefix, torch.stack(highest))
 
 
-def classify_masked(model: LVViT, normed: Tensor, alive: Tensor) -> Tensor:
-    """The same with nothing removed: normalised tokens (B, 1 + N, D), alive (B, N) where above 0."""
-    prefix, patches = normed[:, : model.num_prefix_tokens], normed[:, model.num_prefix_tokens :]
+def classify_masked(model: LVViT, normed: Tensor, alive: Tensor, stands: Tensor) -> Tensor:
+    """The same with nothing removed: normalised tokens (B, 1 + N + S, D), alive (B, N) where above 0."""
+    first = model.num_prefix_tokens
+    prefix, patches = normed[:, :first], normed[:, first : first + alive.shape[1]]
     if model.aux_head is None:
         return combine(model, prefix, None)
     gone = (alive <= 0)[..., None]  # (B, N, 1)

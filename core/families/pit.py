@@ -14,7 +14,7 @@ from core.costs.pit import PitGeometry
 from core.errors import InputError
 from core.families import deit, timm_models
 from core.families.base import Layout
-from core.families.block import PreNorm, class_look
+from core.families.block import PreNorm, class_attended, class_look
 from core.families.timm_models import check_size, create, square, take_classes
 from core.families.views import FlatView, Step, View
 
@@ -30,6 +30,7 @@ BACKBONE = PoolingVisionTransformer
 LAYOUT: Layout = "pooled"
 SEARCH = deit.SEARCH
 normalisation_of = timm_models.normalisation_of
+attended = class_attended
 
 
 def geometry_from(raw: dict) -> PitGeometry:

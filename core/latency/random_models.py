@@ -16,7 +16,7 @@ from core.results.timings import EAGER, ENGINES, SpeedRow
 from core.soft_tokens.context import OneImage, context_of
 from core.soft_tokens.decide import Decide, keep_count, top_share
 from core.soft_tokens.fixed import FixedKeepViT, SelectorsAlone
-from core.soft_tokens.mixers import nearest_attention
+from core.soft_tokens.mixers import nearest_look
 from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.ranking import AttentionRanking, look
 from core.soft_tokens.schedules import schedule_macs
@@ -172,7 +172,7 @@ def _selectors_alone(
         counts = [int(seen) + prefix for seen in stage.seen]
         tokens = torch.randn(sum(counts), blocks[at].mlp.fc1.in_features, device=images.device)
         if isinstance(selector, AttentionRanking):
-            looking = nearest_attention(model.backbone, at)
+            looking = nearest_look(model.backbone, at)
             work += [partial(look, looking, part[None]) for part in tokens.split(counts)]
             continue
         one = len(counts) == 1

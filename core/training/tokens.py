@@ -21,8 +21,7 @@ from core.config import RankBy
 from core.errors import InputError
 from core.families import deit
 from core.families.base import Backbone
-from core.families.block import class_look
-from core.families.families import layout_of
+from core.families.families import flat_family, layout_of
 from core.soft_tokens.decide import keep_count, own_decision, random_share, top_share
 from core.soft_tokens.losses import ratio_loss, straight_through, token_distillation
 from core.soft_tokens.masked import masked_forward
@@ -80,11 +79,11 @@ class DenseTeacher(nn.Module):
         The attention of the class token on each patch, mean over heads and over all blocks behind the selector's that
         still are attentions.
         """
-        prefix = self.model.num_prefix_tokens
+        prefix, look = self.model.num_prefix_tokens, flat_family(self.model).attended
         x, attention = deit.embed(self.model, images), {}
         for index, block in enumerate(deit.blocks_of(self.model)):
             if mixer_of(block) == "msa":
-                attention[index] = class_look(block.attn, block.norm1(x), prefix)
+                attention[index] = look(block, x)[:, prefix:]
             x = block(x)
         x = self.model.norm(x)
         behind = [torch.stack([attention[index] for index in some]).mean(dim=0) for some in self.behind]
