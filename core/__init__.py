@@ -29,7 +29,8 @@ The rooms; each imports from those above it:
 
 Names from before there were rooms (`core.images`) still import; `core.moved` has the list.
 
-To add a family: a module in `families`, its geometry in `costs`, its line in `families.families`. A method: its
+To add a family: a module in `families`, its geometry in `costs`, its line in `families.families`; for files of others a
+reader in `models.releases`, and its line in `models.releases.files`. A method: its
 folder, and its branches in `models.load`, `evaluation.method_setups` and `inference.trace`. A baseline: a module in
 `baselines`, and its line in `baselines.run`. A command: a line in `commands.table`, its flags in `commands.parsers`,
 its module. A page: a script in `pages/`, and its line in `app.py`.

@@ -300,7 +300,7 @@ def without(state: dict, part: str) -> dict:
 
 REFUSED = {
     "no head": (lambda: vit(num_classes=0).state_dict(), "without a classifier"),
-    "pooled": (lambda: vit(global_pool="avg", class_token=False).state_dict(), "fc_norm|class token"),
+    "pooled": (lambda: vit(global_pool="map", class_token=False).state_dict(), "attention pooling|class token"),
     "fc_norm": (lambda: vit(global_pool="avg").state_dict(), "fc_norm"),
     "registers": (lambda: vit(reg_tokens=2).state_dict(), "register tokens"),
     "clip": (lambda: vit(pre_norm=True).state_dict(), "norm before its first block"),

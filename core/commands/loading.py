@@ -64,7 +64,8 @@ def load_model_of(args: argparse.Namespace) -> Loaded:
     tell_snapped(loaded)
     if loaded.card.selectors is not None and loaded.card.selectors.ranked:
         where = ", ".join(map(str, loaded.card.selectors.blocks))
-        say(f"Patches are ranked by class attention before blocks {where}; nothing was trained for it.")
+        by = "class attention" if loaded.card.geometry.lookers(2) == 1 else "the attention of all tokens"
+        say(f"Patches are ranked by {by} before blocks {where}; nothing was trained for it.")
     pruned = loaded.card.single_path or loaded.card.compact
     if pruned is not None and not pruned.fit_to_predict:
         say(f"{spec.name} is not fit to predict yet: its search has not got far enough.")

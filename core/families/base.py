@@ -122,6 +122,10 @@ class Family(Protocol):
         """A geometry as JSON holds it, lists for tuples."""
         ...
 
+    def first_words(self, geometry: Any) -> str:
+        """What stands before the patches, in words, such as "the class token"; "": nothing."""
+        ...
+
     def cost_aside(self, geometry: Any) -> str | None:
         """What is to be said of its MACs besides, in brackets behind them; None: nothing."""
         ...

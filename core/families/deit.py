@@ -47,6 +47,11 @@ def geometry_from(raw: dict) -> DeitGeometry:
     return DeitGeometry(**{**raw, "stem": tuple(raw["stem"])})
 
 
+def first_words(geometry: Any) -> str:
+    """The class token, and whatever a model has beside it."""
+    return "the class token"
+
+
 def cost_aside(geometry: DeitGeometry) -> None:
     """Nothing is to be said of its MACs besides."""
 

@@ -42,6 +42,7 @@ grids_of = deit.grids_of
 as_patches = deit.as_patches
 views_of = deit.views_of
 attended = deit.attended
+first_words = deit.first_words
 
 
 class Scale(nn.Module):

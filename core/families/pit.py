@@ -31,6 +31,7 @@ LAYOUT: Layout = "pooled"
 SEARCH = deit.SEARCH
 normalisation_of = timm_models.normalisation_of
 attended = class_attended
+first_words = deit.first_words
 
 
 def geometry_from(raw: dict) -> PitGeometry:

@@ -43,6 +43,11 @@ def geometry_from(raw: dict) -> SwinGeometry:
     return SwinGeometry(**{**raw, "depths": tuple(raw["depths"]), "heads": tuple(raw["heads"])})
 
 
+def first_words(geometry: SwinGeometry) -> str:
+    """Nothing."""
+    return ""
+
+
 def cost_aside(geometry: SwinGeometry) -> None:
     """Nothing is to be said of its MACs besides."""
 

@@ -9,6 +9,7 @@ from PIL import Image
 from core.costs.geometry import Geometry
 from core.costs.grids import dense_tokens, pools
 from core.errors import InputError
+from core.families.families import family
 from core.models.load import Loaded
 from core.models.macs import macs_of
 from core.photos.image import to_tensor
@@ -53,6 +54,7 @@ def trace_tokens(loaded: Loaded, image: Image.Image, decide: Decide | None = Non
         prediction=prediction_of(loaded, logits),
         macs=image_macs(geometry, model.blocks, stages, model.layers)[0],
         dense_macs=loaded.dense_macs,
+        first=family(loaded.card.family).first_words(geometry),
         **_pooled(geometry, model.blocks),
     )
 

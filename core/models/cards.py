@@ -5,7 +5,7 @@ import math
 import re
 import types
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import timm
@@ -298,16 +298,17 @@ def _typed(value: object, hint: Any) -> Any:
 
 
 def _check_sizes(geometry: Geometry) -> None:
-    """Refuse sizes below 1 in any field of a geometry.
+    """Refuse sizes below 1 in any field of a geometry; 0 where that is what a field usually is.
 
     Raises:
         ValueError: If there is one.
     """
-    for key, value in vars(geometry).items():
+    for part in fields(geometry):
+        value = getattr(geometry, part.name)
         several = value if isinstance(value, tuple) else (value,)
-        least = 0 if key == "classes" else 1  # a backbone has none
+        least = 0 if part.name == "classes" or part.default == 0 else 1  # a backbone has no classes
         if any(type(one) is int and one < least for one in several):
-            raise ValueError(f"{key} of {value}")
+            raise ValueError(f"{part.name} of {value}")
 
 
 def check_own_name(geometry: Geometry) -> None:

@@ -137,6 +137,8 @@ class TokenTrace:
     token again."""
     dense_tokens: tuple[int, ...] = ()
     """Tokens in each block where nothing is pruned, L of them; empty: as many as in the first block."""
+    first: str = "the class token"
+    """What stands before the patches, in words; "": nothing."""
     one_package: bool = False
     """An image has one package, which each selector folds into, in place of one of each selector."""
 

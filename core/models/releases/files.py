@@ -13,6 +13,7 @@ from core.families.families import family
 from core.models.cards import CompactCard, ModelCard, class_names
 from core.models.releases.contents import open_contents
 from core.models.releases.fetch import cached_file, download
+from core.models.releases.gap import is_gap, read_gap
 from core.models.releases.lvvit import is_lvvit, read_lvvit
 from core.models.releases.pit import is_pit, read_pit
 from core.models.releases.plain import NORMALISATION, read_plain, released_classes
@@ -70,6 +71,8 @@ def _read(state: dict[str, Tensor], path: Path, told: Told) -> tuple[nn.Module, 
         return read_lvvit(state, path, told)
     if is_pit(state):
         return read_pit(state, path, told)
+    if is_gap(state):
+        return read_gap(state, path, told)
     return read_plain(state, path, told)
 
 

@@ -132,7 +132,7 @@ def check_layout(state: dict[str, Tensor], path: Path) -> None:
         )
     check_head(state, path)
     if "cls_token" not in state:
-        raise InputError(f"{shown(path)} has no class token, which a ViT's pruning needs here; {GUIDE}.")
+        raise InputError(f"{shown(path)} has no class token, and is no vit_*_gap_* of timm; {GUIDE}.")
 
 
 def check_head(state: dict[str, Tensor], path: Path, *names: str) -> None:
