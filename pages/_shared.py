@@ -18,6 +18,8 @@ from core.baselines import trace as peers
 from core.baselines.plans import Plan
 from core.config import ModelSpec
 from core.evaluation.recorded import recorded_evaluations
+from core.evaluation.sweep import weights_fingerprint
+from core.evaluation.untrained import Record, bundled_record
 from core.inference import attribution, removal, rivals, trace
 from core.latency import measure as latency
 from core.latency.engines import Runner
@@ -94,6 +96,16 @@ def models() -> tuple[registry.ModelEntry, ...]:
 def evaluations() -> tuple[Recorded, ...]:
     """Recorded evaluations of the bundled models."""
     return recorded_evaluations()
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def untrained_of(name: str) -> Record | None:
+    """What was recorded of pruning this very dense model untrained; None where nothing was."""
+    record = bundled_record()
+    if record is None or record.model != name:
+        return None
+    dense = loaded(ModelSpec(name))
+    return record if record.weights == weights_fingerprint(dense.model, dense.card) else None
 
 
 def _waiting(before: int) -> AbstractContextManager:

@@ -7,12 +7,11 @@ import pytest
 import torch
 
 from core.__main__ import main
-from core.commands.untrained import read_record
 from core.config import ModelSpec
 from core.costs.macs import count_macs
 from core.evaluation import untrained
 from core.evaluation.evaluate import evaluate
-from core.evaluation.untrained import alike, point_of, unit_magnitudes, ways_of
+from core.evaluation.untrained import alike, point_of, read_record, unit_magnitudes, ways_of
 from core.families import swin
 from core.models.load import load
 from core.models.runners import dense_runner

@@ -27,9 +27,6 @@ NO_ROOMS = ("core/__init__.py", "core/__main__.py", "core/checkpoints.py", "core
 """Doors: what is run, and old names."""
 APP_MAY_IMPORT = {"streamlit", "os", "pathlib"}
 APP_LINES = 40
-PAGE_LINES = 120
-NO_PAGES = ("pages/_shared.py", "pages/_jobs.py")
-"""What pages share as a whole: nobody reads it aloud."""
 
 
 class Import(NamedTuple):
@@ -163,12 +160,6 @@ def cache_findings(path: str, source: str) -> list[str]:
     return found
 
 
-def page_findings(path: str, source: str) -> list[str]:
-    """A page that is too long to read aloud; what pages share is not a page."""
-    lines = len(source.splitlines())
-    return [f"{path} has {lines} lines"] if path not in NO_PAGES and lines >= PAGE_LINES else []
-
-
 def app_findings(path: str, source: str) -> list[str]:
     """What app.py does beyond setting up the pages."""
     lines = len(source.splitlines())
@@ -185,7 +176,6 @@ CHECKS = {
     json_findings: LAYERS,
     family_findings: ("core", "viz", "pages"),
     cache_findings: LAYERS,
-    page_findings: ("pages",),
     app_findings: ("app.py",),
 }
 
@@ -241,7 +231,6 @@ def test_layer_keeps_the_rule(check, layer: str) -> None:
         (cache_findings, "pages/tokens.py", "import streamlit as st\n@st.cache_data(max_entries=1)\ndef f(): pass"),
         (cache_findings, "pages/tokens.py", "import streamlit as st\n@st.cache_resource\ndef f(): pass"),
         (cache_findings, "app.py", "from streamlit import cache_data"),
-        (page_findings, "pages/tokens.py", "x = 1\n" * PAGE_LINES),
         (app_findings, "app.py", "import streamlit as st\nimport core.config"),
         (app_findings, "app.py", "x = 1\n" * (APP_LINES + 1)),
     ],
@@ -273,8 +262,6 @@ def test_check_finds_the_violation(check, path: str, source: str) -> None:
         (family_findings, "core/inference/trace.py", "if isinstance(loaded.model, SoftTokenViT):\n    pass"),
         (cache_findings, "pages/_shared.py", "import streamlit as st\n@st.cache_data\ndef f(): pass"),
         (cache_findings, "pages/tokens.py", "import streamlit as st\nst.title('st.cache_data')"),
-        (page_findings, "pages/tokens.py", "x = 1\n" * (PAGE_LINES - 1)),
-        (page_findings, "pages/_shared.py", "x = 1\n" * 300),
         (app_findings, "app.py", "import os\nimport streamlit as st\n" + "x = 1\n" * (APP_LINES - 2)),
     ],
 )

@@ -124,4 +124,9 @@ def is_recorded(rows: Sequence[Recorded], macs: float) -> bool:
 
 def margin(row: Recorded) -> float:
     """Half of the 95 % interval of a recorded top-1 share: 1.96 sqrt(p (1 - p) / n), the normal approximation."""
-    return 1.96 * math.sqrt(row.top1 * (1 - row.top1) / row.images)
+    return half_interval(row.top1, row.images)
+
+
+def half_interval(share: float, count: int) -> float:
+    """The same of a share p of n photos."""
+    return 1.96 * math.sqrt(share * (1 - share) / count)

@@ -4,10 +4,12 @@ Our two methods untrained, each without one of its parts, and what they are to b
 dense weights and see the same photos, so differences are paired.
 """
 
+import json
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -23,6 +25,7 @@ from core.evaluation.evaluate import Evaluation, paired_difference, token_runner
 from core.evaluation.method_setups import keep_words, ranked_model
 from core.families.families import blocks_of, check_method
 from core.models.load import Loaded, finish
+from core.models.registry import ASSETS
 from core.models.runners import Runner, dense_runner
 from core.single_path.score import set_gates
 from core.single_path.searched import Gates
@@ -34,6 +37,10 @@ BUDGETS = (0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.6, 0.5, 0.4, 0.3)
 """Of the dense multiply-adds."""
 KEEPS = (0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.6, 0.5, 0.4, 0.3)
 """Of the patches that reach a ranking."""
+SCORED, RANKED = "single path, scored", "tokens, ranked by attention"
+"""Our two methods, as rows name them."""
+RECORD = ASSETS / "untrained.json"
+"""Of the bundled dense model."""
 OPEN = 10.0
 """A gate logit above those of all hidden units: that mixer stays."""
 
@@ -61,6 +68,29 @@ class Point:
     margin: float | None
     """Half of the 95 % interval of `difference`, paired photo by photo; None for a single photo."""
     images: int
+
+
+@dataclass(frozen=True)
+class Record:
+    """What one file holds: rows that can stand side by side."""
+
+    model: str
+    weights: str
+    """Fingerprint of the dense model's."""
+    listing: str
+    """Fingerprint of the list of photos."""
+    scored_on: str | None
+    """Fingerprint of the list of photos that gates were scored on; None: cuts of the sample pictures."""
+    seed: int
+    images: int
+    dense_top1: float
+    dense_macs: int
+    """Of one photo."""
+    rows: tuple[Point, ...]
+
+    def same_run(self, other: "Record") -> bool:
+        """Whether rows of one can be added to the other's."""
+        return all(getattr(self, key) == getattr(other, key) for key in ("weights", "listing", "scored_on", "seed"))
 
 
 Way = Callable[[float], Cut]
@@ -95,6 +125,27 @@ def ways_of(
     return found
 
 
+def read_record(path: Path) -> Record | None:
+    """What an earlier run wrote; None where there is no such file.
+
+    Raises:
+        InputError: If it is something else.
+    """
+    if not path.is_file():
+        return None
+    try:
+        held = json.loads(path.read_text())
+        return Record(**(held | {"rows": tuple(Point(**row) for row in held["rows"])}))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} holds no record of `untrained`; give --out another file.") from error
+
+
+@lru_cache(maxsize=1)
+def bundled_record() -> Record | None:
+    """What was recorded of the bundled dense model; None where nothing was."""
+    return read_record(RECORD)
+
+
 def point_of(way: str, cut: Cut, found: Evaluation, dense: Evaluation) -> Point:
     """The row of one evaluation, beside the dense model's on the same photos."""
     difference, margin = paired_difference(found, dense)
@@ -123,7 +174,7 @@ def _single_path_ways(
     geometry = dense.card.geometry
     generator = np.random.default_rng(seed)
     gated = {
-        "single path, scored": whole,
+        SCORED: whole,
         "single path, scored, no mean shift": unshifted,
         "single path, scored, convolutions not fitted": scored(fits=False),
     }
@@ -145,7 +196,7 @@ def _token_ways(dense: Loaded, seed: int) -> dict[str, tuple[tuple[float, ...], 
     except InputError:
         return {}
     ways: dict[str, tuple[tuple[float, ...], Way]] = {
-        "tokens, ranked by attention": (KEEPS, partial(_ranked, dense)),
+        RANKED: (KEEPS, partial(_ranked, dense)),
     }
     try:
         check_dense(dense.spec.name, dense)
