@@ -17,11 +17,11 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor
 
-from core.backbones import deit
-from core.cards import ModelCard
 from core.config import Normalisation
-from core.deit_counts import DeitGeometry
-from core.weights import save_checkpoint
+from core.costs.deit import DeitGeometry
+from core.families import deit
+from core.models.cards import ModelCard
+from core.models.weights import save_checkpoint
 
 GEOMETRY = DeitGeometry(img_size=37 * 14, patch=14, width=384, depth=12, heads=6, ffn_hidden=1536, classes=0)
 PREFIX = "backbone."

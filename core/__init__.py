@@ -5,25 +5,37 @@ Axes, one letter each, used in every docstring and shape comment:
     B images   N patches   T tokens (prefix + patches + packages)   D width   H heads   F FFN hidden units
     L blocks   S stages (selectors)   C classes
 
-The layer rule: data flows core -> viz -> pages -> app, and each imports only from its left. Core knows of no screen:
-frozen configs go in (`core.config`), frozen results come out (`core.results`, `core.searched`, `core.timings`).
+Data flows core -> viz -> pages -> app, and each imports only from its left. Core knows of no screen: frozen settings go
+in (`core.config`), frozen results come out (`core.results`). `core.models.load.load_model` is where to start: a name or
+a path in, a model ready to run out.
 
-Where to start reading:
+The rooms; each imports from those above it:
 
-    core.checkpoints.load_model        a name or a path -> a model ready to run
-    core.cards, core.weights           what a weights file of ours says of itself; reading and writing it
-    core.releases, core.published      other people's files and architectures, with their semantics
-    core.backbones                     base: the contract of a family; block: the one pre-norm block and its attention
-    core.soft_tokens                   selector, package token, really removing tokens (arXiv:2112.13890)
-    core.single_path                   gates, mixer, search form, budget -> Architecture (arXiv:2111.11802)
-    core.geometry                      the contract of a geometry: blocks as shapes, and what is in none of them
-    core.macs, core.params             what it costs, in closed form, one formula for every family
-    core.latency, core.speed           what it takes, measured here
-    core.latency_table                 foretells it for selectors; core.path_latency, core.curve_latency for the others
-    core.engines, core.benchmarks      onnxruntime and torch.compile (core.huge_pages); what `make bench` records
-    core.trace                         model + image -> TokenTrace; core.rivals: other choices at the same cost
-    core.peers                         merging, fusing and dropping tokens of the dense model, at the same cost
-    core.which_method                  all of these, untrained, at shares of a dense model's MACs, against its answers
-    core.removal, core.trace_file      masked against removed tokens; a trace as JSON
-    core.training                      the loop and the recipes behind `python -m core`
+    errors, files   sentences for people; reading and writing files, strict JSON
+    results         what comes out, frozen and without tensors
+    costs           multiply-adds and parameters in closed form, one formula for all families; without torch
+    families        base: what is asked of a family; block: the one pre-norm block and its attention; a module each
+    single_path     gates, mixers, search form, scores, budget -> Architecture (arXiv:2111.11802)
+    soft_tokens     selectors, packages, really removing tokens (arXiv:2112.13890)
+    models          weights files: loading, cards, registry, downloads, export; releases: other people's files
+    photos          image: the one reader of a photo; walk: the one walk over folders; class folders, loaders, zips
+    latency         measured here: whole models, tables, parts; what they predict; engines
+    training        the loop and the recipes, and gates scored without training
+    baselines       ToMe, EViT and random dropping on the dense model, at the same cost
+    evaluation      many photos: how often it is right at what cost, reports, sweeps, records
+    inference       one photo: trace, removal, attribution, rivals, agreement, commands that reproduce a view
+    benchmarks      speed of pairs, measured in turns and recorded
+    commands        `python -m core`: table names them, parsers has their flags, a module each does the work
+
+Names from before there were rooms (`core.images`) still import; `core.moved` has the list.
+
+To add a family: a module in `families`, its geometry in `costs`, its line in `families.families`; for files of others a
+reader in `models.releases`, and its line in `models.releases.files`. A method: its
+folder, and its branches in `models.load`, `evaluation.method_setups` and `inference.trace`. A baseline: a module in
+`baselines`, and its line in `baselines.run`. A command: a line in `commands.table`, its flags in `commands.parsers`,
+its module. A page: a script in `pages/`, and its line in `app.py`.
 """
+
+from core.moved import answer_to_old_names as _answer_to_old_names
+
+_answer_to_old_names()

@@ -4,7 +4,7 @@ import os
 from dataclasses import asdict, dataclass
 from typing import Literal, get_args
 
-from core.deit_counts import DeitGeometry
+from core.costs.deit import DeitGeometry
 
 Packaging = Literal["weighted_mean", "weighted_sum"]
 Geometry = DeitGeometry
@@ -13,7 +13,7 @@ INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos",
 """timm's names for ways to resize a photo."""
 Peer = Literal["tome", "evit", "random-dense"]
 PEERS: tuple[Peer, ...] = get_args(Peer)
-"""Other people's methods; see `core.peers`."""
+"""Other people's methods; see `core.baselines`."""
 Distill = Literal["none", "soft", "hard"]
 DISTILL_KINDS: tuple[Distill, ...] = get_args(Distill)
 """What is learned from a teacher; see `core.training.objectives`."""
@@ -25,7 +25,7 @@ LEAST_PHOTOS = 8
 USUAL_PHOTOS = 32
 """Photos that gates are scored on, where nobody says otherwise."""
 OURS, ONNX = ".safetensors", ".onnx"
-"""How files end that are written for use elsewhere; see `core.export`."""
+"""How files end that are written for use elsewhere; see `core.models.export`."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Hints:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """One model with its settings: the arguments of `core.checkpoints.load_model`, and every cache's key."""
+    """One model with its settings: the arguments of `core.models.load.load_model`, and every cache's key."""
 
     name: str
     """A name that `models` lists, or a path, also as a `pathlib.Path`."""

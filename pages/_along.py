@@ -7,7 +7,7 @@ import streamlit as st
 
 from core.config import ModelSpec
 from core.errors import InputError
-from core.reproduce import command_line, python_lines
+from core.inference.reproduce import command_line, python_lines
 from pages import _frame, _models, _pictures, _shared
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import streamlit as st
 
-from core import recorded
 from core.config import ModelSpec
-from core.releases.files import ELSEWHERE
+from core.evaluation import recorded
+from core.models.releases.files import ELSEWHERE
 from core.results import Recorded
 from pages import _classes, _models, _peer_rows, _shared
 

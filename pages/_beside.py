@@ -4,7 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from core.timings import ENGINES
+from core.results.timings import ENGINES
 from pages import _downloads, _shared
 
 ENGINES_PAGE = "pages/budget.py"

@@ -5,7 +5,7 @@ from functools import partial
 import streamlit as st
 
 from core.config import ModelSpec
-from core.path_latency import block_ms
+from core.latency.parts import block_ms
 from pages import _costs, _frame, _parts, _scale, _shared
 from pages._scrubber import Choice
 from viz.cost import device_text, macs_by_part, saving_sentence

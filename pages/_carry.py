@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from core.registry import SELECTING
+from core.models.registry import SELECTING
 from pages import _held, _shared
 from pages._compare_sides import HOW, USUAL
 from pages._compare_url import Side, read_side, write_side

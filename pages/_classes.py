@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from core.confidence import knows_none, spread
+from core.inference.confidence import knows_none, spread
 from core.results import ClassName, Prediction
 from pages import _shared
 

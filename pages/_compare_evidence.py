@@ -2,10 +2,10 @@
 
 import streamlit as st
 
-from core.attributions import Attribution, Method
 from core.config import ModelSpec
 from core.errors import InputError
 from core.results import Prediction
+from core.results.attributions import Attribution, Method
 from pages import _frame, _runs, _shared, _url
 from viz.attribution import WORDS, attribution_map, how_made, likeness, scale_bar, shared_scale
 from viz.predictions import top5_union

@@ -4,8 +4,8 @@ import time
 
 import streamlit as st
 
-from core.agreements import PhotoAgreement, changed_first, summary, to_csv
 from core.errors import InputError
+from core.inference.agreements import PhotoAgreement, changed_first, summary, to_csv
 from pages import _runs
 from pages._many_files import Batch, Specs, batch, take_photos
 from viz.predictions import agreement_table

@@ -2,8 +2,8 @@
 
 import streamlit as st
 
-from core.agreements import agreement
 from core.config import ModelSpec
+from core.inference.agreements import agreement
 from core.results import Prediction
 from pages import _badge, _classes, _compare_evidence, _costs, _frame, _shared, _url
 from pages._compare_sides import answer, selects_tokens

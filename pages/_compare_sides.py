@@ -3,7 +3,7 @@
 import streamlit as st
 
 from core.config import ModelSpec
-from core.registry import SELECTING
+from core.models.registry import SELECTING
 from core.results import Prediction
 from pages import _held, _models, _shared
 from pages._compare_url import SETTINGS, Setting, Side, read_side, write_side

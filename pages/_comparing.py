@@ -4,11 +4,11 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from core.checkpoints import read_model
 from core.config import ModelSpec
-from core.method_table import MethodTable
-from core.scored import sample_pictures
-from core.which_method import Sharing, compare_methods
+from core.evaluation.which_method import Sharing, compare_methods
+from core.models.load import read_model
+from core.results.method_table import MethodTable
+from core.training.scored import sample_pictures
 from pages import _shared
 from pages._giving_way import PATIENCE_S, GivingWay
 from pages._jobs import Handle, Work

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from core import trace
 from core.config import ModelSpec
-from core.grids import pools
-from core.macs import block_prices, count_macs
-from core.macs import macs_per_block as count_per_block
-from core.registry import SELECTING
+from core.costs.grids import pools
+from core.costs.macs import block_prices, count_macs
+from core.costs.macs import macs_per_block as count_per_block
+from core.models.macs import macs_of as fixed_count
+from core.models.registry import SELECTING
 from core.results import Architecture, MacCount
 from core.single_path.blocks import block_count
 from pages import _shared
@@ -26,7 +26,7 @@ def dense_count(name: str) -> MacCount:
 
 def whole_count(name: str) -> MacCount:
     """Multiply-adds of a model without its selectors, by part."""
-    return trace.macs_of(_shared.loaded(ModelSpec(name)))
+    return fixed_count(_shared.loaded(ModelSpec(name)))
 
 
 def dense_block(name: str) -> int | None:
@@ -39,7 +39,7 @@ def macs_of(spec: ModelSpec, image_id: str) -> MacCount:
     """Multiply-adds of this photo through the model, by part."""
     if _shared.loaded(ModelSpec(spec.name)).method in SELECTING:  # however it is to decide: no other model to load
         return _shared.token_trace(spec, image_id).macs
-    return trace.macs_of(_shared.loaded(spec))
+    return fixed_count(_shared.loaded(spec))
 
 
 def block_counts(name: str, found: Architecture, block: int) -> tuple[MacCount, MacCount]:

@@ -29,7 +29,7 @@ def pick_mode(name: str) -> str:
         bind="query-params",
         required=True,
         help="A keep ratio keeps the same number of patches in every photo; an attention mass the fewest patches that "
-        "hold this share of the class token's attention, more in busy photos."
+        "hold this share of the class token's attention (without one: all tokens'), more in busy photos."
         if ranked
         else "The model's own decision differs from photo to photo; a keep ratio forces the same number of patches; "
         "a threshold keeps whatever scores above it.",

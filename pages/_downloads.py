@@ -4,9 +4,9 @@ from functools import partial
 
 import streamlit as st
 
-from core.downloads import Download, done_mb
 from core.errors import InputError
-from core.registry import ModelEntry
+from core.models.downloads import Download, done_mb
+from core.models.registry import ModelEntry
 from pages import _models, _shared
 from pages._jobs import Handle, Work
 

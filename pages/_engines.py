@@ -5,9 +5,9 @@ from functools import partial
 import streamlit as st
 
 from core.config import ModelSpec
-from core.engines import Runner, ready
 from core.errors import InputError
-from core.timings import EAGER, ENGINES
+from core.latency.engines import Runner, ready
+from core.results.timings import EAGER, ENGINES
 from pages import _frame, _shared, _url
 from pages._jobs import Handle, Standing, Work
 from viz.cost import engine_text, latency_text

@@ -6,10 +6,10 @@ for each visitor. The names are uploaded, since a path to any text file would le
 
 import streamlit as st
 
-from core.checkpoints import WEIGHTS
-from core.class_lists import parse_classes
 from core.errors import InputError, printable
-from core.registry import ModelEntry
+from core.models.class_lists import parse_classes
+from core.models.load import WEIGHTS
+from core.models.registry import ModelEntry
 from pages import _models, _shared
 
 

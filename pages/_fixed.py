@@ -5,8 +5,8 @@ from pathlib import Path
 import streamlit as st
 
 from core.config import ModelSpec
-from core.description import description
-from core.json_text import json_text
+from core.files.json_text import json_text
+from core.models.description import description
 from pages import _along, _answers, _costs, _frame, _models, _shared
 from viz.architecture import architecture_sentence, block_table, mixers_sentence
 from viz.cost import macs_by_part, saving_sentence

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from core.checkpoints import Loaded
 from core.config import ModelSpec
-from core.recorded import margin, peer_of, spec_of
+from core.evaluation.recorded import margin, peer_of, spec_of
+from core.models.load import Loaded
 from core.results import Recorded
-from core.timings import CostCurve, LatencyTable, PathCosts
+from core.results.timings import CostCurve, LatencyTable, PathCosts
 from pages import _predicted, _shared
 from pages._peer_rows import all_rows, peer_series
 from pages._scale import Times
@@ -89,6 +89,8 @@ def chance_sentence(names: Sequence[str]) -> str:
     """How the points of these models were recorded, and how far apart they must lie to mean something."""
     peers = [row for name in names for row in all_rows(name) if peer_of(row)]
     rows = [*(row for name in names for row in rows_of(name)), *peers]
+    if not rows:
+        return ""
     points = 100 * max(margin(row) for row in rows)
     return (
         "Top-1 accuracy is how often the first answer is right. Recorded by `python -m core evaluate` on "

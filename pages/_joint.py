@@ -1,8 +1,8 @@
 """A joint model on the budget page: its keep ratios move, its budget stands."""
 
 from core.config import ModelSpec
-from core.curve_latency import RATIOS
-from core.timings import CostCurve
+from core.latency.curve import RATIOS
+from core.results.timings import CostCurve
 from pages import _shared
 from pages._savings import Method, tokens_method
 from viz.savings import MEASURING

@@ -6,9 +6,9 @@ import streamlit as st
 
 from core.config import ModelSpec
 from core.errors import InputError
-from core.latency_limit import largest_within
-from core.latency_table import check_table, parse_table
-from core.timings import LatencyTable
+from core.latency.limit import largest_within
+from core.latency.table import check_table, parse_table
+from core.results.timings import LatencyTable
 from pages import _shared, _url
 from pages._savings import Method, told
 

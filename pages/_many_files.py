@@ -6,12 +6,12 @@ from functools import cached_property
 
 import streamlit as st
 
-from core import registry
-from core.agreements import PhotoAgreement
 from core.config import ModelSpec
 from core.errors import InputError
-from core.images import MAX_UPLOAD_MB, UPLOAD_SUFFIXES
-from core.photo_zip import MAX_PHOTOS, MAX_TOTAL_MB, read_photo_zip
+from core.inference.agreements import PhotoAgreement
+from core.models import registry
+from core.photos.image import MAX_UPLOAD_MB, UPLOAD_SUFFIXES
+from core.photos.zip import MAX_PHOTOS, MAX_TOTAL_MB, read_photo_zip
 from pages import _shared
 
 Specs = tuple[ModelSpec, ModelSpec]

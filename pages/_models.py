@@ -4,10 +4,10 @@ from pathlib import Path
 
 import streamlit as st
 
-from core import registry
-from core.class_lists import with_classes
 from core.config import ModelSpec
-from core.releases.files import released_names
+from core.models import registry
+from core.models.class_lists import with_classes
+from core.models.releases.files import released_names
 from core.results import ClassName
 from pages import _runs, _shared
 
@@ -67,7 +67,7 @@ def alike(name: str, method: str) -> str | None:
 
 
 def source_of(name: str) -> str | None:
-    """Where a model comes from; see `core.registry.ModelEntry`."""
+    """Where a model comes from; see `core.models.registry.ModelEntry`."""
     return next((entry.source for entry in _shared.models() if entry.name == name), None)
 
 

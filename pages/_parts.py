@@ -6,12 +6,12 @@ from functools import partial
 
 import streamlit as st
 
-from core.checkpoints import read_model
 from core.config import ModelSpec
-from core.curve_latency import measure_curve
-from core.path_latency import measure_path
-from core.table_bench import measure_table
-from core.timings import CostCurve, LatencyTable, PathCosts, StagedCosts
+from core.latency.curve import measure_curve
+from core.latency.measure_table import measure_table
+from core.latency.parts import measure_path
+from core.models.load import read_model
+from core.results.timings import CostCurve, LatencyTable, PathCosts, StagedCosts
 from pages import _shared
 from pages._giving_way import PATIENCE_S, GivingWay
 from pages._jobs import Handle, Work

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from core.config import ModelSpec
-from core.recorded import margin, peer_of
+from core.evaluation.recorded import margin, peer_of
 from core.results import Recorded
 from pages import _shared
 from viz.peers import PEER_NAMES

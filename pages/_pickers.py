@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from core.backbones.families import FAMILIES, METHOD_NAMES, check_method
 from core.errors import InputError
+from core.families.families import FAMILIES, METHOD_NAMES, check_method
 from pages import _shared, _url
 from pages._files import why_missing
 from pages._pictures import UPLOAD, pick_picture
@@ -26,7 +26,7 @@ def pick_model(*methods: str) -> str:
     """A model of one of these methods, in the URL as `model`; for one that this page cannot show: its sibling.
 
     Args:
-        methods: See `core.registry.ModelEntry.method`; the first one's models are named where there is none.
+        methods: See `core.models.registry.ModelEntry.method`; the first one's models are named where there is none.
     """
     asked = st.query_params.get("model", "")
     why_not = why_missing(asked)

@@ -6,7 +6,7 @@ import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from core.errors import InputError
-from core.images import MAX_UPLOAD_MB, UPLOAD_SUFFIXES, open_photo
+from core.photos.image import MAX_UPLOAD_MB, UPLOAD_SUFFIXES, open_photo
 from pages import _runs, _shared, _url
 
 UPLOAD = "Your own"

@@ -6,7 +6,7 @@ from typing import Any
 
 import streamlit as st
 
-from core.json_text import json_text
+from core.files.json_text import json_text
 from core.results import TokenTrace
 from pages import _deciding, _held, _url
 from viz import player

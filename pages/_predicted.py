@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 from core.config import ModelSpec
-from core.curve_latency import curve_ms
-from core.path_latency import path_ms
+from core.latency.curve import curve_ms
+from core.latency.parts import path_ms
+from core.latency.schedule import schedule_ms
 from core.results import Architecture
-from core.soft_tokens.latency_schedule import schedule_ms
+from core.results.timings import CostCurve, LatencyTable, PathCosts, StagedCosts
 from core.soft_tokens.schedules import schedule_macs
-from core.timings import CostCurve, LatencyTable, PathCosts, StagedCosts
 from pages import _shared
 from pages._parts import parts_of
 

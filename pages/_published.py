@@ -4,11 +4,11 @@ from pathlib import Path
 
 import streamlit as st
 
-from core.checkpoints import Loaded
 from core.config import ModelSpec
-from core.description import published_description
-from core.json_text import json_text
-from core.published import Published, architecture_of, block_macs, params_of, published
+from core.files.json_text import json_text
+from core.models.description import published_description
+from core.models.load import Loaded
+from core.single_path.published import Published, architecture_of, block_macs, params_of, published
 from pages import _costs, _shared, _url
 from viz.architecture import architecture_sentence, mixers_sentence
 from viz.scrubber import Beside

@@ -28,8 +28,9 @@ def pick_blocks(name: str) -> tuple[int, ...]:
         format_func=lambda block: str(block + 1),
         key="ranked_before",
         on_change=_hold_blocks,
-        help="Nothing was trained for this: before each of these blocks patches are ranked by how much the class token "
-        "looks at them; those that leave are folded into a package.",
+        help="Nothing was trained for this: before each of these blocks patches are ranked by how much attention they "
+        "get, from the class token or, in a model without one, from all tokens; those that leave are folded into a "
+        "package.",
     )
     return tuple(sorted(chosen)) or usual
 
@@ -47,5 +48,6 @@ def pick_mass() -> float:
         0.9,
         0.3,
         1.0,
-        "Of the class token's attention on the patches that are left, before each of the blocks.",
+        "Of the class token's attention (or, in a model without one, all tokens') on the patches that are left, before "
+        "each of the blocks.",
     )

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 import streamlit as st
 from PIL import ImageOps
 
-from core import trace
-from core.agreements import PhotoAgreement, agreement
-from core.attributions import Attribution, Method
 from core.config import ModelSpec
-from core.images import open_photo
+from core.inference import trace
+from core.inference.agreements import PhotoAgreement, agreement
+from core.photos.image import open_photo
 from core.results import TokenTrace
+from core.results.attributions import Attribution, Method
 from pages import _shared
 
 THUMBNAIL = 240

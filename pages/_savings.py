@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import streamlit as st
 
 from core.config import ModelSpec
-from core.recorded import accuracy_at, is_recorded
+from core.evaluation.recorded import accuracy_at, is_recorded
 from core.results import Recorded
-from core.timings import CostCurve, LatencyTable
+from core.results.timings import CostCurve, LatencyTable
 from pages import _held, _parts, _predicted, _shared, _url
 from pages._frontier import rows_of
 from viz.components import Slider

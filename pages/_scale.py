@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 from core.config import ModelSpec
-from core.curve_latency import scaled_curve
-from core.latency_table import scaled_table
-from core.path_latency import path_ms
+from core.latency.curve import scaled_curve
+from core.latency.parts import path_ms
+from core.latency.table import scaled_table
 from core.results import Architecture
-from core.timings import CostCurve, LatencyTable
+from core.results.timings import CostCurve, LatencyTable
 from pages import _parts, _predicted, _shared
 
 AGREE, BUSY = 0.02, 1.15

@@ -10,9 +10,9 @@ from PIL import Image
 
 from core.config import ModelSpec
 from core.errors import InputError
-from core.images import open_photo
-from core.scored import make_scored
-from core.weights import save_checkpoint
+from core.models.weights import save_checkpoint
+from core.photos.image import open_photo
+from core.training.scored import make_scored
 from pages import _shared
 from pages._jobs import Cancelled, Handle, Work
 

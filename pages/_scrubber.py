@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import streamlit as st
 
-from core.recorded import accuracy_at, is_recorded
+from core.evaluation.recorded import accuracy_at, is_recorded
 from core.results import Architecture
-from core.timings import PathCosts, StagedCosts
+from core.results.timings import PathCosts, StagedCosts
 from pages import _costs, _held, _models, _parts, _predicted, _shared, _url
 from pages._frontier import rows_of
 from pages._mounted import mount

@@ -14,27 +14,32 @@ import streamlit as st
 from PIL import Image
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from core import attribution, checkpoints, latency, registry, removal, rivals, trace
-from core.attributions import Attribution, Method
-from core.cards import ModelCard
-from core.checkpoints import USUAL_RANKINGS
-from core.class_lists import with_classes
+from core.baselines import trace as peers
+from core.baselines.plans import Plan
 from core.config import ModelSpec
-from core.engines import Runner
-from core.images import model_view, open_photo, to_tensor
-from core.method_table import MethodTable
-from core.peers import trace as peers
-from core.peers.plans import Plan
-from core.recorded import recorded_evaluations
+from core.evaluation.recorded import recorded_evaluations
+from core.evaluation.sweep import weights_fingerprint
+from core.evaluation.untrained import Record, bundled_record
+from core.inference import attribution, removal, rivals, trace
+from core.latency import measure as latency
+from core.latency.engines import Runner
+from core.models import load as checkpoints
+from core.models import registry
+from core.models.cards import ModelCard
+from core.models.class_lists import with_classes
+from core.models.load import USUAL_RANKINGS
+from core.photos.image import model_view, open_photo, to_tensor
 from core.results import Architecture, Prediction, Recorded, TokenTrace
-from core.searched import GateHistory, Gates, KernelReading
+from core.results.attributions import Attribution, Method
+from core.results.method_table import MethodTable
+from core.results.timings import EAGER, CostCurve, Latency, LatencyTable, PathCosts, StagedCosts
 from core.single_path.blocks import read_block
 from core.single_path.derive import budget_range, derive
 from core.single_path.history import history_file, read_history
+from core.single_path.searched import GateHistory, Gates, KernelReading
 from core.soft_tokens.decide import decision
 from core.soft_tokens.places import patches_of, possible_places, usual_places
 from core.soft_tokens.schedules import keep_powers, schedule_macs
-from core.timings import EAGER, CostCurve, Latency, LatencyTable, PathCosts, StagedCosts
 from pages._jobs import Jobs
 from pages._line import Line
 from viz import player
@@ -91,6 +96,16 @@ def models() -> tuple[registry.ModelEntry, ...]:
 def evaluations() -> tuple[Recorded, ...]:
     """Recorded evaluations of the bundled models."""
     return recorded_evaluations()
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def untrained_of(name: str) -> Record | None:
+    """What was recorded of pruning this very dense model untrained; None where nothing was."""
+    record = bundled_record()
+    if record is None or record.model != name:
+        return None
+    dense = loaded(ModelSpec(name))
+    return record if record.weights == weights_fingerprint(dense.model, dense.card) else None
 
 
 def _waiting(before: int) -> AbstractContextManager:

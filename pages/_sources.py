@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import streamlit as st
 
-from core.backbones.families import FAMILIES, METHOD_NAMES
-from core.registry import ModelEntry
+from core.families.families import FAMILIES, METHOD_NAMES
+from core.models.registry import ModelEntry
 from pages import _shared, _url
 from pages._downloads import show_download
 from pages._files import choose_file

@@ -5,9 +5,9 @@ from functools import partial
 import streamlit as st
 
 from core.config import ModelSpec
-from core.json_text import json_text
+from core.files.json_text import json_text
+from core.inference.trace_file import KEYS, trace_document
 from core.results import TokenTrace
-from core.trace_file import KEYS, trace_document
 from pages import _shared
 from viz import animation
 

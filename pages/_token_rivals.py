@@ -4,11 +4,11 @@ from typing import Any
 
 import streamlit as st
 
+from core.baselines.dense import check_dense, check_family
+from core.baselines.plans import Plan, fit_plan
+from core.baselines.trace import PeerTrace
 from core.config import PEERS, ModelSpec
 from core.errors import InputError
-from core.peers.dense import check_dense, check_family
-from core.peers.plans import Plan, fit_plan
-from core.peers.trace import PeerTrace
 from core.results import TokenTrace
 from pages import _models, _shared
 from viz.cost import latency_text
@@ -25,10 +25,12 @@ def show(spec: ModelSpec, image_id: str, trace: TokenTrace) -> None:
         "**Other choices, same weights.** As many patches after each selector and so the same multiply-adds: only who "
         "chooses differs. A selector that is worth its cost does better than chance."
     )
-    others = {"Class attention": "attention", "Chance": "random"}
+    by_class = _shared.loaded(ModelSpec(spec.name)).card.geometry.lookers(2) == 1
+    attention = "Class attention" if by_class else "Attention"
+    others = {attention: "attention", "Chance": "random"}
     mixers = _shared.deciding(spec)[0].model.layers.mixers
     if mixers is not None and "msa" not in mixers:  # no block attends any more
-        del others["Class attention"]
+        del others[attention]
     chosen = {"The selectors": trace} | {
         name: _shared.rival_trace(spec, image_id, rival) for name, rival in others.items()
     }
@@ -40,7 +42,8 @@ def show(spec: ModelSpec, image_id: str, trace: TokenTrace) -> None:
                 st.image(pruned_photo(view, each, last), width="stretch", output_format="JPEG", alt=said)
                 st.markdown(f"{said} Patches left: {each.kept_counts[-1]}.")
     st.markdown(
-        "Class attention keeps what the class token attends to most in the next block. One photo proves little: "
+        f"{attention} keeps what {'the class token attends' if by_class else 'all tokens together attend'} to most in "
+        "the next block. One photo proves little: "
         "`python -m core evaluate --method …` compares all of these on many."
     )
     st.markdown(

@@ -7,7 +7,7 @@ from pathlib import Path
 import streamlit as st
 
 from core.config import ModelSpec
-from core.method_table import MethodTable
+from core.results.method_table import MethodTable
 from pages import _frame, _many_files, _models, _shared
 from pages._comparing import comparing
 from pages._progress import watch

@@ -5,8 +5,8 @@ from pathlib import Path
 import streamlit as st
 
 from core.config import ModelSpec
-from core.description import description
-from core.json_text import json_text
+from core.files.json_text import json_text
+from core.models.description import description
 from pages import (
     _along,
     _answers,

@@ -22,6 +22,7 @@ from pages._joint import joint_method, joint_sentence
 from pages._mounted import mount
 from pages._peer_rows import peers_sentence
 from pages._savings import COMPONENT, cost_axis, path_method, tokens_method, told
+from pages._untrained import drawn, untrained_sentence, untrained_series
 from viz.cost import macs_by_part, saving_sentence
 from viz.savings import savings_data
 from viz.theme import macs_text
@@ -60,9 +61,9 @@ for kind, there in (("model with token selectors", tokens), ("single-path model"
         st.info(f"There is no {kind} with the input and classes of {name} on this machine.", icon=":material/info:")
 
 _limits.say_limit(methods, limit)
-series = recorded_series(dense, tokens, path, joint, times, elsewhere=elsewhere)
+series = recorded_series(dense, tokens, path, joint, times, elsewhere=elsewhere) + untrained_series(dense)
 if methods or series:
-    data = savings_data([method.track for method in methods], series, limit)
+    data = savings_data([method.track for method in methods], drawn(series, dense), limit)
     mount(
         COMPONENT,
         "savings",
@@ -73,15 +74,13 @@ if methods or series:
 _badge.weights_line([ModelSpec(method.model) for method in methods] or [ModelSpec(name)])
 if joint:
     st.markdown(joint_sentence(joint))
-st.markdown(
-    chance_sentence([shown for shown in (dense, tokens, path, joint) if shown]) + peers_sentence(series)
-    if series
-    else "No evaluation has been recorded for these models yet."
-)
-
 if series:
+    said = chance_sentence([shown for shown in (dense, tokens, path, joint) if shown])
+    st.markdown(said + peers_sentence(series) + untrained_sentence(series, dense))
     with st.expander("The recorded points as a table"):
         st.dataframe(points_table(series), hide_index=True)
+else:
+    st.markdown("No evaluation has been recorded for these models yet.")
 
 specs = {"Dense": ModelSpec(dense)} if dense else {}
 specs |= {method.label: method.spec for method in methods}

@@ -47,7 +47,7 @@ else:
             st.metric(
                 "Tokens left",
                 percent(trace.tokens[-1] / trace.tokens[0]),
-                help="In the last block: the kept patches, a class token, and one package token for each selector; "
+                help="In the last block: the kept patches, what stands before them, and one package for each selector; "
                 "share of the dense model's",
             )
             st.metric(

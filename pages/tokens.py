@@ -3,7 +3,7 @@
 import streamlit as st
 
 from core.config import ModelSpec
-from core.registry import SELECTING
+from core.models.registry import SELECTING
 from pages import (
     _along,
     _answers,
@@ -66,7 +66,8 @@ with right:
             f"{trace.tokens[-1]} of {trace.tokens[0]}",
             border=True,
             height="stretch",
-            help="The kept patches, the class token, and a package token for each selector that folded something.",
+            help=f"The kept patches{f', {trace.first}' if trace.first else ''}, and a package token for each selector "
+            "that folded something.",
         )
     _answers.verdict(said, trace.prediction)
     specs = {"Dense": ModelSpec(dense), "Pruned": spec} if dense else {"Pruned": spec}

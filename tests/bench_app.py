@@ -29,7 +29,7 @@ from playwright.sync_api import sync_playwright
 from streamlit.runtime.context import ContextProxy
 from streamlit.testing.v1 import AppTest
 
-from core.latency import clock, timed
+from core.latency.measure import clock, timed
 from pages import _shared
 from tests.conftest import CHROMIUM_FLAGS, _end, _healthy
 from tests.find_chromium import NONE, find_chromium

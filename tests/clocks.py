@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import pytest
 from torch.utils.flop_counter import FlopCounterMode
 
-from core import latency
+from core.latency import measure as latency
 
 
 class HandClock:

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import torch
 
-from core.cards import CompactCard, ModelCard, SelectorCard
-from core.macs import count_macs
+from core.costs.macs import count_macs
+from core.models.cards import CompactCard, ModelCard, SelectorCard
+from core.models.weights import save_checkpoint
 from core.results import Architecture
 from core.single_path.compact import compact
 from core.single_path.derive import derive, gates_of
 from core.soft_tokens.mixers import first_place
 from core.soft_tokens.model import SoftTokenViT
-from core.weights import save_checkpoint
 from tests.tiny import CARD, TINY, single_path_model
 
 MIXED = (0, 0.9)

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from core.backbones import lvvit
-from core.lvvit_counts import LvvitGeometry
+from core.costs.lvvit import LvvitGeometry
+from core.families import lvvit
 from core.soft_tokens.model import SoftTokenViT
 from core.training.tokens import calibrate
 

@@ -9,10 +9,10 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from core.__main__ import main
-from core.checkpoints import load
 from core.config import ModelSpec
-from core.reproduce import command_line, python_lines
-from core.weights import save_checkpoint
+from core.inference.reproduce import command_line, python_lines
+from core.models.load import load
+from core.models.weights import save_checkpoint
 from tests.test_pages import ROOT, assets, opened, photo_bytes, sent, sentence_of, texts, visit  # noqa: F401
 from tests.tiny import CARD, backbone
 from viz.theme import macs_number

@@ -6,8 +6,8 @@ import pytest
 from playwright.sync_api import Page, WebSocketRoute, expect
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
+from core.models.weights import read_card
 from core.soft_tokens.decide import keep_count
-from core.weights import read_card
 from tests.browse import SLOW, measured, open_view, settle, width_of
 from tests.conftest import ROOT
 

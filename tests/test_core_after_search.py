@@ -14,11 +14,12 @@ from torch import nn
 from torch.nn import functional
 
 from core.__main__ import main
-from core.cards import CompactCard, SinglePathCard, TeacherCard, card_to_json
-from core.checkpoints import load
 from core.config import ModelSpec, Normalisation
+from core.costs.macs import count_macs
 from core.errors import InputError
-from core.macs import count_macs
+from core.models.cards import CompactCard, SinglePathCard, TeacherCard, card_to_json
+from core.models.load import load
+from core.models.weights import read_card, read_checkpoint, save_checkpoint
 from core.results import ClassName
 from core.single_path.compact import compact
 from core.single_path.derive import derive, gates_of
@@ -26,7 +27,6 @@ from core.single_path.history import add_snapshot, history_file, read_history
 from core.training.budgets import BudgetStep
 from core.training.objectives import Objective, distillation, hard_distillation, task_loss
 from core.training.teachers import Teacher, build, counted_macs, load_teacher
-from core.weights import read_card, read_checkpoint, save_checkpoint
 from tests.tiny import CARD, CLASSES, TINY, backbone, draw_folder, images, single_path_model
 
 LOOP = ["--batch", "16", "--workers", "0", "--precision", "no", "--warmup-epochs", "0"]

@@ -5,7 +5,7 @@ import io
 
 import pytest
 
-from core.agreements import Agreement, PhotoAgreement, changed_first, summary, to_csv
+from core.inference.agreements import Agreement, PhotoAgreement, changed_first, summary, to_csv
 from core.results import Guess
 
 

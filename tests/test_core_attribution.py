@@ -12,15 +12,15 @@ from captum.attr import LayerIntegratedGradients
 from PIL import Image
 from torch import nn
 
-from core.attribution import attribute, class_rollout, freeze_selection, integrated_gradients, occlusion
-from core.attributions import Attribution
-from core.backbones import deit
-from core.backbones.block import class_look, looks
-from core.checkpoints import Loaded
 from core.config import ModelSpec
 from core.errors import InputError
-from core.images import to_tensor
-from core.rollout import merges_of, rollout
+from core.families import deit
+from core.families.block import class_look, looks
+from core.inference.attribution import attribute, class_rollout, freeze_selection, integrated_gradients, occlusion
+from core.inference.rollout import merges_of, rollout
+from core.models.load import Loaded
+from core.photos.image import to_tensor
+from core.results.attributions import Attribution
 from core.single_path.compact import carve
 from core.soft_tokens.decide import own_decision
 from core.soft_tokens.stages import Stage
@@ -35,7 +35,7 @@ def loaded(model: nn.Module) -> Loaded:
 
 @pytest.mark.slow
 def test_captum_is_imported_only_when_something_is_attributed() -> None:
-    code = "import sys, core.attribution; assert not {'captum', 'streamlit'} & sys.modules.keys()"
+    code = "import sys, core.inference.attribution; assert not {'captum', 'streamlit'} & sys.modules.keys()"
     root = Path(__file__).resolve().parent.parent
     subprocess.run([sys.executable, "-c", code], check=True, cwd=root)
 

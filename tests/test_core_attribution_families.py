@@ -8,13 +8,13 @@ import torch
 from PIL import Image
 from torch import nn
 
-from core.attribution import attribute, freeze_selection, integrated_gradients
-from core.backbones import lvvit as lvvit_family
-from core.backbones import swin
-from core.cards import ModelCard
-from core.checkpoints import Loaded
 from core.config import ModelSpec, Normalisation
-from core.images import to_tensor
+from core.families import lvvit as lvvit_family
+from core.families import swin
+from core.inference.attribution import attribute, freeze_selection, integrated_gradients
+from core.models.cards import ModelCard
+from core.models.load import Loaded
+from core.photos.image import to_tensor
 from core.results import ClassName
 from core.single_path.compact import compact
 from core.single_path.derive import gates_of, settled

@@ -11,13 +11,13 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from core.__main__ import main
-from core.cards import BackboneFile, SelectorCard, card_from_json, card_to_json
-from core.checkpoints import load
 from core.config import ModelSpec
 from core.errors import InputError
-from core.registry import method_of
+from core.models.cards import BackboneFile, SelectorCard, card_from_json, card_to_json
+from core.models.load import load
+from core.models.registry import method_of
+from core.models.weights import CARD_KEY, lay_beside, read_card, save_checkpoint
 from core.soft_tokens.model import SoftTokenViT
-from core.weights import CARD_KEY, lay_beside, read_card, save_checkpoint
 from tests.tiny import CARD, backbone, draw_folder, images, token_model
 
 SELECTORS = SelectorCard((1, 2, 3), (0.7, 0.5, 0.3), True)

@@ -8,19 +8,19 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from core.backbones import deit
-from core.cards import (
+from core.config import ModelSpec
+from core.costs.deit import DeitGeometry
+from core.costs.macs import count_macs
+from core.errors import InputError
+from core.families import deit
+from core.models.cards import (
     SelectorCard,
     SinglePathCard,
     card_from_json,
     card_to_json,
 )
-from core.checkpoints import load, load_model
-from core.config import ModelSpec
-from core.deit_counts import DeitGeometry
-from core.errors import InputError
-from core.macs import count_macs
-from core.weights import read_checkpoint, save_checkpoint
+from core.models.load import load, load_model
+from core.models.weights import read_checkpoint, save_checkpoint
 from tests.tiny import CARD, TINY, backbone, images, single_path_model, token_model
 
 TOKENS = replace(CARD, selectors=SelectorCard((1, 2, 3), (0.7, 0.5, 0.3), True), training={"epochs": 3})
@@ -167,7 +167,7 @@ def test_a_model_of_timm_that_cannot_be_pruned_is_refused_or_not_here(name) -> N
 
 
 def test_weights_that_are_not_here_say_so_at_once(monkeypatch) -> None:
-    monkeypatch.setattr("core.registry.try_to_load_from_cache", lambda repo, file: None)
+    monkeypatch.setattr("core.models.registry.try_to_load_from_cache", lambda repo, file: None)
     with pytest.raises(InputError, match="not on this machine"):
         load(ModelSpec("deit_small_patch16_224"))
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from core.__main__ import main
-from core.checkpoints import load
-from core.class_lists import parse_classes, read_classes, with_classes
 from core.config import ModelSpec
 from core.errors import InputError
+from core.models.class_lists import parse_classes, read_classes, with_classes
+from core.models.load import load
+from core.models.weights import save_checkpoint
 from core.results import ClassName
-from core.weights import save_checkpoint
 from tests.tiny import CARD, backbone
 
 PHOTO = Path(__file__).resolve().parent.parent / "assets" / "samples" / "cat.jpg"

@@ -8,10 +8,11 @@ import pytest
 from PIL import Image
 
 from core.__main__ import main
-from core.cards import SelectorCard, SinglePathCard
-from core.evaluate import dense_runner, evaluate, paired_difference
+from core.evaluation.evaluate import evaluate, paired_difference
+from core.models.cards import SelectorCard, SinglePathCard
+from core.models.runners import dense_runner
+from core.models.weights import save_checkpoint
 from core.results import Evaluation
-from core.weights import save_checkpoint
 from tests.tiny import CARD, backbone, draw_folder, images, single_path_model, token_model
 
 

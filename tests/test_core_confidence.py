@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.confidence import LEAST_SHARE, information_share, knows_none, spread
+from core.inference.confidence import LEAST_SHARE, information_share, knows_none, spread
 from core.results import ClassName, Prediction
 
 

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from core.curve_latency import RATIOS, curve_ms, measure_curve, scaled_curve
-from core.macs import count_macs
+from core.costs.macs import count_macs
+from core.latency.curve import RATIOS, curve_ms, measure_curve, scaled_curve
+from core.results.timings import CostCurve
 from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.schedules import keep_powers, schedule_macs
-from core.timings import CostCurve
 from tests.clocks import a_millisecond_per_mac
 from tests.joint import MIXED, joint_model
 from tests.tiny import TINY

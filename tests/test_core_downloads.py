@@ -9,14 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from core import checkpoints, downloads
 from core.__main__ import main
 from core.config import ModelSpec
-from core.deit_counts import DeitGeometry
-from core.downloads import Download
+from core.costs.deit import DeitGeometry
 from core.errors import InputError
-from core.registry import hub_repo, list_models
-from core.releases import fetch
+from core.models import downloads
+from core.models import load as checkpoints
+from core.models.downloads import Download
+from core.models.registry import hub_repo, list_models
+from core.models.releases import fetch
 
 NAME = "deit_ti_l200_t10"
 FILE = "spvit_deit_ti_l200_t10.pth"

@@ -9,21 +9,22 @@ import timm
 import torch
 from PIL import Image
 
-from core import bench_record, benchmarks
 from core.__main__ import main
-from core.backbones import deit, lvvit
-from core.cards import CompactCard, SelectorCard
+from core.benchmarks import cases as benchmarks
+from core.benchmarks import record as bench_record
 from core.commands.bench import _measured_afresh
-from core.engines import check_engine, graph_of, prepare
+from core.costs.lvvit import LVVIT
 from core.errors import InputError
-from core.lvvit_counts import LVVIT
+from core.families import deit, lvvit
+from core.latency.engines import check_engine, graph_of, prepare
+from core.latency.random_models import compare_tokens
+from core.models.cards import CompactCard, SelectorCard
+from core.models.weights import save_checkpoint
+from core.results.timings import SpeedRow
 from core.single_path.compact import carve
 from core.soft_tokens.decide import top_share
 from core.soft_tokens.fixed import FixedKeepViT, SelectorsAlone, for_one_image
 from core.soft_tokens.model import SoftTokenViT
-from core.speed import compare_tokens
-from core.timings import SpeedRow
-from core.weights import save_checkpoint
 from tests.joint import MIXED, joint_model
 from tests.tiny import CARD, TINY, images, token_model
 
@@ -308,7 +309,7 @@ def test_a_measurement_whose_process_is_ended_gets_one_line() -> None:
 @pytest.mark.slow
 def test_the_record_is_written_by_one_command(work, monkeypatch, capsys) -> None:
     known = (benchmarks.Case(str(work / "compact.safetensors"), label="small"),)
-    for module in ("core.benchmarks", "core.commands.bench"):
+    for module in ("core.benchmarks.cases", "core.commands.bench"):
         monkeypatch.setattr(f"{module}.cases", lambda: known)
     path = work / "record.json"
     assert run("bench", "--record", path, "--batch", "1", "--repeats", "4", "--json") == 0

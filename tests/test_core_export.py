@@ -11,17 +11,17 @@ import pytest
 import torch
 from PIL import Image
 
-import core.export
+import core.models.export
 from core.__main__ import main
-from core.cards import CompactCard, SelectorCard, SinglePathCard
-from core.checkpoints import load
 from core.config import ModelSpec
+from core.costs.macs import count_macs
 from core.errors import InputError
-from core.export import MOST_PHOTOS, TOLERANCE, export_model
-from core.macs import count_macs
+from core.inference.trace import trace_tokens
+from core.models.cards import CompactCard, SelectorCard, SinglePathCard
+from core.models.export import MOST_PHOTOS, TOLERANCE, export_model
+from core.models.load import load
+from core.models.weights import save_checkpoint
 from core.single_path.model import SinglePathViT
-from core.trace import trace_tokens
-from core.weights import save_checkpoint
 from tests.tiny import CARD, CLASSES, TINY, backbone, images, single_path_model, token_model
 
 MIXERS = ("msa", "conv3x3", "conv1x1", "skip")
@@ -211,7 +211,7 @@ def test_a_file_that_answers_otherwise_is_not_kept(kind, work, tmp_path, monkeyp
         return written
 
     for name in ("write_onnx", "save_checkpoint"):
-        monkeypatch.setattr(core.export, name, perturb(getattr(core.export, name)))
+        monkeypatch.setattr(core.models.export, name, perturb(getattr(core.models.export, name)))
     out = tmp_path / "new" / f"model.{kind}"
     assert main(["export", "--model", str(work / "dense.safetensors"), "--out", str(out)]) == 2
     assert "differ from the model's by up to 0.001, and 0.0001" in capsys.readouterr().err
@@ -221,8 +221,8 @@ def test_a_file_that_answers_otherwise_is_not_kept(kind, work, tmp_path, monkeyp
 @pytest.mark.parametrize(("batch", "photos"), [(1, 3), (3, 3), (2, 1)], ids=["one by one", "a batch", "a lone photo"])
 def test_a_file_is_compared_on_each_photo_and_on_a_batch(batch, photos, work, tmp_path, monkeypatch) -> None:
     loaded = load(spec_of(work / "dense.safetensors"))
-    monkeypatch.setattr(core.export, "write_onnx", lambda path, *rest: path.touch())
-    monkeypatch.setattr(core.export, "onnx_session", lambda path: lambda x: loaded.model(x) + (len(x) == batch))
+    monkeypatch.setattr(core.models.export, "write_onnx", lambda path, *rest: path.touch())
+    monkeypatch.setattr(core.models.export, "onnx_session", lambda path: lambda x: loaded.model(x) + (len(x) == batch))
     with pytest.raises(InputError, match="by up to 1, "):
         export_model(loaded, tmp_path, ["m.onnx"], images(photos))
 
@@ -232,7 +232,7 @@ def test_an_interrupted_export_leaves_nothing(work, tmp_path, monkeypatch) -> No
         path.write_bytes(b"half of it")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(core.export, "write_onnx", stopped)
+    monkeypatch.setattr(core.models.export, "write_onnx", stopped)
     assert main(["export", "--model", str(work / "dense.safetensors"), "--out", str(tmp_path / "new")]) == 130
     assert list(tmp_path.iterdir()) == []
 

@@ -7,16 +7,17 @@ import torch
 from timm.models.deit import VisionTransformerDistilled
 from torch import nn
 
-from core.backbones import deit, pit
-from core.backbones.base import Family, FlatFamily, PooledFamily
-from core.backbones.families import FAMILIES, family_of, flat_family, layout_of, pooled_family
-from core.deit_counts import DeitGeometry
+from core.costs.deit import DeitGeometry
+from core.families import deit, pit
+from core.families.base import Family, FlatFamily, PooledFamily
+from core.families.families import FAMILIES, family_of, flat_family, layout_of, pooled_family
 from tests import lvvit as lvvit_models
 from tests.tiny import TINY
+from tests.tiny_gap import TINY_GAP
 from tests.tiny_pit import TINY_PIT
 from tests.tiny_swin import SWIN
 
-GEOMETRIES = {"deit": TINY, "lvvit": lvvit_models.TINY, "swin": SWIN, "pit": TINY_PIT}
+GEOMETRIES = {"deit": TINY, "lvvit": lvvit_models.TINY, "swin": SWIN, "pit": TINY_PIT, "gap": TINY_GAP}
 CONTRACTS = {"flat": FlatFamily, "pooled": PooledFamily, "windows": Family}
 NAMES = sorted(FAMILIES)
 
@@ -120,7 +121,7 @@ def test_what_a_view_takes_apart_it_puts_together_again(name) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_weights_are_taken_over_into_other_classes_and_pixels(name) -> None:
-    larger = {"deit": 48, "lvvit": 48, "swin": 64, "pit": 48}[name]
+    larger = {"deit": 48, "lvvit": 48, "swin": 64, "pit": 48, "gap": 48}[name]
     before, after = built(name), built(name, classes=4, img_size=larger)
     with torch.no_grad():
         for parameter in before.parameters():

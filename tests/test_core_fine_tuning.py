@@ -15,17 +15,18 @@ from torch.nn import functional
 from torch.utils.data import Dataset
 
 from core.__main__ import main
-from core.backbones import deit
-from core.checkpoints import load
 from core.commands import train
 from core.config import ModelSpec
+from core.families import deit
+from core.models.load import load
+from core.models.weights import read_checkpoint, save_checkpoint
+from core.photos.class_folders import classes_under, photos
 from core.training import loop
-from core.training.data import ShrinkTo, classes_under, limited, photos, within_root
+from core.training.data import ShrinkTo, limited, within_root
 from core.training.loop import LoopSettings, fit, make_accelerator
 from core.training.objectives import Objective
 from core.training.probe import DECAYS, features, fit_head
 from core.training.runs import Run, open_run, read_metrics
-from core.weights import read_checkpoint, save_checkpoint
 from tests import tiny
 from tests.tiny import draw_folder
 

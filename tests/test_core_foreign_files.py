@@ -18,12 +18,12 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from core.__main__ import main
-from core.checkpoints import load, load_model, read_model
 from core.config import ModelSpec
 from core.errors import FileNote, InputError
-from core.releases import told
-from core.releases.plain import HEADS
-from core.weights import save_checkpoint
+from core.models.load import load, load_model, read_model
+from core.models.releases import told
+from core.models.releases.plain import HEADS
+from core.models.weights import save_checkpoint
 from tests.tiny import CARD, backbone
 
 pytestmark = pytest.mark.filterwarnings("ignore::core.errors.FileNote")
@@ -300,7 +300,7 @@ def without(state: dict, part: str) -> dict:
 
 REFUSED = {
     "no head": (lambda: vit(num_classes=0).state_dict(), "without a classifier"),
-    "pooled": (lambda: vit(global_pool="avg", class_token=False).state_dict(), "fc_norm|class token"),
+    "pooled": (lambda: vit(global_pool="map", class_token=False).state_dict(), "attention pooling|class token"),
     "fc_norm": (lambda: vit(global_pool="avg").state_dict(), "fc_norm"),
     "registers": (lambda: vit(reg_tokens=2).state_dict(), "register tokens"),
     "clip": (lambda: vit(pre_norm=True).state_dict(), "norm before its first block"),

@@ -14,15 +14,15 @@ import torch
 from safetensors.torch import save_file
 from timm.models.vision_transformer import VisionTransformer
 
-from core import checkpoints
-from core.backbones import deit, lvvit, pit, swin
-from core.cards import SelectorCard, SinglePathCard, TeacherCard, card_to_json
-from core.checkpoints import load
 from core.config import ModelSpec, Normalisation
+from core.costs.lvvit import LvvitGeometry
 from core.errors import InputError
-from core.lvvit_counts import LvvitGeometry
+from core.families import deit, lvvit, pit, swin
+from core.models import load as checkpoints
+from core.models.cards import SelectorCard, SinglePathCard, TeacherCard, card_to_json
+from core.models.load import load
+from core.models.weights import CARD_KEY
 from core.training.teachers import load_teacher
-from core.weights import CARD_KEY
 from tests.tiny import CARD, CLASSES, backbone, single_path_model, token_model
 from tests.tiny_pit import PIT_CARD, pit_backbone
 from tests.tiny_swin import SWIN, SWIN_CARD

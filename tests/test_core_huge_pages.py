@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from core import huge_pages
-from core.huge_pages import HUGE, collapse, mapped
+from core.latency import huge_pages
+from core.latency.huge_pages import HUGE, collapse, mapped
 
 STRETCHES = 16
 MODERN = sys.platform == "linux" and tuple(map(int, platform.release().split(".")[:2])) >= (6, 1)

@@ -9,11 +9,12 @@ import pytest
 import torch
 from PIL import Image, PngImagePlugin
 
-from core.cards import ModelCard
 from core.config import Normalisation
-from core.deit_counts import DeitGeometry
+from core.costs.deit import DeitGeometry
 from core.errors import InputError
-from core.images import (
+from core.models.cards import ModelCard
+from core.photos.class_folders import photos
+from core.photos.image import (
     MAX_FILE_MB,
     MAX_SHORT_SIDE,
     is_photo,
@@ -25,7 +26,6 @@ from core.images import (
     to_tensor,
     upright_size,
 )
-from core.training.data import photos
 from tests.tiny import CARD, CLASSES
 
 

@@ -11,15 +11,17 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from core.__main__ import main
-from core.attribution import attribute
-from core.cards import CompactCard, SinglePathCard
-from core.checkpoints import load
 from core.config import ModelSpec
+from core.costs.macs import count_macs, macs_per_block
 from core.errors import InputError
-from core.evaluate import attention_runner
-from core.export import export_model
-from core.macs import count_macs, macs_per_block
-from core.removal import compare_removal
+from core.evaluation.evaluate import attention_runner
+from core.inference.attribution import attribute
+from core.inference.removal import compare_removal
+from core.inference.trace import trace_tokens
+from core.models.cards import CompactCard, SinglePathCard
+from core.models.export import export_model
+from core.models.load import load
+from core.models.weights import save_checkpoint
 from core.soft_tokens import one_image
 from core.soft_tokens.decide import AttentionShare, above, own_decision, top_share
 from core.soft_tokens.masked import masked_forward
@@ -28,9 +30,7 @@ from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.schedules import fit_keep, schedule_macs
 from core.soft_tokens.selector import selector_scores
 from core.soft_tokens.stages import image_macs
-from core.trace import trace_tokens
 from core.training.tokens import DenseTeacher
-from core.weights import save_checkpoint
 from tests.joint import MIXED, joint_card, joint_model, save_joint
 from tests.tiny import CARD, TINY, draw_folder, images, single_path_model
 

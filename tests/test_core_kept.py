@@ -16,16 +16,17 @@ from accelerate.state import AcceleratorState
 from safetensors import SafetensorError
 from torch.utils.data import DataLoader, Dataset
 
-from core import batches
 from core.__main__ import main
-from core.batches import SMALL, labelled_batch, sent
 from core.commands.shared import check_workers
 from core.errors import InputError
-from core.evaluate import dense_runner, evaluate
+from core.evaluation.evaluate import evaluate
+from core.models.runners import dense_runner
+from core.models.weights import read_checkpoint
+from core.photos import batches
+from core.photos.batches import SMALL, labelled_batch, sent
 from core.training import loop
 from core.training.readable import FEW, Readable
 from core.training.runs import open_run
-from core.weights import read_checkpoint
 from tests.tiny import draw_folder
 
 FLAGS = ["--img-size", "32", "--stem", "8,16,32", "--width", "32", "--depth", "2", "--heads", "2", "--batch", "8"]

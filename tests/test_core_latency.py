@@ -10,17 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.__main__ import main
-from core.checkpoints import load
 from core.commands import targets
 from core.commands.bench import check_schedule
 from core.config import ModelSpec
+from core.costs.macs import attention_macs, count_macs, ffn_macs, selector_macs
 from core.errors import InputError
-from core.latency_table import check_table, parse_table, predicted_ms, read_table, write_table
-from core.macs import attention_macs, count_macs, ffn_macs, selector_macs
-from core.soft_tokens.latency_schedule import choose_schedule, merge, schedule_ms
-from core.table_bench import measure_beside
-from core.timings import LatencyTable
-from core.weights import save_checkpoint
+from core.latency.measure_table import measure_beside
+from core.latency.schedule import choose_schedule, merge, schedule_ms
+from core.latency.table import check_table, parse_table, predicted_ms, read_table, write_table
+from core.models.load import load
+from core.models.weights import save_checkpoint
+from core.results.timings import LatencyTable
 from tests.clocks import a_millisecond_per_mac
 from tests.tiny import CARD, TINY, backbone, draw_folder, images, token_model
 

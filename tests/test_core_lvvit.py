@@ -9,25 +9,25 @@ import torch
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
-from core.backbones import lvvit
-from core.cards import ModelCard, SelectorCard, card_from_json, card_to_json
-from core.checkpoints import load, read_model
 from core.config import ModelSpec
+from core.costs.lvvit import LVVIT, LvvitGeometry, aux_macs, stem_macs
+from core.costs.macs import count_macs, macs_per_block
 from core.errors import InputError
-from core.lvvit_counts import LVVIT, LvvitGeometry, aux_macs, stem_macs
-from core.macs import count_macs, macs_per_block
-from core.registry import list_models
-from core.releases.lvvit import lvvit_geometry
-from core.releases.plain import released_classes
+from core.families import lvvit
+from core.inference.trace import trace_tokens
+from core.models.cards import ModelCard, SelectorCard, card_from_json, card_to_json
+from core.models.load import load, read_model
+from core.models.registry import list_models
+from core.models.releases.lvvit import lvvit_geometry
+from core.models.releases.plain import released_classes
+from core.models.weights import save_checkpoint
 from core.soft_tokens.decide import own_decision, top_share
 from core.soft_tokens.masked import masked_forward
 from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.schedules import FITTED, schedule_macs
 from core.soft_tokens.stages import image_macs
-from core.trace import trace_tokens
 from core.training.lvvit import LvvitStep
 from core.training.objectives import Objective
-from core.weights import save_checkpoint
 from tests.lvvit import TINY, dense, images, literal, random_state, token_model
 from tests.test_core_schedules import beyond_the_formula, counted
 from tests.test_core_soft_token_files import random_state as selector_state

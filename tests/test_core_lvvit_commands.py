@@ -8,10 +8,10 @@ import torch
 from PIL import Image
 
 from core.__main__ import main
-from core.attribution import attribute
-from core.checkpoints import load
 from core.config import ModelSpec
-from core.images import open_photo
+from core.inference.attribution import attribute
+from core.models.load import load
+from core.photos.image import open_photo
 from tests.lvvit import random_state
 from tests.tiny import draw_folder
 

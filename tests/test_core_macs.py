@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from core.backbones import deit
-from core.deit_counts import DeitGeometry, embedding_macs
-from core.macs import attention_macs, convolution_macs, count_macs, selector_macs
+from core.costs.deit import DeitGeometry, embedding_macs
+from core.costs.macs import attention_macs, convolution_macs, count_macs, selector_macs
+from core.families import deit
 from core.single_path.compact import compact
 from core.single_path.derive import derive, gates_of
 from tests.tiny import TINY, backbone, images, single_path_model

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from core.backbones import deit
+from core.families import deit
 from core.soft_tokens.masked import masked_forward
 from core.soft_tokens.package import package_token
 from tests.tiny import TINY, images, token_model

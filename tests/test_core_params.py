@@ -8,19 +8,19 @@ import timm
 import torch
 from torch import nn
 
-from core.backbones.families import FAMILIES
-from core.deit_counts import DeitGeometry
-from core.geometry import Geometry
-from core.lvvit_counts import LVVIT
-from core.macs import count_macs
-from core.params import count_params
-from core.pit_counts import PIT
-from core.registry import TIMM_NAMES, timm_geometry
+from core.costs.deit import DeitGeometry
+from core.costs.geometry import Geometry
+from core.costs.lvvit import LVVIT
+from core.costs.macs import count_macs
+from core.costs.params import count_params
+from core.costs.pit import PIT
+from core.costs.swin import SWIN
+from core.families.families import FAMILIES
+from core.models.registry import TIMM_NAMES, timm_geometry
 from core.single_path.compact import compact
 from core.single_path.derive import derive, gates_of
 from core.single_path.model import SinglePathViT
 from core.soft_tokens.model import SoftTokenViT
-from core.swin_counts import SWIN
 from tests import lvvit as lvvit_models
 from tests.joint import MIXED, joint_model
 from tests.tiny import TINY, single_path_model

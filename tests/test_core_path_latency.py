@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from core import path_latency
-from core.macs import count_macs
-from core.path_latency import block_ms, measure_path, path_ms
+from core.costs.macs import count_macs
+from core.latency import parts as path_latency
+from core.latency.parts import block_ms, measure_path, path_ms
 from core.results import Architecture
+from core.results.timings import PathCosts, StagedCosts
 from core.single_path.derive import derive, gates_of
-from core.timings import PathCosts, StagedCosts
 from tests.clocks import HandClock, a_millisecond_per_mac
 from tests.tiny import TINY, images, single_path_model
 from tests.tiny_swin import SWIN, swin_path_model

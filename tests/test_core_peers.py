@@ -7,18 +7,18 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch.utils.flop_counter import FlopCounterMode
 
-from core.backbones import deit
-from core.backbones.block import class_look
+from core.baselines.dropping import dropping_forward
+from core.baselines.grouping import GONE, NEVER
+from core.baselines.inattentive import inattentive_forward, reorganise
+from core.baselines.merging import match, merge, merging_forward
+from core.baselines.plans import Plan, default_blocks, fit_plan, keeping_plan, merging_plan
+from core.baselines.run import run_plan
 from core.config import PEERS
-from core.deit_counts import DEIT, DeitGeometry
+from core.costs.deit import DEIT, DeitGeometry
+from core.costs.macs import count_macs
 from core.errors import InputError
-from core.macs import count_macs
-from core.peers.dropping import dropping_forward
-from core.peers.grouping import GONE, NEVER
-from core.peers.inattentive import inattentive_forward, reorganise
-from core.peers.merging import match, merge, merging_forward
-from core.peers.plans import Plan, default_blocks, fit_plan, keeping_plan, merging_plan
-from core.peers.run import run_plan
+from core.families import deit
+from core.families.block import class_look
 from tests.tiny import TINY, backbone, images
 
 REGISTERS = DeitGeometry(

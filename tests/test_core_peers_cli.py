@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from core.__main__ import main
-from core.cards import ModelCard, SelectorCard, SinglePathCard, class_names
+from core.baselines.dense import FALLBACK, dense_of
+from core.baselines.plans import fit_plan
+from core.baselines.run import peer_runner
 from core.config import PEERS
-from core.peers.dense import FALLBACK, dense_of
-from core.peers.plans import fit_plan
-from core.peers.run import peer_runner
-from core.recorded import read_rows
-from core.weights import read_card, save_checkpoint
+from core.evaluation.recorded import read_rows
+from core.models.cards import ModelCard, SelectorCard, SinglePathCard, class_names
+from core.models.weights import read_card, save_checkpoint
 from tests import lvvit
 from tests.tiny import CARD, TINY, backbone, draw_folder, images, single_path_model, token_model
 

@@ -9,11 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from core.cards import class_names
 from core.errors import InputError
-from core.photo_walk import one_form, same_names, walk
+from core.models.cards import class_names
+from core.photos.class_folders import class_folders, match_folders, photos, read_class_list
+from core.photos.walk import one_form, same_names, walk
 from core.results import ClassName, told_apart
-from core.training.data import class_folders, match_folders, photos, read_class_list
 
 NFC, NFD = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
 

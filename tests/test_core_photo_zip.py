@@ -6,9 +6,9 @@ import zipfile
 
 import pytest
 
-from core import photo_zip
 from core.errors import InputError
-from core.photo_zip import read_photo_zip
+from core.photos import zip as photo_zip
+from core.photos.zip import read_photo_zip
 
 PHOTO = bytes(range(256)) * 4  # its content is checked later, by `open_photo`
 

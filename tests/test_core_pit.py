@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.backbones import pit
-from core.cards import SelectorCard
-from core.checkpoints import finish
 from core.config import ModelSpec
 from core.errors import InputError
-from core.removal import compare_removal
+from core.families import pit
+from core.inference.removal import compare_removal
+from core.models.cards import SelectorCard
+from core.models.load import finish
 from core.soft_tokens.accumulate import Carried, accumulated
 from core.soft_tokens.decide import AttentionShare, above, own_decision, top_share
 from core.soft_tokens.masked import masked_forward

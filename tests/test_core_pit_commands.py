@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from core.__main__ import main
-from core.cards import SelectorCard
-from core.weights import read_card, save_checkpoint
+from core.models.cards import SelectorCard
+from core.models.weights import read_card, save_checkpoint
 from tests.tiny import draw_folder
 from tests.tiny_pit import BLOCKS, PIT_CARD, TINY_PIT, pit_backbone, pit_token_model
 

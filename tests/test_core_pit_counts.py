@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from core.backbones import pit
-from core.macs import count_macs, package_macs, selector_macs
-from core.pit_counts import PIT, PitGeometry, pooling_macs
+from core.costs.macs import count_macs, package_macs, selector_macs
+from core.costs.pit import PIT, PitGeometry, pooling_macs
+from core.families import pit
 from core.soft_tokens.decide import top_share
 from core.soft_tokens.schedules import fit_keep, keep_powers, schedule_macs
 from core.soft_tokens.stages import image_macs, tokens_per_block

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core.cards import SelectorCard
-from core.checkpoints import Loaded, finish
 from core.config import ModelSpec
+from core.costs.macs import count_macs, macs_per_block
 from core.errors import InputError
-from core.macs import count_macs, macs_per_block
+from core.inference.trace import trace_tokens
+from core.inference.trace_file import KEYS, POOLED_KEYS, trace_document
+from core.models.cards import SelectorCard
+from core.models.load import Loaded, finish
 from core.results import TokenTrace
-from core.trace import trace_tokens
-from core.trace_file import KEYS, POOLED_KEYS, trace_document
 from tests.tiny_pit import BLOCKS, PIT_CARD, TINY_PIT, pit_token_model
 from viz.animation import animation
 from viz.blocks import macs_per_block as draw_macs

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from core.__main__ import main
-from core.macs import attention_macs, count_macs
-from core.params import count_params
-from core.published import Published, architecture_of, block_macs, params_of, published
-from core.swin_counts import SWIN, SwinGeometry, merging_macs
+from core.costs.macs import attention_macs, count_macs
+from core.costs.params import count_params
+from core.costs.swin import SWIN, SwinGeometry, merging_macs
+from core.single_path.published import Published, architecture_of, block_macs, params_of, published
 
 NAMES = list(published())
 MACS_CLOSED_FORM = {
@@ -213,5 +213,7 @@ def test_published_architecture_takes_no_settings(flag, capsys) -> None:
 
 
 def test_counting_needs_no_torch() -> None:
-    code = "import sys; from core.published import published; published(); assert 'torch' not in sys.modules"
+    code = (
+        "import sys; from core.single_path.published import published; published(); assert 'torch' not in sys.modules"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

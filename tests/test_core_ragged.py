@@ -7,8 +7,8 @@ import torch
 from timm.models.vision_transformer import Block
 
 from core.__main__ import main
+from core.benchmarks.ragged import ways
 from core.commands import bench
-from core.ragged_bench import ways
 
 NAMES = ("pad all", "pad in 4 groups", "packed, attention on slices", "packed, attention in 4 groups")
 

@@ -9,21 +9,22 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from core.__main__ import main
-from core.backbones.block import class_row, looks
-from core.cards import SelectorCard
-from core.checkpoints import load, load_model
 from core.config import ModelSpec
+from core.costs.macs import count_macs
 from core.errors import InputError
-from core.macs import count_macs
+from core.families.block import class_row, looks
+from core.models.cards import SelectorCard
+from core.models.load import load, load_model
+from core.models.weights import save_checkpoint
 from core.soft_tokens.decide import attention_mass, top_share
 from core.soft_tokens.fixed import FixedKeepViT
 from core.soft_tokens.masked import masked_forward
 from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.ranking import ranked_scores
 from core.soft_tokens.stages import image_macs
-from core.weights import save_checkpoint
 from tests import lvvit, tiny, tiny_pit, tiny_swin
 from tests.tiny import TINY
+from tests.tiny_gap import gap_token_model
 
 KEEP = (0.75, 0.5, 0.25)
 
@@ -40,6 +41,7 @@ def families() -> dict:
     return {
         "deit": (SoftTokenViT(wild(tiny.backbone()), (1, 2, 3), ranked=True).eval(), tiny.images),
         "lvvit": (SoftTokenViT(wild(lvvit.dense()), (1, 2, 3), ranked=True).eval(), lvvit.images),
+        "gap": (gap_token_model(ranked=True), tiny.images),
         "pit": (SoftTokenViT(wild(tiny_pit.pit_backbone(), 3), tiny_pit.BLOCKS, ranked=True).eval(), tiny.images),
     }
 
@@ -80,7 +82,7 @@ def test_the_patches_that_the_class_token_looks_at_most_stay_and_the_others_weig
 
 
 @pytest.mark.parametrize("rule", ["keep", "mass"])
-@pytest.mark.parametrize("family", ["deit", "lvvit", "pit"])
+@pytest.mark.parametrize("family", ["deit", "gap", "lvvit", "pit"])
 @torch.no_grad()
 def test_removing_is_masking_in_any_batch(family, rule) -> None:
     model, images = families()[family]

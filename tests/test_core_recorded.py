@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from core.config import ModelSpec
-from core.latency_limit import largest_within
-from core.recorded import accuracy_at, is_recorded, margin, peer_of, row_of, spec_of
+from core.evaluation.recorded import accuracy_at, is_recorded, margin, peer_of, row_of, spec_of
+from core.latency.limit import largest_within
 from core.results import Recorded
 
 ROW = Recorded("m", "--budget 50%", 0.6, 0.9, 50e6, 100_000_000, 2400)

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from core.checkpoints import load
 from core.config import ModelSpec
+from core.costs.macs import count_macs
 from core.errors import InputError
-from core.macs import count_macs
-from core.releases import fetch
-from core.releases.single_path import row_major
+from core.models.load import load
+from core.models.releases import fetch
+from core.models.releases.single_path import row_major
 from tests import literal
 
 KINDS = ("msa", "conv3x3", "conv1x1", "skip")

@@ -3,13 +3,13 @@
 import pytest
 from PIL import Image
 
-from core.checkpoints import Loaded
 from core.config import ModelSpec
-from core.macs import count_macs, macs_per_block
-from core.removal import compare_removal
-from core.rivals import rival_trace
+from core.costs.macs import count_macs, macs_per_block
+from core.inference.removal import compare_removal
+from core.inference.rivals import rival_trace
+from core.inference.trace import trace_tokens
+from core.models.load import Loaded
 from core.soft_tokens.decide import top_share
-from core.trace import trace_tokens
 from tests.tiny import CARD, TINY, backbone, images, token_model
 
 

@@ -9,10 +9,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from core.__main__ import main
-from core.checkpoints import load
 from core.config import ModelSpec
-from core.json_text import json_text
-from core.report import (
+from core.evaluation.report import (
     Answers,
     calibration_error,
     class_accuracy,
@@ -21,7 +19,9 @@ from core.report import (
     paired_interval,
     patches_inside,
 )
-from core.trace import trace_tokens
+from core.files.json_text import json_text
+from core.inference.trace import trace_tokens
+from core.models.load import load
 
 
 def answers(shares: list[list[float]], labels: list[int]) -> Answers:

@@ -12,10 +12,11 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from core.__main__ import main
-from core.cards import SelectorCard, class_names
 from core.errors import InputError
-from core.training.data import class_folders, limited, match_folders, photos, split_roots
-from core.weights import save_checkpoint
+from core.models.cards import SelectorCard, class_names
+from core.models.weights import save_checkpoint
+from core.photos.class_folders import class_folders, match_folders, photos, split_roots
+from core.training.data import limited
 from tests import tiny
 from tests.tiny import draw_folder
 

@@ -9,6 +9,7 @@ from torch.nn import functional
 from core.config import Normalisation
 from core.errors import InputError
 from core.soft_tokens.model import SoftTokenViT
+from core.soft_tokens.selector import shift_margin
 from core.training.objectives import Frozen, Objective
 from core.training.saliency import SaliencyTeacher, TeacherSaliency, blurred
 from core.training.teachers import Teacher
@@ -82,6 +83,21 @@ def test_a_training_step_learns_the_ranking_by_saliency() -> None:
         optimizer.zero_grad()
         losses.append(told["rank_loss"])
     assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
+
+
+def test_no_selector_decides_by_itself_before_its_margins_have_learned_a_ranking() -> None:
+    """With margins that would drop everything, a step is that of a schedule until `own_from`, and then its own."""
+    model, photos, labels = SoftTokenViT(backbone(), (1, 2)), images(4, seed=1), torch.zeros(4, dtype=torch.long)
+    for selector in model.selectors.values():
+        shift_margin(selector, -100.0)
+
+    def loss(own_share: float, epoch: float) -> float:
+        torch.manual_seed(5)
+        step = TokenStep(model, backbone(), TokenSettings((0.5, 0.25), own_share=own_share, own_from=0.5))
+        return float(step(photos, labels, epoch)[0])
+
+    assert loss(1.0, 0.49) == loss(0.0, 0.49)
+    assert loss(1.0, 0.5) != loss(0.0, 0.5)
 
 
 def cnn(name: str = "resnet18", *, own: Normalisation = HALF, img_size: int = 64) -> Teacher:

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 from core.__main__ import main
-from core.backbones import deit
-from core.deit_counts import DEIT, DeitGeometry
+from core.costs.deit import DEIT, DeitGeometry
+from core.costs.geometry import Geometry
+from core.costs.macs import attention_macs, count_macs, ffn_macs, package_macs, selector_macs
 from core.errors import InputError
-from core.geometry import Geometry
-from core.macs import attention_macs, count_macs, ffn_macs, package_macs, selector_macs
+from core.families import deit
 from core.soft_tokens.decide import top_share
 from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.schedules import FITTED, RELEASE_BLOCKS, RELEASE_TARGETS, fit_keep, geometry_of, schedule_macs

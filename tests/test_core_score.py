@@ -10,11 +10,12 @@ from PIL import Image
 from torch.nn import functional
 
 from core.__main__ import main
-from core.cards import SelectorCard
-from core.checkpoints import load
 from core.config import ModelSpec
+from core.costs.macs import count_macs
 from core.errors import InputError
-from core.macs import count_macs
+from core.models.cards import SelectorCard
+from core.models.load import load
+from core.models.weights import save_checkpoint
 from core.results import BY_OPEN_GATES
 from core.single_path import score as scoring
 from core.single_path.compact import compact, derived_gating
@@ -30,7 +31,6 @@ from core.single_path.score import (
     set_means,
     unit_scores,
 )
-from core.weights import save_checkpoint
 from tests import tiny, tiny_swin
 from tests.tiny import TINY
 

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from core.backbones.families import FAMILIES
-from core.deit_counts import DEIT, DeitGeometry
-from core.macs import count_macs
-from core.published import published
+from core.costs.deit import DEIT, DeitGeometry
+from core.costs.macs import count_macs
+from core.costs.swin import SWIN
+from core.families.families import FAMILIES
+from core.single_path.published import published
 from core.single_path.search import cost_weight, gate_rate
-from core.swin_counts import SWIN
 from tests.tiny import TINY
 from tests.tiny_swin import SWIN as TINY_SWIN
 

@@ -10,22 +10,22 @@ import torch
 from torch import nn
 
 from core.__main__ import main
-from core.checkpoints import load
 from core.commands.session import Session
 from core.config import ModelSpec
-from core.deit_counts import DeitGeometry
+from core.costs.deit import DeitGeometry
+from core.costs.geometry import Geometry
+from core.costs.macs import count_macs
 from core.errors import InputError
-from core.geometry import Geometry
-from core.macs import count_macs
-from core.searched import Gates
+from core.models.load import load
+from core.models.weights import read_card, read_checkpoint, save_checkpoint
 from core.single_path.derive import derive, gates_of
 from core.single_path.history import history_file, read_history
 from core.single_path.model import SinglePathViT
 from core.single_path.score import set_gates
 from core.single_path.search import expected_macs
+from core.single_path.searched import Gates
 from core.single_path.start import start_gates
 from core.training.runs import read_settings
-from core.weights import read_card, read_checkpoint, save_checkpoint
 from tests.test_core_score import search_form
 from tests.tiny import CARD, TINY, backbone, draw_folder, single_path_model
 from tests.tiny_swin import SWIN

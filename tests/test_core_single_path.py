@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from timm.layers import Attention
 
-from core.backbones.views import FlatView, to_map, to_tokens
-from core.cards import SinglePathCard
-from core.checkpoints import load
 from core.config import ModelSpec
-from core.deit_counts import DeitGeometry
+from core.costs.deit import DeitGeometry
+from core.costs.macs import count_macs
 from core.errors import InputError
-from core.macs import count_macs
-from core.searched import Gates
+from core.families.views import FlatView, to_map, to_tokens
+from core.models.cards import SinglePathCard
+from core.models.load import load
+from core.models.weights import save_checkpoint
 from core.single_path import mixer as mix
 from core.single_path.calibrate import calibrate, norms_of, use_budget
 from core.single_path.compact import compact, derived_gating
@@ -24,7 +24,7 @@ from core.single_path.derive import budget_range, derive, gates_of, settled
 from core.single_path.gates import is_open, nest, sample_open, stop_below
 from core.single_path.model import SinglePathViT, gated_mixer
 from core.single_path.search import expected_macs
-from core.weights import save_checkpoint
+from core.single_path.searched import Gates
 from tests.tiny import CARD, TINY, backbone, images, single_path_model
 
 COST = {"skip": 0, "conv1x1": 1, "conv3x3": 2, "msa": 3}

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from core.checkpoints import load, load_model
 from core.config import ModelSpec
 from core.errors import InputError
+from core.models.load import load, load_model
 from core.soft_tokens.schedules import RELEASE_TARGETS
 from tests import literal_tokens
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from timm.layers import LayerScale
 
-from core.backbones import deit
 from core.errors import InputError
+from core.families import deit
 from core.soft_tokens.decide import (
     AttentionLike,
     above,

@@ -17,16 +17,16 @@ import torch
 from PIL import Image
 
 from core.__main__ import main
-from core.cards import SelectorCard
-from core.checkpoints import load
 from core.commands import sweeping
 from core.config import ModelSpec
 from core.errors import InputError
-from core.images import load_photo
-from core.photo_list import PhotoList, list_photos
-from core.photo_loader import AHEAD, Photos, Share, photo_loader
-from core.trace import trace_tokens
-from core.weights import save_checkpoint
+from core.inference.trace import trace_tokens
+from core.models.cards import SelectorCard
+from core.models.load import load
+from core.models.weights import save_checkpoint
+from core.photos.image import load_photo
+from core.photos.listing import PhotoList, list_photos
+from core.photos.loader import AHEAD, Photos, Share, photo_loader
 from tests.tiny import CARD, backbone, draw_folder, token_model
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -189,15 +189,15 @@ PAUSE = 3
 PAUSING = f"""
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
-import core.result_file
-append, written = core.result_file.ResultFile.append, []
+import core.evaluation.result_file
+append, written = core.evaluation.result_file.ResultFile.append, []
 def pausing(self, rows):
     append(self, rows)
     written.extend(rows)
     if len(written) == {PAUSE}:
         print("paused", flush=True)
         sys.stdin.readline()
-core.result_file.ResultFile.append = pausing
+core.evaluation.result_file.ResultFile.append = pausing
 from core.__main__ import main
 sys.exit(main(sys.argv[1:]))
 """

@@ -11,22 +11,22 @@ import timm
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from core.backbones import swin
-from core.backbones.families import check_method, names
-from core.cards import SinglePathCard
-from core.checkpoints import load
 from core.config import ModelSpec
+from core.costs.macs import block_prices, count_macs
+from core.costs.swin import SWIN as KNOWN
 from core.errors import InputError
-from core.macs import block_prices, count_macs
-from core.searched import GateHistory, Gates
+from core.families import swin
+from core.families.families import check_method, names
+from core.models.cards import SinglePathCard
+from core.models.load import load
+from core.models.weights import save_checkpoint
 from core.single_path.calibrate import calibrate, use_budget
 from core.single_path.compact import compact, derived_gating
 from core.single_path.derive import budget_range, derive, gates_of, settled
 from core.single_path.history import add_snapshot, read_history
 from core.single_path.model import SinglePathViT, gated_mixer
 from core.single_path.search import expected_macs
-from core.swin_counts import SWIN as KNOWN
-from core.weights import save_checkpoint
+from core.single_path.searched import GateHistory, Gates
 from tests.tiny_swin import SWIN, SWIN_CARD, images, swin_path_model
 
 ORDER = ["skip", "conv1x1", "conv3x3", "msa"]

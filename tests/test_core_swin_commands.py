@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from core.__main__ import main
-from core.backbones import swin
-from core.checkpoints import load
 from core.config import ModelSpec
-from core.macs import count_macs
-from core.registry import list_models
+from core.costs.macs import count_macs
+from core.families import swin
+from core.models.load import load
+from core.models.registry import list_models
+from core.models.weights import read_card, save_checkpoint
 from core.single_path.history import history_file, read_history
-from core.weights import read_card, save_checkpoint
 from tests.clocks import HandClock
 from tests.tiny import draw_folder
 from tests.tiny_swin import SWIN, SWIN_CARD, images

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from core.backbones import swin
-from core.checkpoints import load
 from core.config import ModelSpec
+from core.costs.macs import count_macs
+from core.costs.swin import SwinGeometry
 from core.errors import InputError
-from core.macs import count_macs
-from core.published import architecture_of, published
-from core.releases.files import released_names
-from core.releases.swin import centre_first
-from core.swin_counts import SwinGeometry
+from core.families import swin
+from core.models.load import load
+from core.models.releases.files import released_names
+from core.models.releases.swin import centre_first
+from core.single_path.published import architecture_of, published
 from tests import literal_swin
 
 DEPTHS, HEADS, WIDTH, PATCH, CLASSES = (2, 2), (2, 4), 8, 2, 5

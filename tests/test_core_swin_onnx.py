@@ -5,14 +5,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from core.backbones import swin
-from core.cards import CompactCard
-from core.checkpoints import load
 from core.config import ModelSpec
-from core.export import export_model
+from core.costs.swin import SwinGeometry
+from core.families import swin
+from core.models.cards import CompactCard
+from core.models.export import export_model
+from core.models.load import load
+from core.models.weights import save_checkpoint
 from core.single_path.compact import carve
-from core.swin_counts import SwinGeometry
-from core.weights import save_checkpoint
 from tests.tiny_swin import SWIN_CARD, images
 
 

@@ -11,17 +11,18 @@ import pytest
 import torch
 from PIL import Image
 
-from core import engines
-from core.backbones import deit
-from core.engines import prepare
-from core.evaluate import Baseline, attention_runner, evaluate, random_runner, repeatable_random_runner
-from core.latency import CPU, QUIET, interleaved, measure_latency, timed
-from core.macs import count_macs
-from core.peers.plans import fit_plan
-from core.peers.run import peer_runner
-from core.photo_list import PhotoList
-from core.photo_loader import Photos
-from core.sweep import Task, sweep, unnamed
+from core.baselines.plans import fit_plan
+from core.baselines.run import peer_runner
+from core.costs.macs import count_macs
+from core.evaluation.evaluate import attention_runner, evaluate, random_runner, repeatable_random_runner
+from core.evaluation.sweep import Task, sweep, unnamed
+from core.families import deit
+from core.latency import engines
+from core.latency.engines import prepare
+from core.latency.measure import CPU, QUIET, interleaved, measure_latency, timed
+from core.models.runners import Baseline
+from core.photos.listing import PhotoList
+from core.photos.loader import Photos
 from core.training.cost import SLIDER_MS, compare_steps, derive_ms
 from core.training.loop import make_accelerator
 from core.training.objectives import task_loss
@@ -130,8 +131,9 @@ def test_nothing_is_timed_beside_an_engine_that_is_made_ready(engine, made_by, m
 def test_whatever_is_timed_is_timed_in_one_place() -> None:
     """By `time.monotonic` commands tell how long is left and when to save, which is no measurement."""
     clocks = re.compile(r"\b(perf_counter|process_time|thread_time|timeit|torch\.utils\.benchmark)\b")
-    found = {path.name: set(clocks.findall(path.read_text(encoding="utf-8"))) for path in (ROOT / "core").rglob("*.py")}
-    assert {name for name, names in found.items() if names} == {"latency.py"}
+    sources = {path: path.read_text(encoding="utf-8") for path in (ROOT / "core").rglob("*.py")}
+    found = {path.relative_to(ROOT).as_posix() for path, source in sources.items() if clocks.search(source)}
+    assert found == {"core/latency/measure.py"}
 
 
 # Training steps
@@ -219,7 +221,7 @@ def test_our_models_pass_that_tells_a_rival_how_many_patches_to_keep_is_not_in_t
 def test_only_a_peer_that_draws_is_told_how_by_a_hash_and_before_its_time(peer, monkeypatch) -> None:
     hashed = []
     sha256 = hashlib.sha256
-    monkeypatch.setattr("core.peers.run.hashlib.sha256", lambda data: hashed.append(1) or sha256(data))
+    monkeypatch.setattr("core.baselines.run.hashlib.sha256", lambda data: hashed.append(1) or sha256(data))
     model, photos = backbone(), images(3)
     run = peer_runner(model, fit_plan(peer, TINY, (1, 2), 0.7 * count_macs(TINY).total))
     if peer != "random-dense":

@@ -14,20 +14,22 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from core.__main__ import main
-from core.backbones import deit
-from core.checkpoints import load
+from core.baselines.plans import Plan
 from core.config import ModelSpec
+from core.costs.macs import count_macs
 from core.errors import InputError
-from core.evaluate import dense_runner, evaluate
-from core.images import eval_transform
-from core.macs import count_macs
-from core.peers.plans import Plan
-from core.training.data import load_photo, match_folders, photos, spread_over
+from core.evaluation.evaluate import evaluate
+from core.families import deit
+from core.models.load import load
+from core.models.runners import dense_runner
+from core.models.weights import read_checkpoint
+from core.photos.class_folders import match_folders, photos
+from core.photos.image import eval_transform, load_photo
+from core.training.data import spread_over
 from core.training.loop import _special_rates
 from core.training.runs import commit_state, open_run
 from core.training.search import weight_groups
 from core.training.tokens import token_groups
-from core.weights import read_checkpoint
 from tests.tiny import draw_folder, single_path_model, token_model
 
 ROOT = Path(__file__).resolve().parent.parent

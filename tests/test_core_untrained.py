@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from core import untrained
 from core.__main__ import main
-from core.backbones import swin
-from core.checkpoints import load
-from core.commands.untrained import read_record
 from core.config import ModelSpec
-from core.evaluate import dense_runner, evaluate
-from core.macs import count_macs
+from core.costs.macs import count_macs
+from core.evaluation import untrained
+from core.evaluation.evaluate import evaluate
+from core.evaluation.untrained import alike, point_of, read_record, unit_magnitudes, ways_of
+from core.families import swin
+from core.models.load import load
+from core.models.runners import dense_runner
+from core.models.weights import save_checkpoint
 from core.single_path.derive import derive
-from core.untrained import alike, point_of, unit_magnitudes, ways_of
-from core.weights import save_checkpoint
 from tests import tiny, tiny_pit, tiny_swin
 from tests.tiny import draw_folder
 

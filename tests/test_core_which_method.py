@@ -10,22 +10,23 @@ import torch
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
-from core import method_setups, path_latency, which_method
-from core.cards import SelectorCard, SinglePathCard
-from core.checkpoints import Loaded, finish, load_model
+from core.baselines.plans import fit_plan
 from core.config import PEERS, ModelSpec
+from core.costs.macs import count_macs
 from core.errors import InputError
-from core.images import to_tensor
-from core.macs import count_macs
-from core.method_setups import Parts, Start, joint_ms, set_up
-from core.method_table import Attempt, leaders, sign_test
-from core.peers.plans import fit_plan
+from core.evaluation import method_setups, which_method
+from core.evaluation.method_setups import Parts, Start, joint_ms, set_up
+from core.evaluation.which_method import Sharing, compare_methods
+from core.latency import parts as path_latency
+from core.models.cards import SelectorCard, SinglePathCard
+from core.models.load import Loaded, finish, load_model
+from core.models.weights import save_checkpoint
+from core.photos.image import to_tensor
 from core.results import Architecture
+from core.results.method_table import Attempt, leaders, sign_test
+from core.results.timings import LatencyTable, PathCosts
 from core.single_path.model import SinglePathViT
 from core.single_path.score import score
-from core.timings import LatencyTable, PathCosts
-from core.weights import save_checkpoint
-from core.which_method import Sharing, compare_methods
 from tests import tiny, tiny_pit, tiny_swin
 from tests.clocks import a_millisecond_per_mac
 from tests.test_core_ranking import wild

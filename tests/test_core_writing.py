@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from core.__main__ import main
-from core.bench_record import add_rows
-from core.cards import SelectorCard
+from core.benchmarks.record import add_rows
 from core.commands import bench, sweeping
 from core.commands import report as report_command
 from core.errors import InputError
 from core.files import check_target, is_stdout, is_stream, write_text
-from core.weights import save_checkpoint
+from core.models.cards import SelectorCard
+from core.models.weights import save_checkpoint
 from tests.tiny import CARD, backbone, draw_folder, token_model
 
 
@@ -156,6 +156,6 @@ def test_lines_go_nowhere_where_that_is_asked_for(work, capsys) -> None:
 
 
 def test_a_record_of_a_benchmark_that_cannot_be_written_is_a_sentence(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("core.bench_record.write_text", full)
+    monkeypatch.setattr("core.benchmarks.record.write_text", full)
     with pytest.raises(InputError, match="No space left on device"):
         add_rows(tmp_path / "b.json", {"device": "cpu", "threads": 1, "machine": "m", "versions": {}}, [], [])

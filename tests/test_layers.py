@@ -18,11 +18,15 @@ FAMILY_CLASSES = {
     *("VisionTransformer", "LVViT", "SwinTransformer", "PoolingVisionTransformer"),
     *("DeitGeometry", "LvvitGeometry", "SwinGeometry", "PitGeometry"),
 }
+ROOMS = (
+    *("errors", "files", "results", "costs", "config", "families", "single_path", "soft_tokens", "models", "photos"),
+    *("latency", "training", "baselines", "evaluation", "inference", "benchmarks", "commands"),
+)
+"""Of core: each imports from those before it; `core/__init__.py` says what is in them."""
+NO_ROOMS = ("core/__init__.py", "core/__main__.py", "core/checkpoints.py", "core/moved.py")
+"""Doors: what is run, and old names."""
 APP_MAY_IMPORT = {"streamlit", "os", "pathlib"}
 APP_LINES = 40
-PAGE_LINES = 120
-NO_PAGES = ("pages/_shared.py", "pages/_jobs.py")
-"""What pages share as a whole: nobody reads it aloud."""
 
 
 class Import(NamedTuple):
@@ -72,6 +76,33 @@ def border_findings(path: str, source: str) -> list[str]:
     return [f"{path}:{found.line} imports {found.module}" for found in imports_of(source) if found.module in forbidden]
 
 
+def room_findings(path: str, source: str) -> list[str]:
+    """Imports of a room of core that stands after the file's own, and files that stand in no room."""
+    if path in NO_ROOMS:
+        return []
+    own = path.split("/")[1].removesuffix(".py")
+    if own not in ROOMS:
+        return [f"{path} stands in no room"]
+    found = [
+        (node.lineno, name.split(".")[1])
+        for node, _ in _walk(ast.parse(source))
+        for imported in _imported_names(node)
+        for name in _within_core(node, imported)
+    ]
+    return [
+        f"{path}:{line} imports core.{room}"
+        for line, room in found
+        if room not in ROOMS or ROOMS.index(room) > ROOMS.index(own)
+    ]
+
+
+def _within_core(node: ast.AST, imported: str) -> list[str]:
+    """The modules of core that an import of the module `imported` means, by their full names."""
+    if imported == "core" and isinstance(node, ast.ImportFrom):  # from core import config
+        return [f"core.{alias.name}" for alias in node.names]
+    return [imported] if imported.startswith("core.") else []
+
+
 def captum_findings(path: str, source: str) -> list[str]:
     """Imports of captum outside functions: it takes seconds, and only attribution needs it."""
     eager = [found for found in imports_of(source) if found.module == "captum" and not found.deferred]
@@ -92,8 +123,8 @@ def screen_findings(path: str, source: str) -> list[str]:
 
 
 def json_findings(path: str, source: str) -> list[str]:
-    """Uses of json.dump and json.dumps, which write NaN; `core/json_text.py` is the one place that writes JSON."""
-    if path in ("core/json_text.py", "core/reproduce.py"):  # the latter quotes a text for Python
+    """Uses of json.dump and json.dumps, which write NaN; `core/files/json_text.py` is the one that writes JSON."""
+    if path in ("core/files/json_text.py", "core/inference/reproduce.py"):  # the latter quotes a text for Python
         return []
     return [
         f"{path}:{node.lineno} uses json.{node.attr}"
@@ -104,7 +135,7 @@ def json_findings(path: str, source: str) -> list[str]:
 
 def family_findings(path: str, source: str) -> list[str]:
     """Questions which family a model or geometry is of, outside of the families and what reads other people's files."""
-    if path.startswith(("core/backbones/", "core/releases/")):
+    if path.startswith(("core/families/", "core/models/releases/")):
         return []
     return [
         f"{path}:{node.lineno} asks for {name}"
@@ -129,12 +160,6 @@ def cache_findings(path: str, source: str) -> list[str]:
     return found
 
 
-def page_findings(path: str, source: str) -> list[str]:
-    """A page that is too long to read aloud; what pages share is not a page."""
-    lines = len(source.splitlines())
-    return [f"{path} has {lines} lines"] if path not in NO_PAGES and lines >= PAGE_LINES else []
-
-
 def app_findings(path: str, source: str) -> list[str]:
     """What app.py does beyond setting up the pages."""
     lines = len(source.splitlines())
@@ -145,12 +170,12 @@ def app_findings(path: str, source: str) -> list[str]:
 
 CHECKS = {
     border_findings: ("core", "viz", "pages"),
+    room_findings: ("core",),
     captum_findings: ("core",),
     screen_findings: ("core",),
     json_findings: LAYERS,
     family_findings: ("core", "viz", "pages"),
     cache_findings: LAYERS,
-    page_findings: ("pages",),
     app_findings: ("app.py",),
 }
 
@@ -179,9 +204,9 @@ def test_layer_keeps_the_rule(check, layer: str) -> None:
 @pytest.mark.parametrize(
     ("check", "path", "source"),
     [
-        (border_findings, "core/trace.py", "import streamlit as st"),
-        (border_findings, "core/trace.py", "import plotly.graph_objects as go"),
-        (border_findings, "core/trace.py", "from viz.theme import BLUE"),
+        (border_findings, "core/inference/trace.py", "import streamlit as st"),
+        (border_findings, "core/inference/trace.py", "import plotly.graph_objects as go"),
+        (border_findings, "core/inference/trace.py", "from viz.theme import BLUE"),
         (border_findings, "core/training/loop.py", "def f():\n    from pages import _shared"),
         (border_findings, "viz/tokens.py", "import torch.nn.functional as F"),
         (border_findings, "viz/tokens.py", "import importlib\nimportlib.import_module('timm.models')"),
@@ -190,18 +215,22 @@ def test_layer_keeps_the_rule(check, layer: str) -> None:
         (border_findings, "pages/tokens.py", "import numpy, torch"),
         (border_findings, "pages/_shared.py", "from torch import nn"),
         (border_findings, "pages/budget.py", "import plotly.graph_objects as go\ngo.Figure()"),
-        (captum_findings, "core/attribution.py", "from captum.attr import Saliency\ndef f(): pass"),
-        (captum_findings, "core/attribution.py", "class A:\n    import captum"),
-        (screen_findings, "core/macs.py", "def f():\n    print('done')"),
+        (room_findings, "core/costs/macs.py", "from core.families.base import Family"),
+        (room_findings, "core/models/export.py", "def f():\n    from core.inference import trace"),
+        (room_findings, "core/soft_tokens/stages.py", "from core import latency"),
+        (room_findings, "core/soft_tokens/stages.py", "from core.macs import count_macs"),
+        (room_findings, "core/macs.py", "x = 1"),
+        (captum_findings, "core/inference/attribution.py", "from captum.attr import Saliency\ndef f(): pass"),
+        (captum_findings, "core/inference/attribution.py", "class A:\n    import captum"),
+        (screen_findings, "core/costs/macs.py", "def f():\n    print('done')"),
         (screen_findings, "core/training/loop.py", "import argparse"),
-        (json_findings, "core/recorded.py", "import json\nprint(json.dumps({}))"),
-        (family_findings, "core/attribution.py", "if isinstance(model, SwinTransformer):\n    pass"),
+        (json_findings, "core/evaluation/recorded.py", "import json\nprint(json.dumps({}))"),
+        (family_findings, "core/inference/attribution.py", "if isinstance(model, SwinTransformer):\n    pass"),
         (family_findings, "core/soft_tokens/fixed.py", "x = isinstance(m, FixedKeepViT | VisionTransformer)"),
         (family_findings, "pages/_costs.py", "def f(g):\n    return isinstance(g, PitGeometry)"),
         (cache_findings, "pages/tokens.py", "import streamlit as st\n@st.cache_data(max_entries=1)\ndef f(): pass"),
         (cache_findings, "pages/tokens.py", "import streamlit as st\n@st.cache_resource\ndef f(): pass"),
         (cache_findings, "app.py", "from streamlit import cache_data"),
-        (page_findings, "pages/tokens.py", "x = 1\n" * PAGE_LINES),
         (app_findings, "app.py", "import streamlit as st\nimport core.config"),
         (app_findings, "app.py", "x = 1\n" * (APP_LINES + 1)),
     ],
@@ -213,21 +242,26 @@ def test_check_finds_the_violation(check, path: str, source: str) -> None:
 @pytest.mark.parametrize(
     ("check", "path", "source"),
     [
-        (border_findings, "core/trace.py", "import torch\nfrom . import config\nfrom core.results import TokenTrace"),
-        (border_findings, "core/trace.py", "import vizier  # a name that only starts like a layer's"),
+        (
+            border_findings,
+            "core/inference/trace.py",
+            "import torch\nfrom . import config\nfrom core.results import TokenTrace",
+        ),
+        (border_findings, "core/inference/trace.py", "import vizier  # a name that only starts like a layer's"),
         (border_findings, "viz/tokens.py", "import plotly.graph_objects as go\nfrom core.results import TokenTrace"),
         (border_findings, "pages/tokens.py", "import streamlit as st\nfrom viz.tokens import fade_pruned"),
-        (captum_findings, "core/attribution.py", "def f():\n    from captum.attr import Saliency"),
+        (room_findings, "core/models/export.py", "import torch\nfrom core import files\nfrom core.models import load"),
+        (room_findings, "core/commands/table.py", "from core.evaluation.report import points"),
+        (room_findings, "core/__main__.py", "from core.commands import table"),
+        (captum_findings, "core/inference/attribution.py", "def f():\n    from captum.attr import Saliency"),
         (screen_findings, "core/commands/train.py", "import argparse\nprint('done')"),
         (screen_findings, "core/__main__.py", "import argparse\nprint('done')"),
-        (screen_findings, "core/macs.py", "def f(printer):\n    printer.print('done')  # 'print(' in a comment"),
-        (json_findings, "core/recorded.py", "import json\njson.loads('{}')"),
-        (family_findings, "core/backbones/swin.py", "if isinstance(model, SwinTransformer):\n    pass"),
-        (family_findings, "core/trace.py", "if isinstance(loaded.model, SoftTokenViT):\n    pass"),
+        (screen_findings, "core/costs/macs.py", "def f(printer):\n    printer.print('done')  # 'print(' in a comment"),
+        (json_findings, "core/evaluation/recorded.py", "import json\njson.loads('{}')"),
+        (family_findings, "core/families/swin.py", "if isinstance(model, SwinTransformer):\n    pass"),
+        (family_findings, "core/inference/trace.py", "if isinstance(loaded.model, SoftTokenViT):\n    pass"),
         (cache_findings, "pages/_shared.py", "import streamlit as st\n@st.cache_data\ndef f(): pass"),
         (cache_findings, "pages/tokens.py", "import streamlit as st\nst.title('st.cache_data')"),
-        (page_findings, "pages/tokens.py", "x = 1\n" * (PAGE_LINES - 1)),
-        (page_findings, "pages/_shared.py", "x = 1\n" * 300),
         (app_findings, "app.py", "import os\nimport streamlit as st\n" + "x = 1\n" * (APP_LINES - 2)),
     ],
 )

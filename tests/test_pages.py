@@ -19,17 +19,19 @@ import torch
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from core import checkpoints, recorded, registry
-from core.cards import CompactCard, ModelCard, SelectorCard, SinglePathCard
 from core.config import ModelSpec, Normalisation
-from core.deit_counts import DeitGeometry
-from core.macs import count_macs
-from core.recorded import add_row
+from core.costs.deit import DeitGeometry
+from core.costs.macs import count_macs
+from core.evaluation import recorded
+from core.evaluation.recorded import add_row
+from core.models import load as checkpoints
+from core.models import registry
+from core.models.cards import CompactCard, ModelCard, SelectorCard, SinglePathCard
+from core.models.weights import save_checkpoint
 from core.results import MIXERS, ClassName, Recorded
-from core.searched import Gates
+from core.results.timings import LatencyTable, PathCosts
 from core.single_path.history import add_snapshot
-from core.timings import LatencyTable, PathCosts
-from core.weights import save_checkpoint
+from core.single_path.searched import Gates
 from pages import _frame, _parts, _shared
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -249,7 +249,8 @@ def test_models_of_other_classes_are_not_compared(visit, assets, tmp_path, monke
     import dataclasses
     import shutil
 
-    from core import checkpoints, registry
+    from core.models import load as checkpoints
+    from core.models import registry
     from core.results import ClassName
 
     shutil.copytree(assets, tmp_path, dirs_exist_ok=True)

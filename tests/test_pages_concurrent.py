@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from core import checkpoints, latency, registry
 from core.__main__ import main
-from core.attributions import METHODS, Attribution
 from core.config import ModelSpec
-from core.images import open_photo
+from core.latency import measure as latency
+from core.models import load as checkpoints
+from core.models import registry
+from core.photos.image import open_photo
 from core.results import Prediction, TokenTrace
+from core.results.attributions import METHODS, Attribution
 from pages import _deciding, _shared
 from pages._line import Line
 from tests import test_pages

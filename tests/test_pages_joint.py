@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from core import recorded, results
-from core.cards import CompactCard, SelectorCard, SinglePathCard
-from core.macs import count_macs
-from core.recorded import add_row
+from core import results
+from core.costs.macs import count_macs
+from core.evaluation import recorded
+from core.evaluation.recorded import add_row
+from core.models.cards import CompactCard, SelectorCard, SinglePathCard
 from core.results import Recorded
-from core.timings import CostCurve, LatencyTable, PathCosts
+from core.results.timings import CostCurve, LatencyTable, PathCosts
 from pages import _models, _parts, _shared
 from tests import test_pages
 from tests.test_pages import CARD, GEOMETRY, dense_ms, player_of, save, texts, track

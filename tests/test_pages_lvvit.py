@@ -4,7 +4,7 @@ import dataclasses
 
 import torch
 
-from core.cards import ModelCard, SelectorCard
+from core.models.cards import ModelCard, SelectorCard
 from tests import test_pages
 from tests.lvvit import TINY, random_state
 from tests.test_pages import CARD, save, texts

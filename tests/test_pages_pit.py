@@ -5,8 +5,8 @@ from pathlib import Path
 
 from streamlit.testing.v1 import AppTest
 
-from core.cards import SelectorCard
-from core.weights import save_checkpoint
+from core.models.cards import SelectorCard
+from core.models.weights import save_checkpoint
 from tests.test_pages import RUN_S
 from tests.tiny_pit import BLOCKS, PIT_CARD, pit_token_model
 

@@ -6,7 +6,7 @@ import pytest
 
 from core.config import ModelSpec
 from core.errors import InputError
-from core.weights import save_checkpoint
+from core.models.weights import save_checkpoint
 from pages import _shared
 from tests import tiny_pit, tiny_swin
 from tests.test_pages import assets, texts, visit  # noqa: F401

@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 import torch
 
-from core.cards import SinglePathCard
-from core.weights import save_checkpoint
+from core.models.cards import SinglePathCard
+from core.models.weights import save_checkpoint
 from tests.test_core_swin_files import MIXED, random_state, write
 from tests.test_pages import CARD, assets, save, sent, texts, visit  # noqa: F401
 from tests.tiny_swin import SWIN, SWIN_CARD, swin_path_model

@@ -5,12 +5,12 @@ import re
 
 import pytest
 
-from core import registry
-from core.cards import SelectorCard
-from core.checkpoints import load
 from core.config import ModelSpec
 from core.errors import InputError
-from core.weights import save_checkpoint
+from core.models import registry
+from core.models.cards import SelectorCard
+from core.models.load import load
+from core.models.weights import save_checkpoint
 from pages import _many_files, _shared
 from tests import tiny, tiny_pit, tiny_swin
 from tests.test_pages import assets, photo_bytes, texts, visit  # noqa: F401
@@ -20,9 +20,9 @@ from tests.test_pages import assets, photo_bytes, texts, visit  # noqa: F401
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few steps and passes: what is measured does not matter here."""
     monkeypatch.setattr("core.single_path.fit.FIT_STEPS", 1)
-    monkeypatch.setattr("core.which_method.REPEATS", 4)
-    monkeypatch.setattr("core.path_latency.REPEATS", (1, 1))
-    monkeypatch.setattr("core.method_setups.SHORT_REPEATS", 1)
+    monkeypatch.setattr("core.evaluation.which_method.REPEATS", 4)
+    monkeypatch.setattr("core.latency.parts.REPEATS", (1, 1))
+    monkeypatch.setattr("core.evaluation.method_setups.SHORT_REPEATS", 1)
 
 
 def compared(at):

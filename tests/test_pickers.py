@@ -12,10 +12,11 @@ import torch
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Block
 
-from core import checkpoints, downloads, registry
-from core.cards import SelectorCard, SinglePathCard
-from core.macs import count_macs
-from core.weights import save_checkpoint
+from core.costs.macs import count_macs
+from core.models import downloads, registry
+from core.models import load as checkpoints
+from core.models.cards import SelectorCard, SinglePathCard
+from core.models.weights import save_checkpoint
 from pages import _downloads, _shared
 from tests.test_pages import CARD, ROOT, RUN_S, assets, opened, save, texts, visit  # noqa: F401
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core.attributions import Attribution
+from core.results.attributions import Attribution
 from viz.attribution import attribution_map, how_made, likeness, scale_bar, shared_scale, value_text
 
 VIEW = Image.new("RGB", (64, 64), "teal")

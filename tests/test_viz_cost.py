@@ -3,7 +3,7 @@
 import pytest
 
 from core.results import MacCount
-from core.timings import Latency
+from core.results.timings import Latency
 from viz.cost import device_text, latency_text, macs_by_part, saving_sentence
 from viz.theme import macs_text, percent
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from core.deit_counts import DeitGeometry
-from core.searched import GateHistory, Gates, KernelReading
+from core.costs.deit import DeitGeometry
+from core.single_path.searched import GateHistory, Gates, KernelReading
 from viz.gates import ffn_gates, gate_curves, gate_rows, gate_table
 from viz.kernels import head_mixing, kernel_norms, mixing_sentence
 

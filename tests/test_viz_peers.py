@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core.deit_counts import DeitGeometry
-from core.peers.plans import Plan
-from core.peers.trace import PeerTrace, overlap
+from core.baselines.plans import Plan
+from core.baselines.trace import PeerTrace, overlap
+from core.costs.deit import DeitGeometry
 from core.results import ClassName, MacCount, Prediction
 from viz.peers import TINT, Way, grouped_photo, peer_photo, peer_sentence, plan_sentence, way_caption, ways_table
 

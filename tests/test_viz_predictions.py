@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from core.agreements import agreement
+from core.inference.agreements import agreement
 from core.results import ClassName, Prediction
 from viz.predictions import agreement_sentence, top5_alone, top5_pair, top5_union
 

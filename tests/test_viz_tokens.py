@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from core.config import ModelSpec
+from core.inference.trace_file import KEYS, trace_document
 from core.results import ClassName, MacCount, Prediction, TokenTrace
-from core.trace_file import KEYS, trace_document
 from viz.animation import LAST_MS, STAGE_MS, animation, png
 from viz.blocks import macs_per_block, tokens_per_block
 from viz.player import PHOTO_SIDE, photo_url, player_data, step_data

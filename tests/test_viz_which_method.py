@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from core.method_table import Attempt, MethodTable
-from core.timings import Latency
+from core.results.method_table import Attempt, MethodTable
+from core.results.timings import Latency
 from viz.savings import LOOKS
 from viz.which_method import (
     agreement_lines,

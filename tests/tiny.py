@@ -7,10 +7,10 @@ import torch
 from PIL import Image
 from timm.models.vision_transformer import VisionTransformer
 
-from core.backbones import deit
-from core.cards import ModelCard
 from core.config import Normalisation
-from core.deit_counts import DeitGeometry
+from core.costs.deit import DeitGeometry
+from core.families import deit
+from core.models.cards import ModelCard
 from core.results import ClassName
 from core.single_path.model import SinglePathViT
 from core.soft_tokens.model import SoftTokenViT

@@ -3,10 +3,10 @@
 import torch
 from timm.models.pit import PoolingVisionTransformer
 
-from core.backbones import pit
-from core.cards import ModelCard
 from core.config import Normalisation
-from core.pit_counts import PitGeometry
+from core.costs.pit import PitGeometry
+from core.families import pit
+from core.models.cards import ModelCard
 from core.soft_tokens.model import SoftTokenViT
 from tests.tiny import CLASSES
 

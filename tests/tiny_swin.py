@@ -2,11 +2,11 @@
 
 import torch
 
-from core.backbones import swin
-from core.cards import ModelCard
 from core.config import Normalisation
+from core.costs.swin import SwinGeometry
+from core.families import swin
+from core.models.cards import ModelCard
 from core.single_path.model import SinglePathViT
-from core.swin_counts import SwinGeometry
 from tests.tiny import CLASSES
 
 SWIN = SwinGeometry(16, (2, 2, 2), (2, 4, 16), img_size=32, patch=4, window=2, ffn_ratio=2, classes=3)

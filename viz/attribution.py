@@ -7,7 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 from PIL import Image, ImageEnhance
 
-from core.attributions import Attribution, Method
+from core.results.attributions import Attribution, Method
 from viz.theme import drawn, percent
 
 WORDS: dict[Method, str] = {

@@ -9,7 +9,7 @@ from viz.theme import DENSE, PART_WORDS, PARTS, PRUNED, QUIET, drawn, fill, sele
 
 
 def tokens_per_block(trace: TokenTrace) -> go.Figure:
-    """Tokens that each block computes, stacked: class token, kept patches, package tokens; dashed: the dense model."""
+    """Tokens that each block computes, stacked: prefix tokens, kept patches, packages; dashed: the dense model."""
     blocks = [str(block + 1) for block in range(len(trace.tokens))]
     dense = trace.dense_tokens or (trace.tokens[0],) * len(blocks)
     first = trace.tokens[0] - trace.grid[0] * trace.grid[1]  # prefix tokens
@@ -24,9 +24,9 @@ def tokens_per_block(trace: TokenTrace) -> go.Figure:
             "type": "bar",
             "x": blocks,
             "y": prefix,
-            "name": "Class token",
+            "name": trace.first.removeprefix("the ").capitalize() or "No other token",
             "marker_color": DENSE,
-            "hovertemplate": "%{y} class token",
+            "hovertemplate": "%{y} " + (trace.first.removeprefix("the ") or "other tokens"),
         }
     )
     after = [f"after selector {s}" if s else "before any selector" for s in passed]
@@ -83,7 +83,7 @@ def macs_per_block(trace: TokenTrace, counts: Sequence[MacCount], dense: int | N
 
     Args:
         trace: Of one photo.
-        counts: Of each block, L of them, as `core.macs.macs_per_block` gives them.
+        counts: Of each block, L of them, as `core.costs.macs.macs_per_block` gives them.
         dense: Multiply-adds of a block of the dense model; None: its blocks are not alike.
     """
     blocks = [str(block + 1) for block in range(len(counts))]

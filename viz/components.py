@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.json_text import json_text
+from core.files.json_text import json_text
 
 TICKS = 8
 """Round numbers on an axis at most, but for one."""

@@ -6,7 +6,7 @@ from dataclasses import fields
 import plotly.graph_objects as go
 
 from core.results import MacCount
-from core.timings import CostCurve, Latency, LatencyTable, PathCosts, StagedCosts
+from core.results.timings import CostCurve, Latency, LatencyTable, PathCosts, StagedCosts
 from viz.theme import (
     PART_WORDS,
     PARTS,

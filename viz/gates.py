@@ -4,7 +4,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from core.results import Mixer
-from core.searched import GateHistory, Gates
+from core.single_path.searched import GateHistory, Gates
 from viz.theme import FFN, MIXER_LOOKS, MIXER_WORDS, QUIET, across, drawn
 
 GATES: tuple[Mixer, ...] = ("conv1x1", "conv3x3", "msa")

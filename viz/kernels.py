@@ -5,7 +5,7 @@ import math
 import numpy as np
 import plotly.graph_objects as go
 
-from core.searched import KernelReading
+from core.single_path.searched import KernelReading
 from viz.panels import panels
 
 _PLACES = ("left", "centre", "right")

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from core.agreements import agreement
-from core.peers.plans import Peer, Plan
-from core.peers.trace import PeerTrace, overlap
+from core.baselines.plans import Peer, Plan
+from core.baselines.trace import PeerTrace, overlap
+from core.inference.agreements import agreement
 from core.results import Prediction
 from viz.theme import macs_text, percent
 from viz.tokens import faded_photo

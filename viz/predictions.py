@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from core.agreements import PhotoAgreement, agreement, ranks
+from core.inference.agreements import PhotoAgreement, agreement, ranks
 from core.results import Prediction
 from viz.theme import DENSE, PRUNED, drawn, percent
 

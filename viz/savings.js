@@ -156,7 +156,7 @@ const CORNERS = {
 };
 
 function symbol(parent, [colour, shape], x, y, size, open) {
-  const paint = { fill: open ? "none" : colour, stroke: colour, "stroke-width": open ? 3 : 1 };
+  const paint = { fill: open ? "none" : colour, stroke: colour, "stroke-width": open ? (size < 8 ? 2 : 3) : 1 };
   if (shape === "circle") return svg("circle", parent, { cx: x, cy: y, r: size, ...paint });
   if (CORNERS[shape]) {
     const points = CORNERS[shape].map(([across, down]) => `${x + across * size},${y + down * size}`).join(" ");
@@ -191,14 +191,15 @@ function frontier(state) {
     const points = series.points.filter((point) => point[cost] !== null).sort((a, b) => a[cost] - b[cost]);
     if (series.joined && cost === "macs" && points.length > 1) { // predicted times are no steady function of a setting
       const line = points.map((point) => `${x(point[cost])},${y(point.top1)}`).join(" ");
-      svg("polyline", chart, { points: line, fill: "none", stroke: series.look[0], "stroke-width": 2 });
+      svg("polyline", chart, { points: line, fill: "none", stroke: series.look[0], "stroke-width": 2,
+        ...(series.hollow ? { "stroke-dasharray": "5 4" } : {}) });
     }
     for (const point of points) {
       if (point.margin !== null) {
         const [at, low, high] = [x(point[cost]), y(point.top1 - point.margin), y(point.top1 + point.margin)];
         svg("line", chart, { x1: at, x2: at, y1: low, y2: high, stroke: series.look[0], class: "margin" });
       }
-      const mark = symbol(chart, series.look, x(point[cost]), y(point.top1), 5, false);
+      const mark = symbol(chart, series.look, x(point[cost]), y(point.top1), 5, series.hollow);
       const words = `${series.name}, ${point.label}: ${point.said} % top-1 at ${unit(point, cost)}`;
       svg("title", mark, {}, words);
       mark.onpointerenter = () => (state.hint.textContent = words);
@@ -253,7 +254,7 @@ function legend(state, cost) {
     const swatch = document.createElementNS(SPACE, "svg");
     swatch.setAttribute("width", 16);
     swatch.setAttribute("height", 16);
-    symbol(swatch, series.look, 8, 8, 5, false);
+    symbol(swatch, series.look, 8, 8, 5, series.hollow);
     key.append(swatch, `${series.name}${series.joined ? ", recorded" : ""}`);
   }
   const key = element("span", "key", state.legend);

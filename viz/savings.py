@@ -18,6 +18,8 @@ LOOKS = {
     "Random dropping": ("#7A7A00", "cross"),
 }
 """Colour and symbol of each method's points."""
+UNTRAINED = ", untrained"
+"""What the name of a method ends in where nothing was trained for it; it looks like the method, but hollow."""
 MEASURING = "being measured"
 MORE = 0.04
 """Room around the points, as a share of their range."""
@@ -61,6 +63,8 @@ class Series:
     points: Sequence[Point]
     joined: bool = True
     """Whether a line joins them."""
+    hollow: bool = False
+    """Of a method that nothing was trained for: hollow marks, a dashed line."""
 
 
 def savings_data(tracks: Sequence[Track], series: Sequence[Series], limit_ms: float | None = None) -> dict:
@@ -89,8 +93,9 @@ def savings_data(tracks: Sequence[Track], series: Sequence[Series], limit_ms: fl
         "series": [
             {
                 "name": made.name,
-                "look": LOOKS[made.name],
+                "look": LOOKS[made.name.removesuffix(UNTRAINED)],
                 "joined": made.joined,
+                "hollow": made.hollow,
                 "points": [_point(point) for point in made.points],
             }
             for made in series

@@ -134,7 +134,7 @@ def stage_sentence(trace: TokenTrace, stage: int) -> str:
     """What happened at selector `stage` (1 to S), in words; stage 0 is the input. Blocks count from 1, as on screen."""
     patches = trace.patches_at(stage)
     if stage == 0:
-        return f"Input: all {patches} patches and the class token enter block 1."
+        return f"Input: all {patches} patches{f' and {trace.first}' if trace.first else ''} enter block 1."
     folded = int((trace.package_weight[stage - 1] > 0).sum())
     left = int(trace.dropped[stage - 1].sum())
     kept = trace.kept_counts[stage - 1]

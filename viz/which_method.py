@@ -6,8 +6,8 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 
-from core.method_table import Attempt, Leaders, MethodTable, leaders
-from core.timings import Latency
+from core.results.method_table import Attempt, Leaders, MethodTable, leaders
+from core.results.timings import Latency
 from viz.cost import device_text
 from viz.savings import LOOKS
 from viz.theme import DENSE, QUIET, drawn, macs_number, macs_text

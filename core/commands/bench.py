@@ -9,27 +9,27 @@ from multiprocessing import active_children, get_context
 
 import torch
 
-from core.backbones.families import check_method
-from core.bench_record import add_rows, check_record, conditions, read_record
-from core.benchmarks import USUAL, Case, cases, matching, measure
-from core.checkpoints import load
+from core.benchmarks.cases import USUAL, Case, cases, matching, measure
+from core.benchmarks.ragged import CASES, compare_ragged
+from core.benchmarks.record import add_rows, check_record, conditions, read_record
 from core.commands.endings import deaf_children, printed_anyway
 from core.commands.parsers import BENCH_BATCHES
 from core.commands.shared import Progress, numbers, parse_budget, pick_device, say
 from core.config import ModelSpec
-from core.engines import check_engine
 from core.errors import InputError
+from core.families.families import check_method
 from core.files import check_target
-from core.latency import device_name
-from core.latency_table import check_one_grid, table_text, write_table
-from core.published import published
-from core.ragged_bench import CASES, compare_ragged
+from core.latency.engines import check_engine
+from core.latency.measure import device_name
+from core.latency.measure_table import measure_beside
+from core.latency.random_models import random_pair
+from core.latency.schedule import schedule_ms
+from core.latency.table import check_one_grid, table_text, write_table
+from core.models.load import load
+from core.results.timings import EAGER, ENGINES, SpeedRow
+from core.single_path.published import published
 from core.soft_tokens.decide import top_share
-from core.soft_tokens.latency_schedule import schedule_ms
 from core.soft_tokens.schedules import FITTED
-from core.speed import random_pair
-from core.table_bench import measure_beside
-from core.timings import EAGER, ENGINES, SpeedRow
 from core.training.cost import SLIDER_MS, compare_steps, derive_ms
 from core.training.loop import make_accelerator
 
@@ -73,9 +73,9 @@ def run_bench(args: argparse.Namespace) -> tuple[dict, str]:
 def run_record(
     args: argparse.Namespace, batches: tuple[int, ...], engines: tuple[str, ...], device: torch.device
 ) -> tuple[dict, str]:
-    """All of `core.benchmarks.cases`, or --model, into the record; each row is kept as soon as it is there.
+    """All of `core.benchmarks.cases.cases`, or --model, into the record; each row is kept as soon as it is there.
 
-    JSON: the record, see `core.bench_record`.
+    JSON: the record, see `core.benchmarks.record`.
     """
     if args.budget is not None or args.keep is not None:
         raise InputError("--record measures its models at settings of their own; omit --keep and --budget.")

@@ -2,11 +2,11 @@
 
 import argparse
 
-from core.description import published_description
+from core.costs.params import ParamCount
 from core.errors import InputError
-from core.params import ParamCount
-from core.published import Published, architecture_of, params_of, published
+from core.models.description import published_description
 from core.results import Architecture
+from core.single_path.published import Published, architecture_of, params_of, published
 
 
 def describe_published(args: argparse.Namespace) -> tuple[dict, str]:

@@ -7,18 +7,19 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from core.checkpoints import Loaded
 from core.commands.shared import Progress, pick_device
-from core.engines import Runner, check_engine, prepare, ready
-from core.evaluate import Runner as Batches
-from core.images import to_tensor
+from core.inference.trace import prediction_of
+from core.latency.engines import Runner, check_engine, prepare, ready
+from core.latency.random_models import dense_form
+from core.models.load import Loaded
+from core.models.macs import macs_of
+from core.models.runners import Runner as Batches
+from core.photos.image import to_tensor
 from core.results import Prediction
+from core.results.timings import EAGER, ENGINES
 from core.soft_tokens.decide import keep_count
 from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.schedules import schedule_macs
-from core.speed import dense_form
-from core.timings import EAGER, ENGINES
-from core.trace import macs_of, prediction_of
 
 
 def fixed_cost(loaded: Loaded) -> tuple[int, list[int] | None]:

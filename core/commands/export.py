@@ -11,16 +11,17 @@ from core.commands.loading import load_model_of
 from core.commands.shared import say
 from core.config import ONNX, OURS
 from core.errors import InputError
-from core.export import TOLERANCE, check_model, check_targets, export_model
-from core.images import load_photo, to_tensor
-from core.registry import ASSETS
+from core.models.export import TOLERANCE, check_model, check_targets, export_model
+from core.models.registry import ASSETS
+from core.photos.image import load_photo, to_tensor
 
 
 def run_export(args: argparse.Namespace) -> tuple[dict, str]:
     """Write the files, or none.
 
     JSON: `{"model", "tolerance", "files": [{"file", "form", "dtype", "bytes", "largest_difference", "photos", "macs",
-    "params"}]}`; the fields of a file are those of `core.export.Exported`, macs null where they depend on the photo.
+    "params"}]}`; the fields of a file are those of `core.models.export.Exported`, macs null where they depend on the
+    photo.
     """
     folder, names = _targets(args.out)
     if args.half and names == [args.out.name] and args.out.suffix == ONNX:

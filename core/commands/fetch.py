@@ -2,9 +2,9 @@
 
 import argparse
 
-from core.checkpoints import read_model
 from core.commands.shared import Progress, say
-from core.registry import list_models
+from core.models.load import read_model
+from core.models.registry import list_models
 
 
 def run_fetch(args: argparse.Namespace) -> tuple[dict, str]:

@@ -13,20 +13,24 @@ import torch
 from timm.optim import create_optimizer_v2
 from torch.utils.data import DataLoader
 
-from core.backbones.families import check_method, family_of_timm
-from core.cards import BackboneFile, CompactCard, ModelCard, SelectorCard, SinglePathCard
-from core.checkpoints import Loaded, file_of, read_model
+from core.baselines.dense import check_dense
+from core.baselines.plans import Plan
+from core.baselines.run import peer_runner
 from core.commands.joint import joint_start, makes_joint
 from core.commands.scoring import Start, score_on, start_of
 from core.commands.session import Session, dense_start, objective_of, open_session
 from core.commands.shared import parse_budget, say
 from core.commands.targets import keep_targets, read_targets
+from core.costs.macs import count_macs
 from core.errors import InputError
-from core.evaluate import attention_runner, dense_runner, paired_difference, random_runner, token_runner
-from core.macs import count_macs
-from core.peers.dense import check_dense
-from core.peers.plans import Plan
-from core.peers.run import peer_runner
+from core.evaluation.evaluate import attention_runner, paired_difference, random_runner, token_runner
+from core.families.families import check_method, family_of_timm
+from core.latency.schedule import schedule_ms
+from core.models.cards import BackboneFile, CompactCard, ModelCard, SelectorCard, SinglePathCard
+from core.models.load import Loaded, file_of, read_model
+from core.models.runners import dense_runner
+from core.models.weights import holds_card, lay_beside, read_checkpoint
+from core.photos.class_folders import match_folders, split_roots
 from core.single_path.calibrate import calibrate as calibrate_budgets
 from core.single_path.calibrate import use_budget
 from core.single_path.compact import compact
@@ -34,17 +38,15 @@ from core.single_path.derive import derive, gates_of
 from core.single_path.history import history_file
 from core.single_path.model import SinglePathViT
 from core.soft_tokens.decide import keep_count, random_share
-from core.soft_tokens.latency_schedule import schedule_ms
 from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.schedules import schedule_macs
 from core.training.budgets import BudgetStep
-from core.training.data import match_folders, split_roots, spread_over
+from core.training.data import spread_over
 from core.training.readable import Readable
 from core.training.runs import check_run, read_metrics, writing
 from core.training.search import weight_groups
 from core.training.tokens import TokenSettings, TokenStep, calibrate, token_groups
 from core.training.verdict import is_trained, verdict_sentences
-from core.weights import holds_card, lay_beside, read_checkpoint
 
 CALIBRATION_PHOTOS = 512
 """Held-out photos on which batch norms are calibrated."""

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from core.config import DISTILL_KINDS
-from core.timings import EAGER, ENGINES
+from core.results.timings import EAGER, ENGINES
 
 USUAL = {"batch": 128, "warmup_epochs": 1.0, "mixup": 0.0, "cutmix": 0.0}
 """What training commands share unless they say otherwise."""

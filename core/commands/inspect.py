@@ -3,8 +3,6 @@
 import argparse
 from dataclasses import asdict
 
-from core.backbones.families import family, methods_sentence
-from core.checkpoints import load
 from core.commands.describe_published import describe_published
 from core.commands.endings import printed_anyway
 from core.commands.engine import dense_beside, in_engine
@@ -13,17 +11,20 @@ from core.commands.peers import evaluate_peer, peer_into_file
 from core.commands.shared import data_told, pick_device
 from core.commands.sweeping import check_sweep, evaluate_folder, predict_many
 from core.config import PEERS
-from core.description import description, told_grids
 from core.errors import InputError
-from core.images import load_photo, to_tensor
-from core.latency import measure_latency
-from core.published import published
-from core.recorded import add_row, check_recorded
-from core.registry import list_models
+from core.evaluation.recorded import add_row, check_recorded
+from core.families.families import family, methods_sentence
+from core.inference.trace import predict, trace_tokens
+from core.latency.measure import measure_latency
+from core.models.description import description, told_grids
+from core.models.load import load
+from core.models.macs import macs_of
+from core.models.registry import list_models
+from core.photos.image import load_photo, to_tensor
 from core.results import Recorded
+from core.results.timings import Latency
+from core.single_path.published import published
 from core.soft_tokens.model import SoftTokenViT
-from core.timings import Latency
-from core.trace import macs_of, predict, trace_tokens
 from core.training.loop import make_accelerator
 
 

@@ -5,17 +5,17 @@ from dataclasses import replace
 
 from torch import nn
 
-from core.backbones.families import check_method
-from core.cards import ModelCard
-from core.checkpoints import Loaded, finish
 from core.commands.loading import tell_snapped
 from core.commands.shared import parse_budget, say
 from core.config import ModelSpec
+from core.costs.macs import count_macs
 from core.errors import InputError
-from core.export import exported_card
-from core.macs import count_macs
+from core.families.families import check_method
+from core.models.cards import ModelCard
+from core.models.export import exported_card
+from core.models.load import Loaded, finish
+from core.photos.class_folders import match_folders, split_roots
 from core.single_path.model import SinglePathViT
-from core.training.data import match_folders, split_roots
 
 
 def makes_joint(args: argparse.Namespace, module: nn.Module, card: ModelCard) -> bool:

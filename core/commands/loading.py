@@ -3,14 +3,14 @@
 import argparse
 from dataclasses import replace
 
-from core.backbones.families import check_method
-from core.checkpoints import Loaded, load
-from core.class_lists import read_classes, with_classes
 from core.commands.shared import Progress, numbers, parse_budget, pick_device, say
 from core.config import ModelSpec
 from core.errors import InputError
-from core.photo_walk import Skipped
-from core.registry import list_models
+from core.families.families import check_method
+from core.models.class_lists import read_classes, with_classes
+from core.models.load import Loaded, load
+from core.models.registry import list_models
+from core.photos.walk import Skipped
 
 NAME_THEM = "; --classes takes a text file with what its classes are called, one a line in the order of its answers"
 """What helps where no folder is named after a class of the model."""
@@ -64,7 +64,8 @@ def load_model_of(args: argparse.Namespace) -> Loaded:
     tell_snapped(loaded)
     if loaded.card.selectors is not None and loaded.card.selectors.ranked:
         where = ", ".join(map(str, loaded.card.selectors.blocks))
-        say(f"Patches are ranked by class attention before blocks {where}; nothing was trained for it.")
+        by = "class attention" if loaded.card.geometry.lookers(2) == 1 else "the attention of all tokens"
+        say(f"Patches are ranked by {by} before blocks {where}; nothing was trained for it.")
     pruned = loaded.card.single_path or loaded.card.compact
     if pruned is not None and not pruned.fit_to_predict:
         say(f"{spec.name} is not fit to predict yet: its search has not got far enough.")

@@ -5,17 +5,17 @@ import argparse
 import numpy as np
 from accelerate import Accelerator
 
-from core.checkpoints import Loaded
 from core.commands.loading import NAME_THEM, tell_skipped
 from core.commands.shared import Progress, say
 from core.errors import InputError
-from core.evaluate import Runner
-from core.images import eval_transform, load_photo
-from core.photo_list import labelled
-from core.photo_loader import Photos
+from core.evaluation.sweep import Task, sweep, unnamed
+from core.models.load import Loaded
+from core.models.runners import Runner
+from core.photos.class_folders import match_folders, named, photos, split_roots
+from core.photos.image import eval_transform, load_photo
+from core.photos.listing import labelled
+from core.photos.loader import Photos
 from core.results import Evaluation
-from core.sweep import Task, sweep, unnamed
-from core.training.data import match_folders, named, photos, split_roots
 
 
 def over_folder(args: argparse.Namespace, accelerator: Accelerator, loaded: Loaded, run: Runner) -> Evaluation:

@@ -18,7 +18,7 @@ from core.commands.flags import (
     add_targets,
 )
 from core.config import LEAST_PHOTOS, ONNX, OURS, PEERS, RANKINGS, USUAL_PHOTOS
-from core.timings import EAGER, ENGINES
+from core.results.timings import EAGER, ENGINES
 
 FROM_SCRATCH = {"epochs": 24, "lr_per_512": 4.8e-3, "mixup": 0.2, "cutmix": 1.0, "layer_decay": 1.0, "average": 0.0}
 FINE_TUNING = USUAL | {
@@ -214,7 +214,7 @@ def _add_photos_to_score(parser: argparse.ArgumentParser) -> None:
 
 def add_search(parser: argparse.ArgumentParser) -> None:
     """Flags of `search`."""
-    from core.backbones.families import FAMILIES  # seconds, but each family says its own default
+    from core.families.families import FAMILIES  # seconds, but each family says its own default
 
     add_common(parser)
     add_loop(parser, usual={"epochs": 10, "lr_per_512": 5e-5, "mixup": 0.2, "cutmix": 1.0})
@@ -320,8 +320,8 @@ def add_export(parser: argparse.ArgumentParser) -> None:
 
 def add_bench(parser: argparse.ArgumentParser) -> None:
     """Flags of `bench`."""
-    from core.bench_record import JSON  # seconds, but these know what is measured
-    from core.benchmarks import USUAL as SCHEDULES
+    from core.benchmarks.cases import USUAL as SCHEDULES
+    from core.benchmarks.record import JSON  # seconds, but these know what is measured
     from core.soft_tokens.schedules import FITTED
 
     add_common(parser)

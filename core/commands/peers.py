@@ -4,22 +4,22 @@ import argparse
 
 from accelerate import Accelerator
 
-from core.checkpoints import Loaded
-from core.class_lists import read_classes, with_classes
+from core.baselines.dense import check_dense, dense_of
+from core.baselines.plans import PEER_WORDS, Plan, default_blocks, fit_plan
+from core.baselines.run import peer_runner
 from core.commands.loading import load_model_of
 from core.commands.over_folder import over_folder
 from core.commands.shared import parse_budget, say
 from core.commands.sweeping import evaluate_with
 from core.errors import InputError
-from core.evaluate import paired_difference, token_runner
-from core.peers.dense import check_dense, dense_of
-from core.peers.plans import PEER_WORDS, Plan, default_blocks, fit_plan
-from core.peers.run import peer_runner
-from core.report import points
+from core.evaluation.evaluate import paired_difference, token_runner
+from core.evaluation.sweep import unnamed
+from core.models.class_lists import read_classes, with_classes
+from core.models.load import Loaded
 from core.results import Evaluation
+from core.results.text import points
 from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.schedules import schedule_macs
-from core.sweep import unnamed
 
 
 def evaluate_peer(args: argparse.Namespace, accelerator: Accelerator) -> tuple[Evaluation, dict, str]:

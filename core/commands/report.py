@@ -11,21 +11,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from core.checkpoints import Loaded
 from core.commands.endings import printed_anyway
 from core.commands.loading import NAME_THEM, load_model_of, setting_of, tell_skipped
 from core.commands.parsers import REPORT_DRAWS
 from core.commands.shared import Progress, pick_device, say
-from core.description import description
 from core.errors import InputError
-from core.evaluate import dense_runner
-from core.files import check_target, write_text
-from core.images import eval_transform, load_photo, upright_size, view_box
-from core.json_text import json_text
-from core.photo_list import PhotoList, labelled
-from core.photo_loader import Photos, Share, photo_loader
-from core.photo_walk import Skipped
-from core.report import (
+from core.evaluation.report import (
     Answers,
     OnObject,
     calibration_error,
@@ -34,14 +25,23 @@ from core.report import (
     on_object,
     paired_interval,
     patches_inside,
-    points,
 )
+from core.files import check_target, write_text
+from core.files.json_text import json_text
+from core.models.description import description
+from core.models.load import Loaded
+from core.models.macs import macs_of
+from core.models.runners import dense_runner
+from core.photos.class_folders import match_folders, named, photos, split_roots
+from core.photos.image import eval_transform, load_photo, upright_size, view_box
+from core.photos.listing import PhotoList, labelled
+from core.photos.loader import Photos, Share, photo_loader
+from core.photos.walk import Skipped
 from core.results import told_apart
+from core.results.text import points
 from core.soft_tokens.decide import random_like
 from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.stages import image_macs
-from core.trace import macs_of
-from core.training.data import match_folders, named, photos, split_roots
 
 Box = tuple[float, float, float, float]
 """xmin, ymin, xmax, ymax in pixels."""

@@ -3,20 +3,20 @@
 import argparse
 from pathlib import Path
 
-from core.backbones.families import check_method
 from core.commands.endings import printed_anyway
 from core.commands.loading import tell_skipped
 from core.commands.session import dense_model
 from core.commands.shared import Progress, pick_device, say
 from core.config import LEAST_PHOTOS
 from core.errors import InputError
+from core.families.families import check_method
 from core.files import check_target
-from core.images import load_photo
-from core.photo_list import list_photos
-from core.scored import make_scored
+from core.models.weights import save_checkpoint
+from core.photos.image import load_photo
+from core.photos.listing import list_photos
 from core.single_path.derive import derive, gates_of
 from core.training.data import spread
-from core.weights import save_checkpoint
+from core.training.scored import make_scored
 
 SHOWN = (0.9, 0.75, 0.6, 0.5)
 """Shares of the dense MACs whose architectures are reported."""

@@ -7,20 +7,21 @@ from pathlib import Path
 
 from torch import nn
 
-from core.backbones.families import family
-from core.cards import ModelCard
-from core.checkpoints import file_of, read_model
 from core.commands.session import dense_start
 from core.commands.shared import Progress, say
 from core.config import USUAL_PHOTOS
 from core.errors import InputError
-from core.releases.files import released_names
-from core.scored import batches_of
+from core.families.families import family
+from core.models.cards import ModelCard
+from core.models.load import file_of, read_model
+from core.models.releases.files import released_names
+from core.models.weights import holds_card, read_card
+from core.photos.class_folders import match_folders, split_roots
 from core.single_path.model import SinglePathViT
 from core.single_path.score import score
-from core.training.data import match_folders, split_roots, spread
+from core.training.data import spread
 from core.training.readable import Readable
-from core.weights import holds_card, read_card
+from core.training.scored import batches_of
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,13 +7,13 @@ from dataclasses import replace
 import torch
 from timm.optim import create_optimizer_v2
 
-from core.cards import SinglePathCard
 from core.commands.scoring import score_on, start_of
 from core.commands.session import objective_of, open_session
 from core.commands.shared import parse_budget
+from core.costs.macs import count_macs
 from core.errors import InputError
-from core.evaluate import dense_runner
-from core.macs import count_macs
+from core.models.cards import SinglePathCard
+from core.models.runners import dense_runner
 from core.single_path.derive import budget_range, derive, gates_of, settled
 from core.single_path.history import SNAPSHOTS_PER_EPOCH, add_snapshot, history_file
 from core.single_path.score import set_gates

@@ -17,37 +17,29 @@ from timm.utils import ModelEmaV3
 from torch import nn
 from torch.utils.data import DataLoader
 
-from core.backbones.families import check_method, family_of_own, family_of_timm
-from core.batches import labelled_batch
-from core.cards import ModelCard, TeacherCard
-from core.checkpoints import Loaded, load
 from core.commands.loading import tell_skipped
 from core.commands.shared import Progress, duration, pick_device, say, say_here
 from core.config import ModelSpec
+from core.costs.macs import count_macs
 from core.errors import InputError
-from core.evaluate import Runner, evaluate
-from core.images import eval_transform
-from core.macs import count_macs
+from core.evaluation.evaluate import evaluate
+from core.evaluation.sweep import exchange
+from core.families.families import check_method, family_of_own, family_of_timm
+from core.models.cards import ModelCard, TeacherCard
+from core.models.load import Loaded, load
+from core.models.runners import Runner
+from core.models.weights import save_checkpoint
+from core.photos.batches import labelled_batch
+from core.photos.class_folders import match_folders, named, photos, split_roots
+from core.photos.image import eval_transform
 from core.results import Evaluation
-from core.sweep import exchange
-from core.training.data import (
-    held_out,
-    limited,
-    match_folders,
-    named,
-    photos,
-    split_roots,
-    train_transform,
-    untouched,
-    within_root,
-)
+from core.training.data import held_out, limited, train_transform, untouched, within_root
 from core.training.data_print import data_print
 from core.training.loop import LoopSettings, Step, StepRecord, check_batch, fit, make_accelerator
 from core.training.objectives import Objective
 from core.training.readable import Labelled, Readable
 from core.training.runs import Run, open_run, read_settings, writing
 from core.training.teachers import load_teacher
-from core.weights import save_checkpoint
 
 EVAL_BATCH = 128
 LOG_SECONDS = 30
@@ -137,7 +129,7 @@ class Session:
     train_set: Readable
     validation: DataLoader
     held: DataLoader | None
-    """Labelled of the training split that are not trained on, as the model sees them at evaluation."""
+    """Photos of the training split that are not trained on, as the model sees them at evaluation."""
 
     @property
     def img_size(self) -> int:

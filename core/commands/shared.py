@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
-from core.batches import loader_trouble
 from core.errors import FileNote, InputError
-from core.json_text import json_text
+from core.files.json_text import json_text
+from core.photos.batches import loader_trouble
 
 
 def data_told(data: Sequence[Path]) -> str | list[str]:

@@ -8,27 +8,28 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
-from core.checkpoints import Loaded
 from core.commands.endings import printed_anyway
 from core.commands.engine import batches_in_engine
 from core.commands.loading import NAME_THEM, load_model_of, setting_of, tell_skipped
 from core.commands.shared import Progress, data_told, first_process, pick_device, say
-from core.description import told_grids
 from core.errors import InputError
-from core.evaluate import attention_runner, dense_runner, repeatable_random_runner, token_runner
+from core.evaluation.evaluate import attention_runner, repeatable_random_runner, token_runner
+from core.evaluation.recorded import add_row
+from core.evaluation.result_file import ResultFile, check_out
+from core.evaluation.sweep import NamedRunner, Pace, Tally, Task, from_first, sweep, unnamed, weights_fingerprint
 from core.files import is_stream
-from core.images import eval_transform, load_photo
-from core.latency import device_name
-from core.photo_list import PhotoList, labelled, list_photos
-from core.photo_loader import Photos
-from core.recorded import add_row
-from core.result_file import ResultFile, check_out
+from core.latency.measure import device_name
+from core.models.description import told_grids
+from core.models.load import Loaded
+from core.models.macs import macs_of
+from core.models.runners import dense_runner
+from core.photos.class_folders import match_folders, named, photos, split_roots
+from core.photos.image import eval_transform, load_photo
+from core.photos.listing import PhotoList, labelled, list_photos
+from core.photos.loader import Photos
 from core.results import Recorded
+from core.results.timings import EAGER
 from core.soft_tokens.model import SoftTokenViT
-from core.sweep import NamedRunner, Pace, Tally, Task, from_first, sweep, unnamed, weights_fingerprint
-from core.timings import EAGER
-from core.trace import macs_of
-from core.training.data import match_folders, named, photos, split_roots
 from core.training.loop import make_accelerator
 
 MOST_IN_ONE = 10_000

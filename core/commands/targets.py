@@ -8,26 +8,28 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader
 
-from core.backbones.families import check_method
-from core.checkpoints import Loaded
 from core.commands.session import dense_model, dense_start
 from core.commands.shared import Progress, numbers, parse_budget, pick_device, say
+from core.costs.geometry import Geometry
 from core.errors import InputError
-from core.evaluate import dense_runner, evaluate, token_runner
+from core.evaluation.evaluate import evaluate, token_runner
+from core.families.families import check_method
 from core.files import write_text
-from core.geometry import Geometry
-from core.images import eval_transform
-from core.json_text import json_text
-from core.latency_table import check_one_grid, read_table, write_table
+from core.files.json_text import json_text
+from core.latency.measure_table import measure_table
+from core.latency.random_models import random_pair
+from core.latency.schedule import Stages, choose_schedule
+from core.latency.table import check_one_grid, read_table, write_table
+from core.models.load import Loaded
+from core.models.runners import dense_runner
+from core.photos.class_folders import photos, split_roots
+from core.photos.image import eval_transform
+from core.results.timings import LatencyTable, Schedule
 from core.soft_tokens.decide import AttentionShare, check_keep
-from core.soft_tokens.latency_schedule import Stages, choose_schedule
 from core.soft_tokens.mixers import spread
 from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.schedules import FITTED, RELEASED, fit_keep, geometry_of, schedule_macs
-from core.speed import random_pair
-from core.table_bench import measure_table
-from core.timings import LatencyTable, Schedule
-from core.training.data import held_out, photos, split_roots, spread_over
+from core.training.data import held_out, spread_over
 
 USUAL_SELECTORS = "3,6,9"
 BATCH = 128

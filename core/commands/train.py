@@ -12,23 +12,24 @@ from timm.utils import ModelEmaV3
 from torch import nn
 from torch.utils.data import DataLoader
 
-from core.backbones import deit, lvvit
-from core.backbones.families import family, family_of_timm, layout_of
-from core.batches import labelled_batch
-from core.cards import ModelCard, TeacherCard, class_names
 from core.commands.flags import USUAL
 from core.commands.parsers import FINE_TUNING, FROM_SCRATCH
 from core.commands.session import EVAL_BATCH, dense_model, objective_of, open_session
 from core.commands.shared import Progress, duration, numbers, say, say_here
 from core.config import Normalisation
-from core.deit_counts import DeitGeometry
+from core.costs.deit import DeitGeometry
+from core.costs.lvvit import LvvitGeometry
+from core.costs.macs import count_macs
 from core.errors import InputError
-from core.evaluate import dense_runner
-from core.images import eval_transform
-from core.lvvit_counts import LvvitGeometry
-from core.macs import count_macs
+from core.families import deit, lvvit
+from core.families.families import family, family_of_timm, layout_of
+from core.models.cards import ModelCard, TeacherCard, class_names
+from core.models.runners import dense_runner
+from core.photos.batches import labelled_batch
+from core.photos.class_folders import class_folders, classes_under, named, photos, read_class_list, split_roots
+from core.photos.image import eval_transform
 from core.training import teachers
-from core.training.data import class_folders, classes_under, limited, named, photos, read_class_list, split_roots
+from core.training.data import limited
 from core.training.dense import DenseStep
 from core.training.lvvit import LvvitStep, dense_step
 from core.training.objectives import Objective

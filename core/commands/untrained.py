@@ -1,54 +1,33 @@
 """`untrained`: what pruning without training keeps of a dense model's accuracy, each way over a range of costs."""
 
 import argparse
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch.utils.data import DataLoader
 
-from core.batches import labelled_batch
-from core.checkpoints import Loaded
 from core.commands.endings import printed_anyway
 from core.commands.loading import NAME_THEM, tell_skipped
 from core.commands.score import photos_to_score
 from core.commands.session import dense_model
 from core.commands.shared import Progress, pick_device, say, say_here
 from core.errors import InputError
-from core.evaluate import Runner, dense_runner, evaluate
+from core.evaluation.evaluate import evaluate
+from core.evaluation.sweep import weights_fingerprint
+from core.evaluation.untrained import Point, Record, point_of, read_record, ways_of
 from core.files import check_target, write_text
-from core.images import eval_transform, load_photo
-from core.json_text import json_text
+from core.files.json_text import json_text
+from core.models.load import Loaded
+from core.models.runners import Runner, dense_runner
+from core.photos.batches import labelled_batch
+from core.photos.class_folders import match_folders, photos, split_roots
+from core.photos.image import eval_transform, load_photo
 from core.results import Evaluation
-from core.sweep import weights_fingerprint
-from core.training.data import limited, match_folders, photos, split_roots
+from core.training.data import limited
 from core.training.data_print import data_print
 from core.training.readable import Labelled, Readable
-from core.untrained import Point, point_of, ways_of
-
-
-@dataclass(frozen=True)
-class Record:
-    """What one file holds: rows that can stand side by side."""
-
-    model: str
-    weights: str
-    """Fingerprint of the dense model's."""
-    listing: str
-    """Fingerprint of the list of photos."""
-    scored_on: str | None
-    """Fingerprint of the list of photos that gates were scored on; None: cuts of the sample pictures."""
-    seed: int
-    images: int
-    dense_top1: float
-    rows: tuple[Point, ...]
-
-    def same_run(self, other: "Record") -> bool:
-        """Whether rows of one can be added to the other's."""
-        return all(getattr(self, key) == getattr(other, key) for key in ("weights", "listing", "scored_on", "seed"))
 
 
 def run_untrained(args: argparse.Namespace) -> tuple[dict, str]:
@@ -72,6 +51,7 @@ def run_untrained(args: argparse.Namespace) -> tuple[dict, str]:
         seed=args.seed,
         images=0,
         dense_top1=0.0,
+        dense_macs=dense.dense_macs,
         rows=before.rows if before else (),
     )
     if before is not None and not before.same_run(record):
@@ -110,21 +90,6 @@ def run_untrained(args: argparse.Namespace) -> tuple[dict, str]:
             say(_line(row))
     head = f"{args.model}: {record.dense_top1:.1%} of {record.images} photos, dense"
     return asdict(record), "\n".join([head, *map(_line, record.rows), f"All rows are in {args.out}."])
-
-
-def read_record(path: Path) -> Record | None:
-    """What an earlier run wrote; None where there is no such file.
-
-    Raises:
-        InputError: If it is something else.
-    """
-    if not path.is_file():
-        return None
-    try:
-        held = json.loads(path.read_text())
-        return Record(**(held | {"rows": tuple(Point(**row) for row in held["rows"])}))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} holds no record of `untrained`; give --out another file.") from error
 
 
 def _photos(args: argparse.Namespace, dense: Loaded) -> tuple[Readable, str]:

@@ -2,13 +2,13 @@
 
 import torch
 
-from core.backbones.families import blocks_of
-from core.geometry import Geometry
-from core.macs import block_prices
+from core.costs.geometry import Geometry
+from core.costs.macs import block_prices
+from core.families.families import blocks_of
 from core.results import MacCount, Mixer
-from core.searched import KernelReading
 from core.single_path.mixer import head_mixing, read_kernels
 from core.single_path.model import SinglePathViT
+from core.single_path.searched import KernelReading
 
 
 @torch.inference_mode()

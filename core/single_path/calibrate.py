@@ -5,9 +5,9 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from core.backbones.timm_models import statistics
-from core.geometry import Geometry
-from core.macs import count_macs
+from core.costs.geometry import Geometry
+from core.costs.macs import count_macs
+from core.families.timm_models import statistics
 from core.single_path.compact import derived_gating
 from core.single_path.derive import derive, gates_of
 from core.single_path.model import Path, SinglePathViT

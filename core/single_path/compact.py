@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from core.backbones.block import PreNorm
-from core.backbones.families import blocks_of, family_of
-from core.backbones.timm_models import statistics
-from core.backbones.views import to_map, to_tokens
+from core.families.block import PreNorm
+from core.families.families import blocks_of, family_of
+from core.families.timm_models import statistics
+from core.families.views import to_map, to_tokens
 from core.results import BY_OPEN_GATES, Architecture, Mixer
 from core.single_path import mixer as mix
 from core.single_path.model import Gating, Path, SinglePathViT, shifted_bias
@@ -68,7 +68,7 @@ def carve(
         plain: timm's model.
         mixers: Per block.
         ffn_hidden: Hidden units per block; of a narrowed FFN the first ones stay.
-        prefix_passes: See `core.cards.CompactCard`.
+        prefix_passes: See `core.models.cards.CompactCard`.
         skip_passes: See there.
         in_windows: See there.
     """

@@ -2,12 +2,12 @@
 
 import numpy as np
 
+from core.costs.geometry import Geometry
+from core.costs.macs import count_macs
 from core.errors import InputError
-from core.geometry import Geometry
-from core.macs import count_macs
 from core.results import BY_OPEN_GATES, Architecture
-from core.searched import Gates
 from core.single_path.model import SinglePathViT
+from core.single_path.searched import Gates
 
 
 def gates_of(model: SinglePathViT, geometry: Geometry) -> Gates:

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from core.backbones.block import PreNorm
-from core.backbones.families import blocks_of, walk
-from core.backbones.views import View
+from core.families.block import PreNorm
+from core.families.families import blocks_of, walk
+from core.families.views import View
 from core.single_path import mixer as mix
 from core.single_path.model import Path, SinglePathViT
 

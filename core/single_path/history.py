@@ -6,10 +6,10 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from core.costs.geometry import Geometry
 from core.errors import InputError
 from core.files import publish
-from core.geometry import Geometry
-from core.searched import GateHistory, Gates
+from core.single_path.searched import GateHistory, Gates
 
 SNAPSHOTS_PER_EPOCH = 8
 

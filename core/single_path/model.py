@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from core.backbones.base import Backbone
-from core.backbones.block import PreNorm, prenorm
-from core.backbones.families import blocks_of, family_of, walk
-from core.backbones.views import View
+from core.families.base import Backbone
+from core.families.block import PreNorm, prenorm
+from core.families.families import blocks_of, family_of, walk
+from core.families.views import View
 from core.single_path import mixer as mix
 from core.single_path.gates import START_LOGIT, is_open, nest, sample_open, stop_below
 
@@ -69,10 +69,10 @@ class SinglePathViT(nn.Module):
 
         Args:
             backbone: The ViT or Swin; shared, not copied.
-            alpha: Temperature of the head mixing; see `core.backbones.base.Search`.
+            alpha: Temperature of the head mixing; see `core.families.base.Search`.
             budgets: Shares of the dense MACs for which batch norm statistics are stored, rising; none: only those
                 of the search.
-            prefix_passes: See `core.cards.SinglePathCard`.
+            prefix_passes: See `core.models.cards.SinglePathCard`.
             in_windows: See there.
             shifts: See there.
         """

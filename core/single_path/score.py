@@ -13,16 +13,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from core.backbones.block import PreNorm, prenorm
-from core.backbones.families import blocks_of, walk
 from core.config import LEAST_PHOTOS
+from core.costs.geometry import Geometry
+from core.costs.macs import block_prices
 from core.errors import InputError
-from core.geometry import Geometry
-from core.macs import block_prices
+from core.families.block import PreNorm, prenorm
+from core.families.families import blocks_of, walk
 from core.results import BY_OPEN_GATES
-from core.searched import Gates
 from core.single_path.fit import fit_convolutions
 from core.single_path.model import SinglePathViT
+from core.single_path.searched import Gates
 
 DRAWS = 4
 """Random directions per photo in which the answer's curvature is measured."""

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from core.backbones.families import family_of_geometry
-from core.geometry import BlockShape, Geometry
-from core.macs import block_prices, count_macs
+from core.costs.geometry import BlockShape, Geometry
+from core.costs.macs import block_prices, count_macs
+from core.families.families import family_of_geometry
 from core.results import BY_OPEN_GATES
 from core.single_path.gates import nest
 from core.single_path.model import SinglePathViT

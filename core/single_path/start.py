@@ -3,10 +3,10 @@
 import numpy as np
 import torch
 
-from core.searched import Gates
 from core.single_path.derive import derive
 from core.single_path.gates import START_LOGIT
 from core.single_path.search import expected_cost
+from core.single_path.searched import Gates
 
 SPREAD = 2 * START_LOGIT
 """From the gate that closes first to the one that closes last. From a flat start a gate must move by START_LOGIT to

@@ -6,16 +6,16 @@ What engines other than torch's eager mode need. For the same ratios it says wha
 import copy
 from collections.abc import Sequence
 from dataclasses import fields
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from core.backbones.base import Backbone
-from core.backbones.block import PreNorm
-from core.backbones.families import flat_family, layout_of
-from core.backbones.matrix import matrix_block
 from core.config import Packaging
 from core.errors import InputError
+from core.families.base import Alive, Backbone
+from core.families.families import flat_family, layout_of
+from core.families.matrix import matrix_block
 from core.soft_tokens.context import Equal
 from core.soft_tokens.decide import check_keep, keep_count
 from core.soft_tokens.mixers import left_block, mixer_of, nearest_attention
@@ -59,17 +59,19 @@ class FixedSelector(nn.Module):
 
 
 class FixedRanking(nn.Module):
-    """The same by class attention."""
+    """The same by attention."""
 
-    def __init__(self, block: PreNorm | None, count: int, packaging: Packaging) -> None:
-        """Args: `block` is the one whose class attention ranks; `count` and `packaging` as in `FixedSelector`."""
+    def __init__(self, backbone: Backbone, at: int, count: int, packaging: Packaging) -> None:
+        """Args: it stands before block `at` of `backbone`; `count` and `packaging` as in `FixedSelector`."""
         super().__init__()
-        self.block, self.count = block, count
+        self.block, self.count = nearest_attention(backbone, at), count
+        self.attended = flat_family(backbone).attended
         self.packaging: Packaging = packaging
 
     def forward(self, x: Tensor, prefix: int, patches: int) -> Tensor:
         """As `FixedSelector.forward`."""
-        return keep_best(x, ranked_scores(look(self.block, x)), prefix, patches, self.count, self.packaging)
+        looking = None if self.block is None else partial(self.attended, self.block)
+        return keep_best(x, ranked_scores(look(looking, x)), prefix, patches, self.count, self.packaging)
 
 
 def keep_best(x: Tensor, scores: Scores, prefix: int, patches: int, count: int, packaging: Packaging) -> Tensor:
@@ -131,7 +133,7 @@ class FixedKeepViT(nn.Module):
             # As a mean, a selector that drops nothing leaves no trace.
             if self.counts[block] < self.alive[block] or model.packaging == "weighted_sum":
                 self.selectors[str(block)] = (
-                    FixedRanking(nearest_attention(model.backbone, block), self.counts[block], model.packaging)
+                    FixedRanking(model.backbone, block, self.counts[block], model.packaging)
                     if isinstance(selector, AttentionRanking)
                     else FixedSelector(selector.fold(), self.counts[block], model.packaging)
                 )
@@ -151,7 +153,14 @@ class FixedKeepViT(nn.Module):
             else:
                 x = matrix_block(block, x) if self.alone else block(x)
         x = x[None] if self.alone else x
-        return self.classify(self.backbone, x, lambda: (x[:, prefix : prefix + alive].flatten(0, 1), (alive,) * len(x)))
+        return self.classify(self.backbone, x, lambda: self._left(x, prefix, alive))
+
+    def _left(self, x: Tensor, prefix: int, alive: int) -> Alive:
+        """What is left of tokens (B, T, D): prefix tokens, `alive` patches, packages."""
+        gone = [self.alive[int(block)] - self.counts[int(block)] for block in self.selectors]
+        stands = torch.tensor(gone, device=x.device).expand(len(x), -1)
+        end = prefix + alive
+        return Alive(x[:, prefix:end].flatten(0, 1), (alive,) * len(x), x[:, end:], stands)
 
 
 class SelectorsAlone(nn.Module):

@@ -4,13 +4,13 @@ from functools import partial
 
 from torch import Tensor
 
-from core.backbones.base import Backbone, Left
-from core.backbones.families import blocks_of, flat_family, layout_of
 from core.config import Packaging
+from core.families.base import Backbone, Left
+from core.families.families import blocks_of, flat_family, layout_of
 from core.soft_tokens import one_image, packed
 from core.soft_tokens.decide import Decide
 from core.soft_tokens.lean import lean_block
-from core.soft_tokens.mixers import left_block, mixer_of, nearest_attention
+from core.soft_tokens.mixers import left_block, mixer_of, nearest_look
 from core.soft_tokens.pit_gathered import pit_gathered_forward
 from core.soft_tokens.ranking import Choosing
 from core.soft_tokens.stages import Pruned, Stage, lay_out
@@ -67,17 +67,19 @@ def _run_one(
     """From block `first` on, for one image (1, T, D); its prefix tokens, what else is left, what each selector did."""
     prefix: int = backbone.num_prefix_tokens
     done: list[Pruned] = []
+    count = x.shape[1] - prefix
     tokens = one_image.begin(x, prefix)
     for index, block in enumerate(blocks_of(backbone)[first:], first):
         if index in selectors:
-            looking = nearest_attention(backbone, index)
+            looking = nearest_look(backbone, index)
             tokens, pruned = one_image.prune(tokens, prefix, selectors[index], decide, len(done), packaging, looking)
             done.append(pruned)
         patches = slice(prefix, prefix + len(tokens.cell))
         lean = not record and mixer_of(block) == "msa"
         x = lean_block(block, tokens.x) if lean else left_block(block, tokens.x, patches)
         tokens = one_image.Tokens(x, tokens.cell)
-    return one_image.first_tokens(tokens, prefix), partial(one_image.patches_left, tokens, prefix), done
+    left = partial(one_image.left, tokens, prefix, count, done)
+    return one_image.first_tokens(tokens, prefix), left, done
 
 
 def _run_batch(
@@ -95,11 +97,11 @@ def _run_batch(
     tokens = packed.pack(x, prefix)
     for index, block in enumerate(blocks_of(backbone)[first:], first):
         if index in selectors:
-            looking = nearest_attention(backbone, index)
+            looking = nearest_look(backbone, index)
             tokens, pruned = packed.prune(
                 tokens, patches, prefix, selectors[index], decide, len(done), packaging, looking
             )
             plan = packed.plan_attention(tokens.counts, x.device)
             done.append(pruned)
         tokens = packed.Packed(packed.packed_block(block, tokens, plan), tokens.cell, tokens.counts)
-    return packed.first_tokens(tokens, prefix), partial(packed.patches_left, tokens, prefix), done
+    return packed.first_tokens(tokens, prefix), partial(packed.left, tokens, prefix, patches, done), done

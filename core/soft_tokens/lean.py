@@ -12,7 +12,7 @@ from timm.layers import Attention, Mlp
 from torch import Tensor, nn
 from torch.nn import functional
 
-from core.backbones.block import PreNorm, attention, prenorm
+from core.families.block import PreNorm, attention, prenorm
 
 
 def lean_block(block: PreNorm, x: Tensor) -> Tensor:

@@ -5,10 +5,10 @@ import math
 import torch
 from torch import Tensor
 
-from core.backbones.base import Backbone
-from core.backbones.families import flat_family, layout_of
 from core.config import Packaging
-from core.soft_tokens.mixers import nearest_attention
+from core.families.base import Backbone
+from core.families.families import flat_family, layout_of
+from core.soft_tokens.mixers import nearest_look
 from core.soft_tokens.package import package_token
 from core.soft_tokens.pit_masked import pit_masked_forward
 from core.soft_tokens.policy import SoftDecide, masked_block, slice_scores
@@ -49,11 +49,12 @@ def masked_forward(
     alive = x.new_ones(len(x), patches, dtype=torch.float32)
     policy = x.new_ones(len(x), x.shape[1], dtype=torch.float32)  # who is a key: prefix, patches, packages
     stages: list[Stage] = []
+    stands: list[Tensor] = []  # patches in each package
     for index, block in enumerate(family.blocks_of(backbone)):
         if index in selectors:
             chooser = selectors[index]
             if isinstance(chooser, AttentionRanking):
-                looked = look(nearest_attention(backbone, index), x, policy.detach())
+                looked = look(nearest_look(backbone, index), x, policy.detach())
                 scores_all = ranked_scores(looked[:, first:])
             else:
                 scores_all = chooser.masked(x[:, first:], policy[:, first:].detach())
@@ -73,10 +74,12 @@ def masked_forward(
                     scores=scores,
                 )
             )
+            stands.append(dropped.detach().sum(dim=1) * exists)
             alive = kept
             packages = torch.cat((policy[:, first + patches :], exists[:, None].float()), dim=1)
             policy = torch.cat((policy[:, :first], alive, packages), dim=1)
             x = torch.cat((x, token.to(x.dtype)), dim=1)
         x = masked_block(block, x, policy, slice(first, first + patches)) if stages else block(x)
-    normed = backbone.norm(x)[:, : first + patches]
-    return family.classify_masked(backbone, normed, alive.detach()), normed[:, first:], stages
+    normed = backbone.norm(x)
+    logits = family.classify_masked(backbone, normed, alive.detach(), torch.stack(stands, dim=1))
+    return logits, normed[:, first : first + patches], stages

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from core.backbones.base import Backbone
-from core.backbones.block import PreNorm, prenorm
-from core.backbones.families import blocks_of
 from core.errors import InputError
+from core.families.base import Backbone
+from core.families.block import PreNorm, prenorm
+from core.families.families import blocks_of, token_family
 from core.results import Mixer
 from core.single_path.compact import ConvMixer, NoMixer
+from core.soft_tokens.ranking import Look
 
 
 def mixer_of(block: PreNorm) -> Mixer:
@@ -105,7 +106,7 @@ def left_block(block: PreNorm, x: Tensor, rows: slice | Tensor) -> Tensor:
 
 
 def nearest_attention(backbone: Backbone, index: int) -> PreNorm | None:
-    """The block whose attention tells where the class token looks at block `index`.
+    """The block whose attention tells what the answer looks at before block `index`.
 
     That block itself; where it has none any more, the next one that has, and else the last one before.
     """
@@ -113,6 +114,12 @@ def nearest_attention(backbone: Backbone, index: int) -> PreNorm | None:
     having = [i for i, block in enumerate(blocks) if mixer_of(block) == "msa"]
     ahead = [i for i in having if i >= index]
     return blocks[(ahead or having[-1:])[0]] if having else None
+
+
+def nearest_look(backbone: Backbone, index: int) -> Look | None:
+    """How much the answer looks at each token before block `index`; None: no attention is left to tell."""
+    block = nearest_attention(backbone, index)
+    return None if block is None else partial(token_family(backbone).attended, block)
 
 
 def _pointwise(conv: nn.Conv2d, x: Tensor) -> Tensor:

@@ -6,9 +6,9 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from core.backbones.base import Backbone
 from core.config import Packaging
 from core.errors import InputError
+from core.families.base import Backbone
 from core.soft_tokens.decide import Decide, own_decision
 from core.soft_tokens.gathered import gathered_forward
 from core.soft_tokens.places import check_places, layers_of, patches_of, shape_of

@@ -1,18 +1,19 @@
 """A batch of one: prefix tokens, patches and packages lie side by side, so that a selector takes few operations."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from core.backbones.block import PreNorm
 from core.config import Packaging
+from core.families.base import Alive
 from core.soft_tokens.context import OneImage
 from core.soft_tokens.decide import Decide
 from core.soft_tokens.package import package_weights
-from core.soft_tokens.ranking import AttentionRanking, Choosing, look, ranked_scores
+from core.soft_tokens.ranking import AttentionRanking, Choosing, Look, look, ranked_scores
 from core.soft_tokens.selector import selector_scores
-from core.soft_tokens.stages import Pruned
+from core.soft_tokens.stages import Pruned, packages_left
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,10 +36,11 @@ def first_tokens(tokens: Tokens, prefix: int) -> Tensor:
     return tokens.x[:, :prefix]
 
 
-def patches_left(tokens: Tokens, prefix: int) -> tuple[Tensor, tuple[int, ...]]:
-    """The patches that are still alive, (n, D), and how many they are."""
-    count = len(tokens.cell)
-    return tokens.x[0, prefix : prefix + count], (count,)
+def left(tokens: Tokens, prefix: int, patches: int, done: Sequence[Pruned]) -> Alive:
+    """What is left of the `patches` that there were, behind all selectors."""
+    end = prefix + len(tokens.cell)
+    packages, stands = packages_left(done, patches, tokens.x[0, end:])
+    return Alive(tokens.x[0, prefix:end], (len(tokens.cell),), packages, stands)
 
 
 def prune(
@@ -48,7 +50,7 @@ def prune(
     decide: Decide,
     index: int,
     packaging: Packaging,
-    looking: PreNorm | None,
+    looking: Look | None,
 ) -> tuple[Tokens, Pruned]:
     """One selector's work: score, decide, fold what leaves into a package; `looking`: see `ranking.look`."""
     x = tokens.x[0]  # (T, D)

@@ -14,15 +14,16 @@ from timm.layers import Attention
 from torch import Tensor
 from torch.nn import functional
 
-from core.backbones.block import PreNorm, fused, prenorm, project, put_back, queries_keys_values
 from core.config import Packaging
+from core.families.base import Alive
+from core.families.block import PreNorm, fused, prenorm, project, put_back, queries_keys_values
 from core.soft_tokens.context import context_of, image_of
 from core.soft_tokens.decide import Decide
 from core.soft_tokens.mixers import left_block, mixer_of
 from core.soft_tokens.package import package_weights
-from core.soft_tokens.ranking import AttentionRanking, Choosing, look, ranked_scores
+from core.soft_tokens.ranking import AttentionRanking, Choosing, Look, look, ranked_scores
 from core.soft_tokens.selector import Scores, selector_scores
-from core.soft_tokens.stages import Pruned, on_grid
+from core.soft_tokens.stages import Pruned, on_grid, packages_left
 
 NO_PATCH = -1
 """In place of a grid cell, for prefix tokens and packages."""
@@ -55,15 +56,19 @@ def first_tokens(packed: Packed, prefix: int) -> Tensor:
     return packed.x[begins[:, None] + torch.arange(prefix, device=packed.x.device)]
 
 
-def patches_left(packed: Packed, prefix: int) -> tuple[Tensor, tuple[int, ...]]:
-    """The patches that are still alive, image after image, (m, D), and how many each image has, B of them."""
-    rows = (packed.cell >= 0).nonzero()[:, 0]
-    counts = torch.bincount(image_of(packed.counts, rows.device)[rows], minlength=len(packed.counts))
-    return packed.x[rows], tuple(counts.tolist())
+def left(packed: Packed, prefix: int, patches: int, done: Sequence[Pruned]) -> Alive:
+    """What is left of the `patches` that each image had, behind all selectors."""
+    own = packed.cell >= 0
+    counts = torch.bincount(image_of(packed.counts, own.device)[own], minlength=len(packed.counts))
+    begins = torch.tensor((0, *packed.counts[:-1]), device=own.device).cumsum(0)
+    other = ~own
+    other[begins[:, None] + torch.arange(prefix, device=own.device)] = False
+    packages, stands = packages_left(done, patches, packed.x[other])
+    return Alive(packed.x[own], tuple(counts.tolist()), packages, stands)
 
 
 def choose(
-    packed: Packed, patches: int, prefix: int, selector: Choosing, decide: Decide, index: int, looking: PreNorm | None
+    packed: Packed, patches: int, prefix: int, selector: Choosing, decide: Decide, index: int, looking: Look | None
 ) -> tuple[Tensor, Scores, Tensor, Tensor]:
     """What one selector thinks, and what is decided; `looking`: see `ranking.look`.
 
@@ -98,7 +103,7 @@ def prune(
     decide: Decide,
     index: int,
     packaging: Packaging,
-    looking: PreNorm | None,
+    looking: Look | None,
 ) -> tuple[Packed, Pruned]:
     """One selector's work: score, decide, fold what leaves into packages; `looking`: see `ranking.look`."""
     rows, scores, alive, kept = choose(packed, patches, prefix, selector, decide, index, looking)

@@ -1,14 +1,14 @@
 """Inference on a PiT: tokens leave within a stage, and are put back on the grid, as they left, where it is pooled."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from core.backbones.base import Backbone
-from core.backbones.block import PreNorm
-from core.backbones.families import pooled_family
 from core.config import Packaging
+from core.families.base import Backbone
+from core.families.families import pooled_family
 from core.soft_tokens.accumulate import Carried, accumulated, nothing_carried
 from core.soft_tokens.decide import Decide
 from core.soft_tokens.lean import lean_block
@@ -22,7 +22,7 @@ from core.soft_tokens.packed import (
     replace_tokens,
     weighted_sums,
 )
-from core.soft_tokens.ranking import Choosing
+from core.soft_tokens.ranking import Choosing, Look
 from core.soft_tokens.stages import Pruned, Stage, lay_out, on_grid
 
 
@@ -64,7 +64,16 @@ def pit_gathered_forward(
         plan = plan_attention(here.tokens.counts, maps.device)
         for index, block in enumerate(stage.blocks, begin):
             if index in selectors:
-                here, pruned = prune(here, cells, prefix.shape[1], selectors[index], decide, decided, packaging, block)
+                here, pruned = prune(
+                    here,
+                    cells,
+                    prefix.shape[1],
+                    selectors[index],
+                    decide,
+                    decided,
+                    packaging,
+                    partial(family.attended, block),
+                )
                 plan = plan_attention(here.tokens.counts, maps.device)
                 decided += 1
                 if record:
@@ -116,11 +125,11 @@ def prune(
     decide: Decide,
     index: int,
     packaging: Packaging,
-    block: PreNorm,
+    looking: Look,
 ) -> tuple[OnGrid, Pruned]:
-    """One selector's work before `block`: score, decide, fold what leaves into the one package; it stays frozen."""
+    """One selector's work: score, decide, fold what leaves into the one package; it stays frozen."""
     tokens, batch = here.tokens, len(here.tokens.counts)
-    rows, scores, alive, kept = choose(tokens, patches, prefix, selector, decide, index, block)
+    rows, scores, alive, kept = choose(tokens, patches, prefix, selector, decide, index, looking)
     cell = tokens.cell[rows]
     keep_prob = on_grid(scores.keep_prob, cell, batch, patches, 0.0)
     shares = accumulated(keep_prob, (alive & ~kept).float(), here.carried, packaging)

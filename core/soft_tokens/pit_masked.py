@@ -1,17 +1,17 @@
 """Training on a PiT: pruned patches are no keys, and stand still, so that a pooling finds them as they left."""
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from core.backbones.base import Backbone
-from core.backbones.block import PreNorm
-from core.backbones.families import pooled_family
 from core.config import Packaging
+from core.families.base import Backbone
+from core.families.families import pooled_family
 from core.soft_tokens.accumulate import Carried, accumulated, nothing_carried
 from core.soft_tokens.policy import SoftDecide, masked_block, slice_scores
-from core.soft_tokens.ranking import AttentionRanking, look, ranked_scores
+from core.soft_tokens.ranking import AttentionRanking, Look, look, ranked_scores
 from core.soft_tokens.selector import Selector
 from core.soft_tokens.stages import Stage
 
@@ -38,7 +38,15 @@ def pit_masked_forward(
         for index, block in enumerate(stage.blocks, begin):
             if index in selectors:
                 x, alive, carried, record = _select(
-                    x, first, alive, carried, selectors[index], decide, stages, packaging, block
+                    x,
+                    first,
+                    alive,
+                    carried,
+                    selectors[index],
+                    decide,
+                    stages,
+                    packaging,
+                    partial(family.attended, block),
                 )
                 stages.append(record)
             if stages:
@@ -67,7 +75,7 @@ def _select(
     decide: SoftDecide,
     stages: list[Stage],
     packaging: Packaging,
-    looking: PreNorm,
+    looking: Look,
 ) -> tuple[Tensor, Tensor, Carried, Stage]:
     """One selector's work: the tokens with the new package in its place, who is alive, the package, a record."""
     there = _policy(0, alive.detach(), carried.exists)  # (B, N + 1)

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
-from core.backbones.base import Backbone
-from core.backbones.families import blocks_of, family_of
 from core.errors import InputError
+from core.families.base import Backbone
+from core.families.families import blocks_of, family_of
 from core.results import Layers
 from core.soft_tokens import mixers
 

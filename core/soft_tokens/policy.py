@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from core.backbones.block import PreNorm, attention, prenorm, scores
+from core.families.block import PreNorm, attention, prenorm, scores
 from core.single_path.compact import ConvMixer, NoMixer
 from core.soft_tokens.mixers import mix_patches
 from core.soft_tokens.selector import Scores

@@ -1,15 +1,19 @@
-"""What stands in a selector's place where nothing was trained: patches rank by how much the class token looks at them.
+"""What stands in a selector's place where nothing was trained: patches rank by how much the answer looks at them.
 
 EViT's ranking, in the block that follows, with Kong et al.'s packages: each patch weighs its share of that attention.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
-from core.backbones.block import PreNorm, class_row
 from core.errors import InputError
 from core.soft_tokens.selector import Folded, Scores
 
+Look = Callable[[Tensor, Tensor | None], Tensor]
+"""How much the answer looks at each token, (B, T), rows summing to 1: of tokens (B, T, D), prefix tokens first, and who
+of them is there, (B, T), or None: all are. See `core.families.base.FlatFamily.attended`."""
 LEAST = 1e-12
 """Attention below it counts as that much, so that its logarithm is a number."""
 
@@ -35,19 +39,19 @@ def ranked_scores(attention: Tensor) -> Scores:
     return Scores(margins, torch.ones_like(margins), attention)
 
 
-def look(block: PreNorm | None, x: Tensor, policy: Tensor | None = None) -> Tensor:
-    """How much the class token looks at each token, (B, T), rows summing to 1, as `block` would have it.
+def look(looking: Look | None, x: Tensor, policy: Tensor | None = None) -> Tensor:
+    """How much the answer looks at each token, (B, T), as the block behind the ranking would have it.
 
     Args:
-        block: The block behind the ranking, or the next one that still is an attention.
-        x: Tokens, (B, T, D), the class token first.
+        looking: Of that block, or of the next one that still is an attention; None: there is none.
+        x: Tokens, (B, T, D), prefix tokens first.
         policy: (B, T), 1 for tokens that are there and 0 for those that have left; None: all are.
 
     Raises:
         InputError: If there is no block with an attention.
     """
-    if block is None:
+    if looking is None:
         raise InputError(
             "No block of this model is an attention any more, so no class attention is there to choose by."
         )
-    return class_row(block.attn, block.norm1(x), policy)
+    return looking(x, policy)

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from itertools import accumulate, groupby, repeat
 from operator import mul
 
-from core.deit_counts import DEIT
+from core.costs.deit import DEIT
+from core.costs.geometry import Geometry
+from core.costs.grids import dense_tokens, end_of_grid, patches_at, patches_left, pools
+from core.costs.lvvit import LVVIT
 from core.errors import InputError
-from core.geometry import Geometry
-from core.grids import dense_tokens, end_of_grid, patches_at, patches_left, pools
-from core.lvvit_counts import LVVIT
 from core.results import DENSE_LAYERS, Layers, MacCount
 from core.soft_tokens.decide import check_keep, keep_counts
 from core.soft_tokens.stages import pruned_macs
@@ -108,7 +108,7 @@ def schedule_macs(
     Raises:
         InputError: If the shares are not one per selector, not in (0, 1], or rise.
 
-    Source: Kong et al. 2022, arXiv:2112.13890, for where tokens leave; the count is that of `core.macs`.
+    Source: Kong et al. 2022, arXiv:2112.13890, for where tokens leave; the count is that of `core.costs.macs`.
     """
     tokens, selectors = schedule_tokens(geometry, blocks, keep)
     patches = patches_left(geometry, blocks, keep_counts(keep, patches_at(geometry, blocks)))

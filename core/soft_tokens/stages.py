@@ -1,14 +1,15 @@
 """What a run through selectors leaves behind: one record per stage, on the original grid, and what it cost."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
 import torch
 from torch import Tensor
 
-from core.geometry import Geometry
-from core.grids import dense_tokens, end_of_grid, patches_left, pools
-from core.macs import count_macs
+from core.costs.geometry import Geometry
+from core.costs.grids import dense_tokens, end_of_grid, patches_left, pools
+from core.costs.macs import count_macs
 from core.results import DENSE_LAYERS, Layers, MacCount
 from core.soft_tokens.selector import Scores
 
@@ -59,6 +60,24 @@ class Pruned:
     """bool (B,)."""
     seen: tuple[int, ...]
     """Per image, patches and packages that the selector looked at."""
+
+
+def packages_left(done: Sequence[Pruned], patches: int, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """The packages that several selectors of a flat model have left, and how many patches each stands for.
+
+    Args:
+        done: What each did, S of them.
+        patches: N of the grid.
+        rows: The packages, image after image, in one image as they came, (p, D).
+
+    Returns:
+        (B, S, D), 0 where there is none; and (B, S).
+    """
+    exists = torch.stack([one.has_package for one in done], dim=1)
+    gone = [torch.bincount((one.cell // patches)[~one.kept], minlength=len(exists)) for one in done]
+    packages = rows.new_zeros(*exists.shape, rows.shape[1])
+    packages[exists] = rows
+    return packages, torch.stack(gone, dim=1) * exists
 
 
 def lay_out(done: Pruned, patches: int) -> Stage:

@@ -5,13 +5,13 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from core.geometry import Geometry
-from core.macs import count_macs
+from core.costs.geometry import Geometry
+from core.costs.macs import count_macs
 from core.results import Architecture
-from core.searched import Gates
 from core.single_path.compact import derived_gating
 from core.single_path.derive import derive, gates_of
 from core.single_path.model import SinglePathViT
+from core.single_path.searched import Gates
 from core.training.objectives import Objective
 
 

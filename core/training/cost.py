@@ -11,16 +11,16 @@ from accelerate import Accelerator
 from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 
-from core.backbones.families import family_of_geometry
-from core.geometry import Geometry
-from core.latency import CPU, device_name, interleaved
-from core.macs import count_macs
+from core.costs.geometry import Geometry
+from core.costs.macs import count_macs
+from core.families.families import family_of_geometry
+from core.latency.measure import CPU, device_name, interleaved
 from core.results import Architecture
-from core.searched import Gates
+from core.results.timings import StepCost
 from core.single_path.derive import derive
 from core.single_path.model import SinglePathViT
 from core.single_path.search import cost_weight, gate_rate
-from core.timings import StepCost
+from core.single_path.searched import Gates
 from core.training.dense import DenseStep
 from core.training.objectives import Objective
 from core.training.precision import mixed_precision

@@ -18,9 +18,9 @@ from timm.utils import ModelEmaV3
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from core.batches import labelled_batch
 from core.errors import InputError
-from core.json_text import json_text
+from core.files.json_text import json_text
+from core.photos.batches import labelled_batch
 from core.training.objectives import SMOOTHING
 from core.training.precision import mixed_precision
 from core.training.runs import Run, append_metrics, commit_state, reading_state, truncate_metrics

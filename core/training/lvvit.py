@@ -7,8 +7,8 @@ mixed or not, of its whole photo.
 
 from torch import Tensor, nn
 
-from core.backbones.base import Backbone
-from core.backbones.lvvit import LVViT
+from core.families.base import Backbone
+from core.families.lvvit import LVViT
 from core.training.dense import DenseStep
 from core.training.objectives import Objective
 

@@ -4,7 +4,7 @@ import torch
 from timm.models.pit import PoolingVisionTransformer
 from torch import Tensor, nn
 
-from core.backbones import pit
+from core.families import pit
 
 
 class PitTeacher(nn.Module):

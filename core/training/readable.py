@@ -10,7 +10,7 @@ from torchvision.datasets import ImageFolder
 from core.errors import InputError
 
 Labelled = ImageFolder | Subset[tuple[Any, int]]
-"""Labelled with their labels: a folder of them, or some of those."""
+"""Photos with their labels: a folder of them, or some of those."""
 FEW = 10
 """As many may be damaged of up to a thousand photos; of more, one in a hundred."""
 

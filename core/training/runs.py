@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 
 from core.errors import InputError
 from core.files import disk_reason, sync, write_text
-from core.json_text import json_text
+from core.files.json_text import json_text
 
 STATES = 2
 """Kept of a run: the newest, and the one before for the case that the newest is damaged."""

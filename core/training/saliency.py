@@ -5,7 +5,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional
 
-from core.backbones import deit
+from core.families import deit
 from core.training.teachers import Teacher
 
 BLUR = 3

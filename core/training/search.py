@@ -3,11 +3,11 @@
 from timm.optim import param_groups_weight_decay
 from torch import Tensor, nn
 
-from core.geometry import Geometry
+from core.costs.geometry import Geometry
+from core.models.weights import GATES
 from core.single_path.model import SinglePathViT
 from core.single_path.search import expected_macs
 from core.training.objectives import Objective
-from core.weights import GATES
 
 
 class SearchStep(nn.Module):

@@ -11,16 +11,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from core.backbones import deit
-from core.cards import TeacherCard
-from core.checkpoints import load
 from core.config import ModelSpec, Normalisation
 from core.errors import InputError
-from core.file_kinds import shown
-from core.releases.files import released_names
-from core.releases.plain import released_classes
+from core.families import deit
+from core.models.cards import TeacherCard
+from core.models.file_kinds import shown
+from core.models.load import load
+from core.models.releases.files import released_names
+from core.models.releases.plain import released_classes
+from core.models.weights import holds_card, load_weights, read_teacher
 from core.results import ClassName
-from core.weights import holds_card, load_weights, read_teacher
 
 Classifier = Any
 """A model that timm has built, whose parts no type tells."""

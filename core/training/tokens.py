@@ -17,12 +17,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
-from core.backbones import deit
-from core.backbones.base import Backbone
-from core.backbones.block import class_look
-from core.backbones.families import layout_of
 from core.config import RankBy
 from core.errors import InputError
+from core.families import deit
+from core.families.base import Backbone
+from core.families.families import flat_family, layout_of
 from core.soft_tokens.decide import keep_count, own_decision, random_share, top_share
 from core.soft_tokens.losses import ratio_loss, straight_through, token_distillation
 from core.soft_tokens.masked import masked_forward
@@ -48,6 +47,9 @@ class TokenSettings:
     rank_weight: float = 1.0
     own_share: float = 0.3
     """Share of the steps that take the selectors' own decisions."""
+    own_from: float = 0.25
+    """Epochs before the first of them: margins that have learned no ranking yet are alike, so a selector keeps all or
+    nothing, and the model learns from empty photos."""
     rank_by: RankBy = "attention"
     """What a selector learns its ranking from: where the dense model's class token will look, its saliency, or that of
     another teacher, a CNN."""
@@ -77,11 +79,11 @@ class DenseTeacher(nn.Module):
         The attention of the class token on each patch, mean over heads and over all blocks behind the selector's that
         still are attentions.
         """
-        prefix = self.model.num_prefix_tokens
+        prefix, look = self.model.num_prefix_tokens, flat_family(self.model).attended
         x, attention = deit.embed(self.model, images), {}
         for index, block in enumerate(deit.blocks_of(self.model)):
             if mixer_of(block) == "msa":
-                attention[index] = class_look(block.attn, block.norm1(x), prefix)
+                attention[index] = look(block, x)[:, prefix:]
             x = block(x)
         x = self.model.norm(x)
         behind = [torch.stack([attention[index] for index in some]).mean(dim=0) for some in self.behind]
@@ -150,10 +152,10 @@ class TokenStep(nn.Module):
         self.other = other
 
     def forward(self, images: Tensor, targets: Tensor, epoch: float) -> tuple[Tensor, dict[str, float]]:
-        """Loss, scalar, and what to log, for images (B, 3, H, W) and labels (B,); `epoch` is not used."""
+        """Loss, scalar, and what to log, for images (B, 3, H, W) and labels (B,); `epoch` is how far training is."""
         cfg, model = self.settings, self.model
         reference, reference_tokens, ranking = self.teacher(images)
-        own = not cfg.at_random and bool(torch.rand(()) < cfg.own_share)
+        own = not cfg.at_random and epoch >= cfg.own_from and bool(torch.rand(()) < cfg.own_share)
         share = random_share if cfg.at_random else top_share
         decide = own_decision if own else share(random_schedule(cfg.targets), model.patches)
         logits, tokens, stages = masked_forward(

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from core.report import points
+from core.results.text import points
 
 WITHIN = 0.02
 """A selector meets its target when its kept share on the validation photos, unseen in training, is this close."""

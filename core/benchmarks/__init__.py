@@ -1,0 +1,1 @@
+"""Speed beside speed, measured in turns and recorded."""

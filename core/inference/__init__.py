@@ -1,0 +1,1 @@
+"""One photo: what a model did with it, and why."""

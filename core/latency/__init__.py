@@ -1,0 +1,1 @@
+"""How long things take, on this machine, and what that predicts."""

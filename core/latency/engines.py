@@ -1,0 +1,135 @@
+"""Engines that run a model: torch's eager mode, onnxruntime, torch.compile; each made ready for one shape of input.
+
+An engine other than eager runs a fixed graph, so a model with token selectors needs keep ratios.
+"""
+
+import copy
+import importlib.util
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import Tensor, nn
+
+from core.errors import InputError
+from core.latency.huge_pages import collapse, mapped
+from core.latency.measure import QUIET
+from core.models.export import ONNX_PACKAGES, draw_onnx
+from core.models.load import Loaded
+from core.results.timings import EAGER, ENGINES, ONNXRUNTIME
+from core.soft_tokens.fixed import for_one_image, graph_of
+
+SPIN_US = 20
+"""How long a waiting thread of onnxruntime spins: a moment, as torch's do here (see the Makefile). Its own default is
+many times that, and beside any other work on the machine makes a model two to three times slower."""
+
+Runner = Callable[..., Tensor]
+"""Tensors of the shapes that it was made for, to the first output."""
+
+
+def check_engine(engine: str, device: torch.device) -> str:
+    """The engine, if there is such a one and it runs on this device.
+
+    Raises:
+        InputError: If not, or its package is missing.
+    """
+    if engine not in ENGINES:
+        raise InputError(f"There is no engine {engine}; choose {', '.join(ENGINES)}.")
+    if engine == ONNXRUNTIME:
+        if device.type != "cpu":
+            raise InputError("The engine onnxruntime runs on the CPU here; give --device cpu, or choose another.")
+        missing = [name for name in ONNX_PACKAGES if importlib.util.find_spec(name) is None]
+        if missing:
+            raise InputError(f"onnxruntime is not here; `pip install {' '.join(missing)}`, or choose eager.")
+    return engine
+
+
+def ready(loaded: Loaded, engine: str, batch: int = 1) -> Runner:
+    """A loaded model in an engine: normalised (`batch`, 3, H, W) to logits (B, C).
+
+    The model may be in use meanwhile: a graph is drawn of a copy, since that changes a module for a moment.
+
+    Raises:
+        InputError: See `graph_of` and `prepare`.
+    """
+    if engine == EAGER:
+        return loaded.model
+    graph = copy.deepcopy(graph_of(loaded.model, loaded.spec.keep, loaded.spec.name))
+    size, device = loaded.card.geometry.img_size, next(loaded.model.parameters()).device
+    return prepare(graph, engine, torch.zeros(batch, 3, size, size, device=device))
+
+
+def prepare(model: nn.Module, engine: str, *inputs: Tensor) -> Runner:
+    """Make a model ready in an engine; seconds for onnxruntime, a minute or more for torch.compile.
+
+    Args:
+        model: In evaluation mode, on the inputs' device, doing the same for every input of their shapes.
+        engine: One of `ENGINES`.
+        inputs: Such as it will be given; the runner takes no other shapes.
+
+    Raises:
+        InputError: If the engine is none, or cannot be had or made ready here.
+    """
+    check_engine(engine, inputs[0].device)
+    if engine == EAGER:
+        return model
+    if inputs[0].ndim == 4 and len(inputs[0]) == 1:
+        model = for_one_image(model)
+    with QUIET:  # nobody is timed beside a compiler, which takes every core
+        return (_onnxruntime if engine == ONNXRUNTIME else _compiled)(model, inputs)
+
+
+@torch.no_grad()
+def _onnxruntime(model: nn.Module, inputs: tuple[Tensor, ...]) -> Runner:
+    """On the CPU, with as many threads as torch has now."""
+    import onnxruntime
+
+    names = [f"input{index}" for index in range(len(inputs))]
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.add_session_config_entry("session.intra_op.spin_duration_us", str(SPIN_US))
+    options.add_session_config_entry("session.force_spinning_stop", "1")  # two sessions that take turns
+    with TemporaryDirectory(prefix="prunescope-") as folder:
+        path = Path(folder) / "model.onnx"
+        draw_onnx(model, inputs, names).save(path)
+        before = mapped()
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        collapse(mapped() - before)  # what is new is mostly its weights
+
+    def run(*given: Tensor) -> Tensor:
+        arrays = {name: tensor.numpy() for name, tensor in zip(names, given, strict=True)}
+        return torch.from_numpy(session.run(["logits"], arrays)[0])
+
+    return run
+
+
+@torch.no_grad()
+def _compiled(model: nn.Module, inputs: tuple[Tensor, ...]) -> Runner:
+    """By torch's inductor, weights frozen into the graph.
+
+    Raises:
+        InputError: If its compiler is missing or fails.
+    """
+    # What first compiles looks for a CUDA compiler, and complains where there is one but no GPU.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+    try:
+        # Drawn first: torch keeps few graphs per class of module, and each drawn graph is a class of its own.
+        graph = torch.export.export(model, inputs).module()
+        run = torch.compile(graph, fullgraph=True, dynamic=False, options={"freezing": True})
+        with torch.inference_mode():
+            run(*inputs)
+    except Exception as error:  # whatever the compilers raise
+        reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+        raise InputError(
+            f"torch.compile does not work here ({reason[:120].rstrip('.')}); install a C++ compiler (g++), or choose "
+            f"another engine."
+        ) from error
+
+    def call(*given: Tensor) -> Tensor:
+        with torch.inference_mode():  # as it was made: in another mode it would be compiled again
+            return run(*given)
+
+    return call

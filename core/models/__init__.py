@@ -1,0 +1,1 @@
+"""Weights files: reading, describing, downloading, exporting them."""

@@ -1,0 +1,1 @@
+"""One reader for photos, one walk over folders, one list."""
