@@ -4,18 +4,18 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-import timm
 import torch
 from torch import nn
 
 from core.costs.deit import DeitGeometry
+from core.costs.gap import GAP
 from core.costs.geometry import Geometry
 from core.costs.lvvit import LVVIT
 from core.costs.macs import count_macs
 from core.costs.params import count_params
 from core.costs.pit import PIT
 from core.costs.swin import SWIN
-from core.families.families import FAMILIES
+from core.families.families import FAMILIES, family_of_timm
 from core.models.registry import TIMM_NAMES, timm_geometry
 from core.single_path.compact import compact
 from core.single_path.derive import derive, gates_of
@@ -24,6 +24,7 @@ from core.soft_tokens.model import SoftTokenViT
 from tests import lvvit as lvvit_models
 from tests.joint import MIXED, joint_model
 from tests.tiny import TINY, single_path_model
+from tests.tiny_gap import TINY_GAP
 from tests.tiny_pit import TINY_PIT
 from tests.tiny_swin import SWIN as TINY_SWIN
 from tests.tiny_swin import swin_path_model
@@ -36,10 +37,12 @@ DENSE: dict[str, Geometry] = {
     "swin": TINY_SWIN,
     "pit": TINY_PIT,
     "pit, distilled": replace(TINY_PIT, prefix_tokens=2, distilled=True),
+    "gap": TINY_GAP,
+    "gap, a norm of each token": replace(TINY_GAP, prefix_tokens=0, norm_first=True),
     "lvvit": lvvit_models.TINY,
     "lvvit, qkv with bias": replace(lvvit_models.TINY, qkv_bias=True),
     "lvvit, no auxiliary head": replace(lvvit_models.TINY, aux_head=False),
-    **{name: geometry for known in (SWIN, PIT, LVVIT) for name, geometry in known.items()},
+    **{name: geometry for known in (GAP, SWIN, PIT, LVVIT) for name, geometry in known.items()},
 }
 BUILD: dict[type, Callable[..., nn.Module]] = {module.GEOMETRY: module.build for module in FAMILIES.values()}
 
@@ -64,7 +67,7 @@ def test_a_dense_model_holds_as_many_as_are_counted(name) -> None:
 @pytest.mark.parametrize("name", TIMM_NAMES)
 def test_every_model_of_timm_that_is_listed_holds_as_many_as_are_counted(name) -> None:
     with torch.device("meta"):
-        assert count_params(timm_geometry(name)).stored == held(timm.create_model(name))
+        assert count_params(timm_geometry(name)).stored == held(family_of_timm(name).from_timm(name))
 
 
 def test_lvvit_small_is_the_published_size() -> None:

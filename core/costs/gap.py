@@ -80,3 +80,10 @@ class GapGeometry(Geometry):
     def lookers(self, tokens: int) -> int:
         """All tokens: a patch ranks by how much they look at it together."""
         return tokens
+
+
+GAP = {
+    "vit_little_patch16_reg4_gap_256": GapGeometry(256, 16, 320, 14, 5, 1792, 1000, 4),
+    "vit_medium_patch16_reg4_gap_256": GapGeometry(256, 16, 512, 12, 8, 2048, 1000, 4),
+}
+"""By timm's names; without LayerScale, which is folded in."""

@@ -5,6 +5,7 @@ from typing import Any
 
 import timm
 import torch
+from timm.data import infer_imagenet_subset
 from torch import Tensor, nn
 
 from core.config import Normalisation
@@ -32,6 +33,30 @@ def create(
     except Exception as error:  # whatever the hub's client raises without a network, or timm for an odd size
         reason = "could not be downloaded; check the network and try again" if pretrained else "cannot be built so"
         raise InputError(f"{name} {reason}.") from error
+
+
+def check_classifier(name: str) -> None:
+    """Refuse one of timm's pretrained models whose answers name no classes.
+
+    Raises:
+        InputError: If it has no classifier, or is an image tower of CLIP, whose answer is an embedding.
+    """
+    try:
+        config = timm.get_pretrained_cfg(name)
+    except RuntimeError:  # a tag of somebody's own
+        config = None
+    if config is None:
+        return
+    what = None
+    if config.num_classes == 0:
+        what = "gives features, not classes"
+    elif "_clip_" in name and infer_imagenet_subset({"num_classes": config.num_classes}) is None:
+        what = f"is an image tower of CLIP: its {config.num_classes} numbers are an embedding, not classes"
+    if what is not None:
+        raise InputError(
+            f"{name} {what}; `python -m core train --model {name} --pretrained --probe --data DIR` gives it a "
+            "classifier of your own classes."
+        )
 
 
 def normalisation_of(model: Any) -> Normalisation:

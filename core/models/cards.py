@@ -183,9 +183,14 @@ def compact_architecture(card: ModelCard) -> Architecture | None:
     )
 
 
-def class_names(folders: Sequence[str]) -> tuple[ClassName, ...]:
-    """Folders as classes: an ImageNet wnid gets timm's description, any other folder its own name."""
-    info = ImageNetInfo()
+def class_names(folders: Sequence[str], info: ImageNetInfo | None = None) -> tuple[ClassName, ...]:
+    """Folders as classes: an ImageNet wnid gets timm's description, any other folder its own name.
+
+    Args:
+        folders: In the order of the labels.
+        info: The ImageNet list whose wnids are known; None: that of 1,000 classes.
+    """
+    info = info or ImageNetInfo()
     known = set(info.label_names())
     return tuple(
         ClassName(wnid=name, label=info.label_name_to_description(name).split(",")[0])

@@ -16,6 +16,7 @@ from core.costs.macs import count_macs
 from core.errors import FileNote, InputError, not_here, printable
 from core.families.base import Family
 from core.families.families import check_method, family, family_of_own, family_of_timm
+from core.families.timm_models import check_classifier
 from core.models.cards import ModelCard, SelectorCard, compact_architecture
 from core.models.registry import ASSETS, cached_weights, method_of
 from core.models.releases.fetch import check_hub
@@ -229,6 +230,7 @@ def file_of(name: str | os.PathLike) -> Path | None:
 def _load_timm(name: str, *, download: bool, weights: bool) -> tuple[nn.Module, ModelCard]:
     """timm's model, from the cache or, if asked, from the hub."""
     module = family_of_timm(name)
+    check_classifier(name)
     here = cached_weights(name)
     fetch = weights and (download or here)
     if weights and not fetch:

@@ -7,6 +7,7 @@ import timm
 from huggingface_hub import try_to_load_from_cache
 
 from core.costs.deit import DEIT
+from core.costs.gap import GAP
 from core.costs.geometry import Geometry
 from core.costs.lvvit import LVVIT, aux_macs
 from core.costs.macs import count_macs
@@ -37,6 +38,8 @@ TIMM_NAMES = (
     "vit_base_patch16_224.augreg2_in21k_ft_in1k",
     *(f"{name}.in1k" for name in PIT),
     *(f"{name.removesuffix('_224')}_distilled_224.in1k" for name in PIT),
+    "vit_little_patch16_reg4_gap_256.sbb_in1k",
+    "vit_medium_patch16_reg4_gap_256.sbb_in12k_ft_in1k",
     "swin_tiny_patch4_window7_224.ms_in1k",
     "swin_small_patch4_window7_224.ms_in1k",
     "swin_base_patch4_window7_224.ms_in1k",
@@ -128,9 +131,10 @@ def _timm() -> list[ModelEntry]:
 
 
 def timm_geometry(name: str) -> Geometry:
-    """Of one of `TIMM_NAMES`: Swins and PiTs by name, all others have the shapes of the DeiT of their size."""
-    if name.partition(".")[0] in SWIN:
-        return SWIN[name.partition(".")[0]]
+    """Of one of `TIMM_NAMES`: Swins, PiTs and GAP models by name, others have the shapes of the DeiT of their size."""
+    for known in (SWIN, GAP):
+        if name.partition(".")[0] in known:
+            return known[name.partition(".")[0]]
     if name.startswith("pit_"):
         whole = PIT[name.partition(".")[0].replace("_distilled", "")]
         return replace(whole, prefix_tokens=2, distilled=True) if "_distilled_" in name else whole

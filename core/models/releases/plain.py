@@ -1,10 +1,11 @@
 """Plain ViT weights in timm's layout, class-token or distilled: what their shapes tell, and what they do not."""
 
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import torch
-from timm.data import ImageNetInfo
+from timm.data import ImageNetInfo, infer_imagenet_subset
 from torch import Tensor, nn
 
 from core.config import Normalisation
@@ -294,8 +295,11 @@ def depth_of(state: dict[str, Tensor]) -> int:
     return len(numbers)
 
 
+@lru_cache(maxsize=4)
 def released_classes(count: int) -> tuple[ClassName, ...]:
-    """ImageNet's classes for 1,000, else numbered ones."""
-    if count == 1000:
-        return class_names(ImageNetInfo("imagenet-1k").label_names())
-    return tuple(ClassName(None, f"class {i}") for i in range(count))
+    """The classes of the ImageNet list that has as many (1k, 12k, 21k and kin, as timm tells them), else numbers."""
+    subset = infer_imagenet_subset({"num_classes": count})
+    if subset is None:
+        return tuple(ClassName(None, f"class {i}") for i in range(count))
+    info = ImageNetInfo(subset)
+    return class_names(info.label_names(), info)
