@@ -232,5 +232,5 @@ def test_training_to_a_number_of_macs_reports_asked_and_achieved(work, capsys) -
     line = json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])
     assert line["asked_macs"] == pytest.approx(0.7, abs=0.05)  # of 16 patches one is a lot
     assert f"{100 * line['asked_macs']:.1f} % of the MACs" in told
-    assert f"by class attention {100 * line['attention_top1']:.2f} %" in told
+    assert f"by attention {100 * line['attention_top1']:.2f} %" in told
     assert f"count as {'' if line['trained'] else 'not '}trained" in told

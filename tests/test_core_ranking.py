@@ -15,6 +15,7 @@ from core.errors import InputError
 from core.families.block import class_row, looks
 from core.models.cards import SelectorCard
 from core.models.load import load, load_model
+from core.models.macs import fixed_macs
 from core.models.weights import save_checkpoint
 from core.soft_tokens.decide import attention_mass, top_share
 from core.soft_tokens.fixed import FixedKeepViT
@@ -201,6 +202,22 @@ def test_it_is_exported_as_onnx_that_answers_alike(dense, tmp_path, capsys) -> N
     tiny.draw_folder(tmp_path / "data", per_class=1)
     photo, path = tmp_path / "data" / "val" / "red" / "000.png", tmp_path / "a.onnx"
     arguments = ["export", "--model", dense, "--keep", "0.5,0.25", "--out", path, "--photos", photo, "--json"]
-    assert main([str(a) for a in arguments]) == 0
+    assert main([str(a) for a in [*arguments, "--blocks", "1,3"]]) == 0
     (told,) = json.loads(capsys.readouterr().out)["files"]
     assert told["largest_difference"] < 1e-4
+    expected = load(ModelSpec(dense, keep=(0.5, 0.25), blocks=(1, 3)))
+    assert told["macs"] == fixed_macs(expected) < fixed_macs(load(ModelSpec(dense, keep=(0.5, 0.25), blocks=(2, 3))))
+
+
+def test_bench_measures_a_dense_model_ranked_as_the_flags_say(dense, capsys) -> None:
+    arguments = ["bench", "--model", dense, "--batch", "2", "--repeats", "4", "--json"]
+    assert main([*arguments, "--keep", "0.5,0.25", "--blocks", "1,3"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    expected = load(ModelSpec(dense, keep=(0.5, 0.25), blocks=(1, 3)))
+    assert row["mac_ratio"] == pytest.approx(count_macs(TINY).total / fixed_macs(expected))
+    assert row["kept"] == [[8, 8], [4, 4]]
+    assert main([*arguments, "--mass", "0.6", "--blocks", "1"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    assert 1 <= row["kept"][0][0] <= row["kept"][0][1] < 16
+    assert main([*arguments, "--blocks", "1"]) == 2
+    assert "need a keep ratio" in capsys.readouterr().err

@@ -41,7 +41,7 @@ def test_targets_can_be_met_without_beating_anything() -> None:
 def test_a_run_ends_with_what_was_asked_kept_and_gained() -> None:
     assert verdict_sentences(RECORD) == (
         "Asked: 50.0, 25.0 % of the patches after the selectors, 50.0 % of the MACs; kept on validation photos: "
-        "51.2, 24.3 %, 50.7 %. Top-1 73.10 %; as many patches at random 70.00 %, by class attention 71.50 %, on the "
+        "51.2, 24.3 %, 50.7 %. Top-1 73.10 %; as many patches at random 70.00 %, by attention 71.50 %, on the "
         "same weights: +3.10 ± 1.40 points over random. The selectors count as trained."
     )
 

@@ -49,6 +49,10 @@ class Case:
     """Per selector."""
     budget: float | None = None
     """MACs."""
+    blocks: tuple[int, ...] | None = None
+    """Of a model without selectors: as in `core.config.ModelSpec`."""
+    mass: float | None = None
+    """Likewise."""
     label: str | None = None
     """In reports; None: the model."""
 
@@ -125,7 +129,9 @@ def _published(name: str, batch: int, engine: str, device: torch.device, repeats
 
 def _loaded(case: Case, batch: int, engine: str, device: torch.device, repeats: int) -> SpeedRow:
     """A model that can be loaded; in eager torch by its own decisions unless the case says otherwise."""
-    loaded: Loaded = load(ModelSpec(case.model, case.budget, case.keep), weights=False)
+    loaded: Loaded = load(
+        ModelSpec(case.model, case.budget, case.keep, blocks=case.blocks, mass=case.mass), weights=False
+    )
     geometry, model, name = loaded.card.geometry, loaded.model.to(device), case.model
     images = _noise(geometry, batch, device)
     if isinstance(model, SoftTokenViT):

@@ -3,7 +3,7 @@
 import argparse
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import product
 from multiprocessing import active_children, get_context
 
@@ -77,8 +77,9 @@ def run_record(
 
     JSON: the record, see `core.benchmarks.record`.
     """
-    if args.budget is not None or args.keep is not None:
-        raise InputError("--record measures its models at settings of their own; omit --keep and --budget.")
+    if _settings(args):
+        said = " and ".join(_settings(args))
+        raise InputError(f"--record measures its models at settings of their own; omit {said}.")
     check_record(args.record)
     line, work = Progress(), list(product(matching(args.model), batches, engines))
     order = [str(case) for case in cases()]
@@ -141,12 +142,20 @@ def _case_of(args: argparse.Namespace, name: str) -> Case:
     Raises:
         InputError: If it has settings of its own.
     """
-    if (name in FITTED or name in published()) and (args.keep is not None or args.budget is not None):
-        raise InputError(f"{name} has settings of its own; omit --keep and --budget.")
+    if (name in FITTED or name in published()) and _settings(args):
+        raise InputError(f"{name} has settings of its own; omit {' and '.join(_settings(args))}.")
     keep = None if args.keep is None else numbers(args.keep, float, "--keep")
+    blocks = None if args.blocks is None else numbers(args.blocks, int, "--blocks")
+    case = Case(name, keep, blocks=blocks, mass=args.mass)
     if args.budget is None:
-        return Case(name, keep)
-    return Case(name, keep, parse_budget(args.budget, load(ModelSpec(name), weights=False).dense_macs))
+        return case
+    return replace(case, budget=parse_budget(args.budget, load(ModelSpec(name), weights=False).dense_macs))
+
+
+def _settings(args: argparse.Namespace) -> list[str]:
+    """The flags of a model's setting that are given."""
+    given = {"--keep": args.keep, "--blocks": args.blocks, "--mass": args.mass, "--budget": args.budget}
+    return [flag for flag, value in given.items() if value is not None]
 
 
 def _text(row: SpeedRow) -> str:
@@ -165,7 +174,7 @@ def _text(row: SpeedRow) -> str:
 
 
 def run_table(args: argparse.Namespace, batch: int) -> tuple[dict, str]:
-    """A latency table of this machine, and how well it foretells a measured model.
+    """A latency table of this machine, and how well it predicts a measured model.
 
     JSON: {"table", "model", "device", "threads", "batch", "predicted_ms", "measured_ms"}, of the schedule below.
     """
@@ -216,8 +225,10 @@ def run_ragged(args: argparse.Namespace) -> tuple[dict, str]:
 
     JSON: {"rows": [{"block", "photos", "mean_tokens", "spread", "equal_ms", "share", "repeats", "device", "threads"}]}.
     """
-    if any((args.model, args.batch, args.keep, args.budget)):
-        raise InputError("--ragged measures blocks of its own; omit --model, --batch, --keep and --budget.")
+    if args.model or args.batch or _settings(args):
+        raise InputError(
+            "--ragged measures blocks of its own; omit --model, --batch, and the flags of a model's setting."
+        )
     device, line, rows = pick_device(args.device), Progress(), []
     for case in CASES:
         line.show(f"{case[0]}, {case[3]} photos …")

@@ -33,17 +33,22 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         "--keep",
         help="share of the patches alive after each selector, such as 0.7,0.5,0.3; of a PiT, of those of its grid",
     )
-    parser.add_argument(
-        "--blocks",
-        help="of a model without selectors, rank patches by class attention before these blocks, from 0, such as 3,6,9 "
-        "(with --keep or --mass; default: spread over the model)",
-    )
-    parser.add_argument(
-        "--mass", type=float, help="there keep the fewest patches that hold this share of the class attention"
-    )
+    add_ranking(parser)
     parser.add_argument("--threshold", type=float, help="keep patches above this keep probability")
     add_hints(parser)
     parser.add_argument("--classes", type=Path, help="text file with the class names, one a line (default: the file's)")
+
+
+def add_ranking(parser: argparse.ArgumentParser) -> None:
+    """How tokens are pruned in a model without selectors, beside --keep."""
+    parser.add_argument(
+        "--blocks",
+        help="of a model without selectors, rank patches by attention before these blocks, from 0, such as 3,6,9 "
+        "(with --keep or --mass; default: spread over the model)",
+    )
+    parser.add_argument(
+        "--mass", type=float, help="there keep the fewest patches that hold this share of the attention"
+    )
 
 
 def add_hints(parser: argparse.ArgumentParser) -> None:

@@ -14,6 +14,7 @@ from core.commands.flags import (
     add_hints,
     add_loop,
     add_model,
+    add_ranking,
     add_sweep,
     add_targets,
 )
@@ -307,6 +308,7 @@ def add_export(parser: argparse.ArgumentParser) -> None:
         help=f"for {ONNX} of a model with selectors: share of the patches alive after each, such as 0.7,0.5,0.3, the "
         "same for every photo",
     )
+    add_ranking(parser)
     add_hints(parser)
     parser.add_argument(
         "--out", type=Path, required=True, help=f"a new file that ends in {OURS} or {ONNX}, or a folder for one of each"
@@ -333,6 +335,7 @@ def add_bench(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--budget", help="for single-path models: GMACs, or a share of dense such as 60%%")
     parser.add_argument("--keep", help="for models with selectors: share alive after each, such as 0.7,0.5,0.3")
+    add_ranking(parser)
     parser.add_argument("--batch", help=f"photos per pass (default {BENCH_BATCHES}; of --table {BENCH_BATCHES[0]})")
     parser.add_argument(
         "--engine",

@@ -54,7 +54,7 @@ def measure_beside(
     Args:
         model: With at least one selector, in evaluation mode, on the device to measure.
         geometry: Of the dense model.
-        others: Other work to time in the same rounds, such as what the table is to foretell.
+        others: Other work to time in the same rounds, such as what the table is to predict.
         batch: Images per pass.
         repeats: Timed passes of each.
         points: Token counts to measure; below 9 the gaps between them grow too wide for `check_table`.

@@ -144,7 +144,8 @@ def check_model(loaded: Loaded, names: Sequence[str], photos: Tensor) -> None:
             f"{len(card.selectors.blocks)} shares, which fix it, or export it as {OURS}."
         )
     said = asdict(spec.hints)  # of the file that is read, and known from here on
-    if spec != ModelSpec(spec.name, spec.budget, spec.keep if whole else None, **said):
+    kept = {"keep": spec.keep, "blocks": spec.blocks} if whole else {}
+    if spec != ModelSpec(spec.name, spec.budget, **kept, **said):
         raise InputError(
             f"A {OURS} file holds no keep ratio, and no file a threshold or packaging; load {spec.name} without them, "
             f"export it, and give them when the file is used. Keep ratios alone can be part of an {ONNX} file."

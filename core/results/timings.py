@@ -138,7 +138,7 @@ class RaggedRow:
 
 @dataclass(frozen=True)
 class PathCosts:
-    """What the parts of a single-path model take on one device: enough to foretell any architecture made of them."""
+    """What the parts of a single-path model take on one device: enough to predict any architecture made of them."""
 
     device: str
     threads: int

@@ -81,5 +81,6 @@ def masked_forward(
             x = torch.cat((x, token.to(x.dtype)), dim=1)
         x = masked_block(block, x, policy, slice(first, first + patches)) if stages else block(x)
     normed = backbone.norm(x)
-    logits = family.classify_masked(backbone, normed, alive.detach(), torch.stack(stands, dim=1))
+    standing = torch.stack(stands, dim=1) if stands else alive.new_zeros(len(x), 0)
+    logits = family.classify_masked(backbone, normed, alive.detach(), standing)
     return logits, normed[:, first : first + patches], stages

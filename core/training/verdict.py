@@ -43,7 +43,7 @@ def verdict_sentences(record: Mapping) -> str:
     top1, random, attention = (100 * record[key] for key in ("val_top1", "random_top1", "attention_top1"))
     gain = points(record["gain_over_random"], record["gain_interval"])
     said += (
-        f" Top-1 {top1:.2f} %; as many patches at random {random:.2f} %, by class attention {attention:.2f} %, on the "
+        f" Top-1 {top1:.2f} %; as many patches at random {random:.2f} %, by attention {attention:.2f} %, on the "
         f"same weights: {gain} over random."
     )
     if record["trained"]:
