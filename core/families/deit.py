@@ -57,8 +57,8 @@ def cost_aside(geometry: DeitGeometry) -> None:
 
 
 def claims(name: str) -> bool:
-    """Whether one of timm's names is of this family."""
-    return name.startswith(("deit", "vit_"))
+    """Whether one of timm's names is of this family; those that answer from a mean have one of their own."""
+    return name.startswith(("deit", "vit_")) and "_gap_" not in name
 
 
 def build(geometry: DeitGeometry, *, drop_path: float = 0.0) -> VisionTransformer:

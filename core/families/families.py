@@ -15,7 +15,7 @@ from core.families.base import Family, FlatFamily, Layout, OwnFamily, PooledFami
 from core.families.block import PreNorm
 from core.families.views import Step
 
-_FLAT: tuple[FlatFamily, ...] = (gap, deit, lvvit)
+_FLAT: tuple[FlatFamily, ...] = (deit, gap, lvvit)
 _POOLED: tuple[PooledFamily, ...] = (pit,)
 _WINDOWS: tuple[Family, ...] = (swin,)
 FAMILIES: dict[str, Family] = {one.FAMILY: one for one in (*_FLAT, *_WINDOWS, *_POOLED)}

@@ -13,6 +13,7 @@ from core.latency.measure import device_name, interleaved
 from core.results.timings import LatencyTable
 from core.soft_tokens import one_image, packed
 from core.soft_tokens.lean import lean_block
+from core.soft_tokens.mixers import nearest_look
 from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.ranking import Choosing
 
@@ -114,10 +115,10 @@ def _blocks(model: SoftTokenViT, x: Tensor) -> Tensor:
 def _blocks_and_selector(model: SoftTokenViT, prefix: int, selector: Choosing, x: Tensor) -> Tensor:
     """The same with one selector's work in the middle, whose decision is not followed."""
     middle = len(model.backbone.blocks) // 2
-    step = _step(x)
+    step, looking = _step(x), nearest_look(model.backbone, middle)
     for index, block in enumerate(model.backbone.blocks):
         if index == middle:
-            rest = (prefix, selector, model.decide, 0, model.packaging, block)
+            rest = (prefix, selector, model.decide, 0, model.packaging, looking)
             if len(x) == 1:
                 one_image.prune(one_image.begin(x, prefix), *rest)
             else:
