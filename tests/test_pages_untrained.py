@@ -10,7 +10,6 @@ from core.evaluation.sweep import weights_fingerprint
 from core.evaluation.untrained import RANKED, SCORED, Record, read_record
 from core.evaluation.untrained import Point as Row
 from core.files.json_text import json_text
-from core.models.load import load
 from pages import _shared
 from pages._untrained import drawn, untrained_sentence, untrained_series
 from viz.savings import Point, Series, savings_data
@@ -21,7 +20,7 @@ DENSE = "bundled-dense"
 @pytest.fixture
 def record(monkeypatch) -> Record:
     """Of the bundled dense model: four rows, one of them deep below it, one of another way."""
-    dense = load(ModelSpec(DENSE))
+    dense = _shared.loaded(ModelSpec(DENSE))  # whatever stands there under this name in a run of many tests
     rows = (
         Row(RANKED, "--keep 0.9", 0.8, 0.75, -0.01, 0.02, 400),
         Row(RANKED, "--keep 0.3", 0.3, 0.40, -0.36, 0.05, 400),
