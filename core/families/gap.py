@@ -115,15 +115,16 @@ def from_timm(
 
 
 def _plain(model: VisionTransformer) -> bool:
+    blocks = blocks_of(model)
     return (
         not model.has_class_token
         and model.global_pool == "avg"
         and model.num_classes > 0
         and isinstance(model.norm_pre, nn.Identity)
         and isinstance(model.norm, nn.Identity) != isinstance(model.fc_norm, nn.Identity)
-        and all(type(b) is Block and type(b.attn) is Attention and type(b.mlp) is Mlp for b in model.blocks)
-        and all(b.attn.gate is None and isinstance(b.attn.norm, nn.Identity) for b in model.blocks)
-        and all(isinstance(part, nn.Identity) for b in model.blocks for part in (b.attn.q_norm, b.mlp.norm))
+        and all(type(b) is Block and type(b.attn) is Attention and type(b.mlp) is Mlp for b in blocks)
+        and all(b.attn.gate is None and isinstance(b.attn.norm, nn.Identity) for b in blocks)
+        and all(isinstance(part, nn.Identity) for b in blocks for part in (b.attn.q_norm, b.mlp.norm))
     )
 
 
