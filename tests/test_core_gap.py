@@ -36,6 +36,7 @@ from core.soft_tokens.stages import image_macs
 from tests import tiny
 from tests.tiny_gap import CARD, TINY_GAP, gap_backbone, gap_token_model
 from viz.blocks import tokens_per_block
+from viz.player import player_data
 from viz.tokens import stage_sentence
 
 TAGS = ("vit_wee_patch16_reg1_gap_256", "vit_little_patch16_reg4_gap_256", "vit_medium_patch16_gap_240")
@@ -252,3 +253,5 @@ def test_what_stands_before_the_patches_is_said_as_it_is(tmp_path) -> None:
         trace = trace_tokens(loaded, Image.new("RGB", (32, 32)))
         assert stage_sentence(trace, 0) == f"Input: all 16 patches{said} enter block 1."
         assert list(tokens_per_block(trace).data[0].y) == [registers] * 4
+        sent = player_data(trace)
+        assert (sent["prefix"], sent["first"].lower()) == (registers, said.removeprefix(" and "))

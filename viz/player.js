@@ -385,7 +385,10 @@ function createPlayer(root) {
       find(".chips").append(chip);
       chips.push(chip);
     });
-    find(".class-token .count").textContent = data.prefix === 1 ? "always kept" : `${data.prefix} tokens, always kept`;
+    find(".class-token").style.display = data.prefix ? "" : "none";
+    find(".class-token b").textContent = data.first;
+    const several = data.prefix > 1 && !/\d/.test(data.first); // a name that says how many says it once
+    find(".class-token .count").textContent = several ? `${data.prefix} tokens, always kept` : "always kept";
     find(".picture").style.aspectRatio = `${data.grids[0][1]} / ${data.grids[0][0]}`;
   }
 
@@ -405,7 +408,7 @@ function createPlayer(root) {
   function receive(fresh) {
     const before = data;
     data = fresh;
-    const shape = (each) => JSON.stringify([each.grids, each.on, each.blocks, each.looks, each.prefix]);
+    const shape = (each) => JSON.stringify([each.grids, each.on, each.blocks, each.looks, each.prefix, each.first]);
     if (!before || shape(before) !== shape(data)) build();
     adopt();
     toPlay ??= data.autoplay;

@@ -32,16 +32,18 @@ def player_data(trace: TokenTrace, steps: Mapping[float, TokenTrace] | None = No
 
     Returns:
         grids (each grid once, in the order of the blocks), on (per stage, 0 is the input, the place of its grid among
-        them), blocks (from 0), prefix (tokens that are no patches), looks (colour, hatch and swatch of each package),
-        now (see `step_data`), and steps: the same for each keep ratio, named as "0.70", or None.
+        them), blocks (from 0), prefix (tokens that are no patches), first (what they are), looks (colour, hatch and
+        swatch of each package), now (see `step_data`), and steps: the same for each keep ratio, named as "0.70", or
+        None.
     """
-    grids = _grids(trace)
+    grids, first = _grids(trace), trace.first.removeprefix("the ")
     return {
         "grids": [list(grid) for grid in grids],
         "on": [grids.index(trace.grid_at(stage)) for stage in range(len(trace.blocks) + 1)],
         "one_package": trace.one_package,
         "blocks": list(trace.blocks),
         "prefix": trace.tokens[0] - trace.grid[0] * trace.grid[1],
+        "first": first[:1].upper() + first[1:],
         "looks": [_look(stage) for stage in range(len(trace.blocks))],
         "now": step_data(trace),
         "steps": {f"{ratio:.2f}": step_data(each) for ratio, each in steps.items()} if steps else None,
