@@ -261,6 +261,7 @@ def test_bench_measures_a_dense_model_whose_patches_rank_by_attention(batch) -> 
         (["bench", "--record", "{work}/table.csv"], "ends in .json"),
         (["bench", "--record", "{work}/r.json", "--model", "toaster"], "is not in the benchmark; it has deit_"),
         (["bench", "--record", "{work}/r.json", "--keep", "0.5"], "omit --keep"),
+        (["bench", "--table", "{work}/t.csv", "--blocks", "1"], "--table measures whole blocks; omit --blocks"),
         (["predict", "{work}/photo.png", "--model", "{work}/tokens.safetensors", "--engine", "x"], "no engine x"),
         (
             ["predict", "{work}/photo.png", "--model", "{work}/tokens.safetensors", "--engine", "compile"],

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 from timm.models.vision_transformer import VisionTransformer
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from core.__main__ import main
@@ -92,6 +94,14 @@ def test_names_of_timm_are_of_this_family_with_timms_shape(name) -> None:
 def test_a_name_whose_blocks_or_head_are_others_gets_a_sentence(name) -> None:
     with pytest.raises(InputError, match=rf"{name} cannot be pruned here; choose a vit_\*_gap_\*"):
         gap.from_timm(name)
+
+
+@pytest.mark.parametrize("other", [{"act_layer": "quick_gelu"}, {"norm_layer": partial(nn.LayerNorm, eps=1e-5)}])
+def test_a_model_of_another_activation_or_norm_is_not_built_as_another_function(other, monkeypatch) -> None:
+    made = timm.create_model(TAGS[0], img_size=64, **other)
+    monkeypatch.setattr(gap, "create", lambda *given, **more: made)
+    with pytest.raises(InputError, match="cannot be pruned here"):
+        gap.from_timm(TAGS[0])
 
 
 def test_multiply_adds_are_those_of_torchs_counter() -> None:

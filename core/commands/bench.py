@@ -181,6 +181,8 @@ def run_table(args: argparse.Namespace, batch: int) -> tuple[dict, str]:
     names = args.model or ["bundled-dense"]
     if len(names) > 1:
         raise InputError("--table measures one --model.")
+    if _settings(args):
+        raise InputError(f"--table measures whole blocks; omit {' and '.join(_settings(args))}.")
     check_target(args.table, "--table")
     device, line = pick_device(args.device), Progress()
     card = load(ModelSpec(names[0]), weights=False).card

@@ -29,6 +29,8 @@ OWN_NAMES = ()
 GEOMETRY = GapGeometry
 LAYOUT: Layout = "flat"
 SEARCH = deit.SEARCH
+EPS = 1e-6
+"""Of timm's layer norms; a model with another, or with another activation, would be built as a different function."""
 SCALES = (("ls1.gamma", "attn.proj"), ("ls2.gamma", "mlp.fc2"))
 """Factors per channel behind a layer (LayerScale), and that layer."""
 
@@ -123,6 +125,7 @@ def _plain(model: VisionTransformer) -> bool:
         and isinstance(model.norm_pre, nn.Identity)
         and isinstance(model.norm, nn.Identity) != isinstance(model.fc_norm, nn.Identity)
         and all(type(b) is Block and type(b.attn) is Attention and type(b.mlp) is Mlp for b in blocks)
+        and all(type(b.mlp.act) is nn.GELU and b.norm1.eps == EPS for b in blocks)
         and all(b.attn.gate is None and isinstance(b.attn.norm, nn.Identity) for b in blocks)
         and all(isinstance(part, nn.Identity) for b in blocks for part in (b.attn.q_norm, b.mlp.norm))
     )
