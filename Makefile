@@ -18,6 +18,8 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 export OMP_WAIT_POLICY := PASSIVE
 export GOMP_SPINCOUNT := 10000
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Compiled modules are kept, whatever this machine's setting: else each of the tests' processes compiles them all again.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: app test test-slow bench bench-app lint
 

@@ -1,5 +1,6 @@
 """Swin under single-path pruning: timm's dense forward, torch's counter, formulas position by position."""
 
+import gc
 import sys
 import tracemalloc
 from collections.abc import Callable
@@ -161,7 +162,7 @@ def test_deriving_takes_as_many_steps_for_few_hidden_units_as_for_many_and_littl
 
 
 def lines_run(work: Callable[[], object]) -> int:
-    """Lines of Python that run in it, each time that they do."""
+    """Lines of Python that run in it, each time that they do; none of what garbage of other tests has to say."""
     count = 0
 
     def trace(frame, event, argument):
@@ -170,11 +171,13 @@ def lines_run(work: Callable[[], object]) -> int:
         return trace
 
     before = sys.gettrace()
+    gc.disable()
     sys.settrace(trace)
     try:
         work()
     finally:
         sys.settrace(before)
+        gc.enable()
     return count
 
 

@@ -17,6 +17,7 @@ from core.models.load import load
 from core.models.runners import dense_runner
 from core.models.weights import save_checkpoint
 from core.single_path.derive import derive
+from core.single_path.fit import fit_convolutions
 from tests import tiny, tiny_pit, tiny_swin
 from tests.tiny import draw_folder
 
@@ -36,7 +37,7 @@ ALL = {
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few steps: how well convolutions fit does not matter here."""
-    monkeypatch.setattr("core.single_path.fit.FIT_STEPS", 1)
+    monkeypatch.setitem(fit_convolutions.__kwdefaults__, "steps", 1)
 
 
 @pytest.fixture(scope="module")

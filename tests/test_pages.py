@@ -24,6 +24,7 @@ from core.costs.deit import DeitGeometry
 from core.costs.macs import count_macs
 from core.evaluation import recorded
 from core.evaluation.recorded import add_row
+from core.latency import parts as timed_parts
 from core.models import load as checkpoints
 from core.models import registry
 from core.models.cards import CompactCard, ModelCard, SelectorCard, SinglePathCard
@@ -32,7 +33,7 @@ from core.results import MIXERS, ClassName, Recorded
 from core.results.timings import LatencyTable, PathCosts
 from core.single_path.history import add_snapshot
 from core.single_path.searched import Gates
-from pages import _frame, _parts, _shared
+from pages import _frame, _giving_way, _parts, _shared
 
 ROOT = Path(__file__).resolve().parent.parent
 FIRST = json.loads((ROOT / "assets" / "samples" / "samples.json").read_text())[0]["title"]
@@ -87,12 +88,16 @@ def visit(assets: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
     monkeypatch.setattr(checkpoints, "ASSETS", assets)
     monkeypatch.setattr(registry, "ASSETS", assets)
     monkeypatch.setattr(recorded, "ASSETS", assets)
+    monkeypatch.setattr(timed_parts, "PATIENCE_MS", 0.0)  # the fewest timings, and none waits for quiet
+    monkeypatch.setattr(_giving_way, "QUIET_S", 0.0)
+    monkeypatch.setattr(_frame, "SHEET_S", 0.0)  # nor for a browser
     st.cache_data.clear()
     st.cache_resource.clear()
 
     def open_page(name: str, **query: str) -> AppTest:
-        at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=RUN_S).run()
-        at.switch_page(f"pages/{name}.py")
+        at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=RUN_S)
+        if name != "home":
+            at.switch_page(f"pages/{name}.py")
         for key, value in query.items():
             at.query_params[key] = value
         at.run()

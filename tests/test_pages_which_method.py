@@ -11,6 +11,7 @@ from core.models import registry
 from core.models.cards import SelectorCard
 from core.models.load import load
 from core.models.weights import save_checkpoint
+from core.single_path.fit import fit_convolutions
 from pages import _many_files, _shared
 from tests import tiny, tiny_pit, tiny_swin
 from tests.test_pages import assets, photo_bytes, texts, visit  # noqa: F401
@@ -19,7 +20,7 @@ from tests.test_pages import assets, photo_bytes, texts, visit  # noqa: F401
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few steps and passes: what is measured does not matter here."""
-    monkeypatch.setattr("core.single_path.fit.FIT_STEPS", 1)
+    monkeypatch.setitem(fit_convolutions.__kwdefaults__, "steps", 1)
     monkeypatch.setattr("core.evaluation.which_method.REPEATS", 4)
     monkeypatch.setattr("core.latency.parts.REPEATS", (1, 1))
     monkeypatch.setattr("core.evaluation.method_setups.SHORT_REPEATS", 1)
