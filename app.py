@@ -25,7 +25,7 @@ page = st.navigation(
     position="top",
 )
 
-# On a fresh server Streamlit runs pages/*.py without this file; their guard (pages/_shared.py) sends them here.
+# On a fresh server Streamlit runs pages/*.py without this file; their `frame.guard` sends them here.
 st.session_state["routed"] = True
 if came_for := st.session_state.pop("came_for", None):
     path, query = came_for

@@ -1,4 +1,4 @@
-"""One question per page; what pages share is in the modules with an underscore."""
+"""One question per page; what they are put together of is in `parts`, what all visitors share in `server`."""
 
 import os
 

@@ -7,47 +7,37 @@ import streamlit as st
 from core.config import ModelSpec
 from core.files.json_text import json_text
 from core.models.description import description
-from pages import (
-    _along,
-    _answers,
-    _badge,
-    _block,
-    _fixed,
-    _frame,
-    _models,
-    _parts,
-    _pickers,
-    _published,
-    _score,
-    _scrubber,
-    _search,
-    _shared,
-)
+from pages.parts.architecture import block, fixed, releases, scrubber, search
+from pages.parts.pickers import choose
+from pages.parts.scoring import score
+from pages.parts.shared import along, answers, badge, frame, model_facts
+from pages.parts.timing import part_times
+from pages.server import inference, models
 from viz.architecture import mixers_sentence
 from viz.theme import MIXER_WORDS, macs_number, percent, percent_text
 
-_frame.guard("pages/architecture.py", "pic", "model", "budget", "block")
+frame.guard("pages/architecture.py", "pic", "model", "budget", "block")
 
 st.title("What does each layer become?")
 left, middle, right = st.columns([8, 4, 3], gap="medium")
 with left:
-    image_id = _pickers.pick_picture()
+    image_id = choose.pick_picture()
 with middle:
-    name = _pickers.pick_model("singlepath", "joint", "dense")
+    name = choose.pick_model("singlepath", "joint", "dense")
 with right:
-    published = _published.pick_published()
-if _shared.loaded(ModelSpec(name)).method == "dense":
-    _badge.weights_badge(ModelSpec(name))
-    _score.show_scoring(name)
+    published = releases.pick_published()
+if models.loaded(ModelSpec(name)).method == "dense":
+    badge.weights_badge(ModelSpec(name))
+    score.show_scoring(name)
     st.stop()
-if _shared.loaded(ModelSpec(name)).method == "joint":
+if models.loaded(ModelSpec(name)).method == "joint":
     if published is not None:
-        _published.show_published(published)
-    _fixed.show_fixed(name, image_id)
+        releases.show_published(published)
+    fixed.show_fixed(name, image_id)
     st.stop()
-to_measure = _parts.missing(name)
-with _frame.clear_errors():
-    choice = _scrubber.scrub_budget(name, beside=_published.beside(published))
+to_measure = part_times.missing(name)
+with frame.clear_errors():
+    choice = scrubber.scrub_budget(name, beside=releases.beside(published))
 words = MIXER_WORDS
 st.markdown(
     f"{mixers_sentence(choice.found)} **{words['msa']}** is the block's own attention, **{words['conv3x3']}** and "
@@ -56,27 +46,27 @@ st.markdown(
     "write FLOPs for the same count."
 )
 if published is not None:
-    _published.show_published(published)
+    releases.show_published(published)
 
 spec = ModelSpec(name, budget=choice.budget)
-ran = _shared.loaded(spec)
+ran = models.loaded(spec)
 st.header(f"What it says at {percent_text(choice.share)}")
-if not _models.predicts(spec):
+if not model_facts.predicts(spec):
     st.warning(
         "The search for this model has not got far enough: the gates are shown, no prediction.",
         icon=":material/hourglass_top:",
     )
 else:
-    dense = _models.dense_of(name)
-    with _frame.clear_errors():
-        said = _shared.prediction(spec, image_id)
-        before = _shared.prediction(ModelSpec(dense), image_id) if dense else None
+    dense = model_facts.dense_of(name)
+    with frame.clear_errors():
+        said = inference.prediction(spec, image_id)
+        before = inference.prediction(ModelSpec(dense), image_id) if dense else None
     if ran.architecture.macs != choice.found.macs:
         st.markdown(
             f"Predictions run at calibrated budgets only: here the next one below, with "
             f"{macs_number(ran.architecture.macs)} MACs ({percent(ran.architecture.macs / ran.dense_macs)} of dense)."
         )
-    _answers.show(spec, image_id, before, said)
+    answers.show(spec, image_id, before, said)
 st.download_button(
     "Download this architecture (JSON)",
     json_text(description(ran), indent=1),
@@ -87,8 +77,8 @@ st.download_button(
     "`python -m core describe --json` gives them.",
 )
 
-with _frame.clear_errors():
-    _block.show_block(name, choice)
-    _search.show_search(name, choice)
-_along.take_along({"This budget": spec}, image_id, ("describe", "predict"))
-_parts.measure_after_paint(to_measure)
+with frame.clear_errors():
+    block.show_block(name, choice)
+    search.show_search(name, choice)
+along.take_along({"This budget": spec}, image_id, ("describe", "predict"))
+part_times.measure_after_paint(to_measure)

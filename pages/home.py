@@ -4,14 +4,16 @@ from pathlib import Path
 
 import streamlit as st
 
-from core.config import ModelSpec
-from pages import _badge, _frame, _models, _pickers, _player, _shared
-from pages._compare_url import Side, write_side
+from core.config import KEEP_RANGE, ModelSpec
+from pages.parts.pickers import choose
+from pages.parts.shared import badge, frame, model_facts, player
+from pages.parts.shared.sides import Side, write_side
+from pages.server import images, inference, keeping, models
 from viz.predictions import agreement
 from viz.theme import percent
 from viz.tokens import stage_sentence
 
-_frame.guard("pages/home.py")
+frame.guard("pages/home.py")
 DIFFERENCES = Path(__file__).resolve().parent.parent / "assets" / "differences.md"
 
 st.title("What can a Vision Transformer do without?")
@@ -24,25 +26,25 @@ st.markdown(
 
 def usable(method: str) -> str | None:
     """The first model of a method that is here."""
-    return next((entry.name for entry in _shared.models() if entry.method == method and entry.available), None)
+    return next((entry.name for entry in models.offered() if entry.method == method and entry.available), None)
 
 
 pruned = usable("tokens")
 if pruned is None:
     st.info("The bundled weights are not in assets/ yet, so there is nothing to show here.", icon=":material/info:")
 else:
-    image_id = f"sample:{_shared.samples()[0].id}"
-    with _frame.clear_errors():
-        spec = _shared.keep_spec(pruned, 0.7)
-        trace = _shared.token_trace(spec, image_id)
-        dense = _models.dense_of(pruned)
-        said = _shared.prediction(ModelSpec(dense), image_id) if dense else None
+    image_id = f"sample:{images.samples()[0].id}"
+    with frame.clear_errors():
+        spec = keeping.keep_spec(pruned, KEEP_RANGE.usual)
+        trace = inference.token_trace(spec, image_id)
+        dense = model_facts.dense_of(pruned)
+        said = inference.prediction(ModelSpec(dense), image_id) if dense else None
     last = len(trace.blocks)
     left, right = st.columns(2, gap="medium", vertical_alignment="top")
     with left:
-        _player.show_sample(_shared.photo_url(pruned, image_id), trace)
+        player.show_sample(images.photo_url(pruned, image_id), trace)
     with right:
-        _badge.weights_badge(spec)
+        badge.weights_badge(spec)
         with st.grid(3, min_column_width=90):
             st.metric(
                 "Tokens left",
@@ -62,11 +64,11 @@ else:
             + (f", the dense one **{said.top(1)[0].label}**." if said else ".")
         )
         st.markdown(
-            f"{_player.LEGEND} Point at a package, or tap it, to see what is in it; click a patch to learn what became "
+            f"{player.LEGEND} Point at a package, or tap it, to see what is in it; click a patch to learn what became "
             "of it."
         )
         if st.button("Try it with your own photo", icon=":material/add_photo_alternate:"):
-            st.switch_page("pages/tokens.py", query_params={"pic": _pickers.UPLOAD})
+            st.switch_page("pages/tokens.py", query_params={"pic": choose.UPLOAD})
 
 st.header("Three views to start with")
 with st.grid(3, border=True, min_column_width=260):
@@ -75,7 +77,7 @@ with st.grid(3, border=True, min_column_width=260):
             "pages/tokens.py",
             "Watch patches leave",
             "Each of three selectors keeps 70 % of what reaches it.",
-            {"method": "Keep ratio", "keep": "0.7", "model": pruned},
+            {"method": "Keep ratio", "keep": f"{KEEP_RANGE.usual:g}", "model": pruned},
         ),
         (
             "pages/architecture.py",
@@ -111,7 +113,7 @@ with private:
         "part of a link, seen by nobody else, and gone when you close the tab or press *Remove photo*."
     )
     st.header("Sample pictures")
-    st.markdown("\n".join(f"- {s.title}: {s.credit}, {s.licence}" for s in _shared.samples()))
+    st.markdown("\n".join(f"- {s.title}: {s.credit}, {s.licence}" for s in images.samples()))
 
 with st.expander("Where paper, release and Prunescope differ", icon=":material/compare_arrows:"):
     st.markdown(DIFFERENCES.read_text(encoding="utf-8"))

@@ -4,53 +4,42 @@ import streamlit as st
 
 from core.config import ModelSpec
 from core.models.registry import SELECTING
-from pages import (
-    _along,
-    _answers,
-    _badge,
-    _classes,
-    _costs,
-    _deciding,
-    _frame,
-    _models,
-    _pickers,
-    _player,
-    _runs,
-    _shared,
-    _token_tabs,
-)
+from pages.parts.pickers import choose
+from pages.parts.shared import along, answers, badge, classes, frame, mac_counts, model_facts, player, runs, selection
+from pages.parts.tokens import tabs
+from pages.server import images, inference
 from viz.blocks import macs_per_block, tokens_per_block
 from viz.cost import saving_sentence
 from viz.theme import macs_number, macs_text
 
-_frame.guard("pages/tokens.py", "pic", "model", "method", "keep", "threshold", "mass", "blocks", "stage", "token")
+frame.guard("pages/tokens.py", "pic", "model", "method", "keep", "threshold", "mass", "blocks", "stage", "token")
 
 st.title("Which patches does the model keep?")
 left, right = st.columns([3, 2], gap="medium")
 with left:
-    image_id = _pickers.pick_picture()
+    image_id = choose.pick_picture()
 with right:
-    name = _pickers.pick_model(*SELECTING, "dense")
+    name = choose.pick_model(*SELECTING, "dense")
 with left:
-    mode = _deciding.pick_mode(name)
+    mode = selection.pick_mode(name)
 with right:
-    spec, ratio = _deciding.pick_spec(name, mode)
+    spec, ratio = selection.pick_spec(name, mode)
 
-with _frame.clear_errors():
-    trace = _shared.token_trace(spec, image_id)
-    dense = _models.dense_of(name)
-    said = _shared.prediction(ModelSpec(dense), image_id) if dense else None
-    steps = None if ratio is None else _runs.prepared_steps((name, spec.blocks), image_id)
+with frame.clear_errors():
+    trace = inference.token_trace(spec, image_id)
+    dense = model_facts.dense_of(name)
+    said = inference.prediction(ModelSpec(dense), image_id) if dense else None
+    steps = None if ratio is None else runs.prepared_steps((name, spec.blocks), image_id)
 
-st.header(_deciding.setting_text(spec) + saving_sentence(trace.macs.total, trace.dense_macs))
+st.header(selection.setting_text(spec) + saving_sentence(trace.macs.total, trace.dense_macs))
 left, right = st.columns(2, gap="medium")
 with left:
-    _player.show(_shared.photo_url(name, image_id), trace, ratio, steps)
+    player.show(images.photo_url(name, image_id), trace, ratio, steps)
     below = st.empty()  # the legend, or how far the preparation is
-    below.markdown(_player.LEGEND)
+    below.markdown(player.LEGEND)
 with right:
-    _badge.weights_badge(spec)
-    _classes.note_if_unknown(image_id, trace.prediction, *([said] if said else []))
+    badge.weights_badge(spec)
+    classes.note_if_unknown(image_id, trace.prediction, *([said] if said else []))
     saved = trace.macs.total / trace.dense_macs - 1
     with st.grid(3, min_column_width=150):
         st.metric(
@@ -69,26 +58,26 @@ with right:
             help=f"The kept patches{f', {trace.first}' if trace.first else ''}, and a package token for each selector "
             "that folded something.",
         )
-    _answers.verdict(said, trace.prediction)
+    answers.verdict(said, trace.prediction)
     specs = {"Dense": ModelSpec(dense), "Pruned": spec} if dense else {"Pruned": spec}
-    _frame.latency_panel(specs, image_id)
+    frame.latency_panel(specs, image_id)
 
 left, right = st.columns(2, gap="medium")
 with left:
     st.markdown("### Tokens that each block computes")
-    _frame.chart(tokens_per_block(trace), "per_block", f"{trace.tokens[-1]} tokens in the last block")
+    frame.chart(tokens_per_block(trace), "per_block", f"{trace.tokens[-1]} tokens in the last block")
 with right:
     st.markdown("### Multiply-adds of each block")
-    counts = _costs.macs_per_block(spec, image_id)
+    counts = mac_counts.macs_per_block(spec, image_id)
     least, most = (macs_text(pick(count.total for count in counts)) for pick in (min, max))
-    _frame.chart(
-        macs_per_block(trace, counts, _costs.dense_block(name)), "macs_per_block", f"Blocks of {least} to {most}"
+    frame.chart(
+        macs_per_block(trace, counts, mac_counts.dense_block(name)), "macs_per_block", f"Blocks of {least} to {most}"
     )
 st.markdown(
     "MACs are multiply-adds; papers write FLOPs for the same count. A selector's cost is counted in the block "
     "behind it; with the patch embedding and the head, the blocks sum up to this photo's MACs."
 )
-_token_tabs.show(spec, image_id, trace)
-_along.take_along(specs, image_id)
+tabs.show(spec, image_id, trace)
+along.take_along(specs, image_id)
 if ratio is not None and steps is None:
-    _deciding.prepare(below, name, image_id, spec.blocks)
+    selection.prepare(below, name, image_id, spec.blocks)

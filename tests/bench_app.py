@@ -30,7 +30,7 @@ from streamlit.runtime.context import ContextProxy
 from streamlit.testing.v1 import AppTest
 
 from core.latency.measure import clock, timed
-from pages import _shared
+from pages.server import queues
 from tests.conftest import CHROMIUM_FLAGS, _end, _healthy
 from tests.find_chromium import NONE, find_chromium
 
@@ -103,7 +103,7 @@ def server_times(control: Control, count: int) -> np.ndarray:
     for key, value in control.query.items():
         at.query_params[key] = value
     at.run()
-    _shared.measurements().wait()  # what is measured beside the page would share the cores
+    queues.measurements().wait()  # what is measured beside the page would share the cores
     at.run()
     times = []
     for step in range(count):

@@ -6,9 +6,9 @@ from contextlib import nullcontext
 
 import pytest
 
-from pages._giving_way import LOOK_S, PATIENCE_S, QUIET_S, GivingWay, stepped_aside
-from pages._jobs import Cancelled, Handle
-from pages._line import Line
+from pages.server.giving_way import LOOK_S, PATIENCE_S, QUIET_S, GivingWay, stepped_aside
+from pages.server.jobs import Cancelled, Handle
+from pages.server.line import Line
 
 
 class Clock:

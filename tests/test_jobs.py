@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from core.errors import InputError
-from pages._jobs import Cancelled, Handle, Jobs, Standing
+from pages.server.jobs import Cancelled, Handle, Jobs, Standing
 
 
 class Workers(list):

@@ -25,6 +25,13 @@ ROOMS = (
 """Of core: each imports from those before it; `core/__init__.py` says what is in them."""
 NO_ROOMS = ("core/__init__.py", "core/__main__.py", "core/checkpoints.py", "core/moved.py")
 """Doors: what is run, and old names."""
+PAGE_ROOMS = (
+    *("server", "parts.shared", "parts.timing", "parts.pickers", "parts.scoring"),
+    *("parts.tokens", "parts.architecture", "parts.budget", "parts.compare"),
+)
+"""Of the pages: each imports from those before it; `pages/server/__init__.py` and `pages/parts/__init__.py` say why."""
+SHARED_ROOMS = PAGE_ROOMS[:5]
+"""The others belong to one page each, and import from no other page's."""
 APP_MAY_IMPORT = {"streamlit", "os", "pathlib"}
 APP_LINES = 40
 
@@ -103,6 +110,27 @@ def _within_core(node: ast.AST, imported: str) -> list[str]:
     return [imported] if imported.startswith("core.") else []
 
 
+def page_room_findings(path: str, source: str) -> list[str]:
+    """Imports of a room of the pages that stands after the file's own or is another page's, and files in no room."""
+    own = ".".join(path.split("/")[1:-1])
+    if path.endswith("/__init__.py") or not own:  # the five scripts import whatever they need
+        return []
+    if own not in PAGE_ROOMS:
+        return [f"{path} stands in no room"]
+    allowed = {own, *SHARED_ROOMS[: PAGE_ROOMS.index(own)]}
+    found = [
+        (node.lineno, name.removeprefix("pages.").partition(".")[0 if name.startswith("pages.server") else 2], name)
+        for node, _ in _walk(ast.parse(source))
+        for name in _imported_names(node)
+        if name == "pages" or name.startswith("pages.")
+    ]
+    return [
+        f"{path}:{line} imports {name}"
+        for line, room, name in found
+        if (room if room == "server" else f"parts.{room.partition('.')[0]}") not in allowed
+    ]
+
+
 def captum_findings(path: str, source: str) -> list[str]:
     """Imports of captum outside functions: it takes seconds, and only attribution needs it."""
     eager = [found for found in imports_of(source) if found.module == "captum" and not found.deferred]
@@ -146,8 +174,8 @@ def family_findings(path: str, source: str) -> list[str]:
 
 
 def cache_findings(path: str, source: str) -> list[str]:
-    """Uses of Streamlit's caches outside `pages/_shared.py`."""
-    if path == "pages/_shared.py":
+    """Uses of Streamlit's caches outside `pages/server`."""
+    if path.startswith("pages/server/"):
         return []
     found = []
     for node in ast.walk(ast.parse(source)):
@@ -171,6 +199,7 @@ def app_findings(path: str, source: str) -> list[str]:
 CHECKS = {
     border_findings: ("core", "viz", "pages"),
     room_findings: ("core",),
+    page_room_findings: ("pages",),
     captum_findings: ("core",),
     screen_findings: ("core",),
     json_findings: LAYERS,
@@ -207,19 +236,24 @@ def test_layer_keeps_the_rule(check, layer: str) -> None:
         (border_findings, "core/inference/trace.py", "import streamlit as st"),
         (border_findings, "core/inference/trace.py", "import plotly.graph_objects as go"),
         (border_findings, "core/inference/trace.py", "from viz.theme import BLUE"),
-        (border_findings, "core/training/loop.py", "def f():\n    from pages import _shared"),
+        (border_findings, "core/training/loop.py", "def f():\n    from pages.server import models"),
         (border_findings, "viz/tokens.py", "import torch.nn.functional as F"),
         (border_findings, "viz/tokens.py", "import importlib\nimportlib.import_module('timm.models')"),
         (border_findings, "viz/tokens.py", "if True:\n    from streamlit import image"),
-        (border_findings, "viz/tokens.py", "from pages._shared import model"),
+        (border_findings, "viz/tokens.py", "from pages.server.models import loaded"),
         (border_findings, "pages/tokens.py", "import numpy, torch"),
-        (border_findings, "pages/_shared.py", "from torch import nn"),
+        (border_findings, "pages/server/models.py", "from torch import nn"),
         (border_findings, "pages/budget.py", "import plotly.graph_objects as go\ngo.Figure()"),
         (room_findings, "core/costs/macs.py", "from core.families.base import Family"),
         (room_findings, "core/models/export.py", "def f():\n    from core.inference import trace"),
         (room_findings, "core/soft_tokens/stages.py", "from core import latency"),
         (room_findings, "core/soft_tokens/stages.py", "from core.macs import count_macs"),
         (room_findings, "core/macs.py", "x = 1"),
+        (page_room_findings, "pages/server/locks.py", "from pages.parts.shared import links"),
+        (page_room_findings, "pages/parts/shared/badge.py", "from pages.parts.pickers.files import why_missing"),
+        (page_room_findings, "pages/parts/budget/joint.py", "def f():\n    from pages.parts.tokens import tabs"),
+        (page_room_findings, "pages/parts/budget/joint.py", "from pages import tokens"),
+        (page_room_findings, "pages/parts/alone.py", "x = 1"),
         (captum_findings, "core/inference/attribution.py", "from captum.attr import Saliency\ndef f(): pass"),
         (captum_findings, "core/inference/attribution.py", "class A:\n    import captum"),
         (screen_findings, "core/costs/macs.py", "def f():\n    print('done')"),
@@ -227,7 +261,7 @@ def test_layer_keeps_the_rule(check, layer: str) -> None:
         (json_findings, "core/evaluation/recorded.py", "import json\nprint(json.dumps({}))"),
         (family_findings, "core/inference/attribution.py", "if isinstance(model, SwinTransformer):\n    pass"),
         (family_findings, "core/soft_tokens/fixed.py", "x = isinstance(m, FixedKeepViT | VisionTransformer)"),
-        (family_findings, "pages/_costs.py", "def f(g):\n    return isinstance(g, PitGeometry)"),
+        (family_findings, "pages/parts/shared/mac_counts.py", "def f(g):\n    return isinstance(g, PitGeometry)"),
         (cache_findings, "pages/tokens.py", "import streamlit as st\n@st.cache_data(max_entries=1)\ndef f(): pass"),
         (cache_findings, "pages/tokens.py", "import streamlit as st\n@st.cache_resource\ndef f(): pass"),
         (cache_findings, "app.py", "from streamlit import cache_data"),
@@ -253,6 +287,10 @@ def test_check_finds_the_violation(check, path: str, source: str) -> None:
         (room_findings, "core/models/export.py", "import torch\nfrom core import files\nfrom core.models import load"),
         (room_findings, "core/commands/table.py", "from core.evaluation.report import points"),
         (room_findings, "core/__main__.py", "from core.commands import table"),
+        (page_room_findings, "pages/parts/budget/joint.py", "from pages.parts.budget.savings import Method"),
+        (page_room_findings, "pages/parts/compare/carry.py", "from pages.parts.shared import links"),
+        (page_room_findings, "pages/parts/pickers/files.py", "from pages.server import locks, models"),
+        (page_room_findings, "pages/tokens.py", "from pages.parts.tokens import tabs"),
         (captum_findings, "core/inference/attribution.py", "def f():\n    from captum.attr import Saliency"),
         (screen_findings, "core/commands/train.py", "import argparse\nprint('done')"),
         (screen_findings, "core/__main__.py", "import argparse\nprint('done')"),
@@ -260,7 +298,7 @@ def test_check_finds_the_violation(check, path: str, source: str) -> None:
         (json_findings, "core/evaluation/recorded.py", "import json\njson.loads('{}')"),
         (family_findings, "core/families/swin.py", "if isinstance(model, SwinTransformer):\n    pass"),
         (family_findings, "core/inference/trace.py", "if isinstance(loaded.model, SoftTokenViT):\n    pass"),
-        (cache_findings, "pages/_shared.py", "import streamlit as st\n@st.cache_data\ndef f(): pass"),
+        (cache_findings, "pages/server/models.py", "import streamlit as st\n@st.cache_data\ndef f(): pass"),
         (cache_findings, "pages/tokens.py", "import streamlit as st\nst.title('st.cache_data')"),
         (app_findings, "app.py", "import os\nimport streamlit as st\n" + "x = 1\n" * (APP_LINES - 2)),
     ],

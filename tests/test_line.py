@@ -7,7 +7,7 @@ from queue import SimpleQueue
 
 import pytest
 
-from pages._line import Line
+from pages.server.line import Line
 
 
 class Told:

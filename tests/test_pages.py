@@ -33,7 +33,9 @@ from core.results import MIXERS, ClassName, Recorded
 from core.results.timings import LatencyTable, PathCosts
 from core.single_path.history import add_snapshot
 from core.single_path.searched import Gates
-from pages import _frame, _giving_way, _parts, _shared
+from pages.parts.shared import frame
+from pages.parts.timing import part_times
+from pages.server import forget, giving_way, queues
 
 ROOT = Path(__file__).resolve().parent.parent
 FIRST = json.loads((ROOT / "assets" / "samples" / "samples.json").read_text())[0]["title"]
@@ -89,8 +91,8 @@ def visit(assets: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
     monkeypatch.setattr(registry, "ASSETS", assets)
     monkeypatch.setattr(recorded, "ASSETS", assets)
     monkeypatch.setattr(timed_parts, "PATIENCE_MS", 0.0)  # the fewest timings, and none waits for quiet
-    monkeypatch.setattr(_giving_way, "QUIET_S", 0.0)
-    monkeypatch.setattr(_frame, "SHEET_S", 0.0)  # nor for a browser
+    monkeypatch.setattr(giving_way, "QUIET_S", 0.0)
+    monkeypatch.setattr(frame, "SHEET_S", 0.0)  # nor for a browser
     st.cache_data.clear()
     st.cache_resource.clear()
 
@@ -104,12 +106,12 @@ def visit(assets: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
         return beside(at) if name in TIMED else at
 
     yield open_page
-    _shared.measurements().wait()
+    queues.measurements().wait()
 
 
 def beside(at: AppTest) -> AppTest:
     """The page once what parts of models take, which is measured beside it, has been measured or has failed."""
-    _shared.measurements().wait()
+    queues.measurements().wait()
     return at.run()
 
 
@@ -380,8 +382,8 @@ def parts(monkeypatch: pytest.MonkeyPatch, *, path_block: float, selector: float
     """Blocks of the token model take 3 ms, whatever the tokens, and the rest 1 ms: 13 ms dense."""
     table = LatencyTable("here", 1, 1, 32, 2, 48, (2, 20), (3.0, 3.0), (selector, selector), 1.0)
     costs = PathCosts("here", 1, 1, dict.fromkeys(MIXERS, path_block), (0, 48), (0.0, 0.0), 1.0)
-    monkeypatch.setattr(_parts, "measure_table", lambda *given, **more: table)
-    monkeypatch.setattr(_parts, "measure_path", lambda *given, **more: costs)
+    monkeypatch.setattr(part_times, "measure_table", lambda *given, **more: table)
+    monkeypatch.setattr(part_times, "measure_path", lambda *given, **more: costs)
 
 
 @pytest.mark.parametrize(
@@ -449,12 +451,12 @@ def test_parts_that_cannot_be_measured_get_a_sentence_and_another_try(visit, mon
         raise RuntimeError("no memory left")
 
     with monkeypatch.context() as patched:
-        patched.setattr(_parts, "measure_path", fail)
+        patched.setattr(part_times, "measure_path", fail)
         at = visit("architecture")
     assert "bundled-singlepath takes could not be measured here (no memory left)" in at.warning[-1].value
     next(button for button in at.button if button.label == "Try again").click().run()
     assert not any("could not be measured" in warning.value for warning in beside(at).warning)
-    assert _parts.parts_of("bundled-singlepath") is not None
+    assert part_times.parts_of("bundled-singlepath") is not None
 
 
 def test_a_model_whose_file_changes_while_it_is_measured_is_measured_again(visit, monkeypatch) -> None:
@@ -463,11 +465,11 @@ def test_a_model_whose_file_changes_while_it_is_measured_is_measured_again(visit
 
     def measure(*given, **more):
         if not found:
-            _shared.forget_model("bundled-singlepath")  # as when its file is opened anew
+            forget.forget_model("bundled-singlepath")  # as when its file is opened anew
         found.append(PathCosts("here", 1, 1, dict.fromkeys(MIXERS, 3.0), (0, 48), (0.0, 0.0), float(len(found))))
         return found[-1]
 
-    monkeypatch.setattr(_parts, "measure_path", measure)
+    monkeypatch.setattr(part_times, "measure_path", measure)
     at = beside(visit("architecture"))
     assert sent(at)["figures"][3]["values"][-1] == "13.0 ms", "of the file as it was: 12.0 ms"
     assert len(found) == 2
@@ -482,11 +484,11 @@ def gate() -> Iterator[threading.Event]:
 
 
 def test_a_note_that_stands_for_long_ends_in_a_sentence_and_a_button(visit, gate, monkeypatch) -> None:
-    monkeypatch.setattr(_parts, "measure_path", lambda *given, **more: gate.wait())
+    monkeypatch.setattr(part_times, "measure_path", lambda *given, **more: gate.wait())
     at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=RUN_S).run()
     at.switch_page("pages/architecture.py").run()
     assert not any("busy" in warning.value for warning in at.warning)
-    monkeypatch.setattr(_parts, "LONG_S", -1)
+    monkeypatch.setattr(part_times, "LONG_S", -1)
     at.run()
     assert "is not done yet: the machine is busy" in at.warning[-1].value
     assert any(button.label == "Measure it again" for button in at.button)
@@ -727,7 +729,7 @@ def test_home_says_where_we_differ(visit) -> None:
 def test_garbage_is_not_looked_for_among_what_was_imported_when_the_first_page_opened(visit, monkeypatch) -> None:
     """Objects of a module that was imported are looked through by no later collection; those of a page are."""
     monkeypatch.setattr(atexit, "register", lambda call: None)
-    _frame._set_imports_aside.cache_clear()
+    frame._set_imports_aside.cache_clear()
     imported = [[]]  # lists, which the collector tracks
     imported.append(imported)
     visit("tokens")

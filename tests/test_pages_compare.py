@@ -7,7 +7,7 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from pages import _shared
+from pages.server import inference
 from tests import test_pages
 from tests.test_pages import photo_bytes, texts
 
@@ -145,8 +145,8 @@ def test_smaller_keep_ratio_costs_less(visit) -> None:
 
 def test_nothing_is_attributed_until_a_method_is_chosen(visit, monkeypatch) -> None:
     asked = []
-    inner = _shared.attribution.attribute
-    monkeypatch.setattr(_shared.attribution, "attribute", lambda *args: asked.append(args[2:]) or inner(*args))
+    inner = inference.attribution.attribute
+    monkeypatch.setattr(inference.attribution, "attribute", lambda *args: asked.append(args[2:]) or inner(*args))
     at = visit("compare")
     assert not asked
     assert "Choose a method" in texts(at)
@@ -167,8 +167,8 @@ def test_each_method_gives_three_maps_and_says_what_was_held(visit, by: str) -> 
 
 def test_attribution_is_kept_for_the_session_and_a_rollout_for_every_class(visit, monkeypatch) -> None:
     asked = []
-    inner = _shared.attribution.attribute
-    monkeypatch.setattr(_shared.attribution, "attribute", lambda *args: asked.append(args[2:]) or inner(*args))
+    inner = inference.attribution.attribute
+    monkeypatch.setattr(inference.attribution, "attribute", lambda *args: asked.append(args[2:]) or inner(*args))
     at = visit("compare", by="Attention rollout")
     at.slider(key="b_keep").set_value(0.5).run()
     before = len(asked)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pages._compare_url import Side, read_side, write_side
+from pages.parts.shared.sides import Side, read_side, write_side
 
 METHODS = {"dense": "dense", "tokens": "tokens", "paths": "singlepath", "/home/~me/a.pth": "tokens"}
 

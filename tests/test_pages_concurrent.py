@@ -20,8 +20,9 @@ from core.models import registry
 from core.photos.image import open_photo
 from core.results import Prediction, TokenTrace
 from core.results.attributions import METHODS, Attribution
-from pages import _deciding, _shared
-from pages._line import Line
+from pages.parts.shared import selection
+from pages.server import images, inference, locks, models, timings
+from pages.server.line import Line
 from tests import test_pages
 from viz.cost import saving_sentence
 
@@ -41,18 +42,20 @@ def works(assets, monkeypatch: pytest.MonkeyPatch) -> list:
     """What people ask for, past the caches: predictions, traces, attributions, on few shared models."""
     monkeypatch.setattr(checkpoints, "ASSETS", assets)
     monkeypatch.setattr(registry, "ASSETS", assets)
-    _shared.load_once.clear()
-    files = {f"sample:{s.id}": assets / "samples" / s.file for s in _shared.samples()}
+    models.load_once.clear()
+    files = {f"sample:{s.id}": assets / "samples" / s.file for s in images.samples()}
     photos = {image_id: open_photo(path.read_bytes()) for image_id, path in list(files.items())[:3]}
-    monkeypatch.setattr(_shared, "photo", photos.__getitem__)
-    path = ModelSpec("bundled-singlepath", budget=0.8 * _shared.loaded(DENSE).dense_macs)
+    monkeypatch.setattr(images, "photo", photos.__getitem__)
+    path = ModelSpec("bundled-singlepath", budget=0.8 * models.loaded(DENSE).dense_macs)
     found = []
     for image_id in photos:
-        found += [partial(_shared.prediction.__wrapped__, spec, image_id) for spec in (DENSE, path)]
-        found += [partial(_shared.token_trace.__wrapped__, spec, image_id) for spec in (OWN, HALF)]
+        found += [partial(inference.prediction.__wrapped__, spec, image_id) for spec in (DENSE, path)]
+        found += [partial(inference.token_trace.__wrapped__, spec, image_id) for spec in (OWN, HALF)]
         for spec in (DENSE, OWN, HALF, path):
-            found += [partial(_shared.attributed_once.__wrapped__, spec, image_id, 1, method) for method in METHODS[:2]]
-        found += [partial(_shared.attributed_once.__wrapped__, spec, image_id, 0, "rollout") for spec in (DENSE, OWN)]
+            found += [
+                partial(inference.attributed_once.__wrapped__, spec, image_id, 1, method) for method in METHODS[:2]
+            ]
+        found += [partial(inference.attributed_once.__wrapped__, spec, image_id, 0, "rollout") for spec in (DENSE, OWN)]
     return found
 
 
@@ -95,20 +98,20 @@ def test_twenty_people_at_once_get_what_each_would_get_alone(works) -> None:
 
 def test_people_who_all_load_and_run_models_for_the_first_time_do_not_wait_for_one_another(works) -> None:
     for _ in range(3):
-        _shared.load_once.clear()
+        models.load_once.clear()
         at_once(works[:PEOPLE])
 
 
 def test_one_model_serves_all_and_is_left_as_it_was(works) -> None:
-    model = _shared.loaded(OWN)
-    assert all(found is model for found in at_once([partial(_shared.loaded, OWN)] * PEOPLE))
+    model = models.loaded(OWN)
+    assert all(found is model for found in at_once([partial(models.loaded, OWN)] * PEOPLE))
     at_once(works)
     hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks")
     assert not any(getattr(module, name) for module in model.model.modules() for name in hooks)
 
 
 def test_prediction_does_not_wait_for_an_attribution(works) -> None:
-    with _shared.attribution_lock(), ThreadPoolExecutor(1) as other:
+    with locks.attribution_lock(), ThreadPoolExecutor(1) as other:
         other.submit(works[0]).result(timeout=PATIENCE_S)
 
 
@@ -118,11 +121,11 @@ def test_measurement_waits_until_nobody_else_computes_so_that_nobody_is_timed_wi
 ) -> None:
     waits, holds = Event(), []
     line = Line(lambda before: waits.set() or nullcontext())
-    monkeypatch.setattr(_shared, busy, lambda: line)
+    monkeypatch.setattr(locks, busy, lambda: line)
     monkeypatch.setattr(latency, "measure_latency", lambda *given, **more: holds.append(len(line)))
     with ThreadPoolExecutor(1) as other:
         with line:
-            waiting = other.submit(_shared.measured.__wrapped__, (DENSE,), works[0].args[1], 1)
+            waiting = other.submit(timings.measured.__wrapped__, (DENSE,), works[0].args[1], 1)
             waits.wait()
             assert not holds
         waiting.result(timeout=PATIENCE_S)
@@ -136,7 +139,7 @@ THRESHOLDS = (0.0, 0.5, 0.6, 0.7, 0.95)
 def truth(visit, capsys) -> dict[float, str]:
     """By threshold, the headline that `predict --threshold` gives for the first sample."""
     found = {}
-    photo = str(registry.ASSETS / "samples" / _shared.samples()[0].file)
+    photo = str(registry.ASSETS / "samples" / images.samples()[0].file)
     for threshold in THRESHOLDS:
         main(
             ["predict", photo, "--model", "bundled-tokens", "--threshold", str(threshold), "--json", "--device", "cpu"]
@@ -167,7 +170,7 @@ def test_a_session_whose_page_runs_in_the_middle_of_anothers_leaves_that_its_thr
     visit, truth, monkeypatch
 ) -> None:
     ann, bob = (visit("tokens", method="Threshold") for _ in range(2))
-    pick_spec, inside = _deciding.pick_spec, []
+    pick_spec, inside = selection.pick_spec, []
 
     def interrupted(name: str, mode: str):
         found = pick_spec(name, mode)
@@ -176,7 +179,7 @@ def test_a_session_whose_page_runs_in_the_middle_of_anothers_leaves_that_its_thr
             at_threshold(bob, 0.95)
         return found
 
-    monkeypatch.setattr(_deciding, "pick_spec", interrupted)
+    monkeypatch.setattr(selection, "pick_spec", interrupted)
     at_threshold(ann, 0.0)
     assert inside
     assert ann.header[0].value == truth[0.0]
@@ -185,9 +188,9 @@ def test_a_session_whose_page_runs_in_the_middle_of_anothers_leaves_that_its_thr
 
 def test_whoever_waits_for_others_is_told_how_many_are_before(monkeypatch) -> None:
     said = []
-    monkeypatch.setattr(_shared.st, "spinner", lambda text: said.append(text) or nullcontext())
-    monkeypatch.setattr(_shared, "get_script_run_ctx", lambda **more: object())
-    line, waits = Line(lambda before: waits.set() or _shared._waiting(before)), Event()
+    monkeypatch.setattr(locks.st, "spinner", lambda text: said.append(text) or nullcontext())
+    monkeypatch.setattr(locks, "get_script_run_ctx", lambda **more: object())
+    line, waits = Line(lambda before: waits.set() or locks._waiting(before)), Event()
     with ThreadPoolExecutor(1) as other:
         with line:
             waiting = other.submit(lambda: line.__enter__() or line.__exit__())

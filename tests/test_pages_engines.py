@@ -5,7 +5,8 @@ import threading
 from streamlit.runtime.caching import clear_session_resource_cache
 
 from core.errors import InputError
-from pages import _engines, _shared
+from pages.parts.timing import engines
+from pages.server import queues
 from tests import test_pages
 from tests.test_pages import texts
 
@@ -21,13 +22,13 @@ def measure_in(at, engine: str):
     """Choose the engine, press the button, and wait for what is made ready."""
     at.button_group(key="engine").set_value(engine).run()
     measure(at).click().run()
-    _shared.engines().wait()
+    queues.engines().wait()
     return at.run()
 
 
 def test_the_engine_stands_beside_the_milliseconds_and_beside_eager_torch(visit, monkeypatch) -> None:
     asked = []
-    monkeypatch.setattr(_engines, "ready", lambda loaded, engine: asked.append((loaded.spec, engine)) or loaded.model)
+    monkeypatch.setattr(engines, "ready", lambda loaded, engine: asked.append((loaded.spec, engine)) or loaded.model)
     at = measure_in(visit("budget"), "onnxruntime")
     assert not at.exception
     assert len(asked) == 3
@@ -42,7 +43,7 @@ def test_an_engine_that_cannot_be_had_gets_its_one_sentence(visit, monkeypatch) 
     def refuse(loaded, engine):
         raise InputError("torch.compile does not work here (no compiler); install a C++ compiler (g++).")
 
-    monkeypatch.setattr(_engines, "ready", refuse)
+    monkeypatch.setattr(engines, "ready", refuse)
     at = measure_in(visit("budget"), "compile")
     assert not at.exception
     assert [error.value for error in at.error] == [
@@ -59,7 +60,7 @@ def test_what_an_engine_cannot_take_is_named_the_others_are_measured_and_the_pag
             raise InputError("That cannot be.")
         return loaded.model
 
-    monkeypatch.setattr(_engines, "ready", refuse_tokens)
+    monkeypatch.setattr(engines, "ready", refuse_tokens)
     at = measure_in(visit("budget"), "onnxruntime")
     assert [error.value for error in at.error] == ["Tokens, keep 70 %: That cannot be."]
     assert "**Dense:**" in texts(at)
@@ -74,7 +75,7 @@ def test_a_thread_that_dies_leaves_a_sentence_and_no_wait(visit, monkeypatch) ->
     def fail(loaded, engine):
         raise RuntimeError("boom")
 
-    monkeypatch.setattr(_engines, "ready", fail)
+    monkeypatch.setattr(engines, "ready", fail)
     at = measure_in(visit("budget"), "onnxruntime")
     assert "cannot be made ready in onnxruntime (boom)" in at.error[0].value
 
@@ -88,7 +89,7 @@ def test_what_is_made_ready_is_cancelled_on_the_page_and_begun_again_with_the_bu
         made.append(loaded.method)
         return loaded.model
 
-    monkeypatch.setattr(_engines, "ready", slow)
+    monkeypatch.setattr(engines, "ready", slow)
     at = visit("budget")
     at.button_group(key="engine").set_value("onnxruntime").run()
     measure(at).click().run()
@@ -96,20 +97,20 @@ def test_what_is_made_ready_is_cancelled_on_the_page_and_begun_again_with_the_bu
     assert "0 of 3 done, now Dense" in at.get("progress")[0].proto.text
     at.button(key="cancel engines").click().run()
     go.set()
-    _shared.engines().wait()
+    queues.engines().wait()
     at.run()
     assert made == ["dense"], "those that had not begun are not made"
     assert "Cancelled" in at.info[-1].value
     assert "**Dense:**" not in texts(at)
     measure(at).click().run()
-    _shared.engines().wait()
+    queues.engines().wait()
     assert "**Dense:**" in texts(at.run())
     assert made == ["dense", "tokens", "singlepath"], "what came all the same is kept"
 
 
 def test_cancel_is_on_every_page_while_something_is_made_ready(visit, monkeypatch) -> None:
     go = threading.Event()
-    monkeypatch.setattr(_engines, "ready", lambda loaded, engine: go.wait() and loaded.model)
+    monkeypatch.setattr(engines, "ready", lambda loaded, engine: go.wait() and loaded.model)
     at = visit("budget")
     at.button_group(key="engine").set_value("onnxruntime").run()
     measure(at).click().run()
@@ -118,7 +119,7 @@ def test_cancel_is_on_every_page_while_something_is_made_ready(visit, monkeypatc
     assert "Making ready in onnxruntime, for the Budget page" in texts(at)
     at.button(key="cancel beside").click().run()
     go.set()
-    _shared.engines().wait()
+    queues.engines().wait()
     at.run()
     assert not at.exception
     assert "Making ready" not in texts(at)
@@ -126,11 +127,11 @@ def test_cancel_is_on_every_page_while_something_is_made_ready(visit, monkeypatc
 
 def test_a_session_that_ends_frees_what_it_alone_had_asked_for(visit, monkeypatch) -> None:
     go, made = threading.Event(), []
-    monkeypatch.setattr(_engines, "ready", lambda loaded, engine: (go.wait() and made.append(loaded)) or loaded.model)
+    monkeypatch.setattr(engines, "ready", lambda loaded, engine: (go.wait() and made.append(loaded)) or loaded.model)
     at = visit("budget")
     at.button_group(key="engine").set_value("onnxruntime").run()
     measure(at).click().run()
     clear_session_resource_cache("test session id")  # what Streamlit does when a session ends; AppTest's is called so
     go.set()
-    _shared.engines().wait()
+    queues.engines().wait()
     assert len(made) <= 1, "at most the one that was being made"

@@ -13,7 +13,9 @@ from core.evaluation.recorded import add_row
 from core.models.cards import CompactCard, SelectorCard, SinglePathCard
 from core.results import Recorded
 from core.results.timings import CostCurve, LatencyTable, PathCosts
-from pages import _models, _parts, _shared
+from pages.parts.shared import model_facts
+from pages.parts.timing import part_times
+from pages.server import keeping
 from tests import test_pages
 from tests.test_pages import CARD, GEOMETRY, dense_ms, player_of, save, texts, track
 from viz.theme import MIXER_WORDS
@@ -78,13 +80,13 @@ def test_budget_page_has_keep_ratios_on_the_joint_model_beside_the_others(visit,
 
 def test_a_joint_model_is_predicted_by_what_it_takes_at_its_own_multiply_adds(visit, monkeypatch) -> None:
     visit("tokens")
-    (costs,) = _shared.keep_macs("bundled-joint", (0.5,))
+    (costs,) = keeping.keep_macs("bundled-joint", (0.5,))
     curve = CostCurve("here", 1, 1, (costs - 100, costs + 100), (2.0, 4.0), 12.0)
     path = PathCosts(
         "here", 1, 1, dict.fromkeys(results.MIXERS, 5.0), (0, 48), (0.0, 0.0), 4.0
     )  # 24 ms dense, 4 blocks
-    monkeypatch.setattr(_parts, "measure_curve", lambda *given, **more: curve)
-    monkeypatch.setattr(_parts, "measure_path", lambda *given, **more: path)
+    monkeypatch.setattr(part_times, "measure_curve", lambda *given, **more: curve)
+    monkeypatch.setattr(part_times, "measure_path", lambda *given, **more: path)
     assert track(visit("budget", joint="0.5"), "Joint")["Predicted latency"][0] == "6.0 ms"  # 3 ms, twice as slow
 
 
@@ -105,7 +107,7 @@ def test_compare_takes_a_joint_model_with_keep_ratio_or_threshold(visit) -> None
 
 def test_a_joint_model_is_the_sum_of_its_parts_on_the_budget_page(visit) -> None:
     visit("budget", joint="1.0")
-    (whole,) = _shared.keep_macs("bundled-joint", (1.0,))
+    (whole,) = keeping.keep_macs("bundled-joint", (1.0,))
     selectors = whole - MACS
     assert 0 < selectors < 0.2 * MACS
 
@@ -113,7 +115,7 @@ def test_a_joint_model_is_the_sum_of_its_parts_on_the_budget_page(visit) -> None
 @pytest.mark.parametrize("model", ["bundled-joint", "bundled-path"])
 def test_without_its_dense_model_no_agreement_is_claimed(visit, monkeypatch, model) -> None:
     assert "KL" in texts(visit("architecture", model=model))
-    monkeypatch.setattr(_models, "dense_of", lambda name: None)
+    monkeypatch.setattr(model_facts, "dense_of", lambda name: None)
     at = visit("architecture", model=model)
     assert not at.exception
     assert "so there is nothing to agree with" in texts(at)

@@ -7,7 +7,7 @@ import pytest
 from core.config import ModelSpec
 from core.errors import InputError
 from core.models.weights import save_checkpoint
-from pages import _shared
+from pages.server import models, queues
 from tests import tiny_pit, tiny_swin
 from tests.test_pages import assets, texts, visit  # noqa: F401
 
@@ -25,7 +25,7 @@ def test_the_rule_and_the_blocks_are_what_ran(visit) -> None:  # noqa: F811
     at = visit("tokens", model="bundled-dense", method="Attention mass", mass="0.5", blocks="2")
     assert not at.exception
     assert at.multiselect(key="ranked_before").value == [2]
-    expected = _shared.load_once(ModelSpec("bundled-dense", mass=0.5, blocks=(2,)))
+    expected = models.load_once(ModelSpec("bundled-dense", mass=0.5, blocks=(2,)))
     assert expected.model.blocks == (2,)
     sparse = at.metric[0].value
     at.slider(key="mass").set_value(1.0).run()
@@ -69,7 +69,7 @@ def test_a_dense_model_is_scored_on_architecture_and_opened_at_any_budget(visit)
     assert not at.exception
     assert "This model is dense" in texts(at)
     at.button(key="score").click().run()
-    _shared.scorings().wait()
+    queues.scorings().wait()
     at.run()
     assert "The gates are scored" in " ".join(said.value for said in at.success)
     next(button for button in at.button if button.label == "Show its architecture").click().run()
@@ -84,9 +84,9 @@ def test_a_scoring_that_fails_says_why_and_can_be_tried_again(visit, monkeypatch
         raise InputError("All photos look alike to this model, so nothing can be scored; give different photos.")
 
     at = visit("architecture", model="bundled-dense")
-    monkeypatch.setattr("pages._scoring.make_scored", refuse)
+    monkeypatch.setattr("pages.parts.scoring.scoring_job.make_scored", refuse)
     at.button(key="score").click().run()
-    _shared.scorings().wait()
+    queues.scorings().wait()
     at.run()
     assert any("look alike" in error.value for error in at.error)
     assert at.button(key="score")

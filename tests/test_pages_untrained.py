@@ -10,8 +10,8 @@ from core.evaluation.sweep import weights_fingerprint
 from core.evaluation.untrained import RANKED, SCORED, Record, read_record
 from core.evaluation.untrained import Point as Row
 from core.files.json_text import json_text
-from pages import _shared
-from pages._untrained import drawn, untrained_sentence, untrained_series
+from pages.parts.budget.untrained import drawn, untrained_sentence, untrained_series
+from pages.server import models, records
 from viz.savings import Point, Series, savings_data
 
 DENSE = "bundled-dense"
@@ -20,7 +20,7 @@ DENSE = "bundled-dense"
 @pytest.fixture
 def record(monkeypatch) -> Record:
     """Of the bundled dense model: four rows, one of them deep below it, one of another way."""
-    dense = _shared.loaded(ModelSpec(DENSE))  # whatever stands there under this name in a run of many tests
+    dense = models.loaded(ModelSpec(DENSE))  # whatever stands there under this name in a run of many tests
     rows = (
         Row(RANKED, "--keep 0.9", 0.8, 0.75, -0.01, 0.02, 400),
         Row(RANKED, "--keep 0.3", 0.3, 0.40, -0.36, 0.05, 400),
@@ -29,10 +29,10 @@ def record(monkeypatch) -> Record:
     )
     fingerprint = weights_fingerprint(dense.model, dense.card)
     made = Record(DENSE, fingerprint, "photos", None, 0, 400, 0.76, dense.dense_macs, rows)
-    monkeypatch.setattr(_shared, "bundled_record", lambda: made)
-    _shared.untrained_of.clear()
+    monkeypatch.setattr(records, "bundled_record", lambda: made)
+    records.untrained_of.clear()
     yield made
-    _shared.untrained_of.clear()
+    records.untrained_of.clear()
 
 
 def test_both_methods_are_a_kind_of_point_of_their_own(record) -> None:
@@ -58,10 +58,10 @@ def test_what_lies_deep_below_dense_is_not_drawn_and_that_is_said(record) -> Non
 
 
 def test_a_record_of_other_weights_is_not_shown(record, monkeypatch) -> None:
-    monkeypatch.setattr(_shared, "bundled_record", lambda: replace(record, weights="0" * 16))
+    monkeypatch.setattr(records, "bundled_record", lambda: replace(record, weights="0" * 16))
     assert untrained_series(DENSE) == []
-    _shared.untrained_of.clear()
-    monkeypatch.setattr(_shared, "bundled_record", lambda: replace(record, model="other"))
+    records.untrained_of.clear()
+    monkeypatch.setattr(records, "bundled_record", lambda: replace(record, model="other"))
     assert untrained_series(DENSE) == []
     assert untrained_sentence([], DENSE) == ""
     assert untrained_series(None) == []

@@ -12,7 +12,8 @@ from core.models.cards import SelectorCard
 from core.models.load import load
 from core.models.weights import save_checkpoint
 from core.single_path.fit import fit_convolutions
-from pages import _many_files, _shared
+from pages.parts.pickers import many_files
+from pages.server import queues
 from tests import tiny, tiny_pit, tiny_swin
 from tests.test_pages import assets, photo_bytes, texts, visit  # noqa: F401
 
@@ -29,7 +30,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 def compared(at):
     """The page once its methods were compared."""
     at.button(key="which").click().run()
-    _shared.comparisons().wait()
+    queues.comparisons().wait()
     return at.run()
 
 
@@ -63,12 +64,12 @@ def test_the_methods_are_compared_on_the_samples_behind_a_button(visit) -> None:
 def test_a_score_that_is_there_is_not_made_again(visit, monkeypatch) -> None:  # noqa: F811
     at = visit("architecture", model="bundled-dense")
     at.button(key="score").click().run()
-    _shared.scorings().wait()
+    queues.scorings().wait()
 
     def refuse(*arguments: object, **more: object) -> None:
         raise AssertionError("scored once more")
 
-    monkeypatch.setattr("pages._scoring.make_scored", refuse)
+    monkeypatch.setattr("pages.parts.scoring.scoring_job.make_scored", refuse)
     at.switch_page("pages/budget.py").run()
     compared(at)
     assert not at.error
@@ -88,7 +89,7 @@ def test_what_scoring_refuses_is_said_in_its_rows_and_the_others_go_on(visit, mo
     def refuse(*arguments: object, **more: object) -> None:
         raise InputError("All photos look alike to this model, so nothing can be scored; give different photos.")
 
-    monkeypatch.setattr("pages._scoring.make_scored", refuse)
+    monkeypatch.setattr("pages.parts.scoring.scoring_job.make_scored", refuse)
     at = compared(visit("budget"))
     by_method = {row[0]: row for row in rows(at)[-4:]}
     assert "look alike" in by_method["Single path"][1]
@@ -100,7 +101,7 @@ def test_a_comparison_that_fails_says_why_and_can_be_tried_again(visit, monkeypa
     def refuse(*arguments: object, **more: object) -> None:
         raise InputError("It gives answers that are no numbers; its weights are damaged.")
 
-    monkeypatch.setattr("pages._comparing.compare_methods", refuse)
+    monkeypatch.setattr("pages.parts.budget.comparing.compare_methods", refuse)
     at = compared(visit("budget"))
     assert [error.value for error in at.error] == ["It gives answers that are no numbers; its weights are damaged."]
     assert at.button(key="which").label == "Compare the methods on 6 photos"
@@ -110,20 +111,20 @@ def test_a_comparison_that_fails_says_why_and_can_be_tried_again(visit, monkeypa
 
 def test_it_can_be_cancelled(visit, monkeypatch) -> None:  # noqa: F811
     at = visit("budget")
-    jobs = _shared.comparisons()
+    jobs = queues.comparisons()
 
     def wait_for_it(*arguments: object, on_share, **more: object) -> None:
         jobs.cancel(("bundled-dense", ""))
         on_share(0.5, "running")
 
-    monkeypatch.setattr("pages._comparing.compare_methods", wait_for_it)
+    monkeypatch.setattr("pages.parts.budget.comparing.compare_methods", wait_for_it)
     compared(at)
     assert "The comparison was cancelled." in [info.value for info in at.info]
 
 
 def test_own_photos_are_compared_on_and_what_cannot_be_read_is_counted(visit) -> None:  # noqa: F811
     at = visit("budget")
-    at.session_state["batch"] = _many_files.Batch([("a.jpg", photo_bytes()), ("b.jpg", b"no photo")])
+    at.session_state["batch"] = many_files.Batch([("a.jpg", photo_bytes()), ("b.jpg", b"no photo")])
     at.run()
     assert at.button(key="which").label == "Compare the methods on 2 photos"
     compared(at)
@@ -135,14 +136,14 @@ def test_own_photos_are_compared_on_and_what_cannot_be_read_is_counted(visit) ->
 
 def test_photos_that_are_forgotten_leave_no_comparison_behind(visit, monkeypatch) -> None:  # noqa: F811
     at = visit("budget")
-    at.session_state["batch"] = _many_files.Batch([("a.jpg", photo_bytes())])
+    at.session_state["batch"] = many_files.Batch([("a.jpg", photo_bytes())])
     at.run()
     compared(at)
     key = ("bundled-dense", at.session_state["batch"].fingerprint)
-    assert _shared.comparisons().result(key) is not None
+    assert queues.comparisons().result(key) is not None
     next(button for button in at.button if button.label == "Remove photos").click().run()
     assert not at.exception
-    assert key not in _shared.comparisons().asked_by(at.session_state["visitor"])
+    assert key not in queues.comparisons().asked_by(at.session_state["visitor"])
     assert at.button(key="which").label == "Compare the methods on 6 photos"
 
 

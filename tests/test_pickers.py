@@ -17,7 +17,8 @@ from core.models import downloads, registry
 from core.models import load as checkpoints
 from core.models.cards import SelectorCard, SinglePathCard
 from core.models.weights import save_checkpoint
-from pages import _downloads, _shared
+from pages.parts.shared import fetching
+from pages.server import budgets, queues
 from tests.test_pages import CARD, ROOT, RUN_S, assets, opened, save, texts, visit  # noqa: F401
 
 TOKENS = dataclasses.replace(CARD, selectors=SelectorCard((1, 2), (0.7, 0.5), True))
@@ -122,7 +123,7 @@ def test_a_file_that_was_trained_on_is_read_anew(visit, tmp_path) -> None:  # no
     save(tmp_path, "path", dataclasses.replace(CARD, single_path=SinglePathCard(0.01, True)))
     at = open_file(visit("tokens"), path)
     half = count_macs(CARD.geometry).total / 2
-    before = _shared.architecture(str(path), half)
+    before = budgets.architecture(str(path), half)
     module, card = checkpoints.read_model(str(path))
     with torch.no_grad():
         for key, values in module.named_parameters():
@@ -130,7 +131,7 @@ def test_a_file_that_was_trained_on_is_read_anew(visit, tmp_path) -> None:  # no
                 values.neg_()
     save_checkpoint(path, module, card)
     open_file(at, path)
-    assert _shared.architecture(str(path), half) != before
+    assert budgets.architecture(str(path), half) != before
 
 
 def test_a_link_to_weights_that_are_not_here_says_so(visit, monkeypatch) -> None:  # noqa: F811
@@ -166,7 +167,7 @@ def network(monkeypatch):
 
     def behave(code: str) -> None:
         started = lambda name: downloads.Download(name, [sys.executable, "-c", code])  # noqa: E731
-        monkeypatch.setattr(_downloads, "Download", started)
+        monkeypatch.setattr(fetching, "Download", started)
 
     return behave
 
@@ -176,7 +177,7 @@ def test_a_download_says_how_much_before_and_what_to_do_if_it_fails(visit, netwo
     at = source(visit("compare"), "timm")
     assert "**Not on this machine**: a download of about 23 MB, once; needs a network." in texts(at)
     button(at, "Download, about 23 MB").click().run()
-    _shared.downloads().wait()
+    queues.downloads().wait()
     at.run()
     assert at.error[0].value == "The hub cannot be reached; connect this machine and try again."
     assert button(at, "Try again, about 23 MB")
@@ -191,7 +192,7 @@ def test_a_download_that_arrived_can_be_used(visit, network, monkeypatch, tmp_pa
     assert button(at, "Cancel")
     monkeypatch.setattr(registry, "cached_weights", lambda name: name == NAME)
     arrives.touch()
-    _shared.downloads().wait()
+    queues.downloads().wait()
     at.run()
     assert "**On this machine.**" in texts(at)
     assert not at.exception
@@ -202,7 +203,7 @@ def test_a_failure_of_another_visitor_is_not_shown(visit, network) -> None:  # n
     network("import sys; sys.exit('error: The hub cannot be reached.')")
     at = source(visit("compare"), "timm")
     button(at, "Download, about 23 MB").click().run()
-    _shared.downloads().wait()
+    queues.downloads().wait()
     other = AppTest.from_file(str(ROOT / "app.py"), default_timeout=RUN_S).run()
     other.switch_page("pages/compare.py").run()
     other = source(other, "timm")
@@ -216,7 +217,7 @@ def test_a_download_can_be_cancelled(visit, network) -> None:  # noqa: F811
     at = source(visit("compare"), "timm")
     button(at, "Download, about 23 MB").click().run()
     button(at, "Cancel").click().run()
-    _shared.downloads().wait()
+    queues.downloads().wait()
     at.run()
     assert [info.value for info in at.info if "cancelled" in info.value] == (
         ["The download was cancelled; nothing was kept."]
@@ -231,7 +232,7 @@ def test_a_download_is_cancelled_from_another_page(visit, network) -> None:  # n
     at.switch_page("pages/architecture.py").run()
     assert f"**{NAME}**" in texts(at)
     at.button(key=f"cancel {NAME}").click().run()
-    _shared.downloads().wait()
+    queues.downloads().wait()
     at.run()
     assert not at.exception
     assert f"**{NAME}**" not in texts(at)
@@ -241,12 +242,12 @@ def test_a_download_of_a_session_that_has_ended_ends_unless_somebody_else_watche
     network("import time; time.sleep(600)")
     at = source(visit("compare"), "timm")
     button(at, "Download, about 23 MB").click().run()
-    _shared.downloads().ask(NAME, "bob", lambda: None)
-    _shared.downloads().leave(at.session_state["visitor"])
-    assert _shared.downloads().standing(NAME).state == "running"
-    _shared.downloads().leave("bob")
-    _shared.downloads().wait()
-    assert _shared.downloads().standing(NAME) is None
+    queues.downloads().ask(NAME, "bob", lambda: None)
+    queues.downloads().leave(at.session_state["visitor"])
+    assert queues.downloads().standing(NAME).state == "running"
+    queues.downloads().leave("bob")
+    queues.downloads().wait()
+    assert queues.downloads().standing(NAME) is None
 
 
 def test_an_answer_next_to_chance_is_said_to_be_none_of_the_classes(visit) -> None:  # noqa: F811

@@ -15,7 +15,7 @@ from core.benchmarks.record import add_rows, check_record, conditions, read_reco
 from core.commands.endings import deaf_children, printed_anyway
 from core.commands.parsers import BENCH_BATCHES
 from core.commands.shared import Progress, numbers, parse_budget, pick_device, say
-from core.config import ModelSpec
+from core.config import SETTINGS, ModelSpec
 from core.errors import InputError
 from core.families.families import check_method
 from core.files import check_target
@@ -154,8 +154,7 @@ def _case_of(args: argparse.Namespace, name: str) -> Case:
 
 def _settings(args: argparse.Namespace) -> list[str]:
     """The flags of a model's setting that are given."""
-    given = {"--keep": args.keep, "--blocks": args.blocks, "--mass": args.mass, "--budget": args.budget}
-    return [flag for flag, value in given.items() if value is not None]
+    return [setting.flag for setting in SETTINGS if getattr(args, setting.key, None) is not None]
 
 
 def _text(row: SpeedRow) -> str:

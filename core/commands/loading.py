@@ -4,7 +4,7 @@ import argparse
 from dataclasses import replace
 
 from core.commands.shared import Progress, numbers, parse_budget, pick_device, say
-from core.config import ModelSpec
+from core.config import SETTINGS, ModelSpec
 from core.errors import InputError
 from core.families.families import check_method
 from core.models.class_lists import read_classes, with_classes
@@ -37,10 +37,8 @@ def spec_of(args: argparse.Namespace) -> ModelSpec:
 def setting_of(args: argparse.Namespace) -> str:
     """The settings as they stand on the command line; empty for the model's own."""
     method = getattr(args, "method", "own")
-    given = {"--budget": args.budget, "--keep": args.keep, "--threshold": args.threshold}
-    given |= {"--blocks": getattr(args, "blocks", None), "--mass": getattr(args, "mass", None)}
+    given = {setting.flag: getattr(args, setting.key, None) for setting in SETTINGS}
     given |= {"--method": None if method == "own" else method, "--dense": getattr(args, "dense", None)}
-    given |= {"--heads": args.heads, "--arch": args.arch, "--img-size": args.img_size}
     return " ".join(f"{flag} {value}" for flag, value in given.items() if value is not None)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from core.config import BUDGET
 from core.errors import FileNote, InputError
 from core.files.json_text import json_text
 from core.photos.batches import loader_trouble
@@ -153,7 +154,7 @@ def parse_budget(text: str, dense_macs: int, flag: str = "--budget") -> float:
         InputError: If it is neither, or not above 0.
     """
     try:
-        value = float(text[:-1]) * dense_macs / 100 if text.endswith("%") else float(text) * 1e9
+        value = BUDGET.read(text, dense_macs)
     except ValueError as error:
         raise InputError(f"{flag} takes GMACs such as 0.8, or a share of dense such as 60%; not {text!r}.") from error
     if not 0 < value < float("inf"):

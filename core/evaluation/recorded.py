@@ -3,13 +3,13 @@
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
-from core.config import PEERS, ModelSpec, Peer
+from core.config import PEERS, ModelSpec, Peer, with_words
 from core.errors import InputError
 from core.files import check_target, write_text
 from core.files.json_text import json_text
@@ -67,18 +67,10 @@ def add_row(path: Path, row: Recorded) -> None:
 
 def spec_of(row: Recorded) -> ModelSpec | None:
     """The model and setting of a row; None where its setting is none that a spec can hold (another method, say)."""
-    words = row.setting.split()
     try:
-        match words:
-            case []:
-                return ModelSpec(row.model)
-            case ["--budget", share] if share.endswith("%"):
-                return ModelSpec(row.model, budget=float(share[:-1]) / 100 * row.dense_macs)
-            case ["--keep", shares]:
-                return ModelSpec(row.model, keep=tuple(float(share) for share in shares.split(",")))
+        return with_words(ModelSpec(row.model), row.setting.split(), row.dense_macs)
     except ValueError:
-        pass
-    return None
+        return None
 
 
 def row_of(rows: Sequence[Recorded], spec: ModelSpec) -> Recorded | None:
@@ -90,7 +82,7 @@ def row_of(rows: Sequence[Recorded], spec: ModelSpec) -> Recorded | None:
     """
     for row in rows:
         found = spec_of(row)
-        if found and (found.keep, found.threshold) == (spec.keep, spec.threshold):
+        if found and replace(found, budget=None) == replace(spec, budget=None):
             budgets = (found.budget or row.dense_macs, spec.budget or row.dense_macs)
             if math.isclose(*budgets, rel_tol=NEAR):
                 return row

@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from core.config import ModelSpec
+from core.config import ModelSpec, words_of
 from core.models.load import Loaded
 
 
@@ -21,7 +21,7 @@ def command_line(verb: str, loaded: Loaded, photo: str | None = None, classes: s
     words = ["python", "-m", "core", verb]
     if verb == "predict":
         words.append(photo or "PHOTO")
-    words += ["--model", loaded.spec.name, *_flags(loaded)]
+    words += ["--model", loaded.spec.name, *words_of(loaded.spec, loaded.dense_macs)]
     if classes is not None and verb != "describe":
         words += ["--classes", classes]
     if verb == "evaluate":
@@ -70,21 +70,3 @@ def _constructor(spec: ModelSpec) -> str:
 def _quoted(text: str) -> str:
     """A text as Python writes it, in double quotes."""
     return json.dumps(text, ensure_ascii=False)
-
-
-def _flags(loaded: Loaded) -> list[str]:
-    """Settings as flags; a budget in whole or tenth percent of dense where it is that, else in GMACs."""
-    spec, flags = loaded.spec, []
-    if spec.budget is not None:
-        share = round(100 * spec.budget / loaded.dense_macs, 1)
-        exact = abs(share * loaded.dense_macs / 100 - spec.budget) <= 1e-9 * spec.budget
-        flags += ["--budget", f"{share:g}%" if exact else repr(spec.budget / 1e9)]
-    if spec.keep is not None:
-        flags += ["--keep", ",".join(map(repr, spec.keep))]
-    if spec.threshold is not None:
-        flags += ["--threshold", repr(spec.threshold)]
-    if spec.heads is not None:
-        flags += ["--heads", ",".join(map(str, spec.heads))]
-    flags += [] if spec.arch is None else ["--arch", spec.arch]
-    flags += [] if spec.img_size is None else ["--img-size", str(spec.img_size)]
-    return flags

@@ -1,0 +1,34 @@
+"""What another page showed comes along to Compare, as B."""
+
+import streamlit as st
+
+from core.config import BUDGET_RANGE
+from core.models.registry import SELECTING
+from pages.parts.compare.choose_sides import HOW
+from pages.parts.shared import bound
+from pages.parts.shared.sides import RANGES, Side, read_side, write_side
+from pages.server import budgets
+
+
+def carry_over(methods: dict[str, str]) -> None:
+    """Coming from a page that showed a pruned model: that, as it was set there, is B, unless B was set here before."""
+    page, said = st.session_state.pop("came_from", (None, {}))
+    side, now = _side_of(said, methods, page), bound.settings(("b",)).get("b")
+    if side is not None and now in (None, st.session_state.get("carried")):
+        text = write_side(read_side(write_side(side), methods))  # a value that its slider has
+        st.session_state["carried"] = text
+        bound.hold("b", text)
+
+
+def _side_of(said: dict[str, str], methods: dict[str, str], page: str | None) -> Side | None:
+    """What Tokens or Architecture showed; None where it was neither, or a model that cannot be compared."""
+    name = said.get("model")
+    if methods.get(name) == "singlepath" and page == "pages/architecture.py":
+        share = float(said.get("budget", BUDGET_RANGE.usual))
+        return Side(name, "budget", max(budgets.lowest_share(name), round(share)))
+    if methods.get(name) in SELECTING and page == "pages/tokens.py":
+        setting = HOW.get(said.get("method"))
+        return Side(
+            name, setting, None if setting is None else float(said.get(setting, RANGES[methods[name]][setting].usual))
+        )
+    return None

@@ -1,0 +1,1 @@
+"""Choosing a picture, a model, a file, many photos."""

@@ -1,0 +1,1 @@
+"""Gates scored behind a button."""

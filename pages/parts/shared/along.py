@@ -1,0 +1,65 @@
+"""What a page shows, to take along: its link, the commands and the lines of Python that give the same numbers."""
+
+from collections.abc import Mapping, Sequence
+from urllib.parse import urlencode
+
+import streamlit as st
+
+from core.config import ModelSpec
+from core.errors import InputError
+from core.inference.reproduce import command_line, python_lines
+from pages.parts.shared import frame, model_facts, pictures
+from pages.server import models
+
+
+@st.fragment
+def take_along(specs: Mapping[str, ModelSpec], image_id: str, verbs: Sequence[str] = ("predict",)) -> None:
+    """A panel at the end of a page.
+
+    A fragment, filled when it is opened, so that the link knows what components have changed since, and no page waits
+    for what nobody reads.
+
+    Args:
+        specs: The models that the page shows, by what it calls them.
+        image_id: Of the picture that it shows.
+        verbs: Commands that print the page's numbers.
+    """
+    panel = st.expander("Share this view", icon=":material/ios_share:", key="along", on_change="rerun")
+    if not panel.open:
+        return
+    with panel:
+        try:
+            shown = {label: models.loaded(spec) for label, spec in specs.items()}
+        except InputError as error:
+            st.error(str(error), icon=":material/error:")
+            return
+        names = [(st.session_state.get("class_names", {}).get(spec.name) or (None,))[0] for spec in specs.values()]
+        photo = pictures.file_of(image_id)
+        st.markdown("**Link**  \nOpens this page with the same settings.")
+        st.code(_link(), language=None, wrap_lines=True)
+        if image_id.startswith("upload:"):
+            st.markdown(
+                f"Your picture is not part of it: whoever opens it sees the sample “{pictures.instead_of_upload()}” "
+                f"with the same settings. In the lines below, `{photo}` is your picture's file: give its path."
+            )
+        if any(model_facts.source_of(spec.name) == "file" for spec in specs.values()):
+            st.markdown("The weights file is named by its path, so this works where that file lies.")
+        lines = []
+        for (label, model), classes in zip(shown.items(), names, strict=True):
+            lines += [f"# {label}"] if len(shown) > 1 else []
+            lines += [command_line(verb, model, photo, classes) for verb in verbs]
+        st.markdown("**Command line**  \nIn the folder of Prunescope, with its `.venv` active; `--json` for machines.")
+        st.code("\n".join(lines), language=None, wrap_lines=True)
+        st.markdown(
+            "**Python**  \nIn the same folder; prints multiply-adds, kept patches and top-5. `model.model` is the "
+            "`nn.Module` that `load_model` gives."
+        )
+        st.code(python_lines(list(shown.values()), photo, names), language=None, wrap_lines=True)
+
+
+def _link() -> str:
+    """This page's address with all its settings, also those that stand at their defaults."""
+    held = {key: st.session_state[key] for key in frame.settings_of_page() if key in st.session_state}
+    query = {key: st.query_params.get_all(key) for key in st.query_params} | {key: str(v) for key, v in held.items()}
+    base = (st.context.url or "").partition("?")[0]
+    return f"{base}?{urlencode(query, doseq=True)}" if query else base

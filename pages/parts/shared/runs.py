@@ -1,0 +1,74 @@
+"""Runs beyond the caches: all keep ratios at once, attributions with their wait, many photos, and forgetting."""
+
+import io
+from collections.abc import Mapping
+
+import streamlit as st
+from PIL import ImageOps
+
+from core.config import ModelSpec
+from core.inference import trace
+from core.inference.agreements import PhotoAgreement, agreement
+from core.photos.image import open_photo
+from core.results import TokenTrace
+from core.results.attributions import Attribution, Method
+from pages.server import images, inference, locks, models, timings
+
+THUMBNAIL = 240
+"""Pixels of a side."""
+
+
+def prepared(model: tuple, image_id: str, traces: Mapping[float, TokenTrace]) -> None:
+    """Keep the traces of all keep ratios for this session; those of a few photos, as they are, copied by nobody.
+
+    `model`: its name and, where patches are ranked, the blocks before which they are.
+    """
+    held = st.session_state.setdefault("prepared", {})
+    held[model, image_id] = traces
+    for oldest in list(held)[:-5]:
+        del held[oldest]
+
+
+def prepared_steps(model: tuple, image_id: str) -> Mapping[float, TokenTrace] | None:
+    """The traces of all keep ratios; None until this session ran the model at all of them."""
+    return st.session_state.get("prepared", {}).get((model, image_id))
+
+
+def attributed(spec: ModelSpec, image_id: str, class_index: int, method: Method) -> Attribution:
+    """Which patches of the photo the answer rests on; a rollout is the same for every class."""
+    with st.spinner("Looking for what the answer rests on …"):
+        return inference.attributed_once(spec, image_id, 0 if method == "rollout" else class_index, method)
+
+
+def compared(specs: tuple[ModelSpec, ModelSpec], name: str, data: bytes) -> tuple[PhotoAgreement, bytes]:
+    """What two models make of one photo of many, and the photo as a small JPEG; cached nowhere.
+
+    Raises:
+        InputError: If the data are no photo.
+    """
+    picture = open_photo(data)
+    models_ = [models.loaded(spec) for spec in specs]
+    with locks.inference_lock():
+        (a, macs_a), (b, macs_b) = (trace.answer(model, picture) for model in models_)
+    small = io.BytesIO()
+    ImageOps.fit(picture, (THUMBNAIL, THUMBNAIL)).save(small, "JPEG", quality=80)
+    row = PhotoAgreement(name, a.top(1)[0], b.top(1)[0], agreement(a, b), macs_a.total, macs_b.total)
+    return row, small.getvalue()
+
+
+def forget_photo() -> None:
+    """Drop all that was computed from this session's photos."""
+    st.session_state.pop("prepared", None)
+    for cached in (
+        images.photo,
+        images.photo_url,
+        inference.token_trace,
+        inference.rival_trace,
+        inference.peer_trace,
+        timings.peer_latency,
+        timings.removal_of,
+        inference.prediction,
+        timings.measured,
+        inference.attributed_once,
+    ):
+        cached.clear()

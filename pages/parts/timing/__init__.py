@@ -1,0 +1,1 @@
+"""What models take here, measured or predicted, and in which engine."""
