@@ -33,7 +33,8 @@ To add a family: a module in `families`, its geometry in `costs`, its line in `f
 reader in `models.releases`, and its line in `models.releases.files`. A method: its
 folder, and its branches in `models.load`, `evaluation.method_setups` and `inference.trace`. A baseline: a module in
 `baselines`, and its line in `baselines.run`. A command: a line in `commands.table`, its flags in `commands.parsers`,
-its module. A page: a script in `pages/`, and its line in `app.py`.
+its module. A setting: a field of `config.ModelSpec`, its line in `config.SETTINGS`, its flag in `commands.flags`.
+A page: a script in `pages/`, its folder in `pages/parts`, and its line in `app.py`.
 """
 
 from core.moved import answer_to_old_names as _answer_to_old_names

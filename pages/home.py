@@ -64,8 +64,8 @@ else:
             + (f", the dense one **{said.top(1)[0].label}**." if said else ".")
         )
         st.markdown(
-            f"{player.LEGEND} Point at a package, or tap it, to see what is in it; click a patch to learn what became "
-            "of it."
+            f"{player.LEGEND} {player.HOW_TO_READ} Point at a package, or tap it, to see what is in it; click a patch "
+            "to learn what became of it."
         )
         if st.button("Try it with your own photo", icon=":material/add_photo_alternate:"):
             st.switch_page("pages/tokens.py", query_params={"pic": choose.UPLOAD})

@@ -32,11 +32,11 @@ with frame.clear_errors():
     steps = None if ratio is None else runs.prepared_steps((name, spec.blocks), image_id)
 
 st.header(selection.setting_text(spec) + saving_sentence(trace.macs.total, trace.dense_macs))
-left, right = st.columns(2, gap="medium")
+left, right = st.columns([3, 2], gap="medium")
 with left:
     player.show(images.photo_url(name, image_id), trace, ratio, steps)
     below = st.empty()  # the legend, or how far the preparation is
-    below.markdown(player.LEGEND)
+    below.markdown(f"{player.LEGEND} {player.HOW_TO_READ}")
 with right:
     badge.weights_badge(spec)
     classes.note_if_unknown(image_id, trace.prediction, *([said] if said else []))

@@ -49,7 +49,15 @@ def lines_of(said: dict) -> list[str]:
     return [f"{said['macs']}{kept}", *(f"{g['label']} {g['prob']}" for g in said["top5"])]
 
 
-@pytest.mark.parametrize("query", [{}, {"method": "Keep ratio", "keep": "0.55"}])
+@pytest.mark.parametrize(
+    "query",
+    [
+        {},
+        {"method": "Keep ratio", "keep": "0.55"},
+        {"model": "bundled-dense", "keep": "0.55", "blocks": "1,3"},
+        {"model": "bundled-dense", "method": "Attention mass", "mass": "0.6", "blocks": "2"},
+    ],
+)
 def test_tokens_page_is_reproduced_by_what_its_panel_prints(visit, capsys, query) -> None:  # noqa: F811
     at = opened(visit("tokens", pic="Flower", **query))
     assert not at.exception

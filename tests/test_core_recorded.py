@@ -41,7 +41,8 @@ def test_a_setting_is_recorded_only_where_its_cost_is() -> None:
         ("--keep 0.5,0.25", ModelSpec("m", keep=(0.5, 0.25))),
         ("--keep 0.5,0.25 --method random", None),
         ("--keep much", None),
-        ("--threshold 0.5", None),
+        ("--threshold 0.5", ModelSpec("m", threshold=0.5)),
+        ("--blocks 3,6 --mass 0.9", ModelSpec("m", blocks=(3, 6), mass=0.9)),
     ],
 )
 def test_a_rows_setting_becomes_a_spec_where_it_can(setting, spec) -> None:

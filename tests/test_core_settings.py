@@ -65,6 +65,8 @@ def test_a_slider_has_these_values() -> None:
         assert offered.usual in offered.values
 
 
-@pytest.mark.parametrize(("asked", "found"), [(-9.0, 0.0), (0.3, 0.25), (0.4, 0.5), (0.75, 0.75), (9.0, 1.0), (float("inf"), 1.0)])
+@pytest.mark.parametrize(
+    ("asked", "found"), [(-9.0, 0.0), (0.3, 0.25), (0.4, 0.5), (0.75, 0.75), (9.0, 1.0), (float("inf"), 1.0)]
+)
 def test_the_nearest_value_is_found(asked: float, found: float) -> None:
     assert Range(0.0, 1.0, 0.25, 0.5).nearest(asked) == found

@@ -202,9 +202,9 @@ def test_many_photos_are_compared_counted_and_forgotten(visit) -> None:
 
 
 def test_stop_keeps_what_was_found_and_go_on_finds_the_rest(visit, monkeypatch) -> None:
-    from pages import _compare_many
+    from pages.parts.compare import many_photos
 
-    monkeypatch.setattr(_compare_many, "SLICE_S", 0.0)  # one photo at a time
+    monkeypatch.setattr(many_photos, "SLICE_S", 0.0)  # one photo at a time
     at = press(visit("compare", view="Many photos"), "Take the sample pictures")
     press(at, "Compare 6 photos")
     press(at, "Stop")

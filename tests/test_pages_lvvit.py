@@ -48,3 +48,15 @@ def test_a_name_without_a_download_says_where_its_file_is_to_be_had(visit) -> No
     assert not any("Download" in b.label for b in at.button)
     at = visit("tokens", model="lvvit_s")
     assert "not on this machine; open their file under" in at.warning[0].value
+
+
+def test_why_a_link_shows_another_model_is_said_until_another_one_is_chosen(visit) -> None:
+    """The page of a keep ratio runs once more by itself, when the URL is put right already."""
+    at = visit("tokens", model="lvvit_s", keep="0.5")
+    assert "Until then you see bundled-tokens." in at.warning[0].value
+    at.run()
+    assert "Until then you see bundled-tokens." in at.warning[0].value
+    at.selectbox(key="model").set_value("bundled-dense").run()
+    assert not at.warning
+    at.selectbox(key="model").set_value("bundled-tokens").run()
+    assert not at.warning

@@ -18,7 +18,7 @@ def test_a_dense_model_opens_on_tokens_with_its_patches_ranked(visit) -> None:  
     assert at.selectbox(key="model").value == "bundled-dense"
     assert at.multiselect(key="ranked_before").value == [1, 2, 3]
     assert "Ranked by attention, not trained: bundled-dense" in texts(at)
-    assert "Same answer" in texts(at) or "Another answer" in texts(at)
+    assert "Both say " in texts(at) or "Dense says " in texts(at)
 
 
 def test_the_rule_and_the_blocks_are_what_ran(visit) -> None:  # noqa: F811

@@ -11,14 +11,14 @@ SCRIPT = """
 import sys
 sys.path.insert(0, {root!r})
 import streamlit as st
-from pages import _held, _url
+from pages.parts.shared import bound, links
 
 if how := st.session_state.pop("open", None):
-    _held.open_page(back=how == "back")
+    bound.open_page(back=how == "back")
 if "set" in st.session_state:
-    _held.hold("stage", st.session_state.pop("set"))
-st.text(repr(_held.held("stage", 2, _url.number(0, 3))))
-st.text(repr(_held.settings(("stage", "keep", "pic"))))
+    bound.hold("stage", st.session_state.pop("set"))
+st.text(repr(bound.held("stage", 2, links.number(0, 3))))
+st.text(repr(bound.settings(("stage", "keep", "pic"))))
 """
 
 

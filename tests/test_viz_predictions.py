@@ -7,7 +7,7 @@ import pytest
 
 from core.inference.agreements import agreement
 from core.results import ClassName, Prediction
-from viz.predictions import agreement_sentence, top5_alone, top5_pair, top5_union
+from viz.predictions import agreement_sentence, distance_word, top5_alone, top5_pair, top5_union
 
 NAMES = tuple(ClassName(None, name) for name in ("ant", "bee", "cat", "dog", "elk", "fox", "gnu"))
 
@@ -32,7 +32,24 @@ def test_a_changed_mind_is_said_with_both_answers_and_the_rank() -> None:
     a, b = prediction(0.6, 0.3, 0.1), prediction(0.1, 0.3, 0.6)
     assert not agreement(a, b).same_top1
     assert agreement(a, b).rank_in_b == 3
-    assert agreement_sentence(a, b).startswith("Different answer: ant became cat.")
+    # KL: 0.6 ln 6 + 0.1 ln (1/6) = 0.896
+    assert agreement_sentence(a, b) == (
+        "Dense says ant (60 %), pruned cat (60 %). Their probabilities are far apart (KL 0.896 nats)."
+    )
+
+
+def test_agreement_is_said_with_how_sure_each_is_and_not_as_if_it_were_right() -> None:
+    a, b = prediction(0.5, 0.3, 0.2), prediction(0.45, 0.35, 0.2)
+    assert agreement_sentence(a, b) == (
+        "Both say ant: dense 50 %, pruned 45 %, unsure. Their probabilities are nearly the same (KL 0.006 nats)."
+    )
+
+
+@pytest.mark.parametrize(
+    ("kl", "word"), [(0.0, "nearly the same"), (0.01, "much alike"), (0.1, "somewhat apart"), (0.5, "far apart")]
+)
+def test_a_distance_has_a_word(kl: float, word: str) -> None:
+    assert distance_word(kl) == word
 
 
 def test_predictions_over_other_classes_are_refused() -> None:

@@ -39,6 +39,7 @@ function createPlayer(root) {
   const cursor = find(".cursor");
   const stageInput = find(".stage");
   const keepInput = find(".keep-input");
+  const dimInput = find(".dim");
   const buffers = [document.createElement("canvas"), document.createElement("canvas")];
   const at = { stage: 0, token: null, keep: null }; // what is shown
   let data = null;
@@ -53,6 +54,8 @@ function createPlayer(root) {
   let playing = false;
   let toPlay = null; // whether to play by itself once the photo is there; false once that is past
   let dragging = false; // the keep ratio
+  let dim = USUAL_DIM; // how dark what left is
+  let peeking = false; // the photo without the mask
   let told = []; // what Python has not answered yet
   let heard = null; // its last answer
   let turn = 0;
@@ -80,7 +83,7 @@ function createPlayer(root) {
     const ratio = window.devicePixelRatio || 1;
     const wide = find(".picture").clientWidth;
     const cell = Math.max(4, Math.floor((wide * ratio) / Math.max(rows, cols)));
-    return { photo, rows, cols, cell, ratio, looks: data.looks, step: { left: leftHere(), weight: step.weight[onHere()] } };
+    return { photo, rows, cols, cell, ratio, looks: data.looks, step: { left: leftHere(), weight: step.weight[onHere()] }, dim };
   }
 
   function ready() {
@@ -97,6 +100,7 @@ function createPlayer(root) {
       for (const each of [canvas, before, after]) [each.width, each.height] = [width, height];
       canvas.style.width = `${width / now.ratio}px`;
       canvas.style.height = `${height / now.ratio}px`;
+      find(".original").style.width = canvas.style.width;
     }
     if (fade && !resized && !calm()) {
       before.getContext("2d").drawImage(after, 0, 0);
@@ -104,7 +108,7 @@ function createPlayer(root) {
     } else if (fade !== undefined) {
       fadeStart = null;
     }
-    paintStage(after.getContext("2d"), now, at.stage);
+    paintStage(after.getContext("2d"), now, peeking ? 0 : at.stage);
     compose();
   }
 
@@ -118,7 +122,7 @@ function createPlayer(root) {
     pen.globalAlpha = share;
     pen.drawImage(after, 0, 0);
     pen.globalAlpha = 1;
-    if (lit && lit <= at.stage && data.on[lit] === onHere()) paintMembers(pen, now, lit);
+    if (lit && !peeking && lit <= at.stage && data.on[lit] === onHere()) paintMembers(pen, now, lit);
     if (at.token !== null) paintFrame(pen, now, at.token, 3);
     if (hovered !== null && hovered !== at.token) paintFrame(pen, now, hovered, 1.5);
     if (share < 1) frame = requestAnimationFrame(compose);
@@ -145,6 +149,7 @@ function createPlayer(root) {
     stageInput.value = at.stage;
     stageInput.setAttribute("aria-valuetext", step.sentences[at.stage]);
     find(".sentence").textContent = step.sentences[at.stage];
+    find(".sum").textContent = step.sums[at.stage];
     canvas.setAttribute("aria-label", step.sentences[at.stage]);
     find(".back").disabled = at.stage === 0;
     find(".forth").disabled = at.stage === last;
@@ -309,7 +314,7 @@ function createPlayer(root) {
   };
   root.tabIndex = -1;
   root.onkeydown = (event) => {
-    if (event.altKey || event.ctrlKey || event.metaKey || event.target === keepInput) return;
+    if (event.altKey || event.ctrlKey || event.metaKey || [keepInput, dimInput].includes(event.target)) return;
     const jumps = { ArrowLeft: at.stage - 1, ArrowRight: at.stage + 1, Home: 0, End: data.looks.length };
     if (event.key in jumps) jump(jumps[event.key]);
     else if (event.key === "Escape" && at.token !== null) pick(null);
@@ -320,6 +325,26 @@ function createPlayer(root) {
   find(".play").onclick = toggle;
   find(".back").onclick = () => jump(at.stage - 1);
   find(".forth").onclick = () => jump(at.stage + 1);
+  dimInput.value = dim;
+  dimInput.oninput = () => {
+    dim = Number(dimInput.value);
+    draw(false);
+  };
+  const peek = (on) => {
+    if (peeking === on) return;
+    peeking = on;
+    find(".peek").setAttribute("aria-pressed", on);
+    draw(false);
+  };
+  const peekButton = find(".peek");
+  peekButton.onpointerdown = (event) => {
+    peekButton.setPointerCapture(event.pointerId);
+    peek(true);
+  };
+  peekButton.onpointerup = peekButton.onpointercancel = peekButton.onblur = () => peek(false);
+  peekButton.onkeydown = (event) => [" ", "Enter"].includes(event.key) && peek(true);
+  peekButton.onkeyup = () => peek(false);
+  peekButton.oncontextmenu = (event) => event.preventDefault(); // a long press is no question
   stageInput.oninput = () => {
     pause(true);
     go(Number(stageInput.value));
@@ -408,6 +433,9 @@ function createPlayer(root) {
   function receive(fresh) {
     const before = data;
     data = fresh;
+    root.classList.toggle("beside", data.beside);
+    find(".original").hidden = !data.beside;
+    if (data.beside && find(".original").src !== data.photo) find(".original").src = data.photo;
     const shape = (each) => JSON.stringify([each.grids, each.on, each.blocks, each.looks, each.prefix, each.first]);
     if (!before || shape(before) !== shape(data)) build();
     adopt();

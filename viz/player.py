@@ -12,7 +12,7 @@ from PIL import Image
 from core.results import TokenTrace
 from viz.theme import macs_text, percent, selector_look
 from viz.token_tables import left_and_weight
-from viz.tokens import package_swatch, stage_sentence
+from viz.tokens import package_swatch, stage_sentence, token_sum
 
 _HERE = Path(__file__).parent
 HTML = (_HERE / "player.html").read_text(encoding="utf-8")
@@ -56,8 +56,8 @@ def step_data(trace: TokenTrace) -> dict:
     Returns:
         left: per grid and patch the selector at which it left, from 1; 0 where it stayed. weight: likewise its
         weight in that selector's package, 4 digits. scores: per selector and patch the keep probability in thousandths,
-        None where the patch had left. folded: patches in each package. sentences: one per stage. summary: what it comes
-        to.
+        None where the patch had left. folded: patches in each package. sentences: one per stage. sums: likewise, what
+        its tokens are. summary: what it comes to.
     """
     rows = [row[: trace.patches_at(stage + 1)] for stage, row in enumerate(trace.keep_prob)]
     thousandths = [[None if np.isnan(p) else round(float(p) * 1000) for p in row] for row in rows]
@@ -68,6 +68,7 @@ def step_data(trace: TokenTrace) -> dict:
         "scores": thousandths,
         "folded": (trace.package_weight > 0).sum(axis=1).tolist(),
         "sentences": [stage_sentence(trace, stage) for stage in range(len(trace.blocks) + 1)],
+        "sums": [token_sum(trace, stage) for stage in range(len(trace.blocks) + 1)],
         "summary": summary_sentence(trace),
     }
 

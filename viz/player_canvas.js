@@ -1,8 +1,9 @@
 // Drawing for the token player: one stage of one trace on a canvas. The encoding is that of viz/tokens.py.
 
 const DARK_NOW = 0.45;
-const TINT_NOW = 0.5;
-const DARK_EARLIER = 0.78;
+const TINT_NOW = 0.35;
+const DARK_EARLIER = 0.6;
+const USUAL_DIM = 0.5; // at which these hold; at 0 nothing is darkened, at 1 what left earlier is black
 const INK = "#111827";
 
 const shade = (colour, share) => {
@@ -57,19 +58,49 @@ function boxOf(scene, patch) {
   return [(patch - row * scene.cols) * scene.cell, row * scene.cell, scene.cell, scene.cell];
 }
 
-// scene: photo, rows, cols, cell (device pixels), ratio (of device to CSS pixels), looks, step { left, weight }
+// At its usual darkness an alpha is itself; below it goes down to 0, above it up to 1.
+const dimmed = (alpha, dim) =>
+  dim <= USUAL_DIM ? (alpha * dim) / USUAL_DIM : alpha + ((1 - alpha) * (dim - USUAL_DIM)) / (1 - USUAL_DIM);
+
+// A line where kept patches meet others, light with a dark edge: it reads on any photo.
+function paintEdge(pen, scene, stage) {
+  const { rows, cols, cell, ratio, step } = scene;
+  const gone = (row, col) => step.left[row * cols + col] > 0 && step.left[row * cols + col] <= stage;
+  const edge = new Path2D();
+  for (let row = 0; row < rows; row += 1) {
+    for (let col = 0; col < cols; col += 1) {
+      const [x, y] = [col * cell, row * cell];
+      if (col && gone(row, col) !== gone(row, col - 1)) {
+        edge.moveTo(x, y);
+        edge.lineTo(x, y + cell);
+      }
+      if (row && gone(row, col) !== gone(row - 1, col)) {
+        edge.moveTo(x, y);
+        edge.lineTo(x + cell, y);
+      }
+    }
+  }
+  pen.lineCap = "square";
+  for (const [colour, width] of [[INK, 3], ["#FFFFFF", 1.5]]) {
+    pen.strokeStyle = colour;
+    pen.lineWidth = width * ratio;
+    pen.stroke(edge);
+  }
+}
+
+// scene: photo, rows, cols, cell (device pixels), ratio (of device to CSS pixels), looks, step { left, weight }, dim
 function paintStage(pen, scene, stage) {
-  const { photo, rows, cols, cell, ratio, looks } = scene;
+  const { photo, rows, cols, cell, ratio, looks, dim } = scene;
   pen.imageSmoothingQuality = "high";
   pen.drawImage(photo, 0, 0, cols * cell, rows * cell);
   for (let selector = 1; selector <= stage; selector += 1) {
     const look = looks[selector - 1];
     const cells = cellsOf(scene, (left) => left === selector);
     const now = selector === stage;
-    pen.fillStyle = `rgb(0 0 0 / ${now ? DARK_NOW : DARK_EARLIER})`;
+    pen.fillStyle = `rgb(0 0 0 / ${dimmed(now ? DARK_NOW : DARK_EARLIER, dim)})`;
     pen.fill(cells);
     if (now) {
-      pen.globalAlpha = TINT_NOW;
+      pen.globalAlpha = dimmed(TINT_NOW, Math.min(dim, USUAL_DIM));
       pen.fillStyle = shade(look.colour, 0.75);
       pen.fill(cells);
       pen.globalAlpha = 1;
@@ -78,8 +109,11 @@ function paintStage(pen, scene, stage) {
     const colour = now ? look.colour : shade(look.colour, 0.85);
     const tile = hatchTile(look.hatch, colour, cell, lines, (now ? 2.4 : 1.2) * ratio);
     pen.fillStyle = pen.createPattern(tile, "repeat");
+    pen.globalAlpha = now ? 1 : 0.65;
     pen.fill(cells);
+    pen.globalAlpha = 1;
   }
+  paintEdge(pen, scene, stage);
 }
 
 // The members of one package, as bright as they weigh in it; all else steps back.

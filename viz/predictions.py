@@ -8,8 +8,8 @@ from core.inference.agreements import PhotoAgreement, agreement, ranks
 from core.results import Prediction
 from viz.theme import DENSE, PRUNED, drawn, percent
 
-NEAR_NATS = 0.01
-"""Below such a KL divergence the probabilities of two models are nearly the same."""
+DISTANCES = ((0.01, "nearly the same"), (0.1, "much alike"), (0.5, "somewhat apart"), (float("inf"), "far apart"))
+"""What the probabilities of two models are below such a KL divergence, in nats."""
 
 
 def top5_union(a: Prediction, b: Prediction) -> dict[str, int]:
@@ -104,13 +104,24 @@ def _drawn(bars: list[dict], labels: list[str], ticks: list[str], most: float) -
 
 
 def agreement_sentence(a: Prediction, b: Prediction) -> str:
-    """One sentence: do both give the same first answer?"""
-    found = agreement(a, b)
-    near = ", nearly the same probabilities" if found.kl_nats < NEAR_NATS else ""
-    end = f"Distance of the probabilities: KL {found.kl_nats:.3f} nats{near}."
+    """What a dense and a pruned model say, never as if that were right, and how far apart their answers are."""
+    found, first, second = agreement(a, b), a.top(1)[0], b.top(1)[0]
+    end = f"Their probabilities are {distance_word(found.kl_nats)} (KL {found.kl_nats:.3f} nats)."
     if found.same_top1:
-        return f"Same answer: {a.top(1)[0].label}. {end}"
-    return f"Different answer: {a.top(1)[0].label} became {b.top(1)[0].label}. {end}"
+        return f"Both say {first.label}: dense {_sureness(first.prob)}, pruned {_sureness(second.prob)}. {end}"
+    return (
+        f"Dense says {first.label} ({_sureness(first.prob)}), pruned {second.label} ({_sureness(second.prob)}). {end}"
+    )
+
+
+def _sureness(share: float) -> str:
+    """A probability, and whether the model takes it to be wrong rather than right."""
+    return percent(share) + (", unsure" if share < 0.5 else "")
+
+
+def distance_word(kl_nats: float) -> str:
+    """How much a KL divergence is, in words."""
+    return next(word for most, word in DISTANCES if kl_nats < most)
 
 
 def agreement_table(rows: Sequence[PhotoAgreement]) -> dict[str, list]:

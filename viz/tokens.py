@@ -8,8 +8,10 @@ from PIL import Image, ImageDraw
 from core.results import TokenTrace
 from viz.theme import DENSE, TIMES, Look, percent, rgb, selector_look
 
-DARK_NOW, TINT_NOW = 0.45, 0.5
-DARK_EARLIER = 0.78
+DARK_NOW, TINT_NOW = 0.45, 0.35
+DARK_EARLIER = 0.6
+DARK_ASIDE = 0.78
+"""Of what is not in the package that is looked at."""
 
 
 def pruned_photo(view: Image.Image, trace: TokenTrace, stage: int, side: int = 640) -> Image.Image:
@@ -121,7 +123,7 @@ def package_photo(view: Image.Image, trace: TokenTrace, package: int, side: int 
     photo = np.asarray(view.convert("RGB").resize((cols * cell, rows * cell), Image.Resampling.LANCZOS), np.float32)
     weight = trace.package_weight[package - 1, : rows * cols].reshape(grid)  # (rows, cols)
     share = weight / max(weight.max(), 1e-12)  # 1 for the heaviest
-    light = np.where(weight > 0, 0.25 + 0.75 * share, 1 - DARK_EARLIER).astype(np.float32)
+    light = np.where(weight > 0, 0.25 + 0.75 * share, 1 - DARK_ASIDE).astype(np.float32)
     cells = _cells(photo, grid, cell)
     cells *= light[..., None, None, None]
     look = selector_look(package - 1)
@@ -147,6 +149,19 @@ def stage_sentence(trace: TokenTrace, stage: int) -> str:
     if trace.grids:
         end = f"on a grid of {trace.grid_at(stage)[0]} {TIMES} {trace.grid_at(stage)[1]}, {end}"
     return f"Selector {stage} before block {trace.blocks[stage - 1] + 1}: {kept} of {patches} patches kept, {end}."
+
+
+def token_sum(trace: TokenTrace, stage: int) -> str:
+    """What the tokens of the first block behind selector `stage` (1 to S) are; stage 0: of the input."""
+    total = trace.tokens[trace.blocks[stage - 1] if stage else 0]
+    patches = trace.kept_counts[stage - 1] if stage else trace.patches_at(0)
+    before = trace.tokens[0] - trace.patches_at(0)
+    first = trace.first.removeprefix("the ")
+    packages = total - before - patches
+    parts = [first if any(sign.isdigit() for sign in first) else f"{before} {first}"] if before else []
+    parts.append(f"{patches} {'kept ' * (stage > 0)}patch{'es' * (patches != 1)}")
+    parts += [f"{packages} package{'s' * (packages != 1)}"] if packages else []
+    return f"{' + '.join(parts)} = {total} token{'s' * (total != 1)}" if len(parts) > 1 else f"{parts[0]}, a token each"
 
 
 def package_sentence(trace: TokenTrace, package: int) -> str:

@@ -16,6 +16,8 @@ from core.commands.loading import NAME_THEM, load_model_of, setting_of, tell_ski
 from core.commands.parsers import REPORT_DRAWS
 from core.commands.shared import Progress, pick_device, say
 from core.errors import InputError
+from core.evaluation.evaluate import counts_kept, token_runner
+from core.evaluation.passes import one_pass
 from core.evaluation.report import (
     Answers,
     OnObject,
@@ -41,7 +43,6 @@ from core.results import told_apart
 from core.results.text import points
 from core.soft_tokens.decide import random_like
 from core.soft_tokens.model import SoftTokenViT
-from core.soft_tokens.stages import image_macs
 
 Box = tuple[float, float, float, float]
 """xmin, ymin, xmax, ymax in pixels."""
@@ -212,10 +213,10 @@ def _right_at_random(args: argparse.Namespace, loaded: Loaded, other: Loaded, li
     generator = torch.Generator().manual_seed(args.seed)
     for images, places in _batches(args, loaded, listing, tell=False):
         wanted = torch.tensor([listing.label(place) for place in places])
-        stages = model.run(images.to(device))[1]
-        counts = [stage.kept.sum(dim=1) for stage in stages]
-        draws = [rival.run(images.to(device), random_like(counts, generator))[0] for _ in range(REPORT_DRAWS)]
-        hits = [(logits.argmax(dim=-1).cpu() == wanted).double() for logits in draws]
+        photos_here = images.to(device)
+        counts = list(counts_kept(model.run(photos_here)[1]).T)
+        draws = [token_runner(rival, other.card.geometry, random_like(counts, generator)) for _ in range(REPORT_DRAWS)]
+        hits = [(one_pass(draw, photos_here).logits.argmax(dim=-1) == wanted).double() for draw in draws]
         right.append(torch.stack(hits).mean(dim=0).numpy())
         line.show(f"{sum(map(len, right))} photos with patches dropped at random")
     line.clear()
@@ -258,17 +259,15 @@ def _answers(
     """One pass over the photos; the places in the list of those that could be read."""
     card, device, line = loaded.card, pick_device(args.device), Progress()
     shares, places, macs, kept = [], [], [], []
-    model, plain = loaded.model, dense_runner(loaded.model, macs_of(loaded).total)
+    if isinstance(loaded.model, SoftTokenViT):
+        run = token_runner(loaded.model, card.geometry, what=lambda stages: stages[-1].kept)
+    else:
+        run = dense_runner(loaded.model, macs_of(loaded).total)
     for images, here in _batches(args, loaded, listing, tell=tell):
-        if isinstance(model, SoftTokenViT):
-            logits, stages = model.run(images.to(device))
-            counts = image_macs(card.geometry, model.blocks, stages, model.layers)
-            macs.append(np.array([count.total for count in counts], dtype=float))
-            kept.append(stages[-1].kept.cpu().numpy())
-        else:
-            logits, cost, _ = plain(images.to(device))
-            macs.append(cost.cpu().numpy())
-        shares.append(logits.float().softmax(dim=-1).cpu().numpy())
+        passed = one_pass(run, images.to(device))
+        shares.append(passed.logits.softmax(dim=-1).numpy())
+        macs.append(passed.macs.numpy())
+        kept += [] if passed.kept is None else [passed.kept.numpy()]
         places += here
         line.show(f"{len(places)} of {len(listing)} photos")
     line.clear()

@@ -142,6 +142,8 @@ def left_blocks(
         ValueError: If one is not of L numbers.
     """
     dense = geometry.blocks()
+    if tokens is None and patches is None and ffn_hidden is None:
+        return dense
     left = zip(
         dense,
         tokens or [block.tokens for block in dense],

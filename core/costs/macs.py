@@ -9,6 +9,7 @@ One formula for every family: a family's geometry gives the shapes of its blocks
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from core.costs.geometry import BlockShape, Geometry, left_blocks
 from core.costs.grids import patches_left, pools
@@ -106,6 +107,7 @@ def block_prices(geometry: Geometry) -> tuple[BlockPrices, ...]:
     )
 
 
+@lru_cache(maxsize=4096)  # the blocks of a model are much alike, and those of its settings too
 def block_macs(block: BlockShape, mixer: Mixer = "msa", selecting: int = 0) -> MacCount:
     """MACs of one block, with those of a selector before it."""
     mixing = mixer_macs(mixer, block)

@@ -11,23 +11,40 @@ from torch import Tensor
 
 from core.costs.geometry import Geometry
 from core.errors import InputError
+from core.evaluation.passes import one_pass
 from core.evaluation.report import paired_interval
 from core.latency import measure as latency
-from core.models.runners import Answers, Baseline, Runner, prepared
+from core.models.runners import Answers, Baseline, Runner
 from core.results import Evaluation
 from core.soft_tokens.decide import AttentionLike, Decide, known_beforehand, random_like
 from core.soft_tokens.model import SoftTokenViT
-from core.soft_tokens.stages import image_macs
+from core.soft_tokens.stages import Stage, image_macs
 
 
-def token_runner(model: SoftTokenViT, geometry: Geometry, decide: Decide | None = None) -> Runner:
-    """A runner for a model with selectors: each image has its own cost; `decide` replaces the model's own."""
+def counts_kept(stages: Sequence[Stage]) -> Tensor:
+    """Patches kept behind each selector, (B, S)."""
+    return torch.stack([stage.kept.sum(dim=1) for stage in stages], dim=1)
+
+
+def token_runner(
+    model: SoftTokenViT,
+    geometry: Geometry,
+    decide: Decide | None = None,
+    what: Callable[[Sequence[Stage]], Tensor] = counts_kept,
+) -> Runner:
+    """A runner for a model with selectors: each image has its own cost.
+
+    Args:
+        model: With selectors.
+        geometry: Of it.
+        decide: Replaces the model's own decision.
+        what: Of what its stages did, per image, is told as kept.
+    """
 
     def run(images: Tensor) -> Answers:
         logits, stages = model.run(images, decide)
         macs = [count.total for count in image_macs(geometry, model.blocks, stages, model.layers)]
-        counts = torch.stack([stage.kept.sum(dim=1) for stage in stages], dim=1)
-        return logits, torch.tensor(macs, dtype=torch.float64, device=images.device), counts
+        return logits, torch.tensor(macs, dtype=torch.float64, device=images.device), what(stages)
 
     return run
 
@@ -111,23 +128,22 @@ def evaluate(
         in its images per second.
 
     Raises:
-        InputError: If no photo could be read.
+        InputError: If no photo could be read, or the answers are no numbers.
     """
     hits, macs, kept = [], [], []
     began, preparing_ms, done = latency.clock(), 0.0, 0
     for images, labels in loader:
-        took_ms, ready = latency.timed(partial(prepared, run, images), images.device)
+        logits, cost, counts, took_ms, _ = one_pass(run, images)
         preparing_ms += took_ms
-        logits, cost, counts = ready()
-        top = logits.float().topk(min(5, logits.shape[-1]), dim=-1).indices  # (B, 5)
-        match = top == labels[:, None]
+        top = logits.topk(min(5, logits.shape[-1]), dim=-1).indices  # (B, 5)
+        match = top == labels.cpu()[:, None]
         parts = (match[:, 0], match.any(dim=1), cost, counts if counts is not None else cost[:, None], labels >= 0)
-        *found, seen = gather(parts)
+        *found, seen = (part.cpu() for part in gather(tuple(part.to(images.device) for part in parts)))
         first, five, cost, counts_all = (part[seen] for part in found)
-        hits.append(torch.stack((first, five), dim=1).cpu())
-        macs.append(cost.cpu())
+        hits.append(torch.stack((first, five), dim=1))
+        macs.append(cost)
         if counts is not None:
-            kept.append(counts_all.cpu().double())
+            kept.append(counts_all.double())
         done += len(first)
         if on_batch is not None:
             on_batch(done)

@@ -12,10 +12,11 @@ import torch.distributed as dist
 from torch import nn
 
 from core.errors import InputError
+from core.evaluation.passes import one_pass
 from core.evaluation.result_file import ResultFile
 from core.latency import measure as latency
 from core.models.cards import ModelCard
-from core.models.runners import Answers, Baseline, Runner, prepared
+from core.models.runners import Answers, Baseline, Runner
 from core.photos.listing import PhotoList
 from core.photos.loader import PhotoBatch, Photos, Share, photo_loader
 from core.results import ClassName
@@ -169,16 +170,15 @@ def _rows(task: Task, photos: PhotoList, batch: PhotoBatch, pace: Pace) -> list[
     if batch.images is not None:
         images = batch.images.to(task.device, non_blocking=True)
         paths = [photos.path(i) for i in batch.readable]
-        preparing_ms, ready = latency.timed(partial(prepared, task.run, images, paths), task.device)
+        try:
+            logits, macs, kept, preparing_ms, pass_ms = one_pass(task.run, images, paths)
+        except InputError as error:
+            return [{"error": str(error)}]
         pace.preparing += preparing_ms / 1e3
-        pass_ms, (logits, macs, kept) = latency.timed(ready, task.device)
-        logits = logits.double().cpu()
         if len(images) >= pace.batch:
             pace.passes_ms = [] if len(images) > pace.batch else pace.passes_ms
             pace.batch = len(images)
             pace.passes_ms.append(pass_ms)
-        if not logits.isfinite().all():
-            return [{"error": "The model gives answers that are no numbers; its weights are damaged."}]
         top = logits.topk(min(5, logits.shape[-1]), dim=-1).indices  # (B, 5)
         probs = logits.softmax(dim=-1).gather(1, top).tolist()
         counts = [None] * len(images) if kept is None else kept.tolist()

@@ -6,6 +6,7 @@ from core.config import BUDGET_RANGE
 from core.models.registry import SELECTING
 from pages.parts.compare.choose_sides import HOW
 from pages.parts.shared import bound
+from pages.parts.shared.selection import MODES
 from pages.parts.shared.sides import RANGES, Side, read_side, write_side
 from pages.server import budgets
 
@@ -27,7 +28,7 @@ def _side_of(said: dict[str, str], methods: dict[str, str], page: str | None) ->
         share = float(said.get("budget", BUDGET_RANGE.usual))
         return Side(name, "budget", max(budgets.lowest_share(name), round(share)))
     if methods.get(name) in SELECTING and page == "pages/tokens.py":
-        setting = HOW.get(said.get("method"))
+        setting = HOW.get(said.get("method", MODES[0]))
         return Side(
             name, setting, None if setting is None else float(said.get(setting, RANGES[methods[name]][setting].usual))
         )

@@ -11,7 +11,7 @@ from pages.parts.shared import badge, classes, frame, links, mac_counts
 from pages.parts.shared.selection import setting_text
 from pages.server import images, inference, models
 from viz.architecture import architecture_sentence, mixers_sentence
-from viz.predictions import NEAR_NATS, top5_pair, top5_union
+from viz.predictions import distance_word, top5_pair, top5_union
 from viz.theme import macs_text, percent
 from viz.tokens import pruned_photo, stage_sentence
 
@@ -73,9 +73,12 @@ def _verdict(said: tuple[Prediction, Prediction], macs: list[int]) -> None:
         st.metric(
             "KL of B from A, nats",
             f"{found.kl_nats:.3f}",
+            distance_word(found.kl_nats),
+            delta_color="off",
+            delta_arrow="off",
             border=True,
             height="stretch",
-            help=f"How far B's probabilities are from A's: 0 if they are the same, nearly the same below {NEAR_NATS:g}",
+            help="How far B's probabilities are from A's, over all classes; 0 if they are the same",
         )
         change = f"{(macs[1] / macs[0] - 1) * 100:+.0f} %".replace("-", "\N{MINUS SIGN}")
         st.metric("MACs of B against A", change, border=True, height="stretch")

@@ -61,9 +61,14 @@ def pick_model(*methods: str) -> str:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         chosen = st.selectbox("Model", names, key="model", bind="query-params")
         more_models(methods)
-    if why_not:
-        st.warning(f"{why_not} Until then you see {chosen}.", icon=":material/link_off:")
     chosen = chosen if chosen in names else names[0]
+    if why_not:  # the URL is put right by then, but a page that runs again goes on saying it
+        st.session_state["why not"] = methods[0], chosen, f"{why_not} Until then you see {chosen}."
+    *here, sentence = st.session_state.get("why not", (None, None, ""))
+    if here == [methods[0], chosen]:
+        st.warning(sentence, icon=":material/link_off:")
+    else:
+        st.session_state.pop("why not", None)
     st.session_state[last] = chosen
     return chosen
 

@@ -29,7 +29,7 @@ def verdict(before: Prediction | None, said: Prediction) -> None:
     sentence = agreement_sentence(before, said)
     with st.container(key="answers"):
         if agreement(before, said).same_top1:
-            st.success(sentence, icon=":material/check_circle:")
+            st.info(sentence, icon=":material/equal:")
         else:
             st.warning(sentence, icon=":material/change_circle:")
     frame.chart(top5_pair(before, said), "top5", sentence)

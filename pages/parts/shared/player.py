@@ -14,8 +14,14 @@ from viz import player
 
 KEY = "player"
 LEGEND = (
-    "Clear patches are kept; hatched ones were folded into the package of that colour, dark ones at an earlier "
-    "selector. Once you have clicked the picture, or come to it by Tab, arrow keys step and space plays."
+    "A *patch* is a square of the photo; a *token* is what the network computes with: one for each patch, and the "
+    "*class token*, which becomes the answer. A *selector* looks at the tokens before a *block* (one layer of the "
+    "network) and lets patches leave; their mean, a *package*, goes on in their place as one token."
+)
+"""The words of the picture, where they first stand."""
+HOW_TO_READ = (
+    "Clear patches are kept; hatched ones left for the package of that colour, darker ones at an earlier selector. "
+    "Click the picture, or come to it by Tab: arrow keys step, space plays."
 )
 _mount = st.components.v2.component("token_player", html=player.HTML, css=player.CSS, js=player.JS)
 
@@ -60,14 +66,15 @@ def show(
         else {"value": keep, "min": KEEP_RANGE.low, "max": KEEP_RANGE.high, "step": KEEP_RANGE.step},
         autoplay="stage" not in st.query_params,
         tell=True,
+        beside=True,
     )
 
 
 def show_sample(photo_url: str, trace: TokenTrace) -> None:
     """The player for looking at: pruned to the end, and nothing of it goes into the URL."""
     stage = len(trace.blocks)
-    data = player.player_data(trace)
-    _put("sample_player", data, photo=photo_url, stage=stage, token=None, keep=None, autoplay=True, tell=False)
+    shown = {"photo": photo_url, "stage": stage, "token": None, "keep": None, "autoplay": True}
+    _put("sample_player", player.player_data(trace), **shown, tell=False, beside=False)
 
 
 def _put(key: str, data: dict, **more: Any) -> None:

@@ -1,6 +1,7 @@
 """What was recorded of a model, and of other methods on its dense weights, as points of a frontier."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from core.config import ModelSpec
 from core.evaluation.recorded import margin, peer_of, spec_of
@@ -26,7 +27,7 @@ def rows_of(name: str) -> list[Recorded]:
 def _possible(row: Recorded, model: Loaded) -> bool:
     """Whether the row's model takes its setting."""
     spec = spec_of(row)
-    if spec is None:
+    if spec is None or replace(spec, keep=None, budget=None) != ModelSpec(row.model):  # no slider's
         return False
     if spec.keep is not None:
         selectors = model.card.selectors

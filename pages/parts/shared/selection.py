@@ -9,7 +9,8 @@ from pages.parts.shared import bound, links, ranking, runs
 from pages.server import inference, keeping, models
 from viz.theme import percent
 
-MODES = ("The model", "Keep ratio", "Threshold")
+MODES = ("Keep ratio", "The model", "Threshold")
+"""The first one is usual, as on all pages: a model may decide to keep next to nothing of a photo."""
 RANKED_MODES = ("Keep ratio", "Attention mass")
 """Of a model without selectors, whose patches are ranked by class attention."""
 KEEP_STEPS = KEEP_RANGE.values
