@@ -121,6 +121,20 @@ def test_the_player_is_worked_by_keyboard_and_a_link_reopens_what_it_shows(serve
     expect(sentence).to_contain_text("Selector 3")
     expect(page).to_have_url(re.compile(r"stage=3"), timeout=SLOW)
 
+    # What its tokens are; the photo without the mask while a key is held; the mask as dark as one wants it.
+    expect(page.locator(".player .sum")).to_have_text(
+        re.compile(r"^1 class token \+ \d+ kept patches \+ 3 packages = \d+")
+    )
+    masked = picture(page)
+    page.get_by_role("button", name="Hold to see the photo").focus()
+    page.keyboard.down("Space")
+    becomes_another(page, masked)
+    page.keyboard.up("Space")
+    expect(page.locator(".player .peek")).to_have_attribute("aria-pressed", "false")
+    assert picture(page) == masked
+    page.get_by_role("slider", name="Darkness of what left").press("ArrowLeft")
+    becomes_another(page, masked)
+
     # The cursor over the patches, and what the chosen one tells.
     page.get_by_role("application", name="Patches").focus()
     for key in ("ArrowRight", "ArrowRight", "ArrowDown", "Enter"):

@@ -433,7 +433,7 @@ function createPlayer(root) {
   function receive(fresh) {
     const before = data;
     data = fresh;
-    root.classList.toggle("beside", data.beside);
+    root.classList.toggle("beside", Boolean(data.beside));
     find(".original").hidden = !data.beside;
     if (data.beside && find(".original").src !== data.photo) find(".original").src = data.photo;
     const shape = (each) => JSON.stringify([each.grids, each.on, each.blocks, each.looks, each.prefix, each.first]);
