@@ -13,6 +13,7 @@ from core.config import Normalisation
 from core.costs.deit import DeitGeometry
 from core.errors import InputError
 from core.models.cards import ModelCard
+from core.photos import image as reader
 from core.photos.class_folders import photos
 from core.photos.image import (
     MAX_FILE_MB,
@@ -55,7 +56,7 @@ PHOTO = Image.effect_noise((60, 40), 80).convert("RGB")
         (b"hello", "not a picture that can be read: JPEG, PNG"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not a picture that can be read"),
         (encoded(PHOTO, "EPS"), "not a picture that can be read"),  # would start another program
-        (b"\0\0\0\x18ftypheic\0\0\0\0heicmif1" + bytes(200), "HEIC pictures are not read"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0heicmif1" + bytes(200), "ends early, is damaged"),
         (encoded(PHOTO, "JPEG")[:300], "ends early"),
         (encoded(PHOTO)[:-2000], "ends early"),
         (huge_png(8000, 8000), "8000 x 8000 pixels; the limit is 50 megapixels, 120 of a JPEG"),
@@ -104,13 +105,34 @@ def test_the_first_picture_of_an_animation_is_taken() -> None:
     assert open_photo(data).getpixel((3, 3)) == (255, 0, 0)
 
 
-@pytest.mark.parametrize("kind", ["WEBP", "AVIF", "GIF", "TIFF", "BMP", "PPM"])
+@pytest.mark.parametrize("kind", ["WEBP", "AVIF", "HEIF", "GIF", "TIFF", "BMP", "PPM"])
 def test_other_kinds_of_photos_are_read_by_their_content(kind, tmp_path) -> None:
     (tmp_path / "photo.jpg").write_bytes(encoded(Image.new("RGB", (40, 30), (200, 40, 90)), kind))
     (tmp_path / "no ending").write_bytes((tmp_path / "photo.jpg").read_bytes())
     colour = np.asarray(load_photo(tmp_path / "photo.jpg")).reshape(-1, 3).mean(axis=0)
     assert np.abs(colour - (200, 40, 90)).max() < 4
     assert is_photo(tmp_path / "no ending") is (kind != "TIFF")  # raw files of cameras begin like a TIFF
+
+
+def test_what_phones_save_is_read_upright_and_on_white() -> None:
+    left = Image.new("RGB", (120, 80), "black")
+    left.paste((255, 0, 0), (0, 0, 60, 80))
+    turned = left.getexif()
+    turned[0x0112] = 6  # to be turned by a quarter clockwise: the left edge goes up
+    found = open_photo(encoded(left, "HEIF", exif=turned.tobytes(), quality=95))
+    assert found.size == (80, 120)
+    assert np.abs(np.subtract(found.getpixel((40, 20)), (255, 0, 0))).max() < 12
+    assert np.abs(np.subtract(found.getpixel((40, 100)), (0, 0, 0))).max() < 12
+    clear = open_photo(encoded(Image.new("RGBA", (64, 64), (0, 0, 0, 0)), "HEIF"))
+    assert min(clear.getpixel((32, 32))) > 250
+
+
+def test_without_its_decoder_a_heic_gets_a_sentence(monkeypatch) -> None:
+    data = encoded(PHOTO, "HEIF")
+    monkeypatch.setattr(reader, "HEIF", ())
+    monkeypatch.setattr(reader, "FORMATS", ("JPEG", "PNG"))
+    with pytest.raises(InputError, match="not read without the package pillow-heif"):
+        open_photo(data)
 
 
 def test_suffixes_are_those_that_pillow_knows() -> None:
@@ -121,6 +143,7 @@ def test_suffixes_are_those_that_pillow_knows() -> None:
         ".png",
         ".webp",
         ".avif",
+        ".heic",
         ".gif",
         ".tif",
         ".tiff",

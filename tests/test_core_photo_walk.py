@@ -68,13 +68,13 @@ def test_a_folder_of_links_to_other_places_is_read_whole(tmp_path) -> None:
 def test_what_is_no_photo_is_counted_with_its_endings(tmp_path) -> None:
     draw(tmp_path / "1.jfif", tmp_path / "2.TIFF", tmp_path / "3.photo", tmp_path / "4")
     draw(tmp_path / ".hidden" / "5.png", tmp_path / "._1.jfif", tmp_path / "__MACOSX" / "6.png")
-    for name in ("notes.txt", "more.txt", "phone.heic", "README"):
+    for name in ("notes.txt", "more.txt", "camera.dng", "README"):
         (tmp_path / name).write_text("Some text")
     os.mkfifo(tmp_path / "pipe.png")
     found = walk([tmp_path])
     assert names(found.photos[0], tmp_path) == ["1.jfif", "2.TIFF", "3.photo", "4"]
     assert found.skipped.sentence == (
-        "Skipped 4 files that are not photos (2 .txt, 1 .heic, 1 without an ending), 1 hidden file."
+        "Skipped 4 files that are not photos (2 .txt, 1 .dng, 1 without an ending), 1 hidden file."
     )
 
 

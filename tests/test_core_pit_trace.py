@@ -20,7 +20,7 @@ from viz.animation import animation
 from viz.blocks import macs_per_block as draw_macs
 from viz.blocks import tokens_per_block
 from viz.player import player_data
-from viz.scores import head_importance, head_maps, importance_shares, keep_maps
+from viz.scores import head_maps, keep_maps
 from viz.token_tables import package_table, patch_table
 from viz.tokens import package_photo, package_sentence, pruned_photo, stage_sentence
 
@@ -107,9 +107,6 @@ def test_pictures_draw_every_stage_on_its_own_grid(photo, trace) -> None:
 def test_heat_maps_tables_and_bars_follow_the_grids(trace) -> None:
     assert [np.shape(each.z) for each in keep_maps(trace).data] == [(7, 7), (4, 4), (4, 4), (2, 2)]
     assert [len(head_maps(trace, s).data) for s in (1, 4)] == [2, 4]
-    assert importance_shares(trace, 1).sum() == pytest.approx(1)
-    assert importance_shares(trace, 1)[2:].tolist() == [0, 0]
-    assert len(head_importance(trace).data) == 4
     assert len(patch_table(trace)["Row"]) == 4
     middle = patch_table(trace, 3)
     assert len(middle["Row"]) == 16

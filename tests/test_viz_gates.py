@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from core.costs.deit import DeitGeometry
+from core.results import Architecture
 from core.single_path.searched import GateHistory, Gates, KernelReading
-from viz.gates import ffn_gates, gate_curves, gate_rows, gate_table
-from viz.kernels import head_mixing, kernel_norms, mixing_sentence
+from viz.gates import ffn_gates, gate_curves, gate_rows, gate_table, mixing_sentence, why_sentence
 
 GEOMETRY = DeitGeometry(img_size=16, patch=8, width=4, depth=2, heads=2, ffn_hidden=4, classes=3)
 LOGIT_75 = np.log(3)  # sigmoid 0.75
@@ -61,21 +61,18 @@ def test_curves_follow_the_block_over_the_epochs() -> None:
     assert list(other.y) == pytest.approx([50, 50])
 
 
-def test_each_head_has_a_grid_whose_cells_say_their_share() -> None:
-    grids = head_mixing(reading(0.3)).data
-    assert [trace.text for trace in grids[1::2]] == [("30 %",) * 9, ("70 %",) * 9]
-    assert [trace.zmax for trace in grids[::2]] == pytest.approx([70, 70])  # one scale for all
-    assert {trace.zmin for trace in grids[::2]} == {0}
-
-
-def test_norms_stand_as_the_kernel_does_its_first_row_on_top() -> None:
-    figure = kernel_norms(reading(0.5))
-    assert figure.data[1].text == tuple("012345678")
-    assert figure.layout.yaxis.autorange == "reversed"
+def test_why_a_block_became_what_it_did_is_how_its_gates_rank() -> None:
+    found = Architecture(("conv3x3", "msa"), (1, 4), (4, 4), 100, 100, 200)
+    said = why_sentence(GATES, found, 0)  # its least gate: sigmoid 0.25; the other block's: logit 2
+    assert (
+        f"of the 2 attentions this one ranks 2 in use per multiply-add, and at this budget it becomes 3{TURN}3" in said
+    )
+    assert "25 % of its FFN's units rank above those that the budget closes; in the median block it is 62 %" in said
+    assert "ranks 1 in use per multiply-add, and at this budget it stays." in why_sentence(GATES, found, 1)
 
 
 def test_even_shares_are_said_to_be_even() -> None:
-    assert mixing_sentence(reading(0.5)) == "The search left them even, at 50.0 % for each head."
+    assert mixing_sentence(reading(0.5)) == "All heads count alike in it, 50.0 % each."
     assert "between 30.0 and 70.0 %" in mixing_sentence(reading(0.3))
 
 

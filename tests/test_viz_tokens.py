@@ -16,7 +16,7 @@ from core.results import ClassName, MacCount, Prediction, TokenTrace
 from viz.animation import LAST_MS, STAGE_MS, animation, png
 from viz.blocks import macs_per_block, tokens_per_block
 from viz.player import PHOTO_SIDE, photo_url, player_data, step_data
-from viz.scores import head_importance, head_maps, importance_shares, keep_maps
+from viz.scores import head_maps, keep_maps
 from viz.theme import rgb, selector_look
 from viz.token_tables import package_table, patch_table
 from viz.tokens import class_badge, package_photo, package_sentence, package_swatch, pruned_photo, stage_sentence
@@ -214,16 +214,6 @@ def test_heat_maps_share_one_scale_and_leave_the_gone_empty(trace) -> None:
     assert (figure.layout.coloraxis.cmin, figure.layout.coloraxis.cmax) == (0, 1)
     assert "Keep probability" in figure.layout.coloraxis.colorbar.title.text
     assert len(head_maps(trace, 1).data) == 2
-
-
-def test_head_importance_is_the_mean_share_over_the_patches_that_were_there(trace) -> None:
-    importance = np.full((2, 4, 2), np.nan)
-    importance[0] = [[0.1, 0.3], [0.2, 0.2], [0.4, 0.4], [0.3, 0.1]]
-    importance[1, 1:] = [[0.9, 0.1]] * 3
-    told = dataclasses.replace(trace, importance=importance)
-    np.testing.assert_allclose(importance_shares(told, 1), [0.5, 0.5])
-    np.testing.assert_allclose(importance_shares(told, 2), [0.9, 0.1])
-    np.testing.assert_allclose(head_importance(told).data[1].y, [90, 10])
 
 
 def test_tables_count_rows_and_columns_from_one(trace) -> None:

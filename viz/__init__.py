@@ -9,8 +9,7 @@ viz.token_tables   patches and packages as tables
 viz.animation      all stages as a GIF or WebP
 viz.architecture   what a budget leaves of the blocks, in words
 viz.scrubber       the budget scrubber: network and diagram of all budgets, live (scrubber.js, scrubber.css)
-viz.gates          gates of a block, and how they moved during the search
-viz.kernels        the convolution inside an attention
+viz.gates          gates of a block, how they moved during the search, and its convolution in words
 viz.savings        both methods' sliders and the frontier of accuracy against cost, live (savings.js, savings.css)
 viz.which_method   which method agrees most with a dense model at which budget (which_method.css)
 viz.components     what the scrubber, the sliders and the player share (dom.js, dom.css)

@@ -3,9 +3,9 @@
 import numpy as np
 import plotly.graph_objects as go
 
-from core.results import Mixer
-from core.single_path.searched import GateHistory, Gates
-from viz.theme import FFN, MIXER_LOOKS, MIXER_WORDS, QUIET, across, drawn
+from core.results import Architecture, Mixer
+from core.single_path.searched import GateHistory, Gates, KernelReading
+from viz.theme import FFN, MIXER_LOOKS, MIXER_WORDS, QUIET, across, drawn, percent
 
 GATES: tuple[Mixer, ...] = ("conv1x1", "conv3x3", "msa")
 """What each of the three gates of a block opens, in their order."""
@@ -132,4 +132,35 @@ def gate_curves(history: GateHistory, block: int) -> go.Figure:
         shapes=[across(50, {"color": QUIET, "dash": "dot"})],
         xaxis={"title": {"text": "Epochs of the search"}, "showgrid": False},
         yaxis={"title": {"text": "Probability of being open, %"}, "range": [0, 101], "gridcolor": QUIET},
+    )
+
+
+def why_sentence(gates: Gates, found: Architecture, block: int) -> str:
+    """Why a block became what it did: how its gates rank among all blocks', as a budget closes them.
+
+    Args:
+        gates: Learned.
+        found: What the budget derives from them.
+        block: From 0.
+    """
+    worth = gates.mixer_logits.min(axis=1)  # (L,): an attention is open only if all three gates are
+    rank = int((worth > worth[block]).sum()) + 1
+    kept = [hidden / full for hidden, full in zip(found.ffn_hidden, found.ffn_full, strict=True)]
+    became = "stays" if found.mixers[block] == "msa" else f"becomes {MIXER_WORDS[found.mixers[block]]}"
+    return (
+        f"Why: of the {len(worth)} attentions this one ranks {rank} in use per multiply-add, and at this budget it "
+        f"{became}. {percent(kept[block])} of its FFN's units rank above those that the budget closes; in the median "
+        f"block it is {percent(float(np.median(kept)))}. A budget closes the gates of all blocks in one order, the "
+        "least useful per multiply-add first, until it is met."
+    )
+
+
+def mixing_sentence(reading: KernelReading) -> str:
+    """How far the search moved the mixture from where it started, even shares for all heads."""
+    low, high, even = reading.head_share.min(), reading.head_share.max(), 1 / len(reading.head_share)
+    if high - low < 0.005:
+        return f"All heads count alike in it, {100 * even:.1f} % each."
+    return (
+        f"Heads count between {100 * low:.1f} and {100 * high:.1f} % in it, each by learned logits; {100 * even:.1f} % "
+        "would be alike, as at the start."
     )

@@ -283,7 +283,9 @@ function createPlayer(root) {
     return row >= 0 && row < rows && col >= 0 && col < cols ? row * cols + col : null;
   }
 
-  canvas.onpointermove = (event) => event.pointerType !== "touch" && light(0, patchUnder(event));
+  canvas.onpointermove = (event) => {
+    if (event.pointerType !== "touch") light(0, patchUnder(event));
+  };
   canvas.onpointerleave = () => light(0);
   canvas.onclick = (event) => {
     const patch = patchUnder(event);
@@ -342,7 +344,9 @@ function createPlayer(root) {
     peek(true);
   };
   peekButton.onpointerup = peekButton.onpointercancel = peekButton.onblur = () => peek(false);
-  peekButton.onkeydown = (event) => [" ", "Enter"].includes(event.key) && peek(true);
+  peekButton.onkeydown = (event) => {
+    if ([" ", "Enter"].includes(event.key)) peek(true); // no value: false would take the Tab key from the page
+  };
   peekButton.onkeyup = () => peek(false);
   peekButton.oncontextmenu = (event) => event.preventDefault(); // a long press is no question
   stageInput.oninput = () => {

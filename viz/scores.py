@@ -5,7 +5,6 @@ import plotly.graph_objects as go
 
 from core.results import TokenTrace
 from viz.panels import panels
-from viz.theme import DENSE, across, drawn, fill, selector_look
 
 SCALE = "viridis"
 _MOST_COLUMNS = 4
@@ -55,39 +54,3 @@ def _maps(values: np.ndarray, grids: list[tuple[int, int]], names: list[str], me
     }
     scale = {"colorscale": SCALE, "cmin": 0, "cmax": 1, "colorbar": bar}
     return panels(names, maps, across, 60 + 260 * down, coloraxis=scale)
-
-
-def head_importance(trace: TokenTrace) -> go.Figure:
-    """How much each head's opinion counts at each selector: its mean share over the patches that were there."""
-    heads = [f"Head {h + 1}" for h in range(trace.importance.shape[-1])]
-    traces: list[dict] = []
-    for stage in range(len(trace.blocks)):
-        traces.append(
-            {
-                "type": "bar",
-                "x": heads,
-                "y": importance_shares(trace, stage + 1) * 100,
-                "name": f"Selector {stage + 1}",
-                "marker": fill(selector_look(stage)),
-                "hovertemplate": "%{y:.1f} % of the vote<extra>%{x}, selector " + str(stage + 1) + "</extra>",
-            }
-        )
-    alike = {trace.heads_at(stage + 1) for stage in range(len(trace.blocks))}
-    return drawn(
-        traces,
-        300,
-        barmode="group",
-        shapes=[across(100 / count, {"color": DENSE, "dash": "dash", "width": 2}) for count in sorted(alike) if count],
-        yaxis={"title": {"text": "Share of the vote, %"}, "rangemode": "tozero"},
-    )
-
-
-def importance_shares(trace: TokenTrace, stage: int) -> np.ndarray:
-    """Mean share of each head in the vote of selector `stage` (from 1), (H,), sum 1; zeros where no patch was left.
-
-    Where the selector has fewer heads than another, those that it lacks have 0.
-    """
-    there = trace.importance[stage - 1][~np.isnan(trace.keep_prob[stage - 1])]  # (patches there, H)
-    if not len(there):
-        return np.zeros(trace.importance.shape[-1])
-    return np.nan_to_num(there / np.nansum(there, axis=1, keepdims=True)).mean(axis=0)

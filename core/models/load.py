@@ -18,6 +18,7 @@ from core.families.base import Family
 from core.families.families import check_method, family, family_of_own, family_of_timm
 from core.families.timm_models import check_classifier
 from core.models.cards import ModelCard, SelectorCard, compact_architecture
+from core.models.hub import hub_file, is_of_hub
 from core.models.registry import ASSETS, cached_weights, method_of
 from core.models.releases.fetch import check_hub
 from core.models.releases.files import NO_HINTS, load_released, read_release, released_names
@@ -153,6 +154,8 @@ def read_model(
         FileNote: Of what a weights file does not say, and how it is taken.
     """
     name = os.fspath(name)
+    if is_of_hub(name):
+        hub_file(name, fetch=download)
     path = None if name in released_names() else file_of(name)
     foreign = path is not None and not holds_card(path)
     if hints != NO_HINTS and not foreign:
@@ -206,6 +209,8 @@ def file_of(name: str | os.PathLike) -> Path | None:
         InputError: If the name looks like a file or a bundled model and is none.
     """
     name = os.fspath(name)
+    if is_of_hub(name):
+        return hub_file(name)
     unknown = InputError(f"There is no model {printable(name, 80)}; `python -m core models` lists what can be loaded.")
     try:
         bundled = ASSETS / f"{name}.safetensors"

@@ -23,6 +23,14 @@ from core.errors import InputError
 from core.models.cards import ModelCard
 from core.photos.jpeg_scans import all_scans, buffered_mb
 
+try:
+    from pillow_heif import register_heif_opener
+except ImportError:  # core runs without it; what phones save then gets a sentence
+    HEIF: tuple[str, ...] = ()
+else:
+    register_heif_opener()
+    HEIF = ("HEIF",)
+
 MB = 2**20
 MAX_UPLOAD_MB = 20
 MAX_FILE_MB = 200
@@ -39,10 +47,10 @@ MAX_ASPECT = 4
 """Long side to short side; models see the square in the middle, and crops for training reach no further."""
 MAX_BUFFERED_MB = 200
 """Of a JPEG in several scans, whose coefficients are all in memory before there is a pixel."""
-FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "TIFF", "BMP", "PPM")
+FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", *HEIF, "GIF", "TIFF", "BMP", "PPM")
 """Pillow's names; none of these readers runs another program, as that of EPS does."""
-KINDS = "JPEG, PNG, WebP, AVIF, GIF, TIFF, BMP or PPM"
-UPLOAD_SUFFIXES = ("jpg", "jpeg", "jfif", "png", "webp", "avif", "gif", "tif", "tiff", "bmp", "ppm")
+KINDS = f"JPEG, PNG, WebP, AVIF, {'HEIC, ' if HEIF else ''}GIF, TIFF, BMP or PPM"
+UPLOAD_SUFFIXES = ("jpg", "jpeg", "jfif", "png", "webp", "avif", "heic", "heif", "gif", "tif", "tiff", "bmp", "ppm")
 """The commonest of `photo_suffixes`, for what a page takes."""
 PNG_NOTES = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
 """Chunks that change no pixel here."""
@@ -140,8 +148,8 @@ def _photo(data: bytes, most_mb: int) -> Image.Image:
 
 def _why_not(data: bytes) -> str:
     """What to say of bytes that Pillow does not read."""
-    if data[4:8] == b"ftyp" and data[8:12] in HEIC:
-        return "HEIC pictures are not read. Save it as JPEG."
+    if not HEIF and data[4:8] == b"ftyp" and data[8:12] in HEIC:
+        return "HEIC pictures are not read without the package pillow-heif. Install it, or save the picture as JPEG."
     accepting = (Image.OPEN[kind][1] for kind in FORMATS)
     if any(accept is not None and accept(data[:16]) is True for accept in accepting):
         return BROKEN

@@ -11,8 +11,7 @@ from pages.parts.shared import frame, mac_counts
 from pages.parts.timing import part_times, scale
 from pages.server import budgets, drawings, models
 from viz.cost import device_text, macs_by_part, saving_sentence
-from viz.gates import ffn_gates, gate_curves, gate_table
-from viz.kernels import head_mixing, kernel_norms, mixing_sentence
+from viz.gates import ffn_gates, gate_curves, gate_table, mixing_sentence, why_sentence
 from viz.theme import MIXER_WORDS, percent_text
 
 
@@ -55,7 +54,7 @@ def _gates(name: str, choice: Choice) -> None:
     hidden = choice.found.ffn_hidden[choice.block], choice.found.ffn_full[choice.block]
     alt = f"{hidden[0]} of {hidden[1]} FFN hidden units are kept"
     frame.chart(ffn_gates(gates.ffn_logits[choice.block], kept[choice.block]), "ffn_gates", alt)
-    st.markdown("A budget closes the gates of all blocks in one order, the lowest logit first, until it is met.")
+    st.markdown(why_sentence(gates, choice.found, choice.block))
 
 
 def _convolution(name: str, choice: Choice) -> None:
@@ -68,16 +67,9 @@ def _convolution(name: str, choice: Choice) -> None:
         "skip": "At this budget neither is left.",
     }[choice.found.mixers[choice.block]]
     st.markdown(
-        f"At each of nine offsets the kernel is a mixture of the heads' value weights. {uses} Share of each head:"
+        f"At each of nine offsets the kernel, a matrix of {reading.channels} channels, is a mixture of the heads' "
+        f"value weights. {uses} {mixing_sentence(reading)}"
     )
-    shares = drawings.drawn_once("head_mixing", (name, choice.block), partial(head_mixing, reading))
-    frame.chart(shares, "head_mixing", mixing_sentence(reading))
-    st.markdown(
-        f"{mixing_sentence(reading)} Each is a softmax over heads of learned logits, at temperature {reading.alpha:g}. "
-        f"The resulting kernel, a matrix of {reading.channels} channels at each offset, has these norms:"
-    )
-    norms = drawings.drawn_once("kernel_norms", (name, choice.block), partial(kernel_norms, reading))
-    frame.chart(norms, "kernel_norms", "Norm of the kernel at nine offsets")
 
 
 def _history(name: str, choice: Choice) -> None:

@@ -9,7 +9,7 @@ from core.results import TokenTrace
 from pages.parts.shared import frame, links
 from pages.parts.tokens import files, proof, rivals
 from pages.server import images
-from viz.scores import head_importance, head_maps, keep_maps
+from viz.scores import head_maps, keep_maps
 from viz.theme import TIMES
 from viz.token_tables import package_table, patch_table
 from viz.tokens import package_photo, package_sentence
@@ -23,9 +23,9 @@ def show(spec: ModelSpec, image_id: str, trace: TokenTrace) -> None:
     """The tabs; choosing one runs only this part of the page again."""
     views: dict[str, Callable[[ModelSpec, str, TokenTrace], None]] = {
         "Scores": _scores,
+        "Other methods at the same MACs": rivals.show,
         "Packages": _packages,
         "All patches": _patches,
-        "Other methods at the same MACs": rivals.show,
         "Masked or removed?": proof.masked_or_removed,
         "Downloads": files.show,
     }
@@ -46,8 +46,6 @@ def _scores(spec: ModelSpec, image_id: str, trace: TokenTrace) -> None:
         "Selector", stages, default=1, format_func=lambda s: f"Selector {s}", key="heads_of", required=True
     )
     frame.chart(head_maps(trace, stage), "head_maps", f"Keep probability by each head of selector {stage}")
-    st.markdown("**How much each head's opinion counts**, on average over the patches. Dashed: all heads alike.")
-    frame.chart(head_importance(trace), "importance", "Share of each head in the vote of each selector")
 
 
 def _packages(spec: ModelSpec, image_id: str, trace: TokenTrace) -> None:
