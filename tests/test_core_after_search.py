@@ -217,6 +217,7 @@ def test_a_teacher_sees_its_own_size_and_normalisation_and_answers_for_the_stude
     torch.testing.assert_close(seen[0], torch.full((2, 3, 8, 8), (0.75 - 0.5) / 0.25))
 
 
+@pytest.mark.slow
 def test_any_classifier_of_timm_is_trained_to_teach_and_then_teaches(work, capsys) -> None:
     out = work / "teacher"
     data = ["--data", work / "data", *LOOP]

@@ -205,6 +205,7 @@ def test_predict_says_the_same_in_onnxruntime_and_names_it(work, capsys) -> None
         assert (eager[key]["engine"], other[key]["engine"]) == ("torch eager", "onnxruntime")
 
 
+@pytest.mark.slow
 def test_a_folder_is_predicted_in_onnxruntime_as_in_torch_also_its_last_few_photos(work, tmp_path, capsys) -> None:
     """Seven photos in batches of three: a fixed graph has the last one filled up with nothing."""
     for index in range(7):
@@ -221,6 +222,7 @@ def test_a_folder_is_predicted_in_onnxruntime_as_in_torch_also_its_last_few_phot
     assert other["latency_ms"]["engine"] == "onnxruntime"
 
 
+@pytest.mark.slow
 def test_a_file_of_results_is_not_gone_on_with_in_another_engine(work, tmp_path, capsys) -> None:
     photo, out = work / "photo.png", tmp_path / "found.jsonl"
     flags = ["--model", work / "tokens.safetensors", "--keep", "0.5", "--out", out, "--batch", 1, "--workers", 0]
@@ -229,6 +231,7 @@ def test_a_file_of_results_is_not_gone_on_with_in_another_engine(work, tmp_path,
     assert "--engine onnxruntime" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_bench_measures_dense_and_pruned_in_the_engine_that_it_names(work, capsys) -> None:
     flags = ["--engine", "onnxruntime", "--batch", "2", "--repeats", "4", "--json"]
     assert run("bench", "--model", work / "tokens.safetensors", "--keep", "0.5", *flags) == 0

@@ -191,6 +191,7 @@ def test_half_precision_may_cost_more_than_a_file_may_be_off(tmp_path) -> None:
     assert found.largest_difference > 10 * TOLERANCE
 
 
+@pytest.mark.slow
 def test_export_leaves_the_model_as_it_was(work, tmp_path) -> None:
     loaded = load(spec_of(work / "single.safetensors"))
     before = {key: value.clone() for key, value in loaded.model.state_dict().items()}
@@ -198,7 +199,7 @@ def test_export_leaves_the_model_as_it_was(work, tmp_path) -> None:
     assert all(torch.equal(value, before[key]) for key, value in loaded.model.state_dict().items())
 
 
-@pytest.mark.parametrize("kind", ["onnx", "safetensors"])
+@pytest.mark.parametrize("kind", [pytest.param("onnx", marks=pytest.mark.slow), "safetensors"])
 def test_a_file_that_answers_otherwise_is_not_kept(kind, work, tmp_path, monkeypatch, capsys) -> None:
     def perturb(write):
         def written(path, model, *rest, **settings):

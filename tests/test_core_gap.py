@@ -59,7 +59,7 @@ def photos(size: int = 64) -> torch.Tensor:
     return torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("name", TAGS)
+@pytest.mark.parametrize("name", [TAGS[0], *(pytest.param(name, marks=pytest.mark.slow) for name in TAGS[1:])])
 @torch.no_grad()
 def test_weights_of_timm_answer_as_in_timm_from_a_file_of_either_kind(name, tmp_path) -> None:
     theirs = timms(name)
@@ -81,7 +81,7 @@ def test_a_file_that_does_not_name_timms_model_is_read_with_what_is_assumed_said
     assert any("normalisation" in note for note in card.notes)
 
 
-@pytest.mark.parametrize("name", TAGS)
+@pytest.mark.parametrize("name", [*TAGS[:2], pytest.param(TAGS[2], marks=pytest.mark.slow)])
 def test_names_of_timm_are_of_this_family_with_timms_shape(name) -> None:
     assert family_of_timm(name) is gap
     model = gap.from_timm(name, classes=3, img_size=64)

@@ -97,13 +97,18 @@ def dense(name: str) -> nn.Module:
         return timm.create_model(name).eval()
 
 
-@pytest.mark.parametrize("name", NAMES)
+LARGE = ("deit_bs", "swin_sm", "swin_bs")
+SMALL_FIRST = [pytest.param(name, marks=pytest.mark.slow) if name.startswith(LARGE) else name for name in NAMES]
+"""Building the large ones takes seconds each."""
+
+
+@pytest.mark.parametrize("name", SMALL_FIRST)
 def test_macs_of_each_published_architecture_are_torchs(name) -> None:
     found = published()[name]
     assert architecture_of(found).macs == counted(rebuilt(found))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SMALL_FIRST)
 def test_parameters_of_each_published_architecture_are_those_of_its_layers(name) -> None:
     found = published()[name]
     assert params_of(found).compact == parameters(rebuilt(found))

@@ -85,6 +85,7 @@ def test_a_budget_is_exported_predicted_described_and_evaluated(work, capsys) ->
     assert json.loads(capsys.readouterr().out)["images"] == 24
 
 
+@pytest.mark.slow
 def test_a_search_step_is_timed_beside_a_dense_step_and_deriving_is_held_against_what_a_slider_may_take(
     work, capsys, monkeypatch
 ) -> None:

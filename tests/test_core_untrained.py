@@ -116,6 +116,7 @@ def test_without_the_mean_shift_a_unit_leaves_nothing_behind(dense) -> None:
     assert (shifted - plain).abs().max() > 1e-4
 
 
+@pytest.mark.slow
 def test_families_have_the_ways_that_they_allow(tmp_path) -> None:
     save_checkpoint(tmp_path / "swin.safetensors", swin.build(tiny_swin.SWIN), tiny_swin.SWIN_CARD, half=False)
     assert set(ways_of(load(ModelSpec(str(tmp_path / "swin.safetensors"))))) == {w for w in ALL if "," in w} - {

@@ -151,7 +151,9 @@ def test_photos_that_are_forgotten_leave_no_comparison_behind(visit, monkeypatch
     ("module", "card", "refused"),
     [
         (tiny.backbone, dataclasses.replace(tiny.CARD, classes=tiny.CLASSES[::-1]), set()),
-        (tiny_pit.pit_backbone, tiny_pit.PIT_CARD, {"Single path", "Joint", "ToMe"}),
+        pytest.param(
+            tiny_pit.pit_backbone, tiny_pit.PIT_CARD, {"Single path", "Joint", "ToMe"}, marks=pytest.mark.slow
+        ),
         (lambda: tiny_swin.swin_path_model().backbone, tiny_swin.SWIN_CARD, {"Tokens", "Joint", "ToMe"}),
     ],
     ids=["deit", "pit", "swin"],
