@@ -80,5 +80,5 @@ def test_pickers_and_errors_have_no_serious_finding(server: str, themed: Page) -
         assert width_of(themed) <= width
         assert not faults(themed), "\n".join(faults(themed))
     themed.get_by_role("button", name="Open this file").click()
-    expect(themed.get_by_text("No path was given")).to_be_visible(timeout=SLOW)
+    expect(themed.get_by_text("No file was given")).to_be_visible(timeout=SLOW)
     assert not faults(themed), "\n".join(faults(themed))

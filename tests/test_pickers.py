@@ -51,6 +51,32 @@ def weights(tmp_path) -> Path:
     return tmp_path / "mine.safetensors"
 
 
+def test_a_weights_file_is_uploaded_kept_once_and_used(visit, weights) -> None:  # noqa: F811
+    names = set()
+    for _ in range(2):
+        at = source(visit("tokens"), "Local file")
+        at.file_uploader(key="weights file 0").upload("../my model.safetensors", weights.read_bytes())
+        button(at, "Open this file").click().run()
+        assert not at.error
+        assert "Carries soft token pruning" in texts(at)
+        button(at, "Use it here").click().run()
+        assert not at.exception
+        names.add(at.selectbox(key="model").value)
+        assert "weights file 0" not in at.session_state, "it would hold the whole file in memory"
+    (name,) = names
+    assert Path(name).name == "my-model.safetensors"
+    assert Path(name).is_relative_to(queues.own_folder())
+    assert Path(name).read_bytes() == weights.read_bytes()
+
+
+def test_an_upload_that_holds_no_weights_gets_its_sentence(visit) -> None:  # noqa: F811
+    at = source(visit("tokens"), "Local file")
+    at.file_uploader(key="weights file 0").upload("notes.pth", b"Some text")
+    button(at, "Open this file").click().run()
+    assert "notes.pth" in at.error[0].value
+    assert not at.exception
+
+
 def test_a_weights_file_is_opened_by_its_path_and_used(visit, weights) -> None:  # noqa: F811
     at = open_file(visit("tokens"), weights)
     assert not at.error
@@ -77,7 +103,7 @@ def test_class_names_of_ones_own_are_counted_and_used(visit, weights) -> None:  
 @pytest.mark.parametrize(
     ("path", "sentence"),
     [
-        ("", "No path was given"),
+        ("", "No file was given"),
         ("/etc/passwd", "is text and no checkpoint"),
         ("/nowhere/m.pth", "There is no file /nowhere/m.pth"),
         ("{tmp}/broken.safetensors", "is text and no checkpoint"),

@@ -57,8 +57,8 @@ def comparing_shares() -> dict[Any, tuple[float, str]]:
 
 
 @st.cache_resource(max_entries=1, show_spinner=False)
-def scored_folder() -> Path:
-    """Where this server keeps what it scored, until it ends."""
+def own_folder() -> Path:
+    """Where this server keeps what it scored and what was uploaded to it, until it ends."""
     folder = TemporaryDirectory(prefix="prunescope-")
     atexit.register(folder.cleanup)
     return Path(folder.name)

@@ -1,17 +1,24 @@
-"""A weights file that lies on the server's machine, with names for its classes.
+"""A weights file of a person's own, with names for its classes: uploaded, or named by its path on the server's machine.
 
-By its path, not by an upload: those are limited to 20 MB, less than any ImageNet model has, and would be kept once more
-for each visitor. The names are uploaded, since a path to any text file would let visitors read it.
+What is uploaded is kept on the server's disk until it ends, once however often it comes. The names are uploaded, since
+a path to any text file would let visitors read it.
 """
 
+import hashlib
+import re
+
 import streamlit as st
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from core.errors import InputError, printable
 from core.models.class_lists import parse_classes
 from core.models.load import WEIGHTS
 from core.models.registry import ModelEntry
 from pages.parts.shared import model_facts
-from pages.server import models
+from pages.server import models, queues
+
+MAX_WEIGHTS_MB = 400
+"""Of an upload; a ViT-B in single precision has 350. The server's own limit, in .streamlit/config.toml."""
 
 
 def choose_file() -> ModelEntry | None:
@@ -21,9 +28,13 @@ def choose_file() -> ModelEntry | None:
         "DeiT, Swin, PiT or LV-ViT, or either paper's release format. Read as numbers; code in it never runs."
     )
     wrong = st.container()  # above the form, where a phone shows it without scrolling
+    turn = st.session_state.setdefault("weights turn", 0)
     with st.form("weights file", border=False):
+        sent = st.file_uploader("Weights file", max_upload_size=MAX_WEIGHTS_MB, key=f"weights file {turn}")
         path = st.text_input(
-            "Path on the machine that runs this app", key="weights path", placeholder="runs/dense/model.safetensors"
+            "Or its path on the machine that runs this app",
+            key="weights path",
+            placeholder="runs/dense/model.safetensors",
         )
         names = st.file_uploader(
             "Class names, one a line (optional)", type=["txt", "csv"], max_upload_size=1, key="class names file"
@@ -32,11 +43,31 @@ def choose_file() -> ModelEntry | None:
     if asked:
         try:
             classes = None if names is None else (names.name, parse_classes(names.getvalue()))
-            st.session_state["opened"] = open_path(path, classes).name
+            st.session_state["opened"] = open_path(path if sent is None else kept(sent), classes).name
         except InputError as error:
             wrong.error(str(error), icon=":material/error:")
             return None
+        if sent is not None:  # the next time another uploader: this one holds the whole file in memory
+            st.session_state["weights turn"] = turn + 1
     return st.session_state.get("files", {}).get(st.session_state.get("opened"))
+
+
+def kept(sent: UploadedFile) -> str:
+    """Where an uploaded weights file lies on this server's disk, by its contents and its name.
+
+    Raises:
+        InputError: If there is no room for it.
+    """
+    data = sent.getbuffer()
+    folder = queues.own_folder() / hashlib.sha256(data).hexdigest()[:8]
+    path = folder / (re.sub(r"[^\w.-]", "-", sent.name)[-60:].lstrip(".-") or "weights")
+    try:
+        folder.mkdir(exist_ok=True)
+        if not path.is_file() or path.stat().st_size != len(data):
+            path.write_bytes(data)
+    except OSError as error:
+        raise InputError(f"There is no room for this file here ({error.strerror}); name its path instead.") from error
+    return str(path)
 
 
 def open_path(path: str, classes: tuple | None = None) -> ModelEntry:
@@ -47,7 +78,7 @@ def open_path(path: str, classes: tuple | None = None) -> ModelEntry:
     """
     path = path.strip().strip("\"'")
     if not path:
-        raise InputError("No path was given; type where the weights file lies, such as runs/dense/model.safetensors.")
+        raise InputError("No file was given; choose one, or type where it lies, such as runs/dense/model.safetensors.")
     if "\0" in path:
         raise InputError("That is no path: there is a NUL in it, which no file's name has. Type it again.")
     return model_facts.open_file(path, classes)

@@ -63,7 +63,7 @@ def scoring(key: Key, photos: Sequence[bytes] | None) -> Work:
     """What scores the model and writes it into this server's own folder."""
     dense, shares = models.loaded(ModelSpec(key[0])), queues.scoring_shares()
     short = hashlib.sha256(repr(key).encode()).hexdigest()[:8]
-    path = queues.scored_folder() / f"{Path(key[0]).stem}-scored-{short}.safetensors"
+    path = queues.own_folder() / f"{Path(key[0]).stem}-scored-{short}.safetensors"
 
     def work(handle: Handle) -> str:
         def tell(share: float, doing: str) -> None:
