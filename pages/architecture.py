@@ -19,7 +19,7 @@ from viz.theme import MIXER_WORDS, macs_number, percent, percent_text
 frame.guard("pages/architecture.py", "pic", "model", "budget", "block")
 
 st.title("What does each layer become?")
-left, middle, right = st.columns([8, 4, 3], gap="medium")
+left, middle, right = st.columns([16, 9, 5], gap="medium")
 with left:
     image_id = choose.pick_picture()
 with middle:

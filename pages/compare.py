@@ -14,14 +14,17 @@ frame.guard("pages/compare.py", "pic", "a", "b", "cls", "by", "view")
 TABS = ("One photo", "Many photos")
 
 st.title("Does it still agree?")
-image_id = choose.pick_picture()
+left, right = st.columns([4, 1], vertical_alignment="bottom")
+with left:
+    image_id = choose.pick_picture()
 linked = {letter: why_missing(st.query_params.get(letter.lower(), "").partition("~")[0]) for letter in "AB"}
 with frame.clear_errors():
     methods = choose_sides.comparable()
 if not methods:
     st.info("There is no model on this machine yet, so there is nothing to compare.", icon=":material/info:")
     st.stop()
-choose.more_models(uses={"a": "Use it as A", "b": "Use it as B"}, use=bound.hold)
+with right:
+    choose.more_models(uses={"a": "Use it as A", "b": "Use it as B"}, use=bound.hold)
 names = list(methods)
 dense = next((name for name in names if methods[name] == "dense"), names[0])
 pruned = next((name for name in names if methods[name] == "tokens"), names[-1])

@@ -24,12 +24,12 @@ def pick_published() -> Published | Loaded | None:
     names = [*published(), *(name for name in here if name not in published())]
     first = links.bring("published", None, links.one_of(names))
     name = st.selectbox(
-        "Compare with a published architecture",
+        "Published network",
         names,
         index=first,
         key="published",
         bind="query-params",
-        placeholder="None: show all budgets",
+        placeholder="None: all budgets",
         help="Networks for ImageNet that He et al. published, under their names: size, weight of the cost in the "
         "search (l), budget (t32 is 3.2 G). They are other networks than this model, and larger.",
     )

@@ -64,7 +64,8 @@ def _setting(letter: str, name: str, method: str) -> Side:
     key = letter.lower()
     if method in SELECTING:
         st.session_state[f"{key}_how"] = st.session_state.get(f"{key}_how") or next(iter(HOW))
-        how = st.segmented_control(f"Selection rule in {letter}", list(HOW), key=f"{key}_how", required=True)
+        left, right = st.columns(2)
+        how = left.segmented_control(f"Selection rule in {letter}", list(HOW), key=f"{key}_how", required=True)
         setting = HOW.get(how)
         if setting is None:
             return Side(name)
@@ -72,7 +73,7 @@ def _setting(letter: str, name: str, method: str) -> Side:
         low, high, step, usual = RANGES[method][setting]
         st.session_state.setdefault(f"{key}_{setting}", usual)
         form = "percent" if setting == "keep" else "%.2f"
-        value = st.slider(label, low, high, step=step, format=form, key=f"{key}_{setting}")
+        value = right.slider(label, low, high, step=step, format=form, key=f"{key}_{setting}")
         return Side(name, setting, round(float(value), 2))
     if method == "singlepath":
         lowest, at = budgets.lowest_share(name), f"{key}_budget"

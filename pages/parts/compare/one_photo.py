@@ -17,8 +17,10 @@ from viz.tokens import pruned_photo, stage_sentence
 
 SIDES = [4, 5, 4]
 """Widths of A, change and B."""
+WIDTH = 280
+"""Pixels of a picture on the page: with the controls above it both are on one screen of 1440 x 900."""
 PIXELS = 448
-"""Of a photo's side: more than the column is wide, and half the work of the usual size."""
+"""Of its side, for sharp screens."""
 
 
 def one_photo(specs: tuple[ModelSpec, ModelSpec], image_id: str) -> None:
@@ -26,7 +28,7 @@ def one_photo(specs: tuple[ModelSpec, ModelSpec], image_id: str) -> None:
     with frame.clear_errors():
         said = tuple(answer(spec, image_id) for spec in specs)
         macs = [mac_counts.macs_of(spec, image_id).total for spec in specs]
-    _verdict(said, macs)
+    _verdict(said)
     left, middle, right = st.columns(SIDES, gap="medium")
     for column, letter, spec, cost in zip((left, right), "AB", specs, macs, strict=True):
         with column:
@@ -47,6 +49,7 @@ def one_photo(specs: tuple[ModelSpec, ModelSpec], image_id: str) -> None:
             frame.latency_panel({"A": specs[0], "B": specs[1]}, image_id, "B is slower than A here")
         else:
             st.markdown("A and B take pictures of different sizes, so they are not timed side by side.")
+    _distances(said, macs)
     evidence.evidence(specs, image_id, said, usual)
     st.markdown("MACs are multiply-adds of this photo; papers write FLOPs for the same count. KL is over all classes.")
 
@@ -58,8 +61,8 @@ def _clicked() -> None:
         links.put("cls", points[0]["y"])
 
 
-def _verdict(said: tuple[Prediction, Prediction], macs: list[int]) -> None:
-    """One line, and four numbers."""
+def _verdict(said: tuple[Prediction, Prediction]) -> None:
+    """One line: the pictures come next, and then the numbers."""
     found = agreement(*said)
     first, other = (prediction.top(1)[0] for prediction in said)
     with st.container(key="answers"):
@@ -67,6 +70,11 @@ def _verdict(said: tuple[Prediction, Prediction], macs: list[int]) -> None:
             st.header(f"Both say {first.label}", anchor=False)
         else:
             st.header(f"A says {first.label}, B says {other.label}", anchor=False)
+
+
+def _distances(said: tuple[Prediction, Prediction], macs: list[int]) -> None:
+    """How far A and B are apart, in four numbers."""
+    found = agreement(*said)
     with st.grid(4, min_column_width=150):
         st.metric("Same first answer", "yes" if found.same_top1 else "no", border=True, height="stretch")
         st.metric("Rank of A's answer in B", str(found.rank_in_b), border=True, height="stretch")
@@ -98,7 +106,7 @@ def _side(letter: str, spec: ModelSpec, image_id: str, cost: int) -> None:
         sentence = f"All {model.card.geometry.patches} patches go through every block."
         if made := models.loaded(spec).architecture:
             sentence += f" {architecture_sentence(made)}. {mixers_sentence(made)}"
-    st.image(photo, width="stretch", output_format="JPEG", alt=sentence)
+    st.image(photo, width=WIDTH, output_format="JPEG", alt=sentence)
     st.markdown(f"{setting_text(spec)}{percent(cost / model.dense_macs)} of the dense multiply-adds. {sentence}")
     badge.weights_badge(spec)
     classes.note_if_unknown(image_id, answer(spec, image_id), key=letter)
