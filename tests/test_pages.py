@@ -220,7 +220,7 @@ def test_only_the_open_tab_is_there(visit) -> None:
     at.run()
     assert not at.exception
     assert "weighted by their keep probabilities" in texts(at)
-    assert len(at.get("plotly_chart")) == closed - 3
+    assert len(at.get("plotly_chart")) == closed - 2  # its heat maps
 
 
 @pytest.mark.parametrize("tab", ["Scores", "Packages", "All patches", "Other methods at the same MACs", "Downloads"])
