@@ -52,12 +52,12 @@ def test_a_failure_is_the_sentence_that_the_command_said(cache) -> None:
 
 
 FETCHING = """
-import signal, sys
+import signal, sys, time
 {on_interrupt}
 open(sys.argv[1], "wb").write(bytes(3_000_000))
 open(sys.argv[2], "w").write("so far")  # until somebody reads
 while True:
-    signal.pause()
+    time.sleep(0.01)  # signal.pause would wait for ever for a signal that came just before it
 """
 """Fetches 3 MB, says so, and goes on for ever."""
 
