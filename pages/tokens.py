@@ -79,5 +79,5 @@ st.markdown(
 )
 tabs.show(spec, image_id, trace)
 along.take_along(specs, image_id)
-if ratio is not None and steps is None:
+if ratio is not None and steps is None and st.session_state.get("wants_steps"):  # somebody came to the slider
     selection.prepare(below, name, image_id, spec.blocks)

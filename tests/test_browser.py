@@ -180,6 +180,7 @@ def test_packages_and_patches_light_each_other_up(server: str, page: Page) -> No
 def test_keep_ratio_is_live_while_one_drags_and_told_on_release(server: str, page: Page, width: int) -> None:
     page.set_viewport_size({"width": width, "height": HEIGHT})
     open_view(page, f"{server}/tokens?method=Keep+ratio&keep=0.5&stage=1")
+    page.locator(".player .keep-input").hover()
     expect(page.locator(".player")).to_have_attribute("data-steps", "19", timeout=SLOW)
     slider = page.get_by_role("slider", name="Keep ratio")
     slider.scroll_into_view_if_needed()

@@ -111,7 +111,7 @@ def test_a_weights_file_is_refused_with_the_wrong_names_and_then_used(server: st
     page.get_by_role("button", name="Other models").click()
     page.get_by_role("radio", name="Local file").click()
     page.get_by_role("textbox", name="Path on the machine").fill(str(WEIGHTS))
-    names = page.locator('[data-testid="stPopoverBody"] input[type=file]')
+    names = page.get_by_role("region", name="Class names").locator("input[type=file]")
     names.set_input_files({"name": "names.txt", "mimeType": "text/plain", "buffer": b"one\ntwo\n"})
     expect(page.get_by_text("names.txt")).to_be_visible(timeout=SLOW)
     page.get_by_role("button", name="Open this file").click()

@@ -190,7 +190,10 @@ def test_player_shows_a_stage_and_a_patch_that_exist(visit, query, stage, token)
 def test_keep_slider_is_there_only_where_a_ratio_decides_and_gets_all_its_steps(visit) -> None:
     assert player_of(visit("tokens", method="The model"))["keep"] is None
     assert player_of(visit("tokens"))["keep"]["value"] == 0.7
-    shown = player_of(visit("tokens", method="Keep ratio", keep="0.52"))
+    at = visit("tokens", method="Keep ratio", keep="0.52")
+    assert player_of(at)["steps"] is None, "nobody has come to the slider yet"
+    at.session_state["wants_steps"] = True  # as the player tells
+    shown = player_of(at.run())
     assert shown["keep"] == {"value": 0.5, "min": 0.1, "max": 1.0, "step": 0.05}
     assert len(shown["steps"]) == 19
     assert shown["steps"]["0.50"] == shown["now"]

@@ -56,6 +56,7 @@ function createPlayer(root) {
   let dragging = false; // the keep ratio
   let dim = USUAL_DIM; // how dark what left is
   let peeking = false; // the photo without the mask
+  let wanted = null; // the photo whose steps were asked for
   let told = []; // what Python has not answered yet
   let heard = null; // its last answer
   let turn = 0;
@@ -362,6 +363,13 @@ function createPlayer(root) {
     write();
     writeKeep();
     draw(false);
+  };
+  // Whoever comes to the slider will move it: its pictures are asked for, once.
+  keepInput.onpointerenter = keepInput.onfocus = () => {
+    if (!data.tell || data.steps || wanted === data.photo) return;
+    wanted = data.photo;
+    turn += 1;
+    root.player.tell({ ...at, turn, steps: true });
   };
   keepInput.onchange = () => {
     dragging = false;

@@ -92,6 +92,8 @@ def _moved() -> None:
         return
     for key in ("stage", "token"):
         bound.hold(key, at[key] if isinstance(at.get(key), int) else None)
+    if at.get("steps") is True:
+        st.session_state["wants_steps"] = st.session_state["keep_moved"] = True
     keep = at.get("keep")
     if keep is not None and selection.nearest_step(str(keep)) != selection.keep_ratio():
         bound.hold("keep", selection.nearest_step(str(keep)))
