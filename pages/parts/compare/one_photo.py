@@ -30,6 +30,8 @@ def one_photo(specs: tuple[ModelSpec, ModelSpec], image_id: str) -> None:
         macs = [mac_counts.macs_of(spec, image_id).total for spec in specs]
     _verdict(said)
     left, middle, right = st.columns(SIDES, gap="medium")
+    with st.container():  # below the pictures, and there before them
+        _distances(said, macs)
     for column, letter, spec, cost in zip((left, right), "AB", specs, macs, strict=True):
         with column:
             _side(letter, spec, image_id, cost)
@@ -49,7 +51,6 @@ def one_photo(specs: tuple[ModelSpec, ModelSpec], image_id: str) -> None:
             frame.latency_panel({"A": specs[0], "B": specs[1]}, image_id, "B is slower than A here")
         else:
             st.markdown("A and B take pictures of different sizes, so they are not timed side by side.")
-    _distances(said, macs)
     evidence.evidence(specs, image_id, said, usual)
     st.markdown("MACs are multiply-adds of this photo; papers write FLOPs for the same count. KL is over all classes.")
 
