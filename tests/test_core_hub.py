@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from huggingface_hub.errors import EntryNotFoundError
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from safetensors.torch import save_file
 
 from core.__main__ import main
@@ -107,3 +107,12 @@ def test_a_revision_is_asked_for(monkeypatch) -> None:
     with pytest.raises(InputError, match="is not on this machine"):
         hub.hub_file("hf-hub:someone/model@v1.0")
     assert asked[0] == ("someone/model", "model.safetensors", "v1.0")
+
+
+def test_a_connection_that_is_lost_is_not_taken_for_a_file_that_is_not_there(monkeypatch, places) -> None:
+    def lost(*given: object, **more: object) -> None:
+        raise LocalEntryNotFoundError("offline")
+
+    monkeypatch.setattr(hub, "hf_hub_download", lost)
+    with pytest.raises(InputError, match="cannot be fetched from the hub"):
+        read_model(NAME, download=True)

@@ -40,7 +40,7 @@ def one_pass(run: Callable[..., Answers], images: Tensor, *told: object) -> Pass
     """
     preparing_ms, ready = latency.timed(partial(prepared, run, images, *told), images.device)
     pass_ms, (logits, macs, kept) = latency.timed(ready, images.device)
-    logits = logits.double().cpu()
+    logits = logits.cpu().double()  # not every device has double precision
     if not logits.isfinite().all():
         raise InputError("The model gives answers that are no numbers; its weights are damaged.")
     return Passed(logits, macs.cpu(), None if kept is None else kept.cpu(), preparing_ms, pass_ms)

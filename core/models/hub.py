@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from huggingface_hub import hf_hub_download, try_to_load_from_cache
-from huggingface_hub.errors import EntryNotFoundError
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from core.errors import InputError, printable
 from core.models.releases.fetch import check_hub
@@ -50,11 +50,16 @@ def hub_file(name: str, *, fetch: bool = False) -> Path:
         hf_hub_download(repo, CONFIG, revision=revision)
         try:
             return Path(hf_hub_download(repo, WEIGHTS[0], revision=revision))
+        except LocalEntryNotFoundError:
+            raise
         except EntryNotFoundError:
             return Path(hf_hub_download(repo, WEIGHTS[1], revision=revision))
-    except EntryNotFoundError as error:
-        raise InputError(
-            f"{repo} on the hub has no {CONFIG} with {' or '.join(WEIGHTS)}, so it holds no model as timm stores them."
-        ) from error
     except Exception as error:  # whatever the hub's client raises: no such repository, a gated one, a lost connection
-        raise InputError(f"{repo} cannot be fetched from the hub ({type(error).__name__}); check its name.") from error
+        if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
+            raise InputError(
+                f"{repo} on the hub has no {CONFIG} with {' or '.join(WEIGHTS)}, so it holds no model as timm stores "
+                "them."
+            ) from error
+        raise InputError(
+            f"{repo} cannot be fetched from the hub ({type(error).__name__}); check its name and the network."
+        ) from error

@@ -6,6 +6,7 @@ a path to any text file would let visitors read it.
 
 import hashlib
 import re
+from uuid import uuid4
 
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
@@ -64,7 +65,9 @@ def kept(sent: UploadedFile) -> str:
     try:
         folder.mkdir(exist_ok=True)
         if not path.is_file() or path.stat().st_size != len(data):
-            path.write_bytes(data)
+            whole = folder / f"{uuid4().hex}.part"  # somebody else may open the same file meanwhile
+            whole.write_bytes(data)
+            whole.replace(path)
     except OSError as error:
         raise InputError(f"There is no room for this file here ({error.strerror}); name its path instead.") from error
     return str(path)
