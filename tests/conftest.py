@@ -21,6 +21,9 @@ from streamlit.components.v2 import manifest_scanner
 
 from tests.browse import SLOW, watch_traffic
 from tests.find_chromium import NONE, find_chromium
+from tests.small_assets import SMALL_ASSETS
+
+os.environ["PRUNESCOPE_ASSETS"] = str(SMALL_ASSETS)  # before `core` is imported; commands and servers inherit it
 
 ROOT = Path(__file__).resolve().parent.parent
 START_S = 300

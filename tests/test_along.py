@@ -58,12 +58,12 @@ def lines_of(said: dict) -> list[str]:
         {"model": "bundled-dense", "method": "Attention mass", "mass": "0.6", "blocks": "2"},
     ],
 )
-def test_tokens_page_is_reproduced_by_what_its_panel_prints(visit, capsys, query) -> None:  # noqa: F811
+def test_tokens_page_is_reproduced_by_what_its_panel_prints(visit, assets, capsys, query) -> None:  # noqa: F811
     at = opened(visit("tokens", pic="Flower", **query))
     assert not at.exception
     _, commands, python = (block.value for block in at.code)
     dense, pruned = (found["images"][0] for found in run_all(commands, capsys))
-    assert dense["file"] == pruned["file"] == "assets/samples/flower.jpg"
+    assert dense["file"] == pruned["file"] == str(assets / "samples" / "flower.jpg")
     shown = [m.value for m in at.metric]
     assert macs_number(pruned["macs"]) in shown
     assert macs_number(dense["macs"]) in shown
@@ -112,7 +112,7 @@ def test_class_names_and_odd_paths_survive_shell_and_python(tmp_path, capsys) ->
     weights, names = tmp_path / 'it\'s "mine".safetensors', tmp_path / "my names.txt"
     save_checkpoint(weights, backbone(), CARD)
     names.write_text("ant\nbee\ncat\n")
-    model, photo = load(ModelSpec(str(weights))), "assets/samples/cat.jpg"
+    model, photo = load(ModelSpec(str(weights))), "tests/assets/samples/cat.jpg"
     (found,) = run_all(command_line("predict", model, photo, str(names)), capsys)
     assert {g["label"] for g in found["images"][0]["top5"]} == {"ant", "bee", "cat"}
     assert run_python(python_lines([model], photo, [str(names)])) == lines_of(found["images"][0])

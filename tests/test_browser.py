@@ -9,9 +9,9 @@ from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from core.models.weights import read_card
 from core.soft_tokens.decide import keep_count
 from tests.browse import SLOW, measured, open_view, settle, width_of
-from tests.conftest import ROOT
+from tests.small_assets import SMALL_ASSETS
 
-GEOMETRY = read_card(ROOT / "assets" / "bundled-tokens.safetensors").geometry
+GEOMETRY = read_card(SMALL_ASSETS / "bundled-tokens.safetensors").geometry
 PATCHES, SIDE = GEOMETRY.patches, GEOMETRY.grid[1]
 QUARTER = f"Selector 2 before block 7: {keep_count(0.25, PATCHES)} of {PATCHES}"
 """Said at a keep ratio of 0.5."""
@@ -19,7 +19,7 @@ PHONE_FIRST = pytest.mark.parametrize("width", [390, pytest.param(1440, marks=py
 DESK_FIRST = pytest.mark.parametrize("width", [pytest.param(390, marks=pytest.mark.slow), 1440])
 """Both widths, of which one is slow: they take turns from test to test."""
 HEIGHT = 900
-PHOTO = ROOT / "assets" / "samples" / "flower.jpg"
+PHOTO = SMALL_ASSETS / "samples" / "flower.jpg"
 
 
 def kept_sentence(page: Page) -> str:

@@ -8,7 +8,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browse import PAGES, SLOW, WATCH_SHIFTS, measured, open_view, settle, take_shifts, width_of, wrong_room
-from tests.conftest import ROOT
+from tests.small_assets import SMALL_ASSETS
 
 MOST_SHIFT = 0.05
 """Layout shift of one change of settings; up to 0.1 counts as good on the web, and what is named here is felt."""
@@ -19,7 +19,7 @@ VIEWS = [
     for name in PAGES[1:]
     for width in (390, 1440)
 ]
-WEIGHTS = ROOT / "assets" / "bundled-tokens.safetensors"
+WEIGHTS = SMALL_ASSETS / "bundled-tokens.safetensors"
 
 
 def png(colour: str) -> dict:
@@ -147,7 +147,7 @@ def test_the_keyboard_alone_reaches_picture_models_and_panel(server: str, page: 
     expect(page.get_by_role("radio", name="timm")).to_be_hidden(timeout=SLOW)
     tab_to(page, "Share this view", most=60)
     page.keyboard.press("Enter")
-    expect(page.get_by_text("python -m core predict assets/samples/koala.jpg").first).to_be_visible(timeout=SLOW)
+    expect(page.get_by_text("python -m core predict tests/assets/samples/koala.jpg").first).to_be_visible(timeout=SLOW)
     tab_to(page, "python -m core predict")  # Streamlit's copy button takes no focus; its block of text does
 
 

@@ -1,7 +1,6 @@
 """Class names from a text file, and a model that goes by them."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,9 +12,10 @@ from core.models.class_lists import parse_classes, read_classes, with_classes
 from core.models.load import load
 from core.models.weights import save_checkpoint
 from core.results import ClassName
+from tests.small_assets import SMALL_ASSETS
 from tests.tiny import CARD, backbone
 
-PHOTO = Path(__file__).resolve().parent.parent / "assets" / "samples" / "cat.jpg"
+PHOTO = SMALL_ASSETS / "samples" / "cat.jpg"
 
 
 def test_a_line_is_a_name_and_an_imagenet_id_gets_its_description() -> None:

@@ -14,6 +14,7 @@ from core.config import ModelSpec
 from core.errors import InputError
 from core.models import hub
 from core.models.load import load, read_model
+from tests.small_assets import SMALL_ASSETS
 
 CONFIG = {
     "architecture": "vit_tiny_patch16_224",
@@ -81,7 +82,7 @@ def test_fetch_and_predict_take_the_name(model, places, tmp_path, capsys) -> Non
     save_file(model.state_dict(), there / "model.safetensors")
     assert main(["fetch", NAME]) == 0
     assert "is on this machine" in capsys.readouterr().out
-    sample = next(Path("assets/samples").glob("*.jpg"))
+    sample = next((SMALL_ASSETS / "samples").glob("*.jpg"))
     assert main(["predict", str(sample), "--model", NAME, "--keep", "0.5", "--blocks", "1", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["images"][0]["top5"][0]["label"] in CONFIG["label_names"]
 

@@ -16,6 +16,7 @@ from core.evaluation.recorded import read_rows
 from core.models.cards import ModelCard, SelectorCard, SinglePathCard, class_names
 from core.models.weights import read_card, save_checkpoint
 from tests import lvvit
+from tests.small_assets import SMALL_ASSETS
 from tests.tiny import CARD, TINY, backbone, draw_folder, images, single_path_model, token_model
 
 
@@ -111,7 +112,7 @@ def test_without_a_word_of_its_origin_a_model_is_held_against_the_bundled_one_on
     card = read_card(work / "orphan.safetensors")
     with pytest.raises(Exception, match=r"as --dense: its file does not say which\.$"):
         dense_of("orphan", card)
-    bundled = read_card(Path(__file__).resolve().parent.parent / "assets" / f"{FALLBACK}.safetensors")
+    bundled = read_card(SMALL_ASSETS / f"{FALLBACK}.safetensors")
     assert dense_of("like the bundled one", bundled).spec.name == FALLBACK
 
 

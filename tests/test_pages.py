@@ -36,9 +36,10 @@ from core.single_path.searched import Gates
 from pages.parts.shared import frame
 from pages.parts.timing import part_times
 from pages.server import forget, giving_way, queues
+from tests.small_assets import SMALL_ASSETS
 
 ROOT = Path(__file__).resolve().parent.parent
-FIRST = json.loads((ROOT / "assets" / "samples" / "samples.json").read_text())[0]["title"]
+FIRST = json.loads((SMALL_ASSETS / "samples" / "samples.json").read_text())[0]["title"]
 RUN_S = 600
 """No claim: a page that takes so long hangs, however busy the machine is."""
 PAGES = ("home", "tokens", "architecture", "budget", "compare")
@@ -77,7 +78,7 @@ def save(folder: Path, name: str, card: ModelCard) -> None:
 def assets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Samples, and one model of each method; the single-path one may predict."""
     folder = tmp_path_factory.mktemp("assets")
-    shutil.copytree(ROOT / "assets" / "samples", folder / "samples")
+    shutil.copytree(SMALL_ASSETS / "samples", folder / "samples")
     save(folder, "bundled-dense", CARD)
     save(folder, "bundled-tokens", dataclasses.replace(CARD, selectors=SelectorCard((1, 2), (0.7, 0.5), True)))
     save(folder, "bundled-singlepath", dataclasses.replace(CARD, single_path=SinglePathCard(0.01, True)))
@@ -149,7 +150,7 @@ def test_page_opens_without_a_click_and_its_title_is_a_question(visit, name: str
 
 @pytest.mark.parametrize("name", PAGES)
 def test_page_says_what_is_missing_where_there_are_no_weights(visit, name, tmp_path, monkeypatch) -> None:
-    shutil.copytree(ROOT / "assets" / "samples", tmp_path / "samples")
+    shutil.copytree(SMALL_ASSETS / "samples", tmp_path / "samples")
     monkeypatch.setattr(checkpoints, "ASSETS", tmp_path)
     monkeypatch.setattr(registry, "ASSETS", tmp_path)
     at = visit(name)

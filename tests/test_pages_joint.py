@@ -17,6 +17,7 @@ from pages.parts.shared import model_facts
 from pages.parts.timing import part_times
 from pages.server import keeping
 from tests import test_pages
+from tests.small_assets import SMALL_ASSETS
 from tests.test_pages import CARD, GEOMETRY, dense_ms, player_of, save, texts, track
 from viz.theme import MIXER_WORDS
 
@@ -29,7 +30,7 @@ MACS = count_macs(GEOMETRY, mixers=MIXERS, ffn_hidden=HIDDEN).total
 def assets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Samples, one model of each method and a joint one, with two recorded evaluations of that."""
     folder = tmp_path_factory.mktemp("assets")
-    shutil.copytree(test_pages.ROOT / "assets" / "samples", folder / "samples")
+    shutil.copytree(SMALL_ASSETS / "samples", folder / "samples")
     selectors = SelectorCard((1, 2), (0.7, 0.5), True)
     save(folder, "bundled-dense", CARD)
     save(folder, "bundled-tokens", dataclasses.replace(CARD, selectors=selectors))

@@ -1,5 +1,6 @@
 """What can be loaded by name, from where, and whether it is on this machine: a look at the disk, no network."""
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,7 +26,8 @@ from core.single_path.published import params_of
 
 BYTES = 4
 """Per parameter, in single precision."""
-ASSETS = Path(__file__).resolve().parents[2] / "assets"
+ASSETS = Path(os.environ.get("PRUNESCOPE_ASSETS") or Path(__file__).resolve().parents[2] / "assets")
+"""Where the bundled models, their records and the samples lie; the variable names another folder of that kind."""
 TIMM_NAMES = (
     "deit_tiny_patch16_224.fb_in1k",
     "deit_small_patch16_224.fb_in1k",

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import streamlit as st
 from PIL import Image
@@ -38,6 +39,12 @@ def samples() -> tuple[Sample, ...]:
 def sample_of(image_id: str) -> Sample | None:
     """The sample of an id that `pick_picture` gave; None where it is the person's own picture."""
     return next((sample for sample in samples() if image_id == f"sample:{sample.id}"), None)
+
+
+def sample_path(sample: Sample) -> str:
+    """Where it lies, for a command line: from the folder of the app, if it lies there."""
+    path, here = registry.ASSETS / "samples" / sample.file, Path(__file__).resolve().parents[2]
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 @st.cache_data(max_entries=1, show_spinner=False)

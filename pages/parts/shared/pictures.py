@@ -31,7 +31,7 @@ def pick_picture() -> str:
 def file_of(image_id: str) -> str:
     """The picture's file for a command line: where a sample lies, or what the person's own is called."""
     sample = images.sample_of(image_id)
-    return "assets/samples/" + sample.file if sample else st.session_state.get("uploaded_as", "your-picture.jpg")
+    return images.sample_path(sample) if sample else st.session_state.get("uploaded_as", "your-picture.jpg")
 
 
 def instead_of_upload() -> str:
