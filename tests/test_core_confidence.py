@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.inference.confidence import LEAST_SHARE, information_share, knows_none, spread
+from core.inference.confidence import (
+    LEAST_SHARE,
+    information_share,
+    information_shares,
+    knows_none,
+    least_share_of,
+    spread,
+)
 from core.results import ClassName, Prediction
 
 
@@ -74,3 +81,16 @@ def test_a_yes_or_no_and_many_of_them_together_are_held_to_the_same() -> None:
         many = prediction(*np.multiply.outer(one.probs, np.multiply.outer(one.probs, one.probs)).ravel())
         assert information_share(many) == pytest.approx(information_share(one))
         assert knows_none(many) == knows_none(one)
+
+
+def test_a_calibrated_model_is_let_say_of_one_known_photo_in_ten_that_it_knows_nothing() -> None:
+    """Eleven answers of two classes, each surer than the one before: the second marks the line."""
+    firsts = np.linspace(0.5, 1, 11)
+    answers = np.stack([firsts, 1 - firsts], axis=1)
+    least = least_share_of(answers)
+    assert least == pytest.approx(information_shares(answers)[1])
+    assert [knows_none(Prediction(each, prediction(0.5, 0.5).classes, least)) for each in answers] == [
+        True,
+        *[False] * 10,
+    ]
+    assert knows_none(prediction(0.75, 0.25))  # without the calibration the line is elsewhere

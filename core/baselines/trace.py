@@ -70,7 +70,9 @@ def trace_peer(dense: Loaded, image: Image.Image, plan: Plan, seed: int = 0) -> 
         plan=plan,
         groups=history,
         left=groups.left[0].cpu().numpy(),
-        prediction=Prediction(logits[0].double().softmax(dim=-1).cpu().numpy(), dense.card.classes),
+        prediction=Prediction(
+            logits[0].double().softmax(dim=-1).cpu().numpy(), dense.card.classes, dense.card.least_share
+        ),
         macs=plan.macs,
         dense_macs=dense.dense_macs,
     )

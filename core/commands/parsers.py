@@ -99,6 +99,24 @@ def add_report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--record", type=Path, help="also keep the result in this JSON file, beside others")
 
 
+def add_calibrate(parser: argparse.ArgumentParser) -> None:
+    """Flags of `calibrate`."""
+    add_common(parser)
+    add_model(parser)
+    add_data(parser, "ImageFolder root of photos that show the model's classes; its val folder if it has one")
+    parser.add_argument(
+        "--unknown",
+        type=Path,
+        nargs="+",
+        metavar="PATH",
+        help="photos, or folders of photos, that show none of the classes: says how many are recognised as unknown",
+    )
+    parser.add_argument("--limit-per-class", type=int, metavar="N", help="at most N photos of each class of --data")
+    parser.add_argument("--out", type=Path, required=True, help="the model with its rule, a new .safetensors file")
+    parser.add_argument("--batch", type=int, default=16, help="photos per step (default %(default)s)")
+    parser.add_argument("--workers", type=int, default=0, help="processes that read photos (default %(default)s)")
+
+
 def add_fetch(parser: argparse.ArgumentParser) -> None:
     """Flags of `fetch`."""
     add_common(parser)

@@ -43,6 +43,7 @@ from core.results import told_apart
 from core.results.text import points
 from core.soft_tokens.decide import random_like
 from core.soft_tokens.model import SoftTokenViT
+from core.training.data import limited
 
 Box = tuple[float, float, float, float]
 """xmin, ymin, xmax, ymax in pixels."""
@@ -62,10 +63,10 @@ def run_report(args: argparse.Namespace) -> tuple[dict, str]:
     if not isinstance(loaded.model, SoftTokenViT) and (tables is not None or args.against_random is not None):
         raise InputError(f"{args.model} keeps all patches; --boxes and --against-random are for token selectors.")
     roots = split_roots(args.data, "val")
-    listing, skipped = _photos(loaded, roots)
+    listing, skipped = labelled_photos(loaded, roots)
     tell_skipped(skipped)
     boxes = None if tables is None else _boxes_of(listing, args.data, tables)
-    answers, places = _answers(args, loaded, listing)
+    answers, places = answers_on(args, loaded, listing)
     names = told_apart(loaded.card.classes)
     result: dict = {
         "model": args.model,
@@ -82,7 +83,7 @@ def run_report(args: argparse.Namespace) -> tuple[dict, str]:
         "confusions": [[names[true], names[said], count] for true, said, count in confusions(answers)],
     }
     if args.against is not None:
-        rival, _ = _answers(args, _other(args, loaded, args.against), listing, tell=False)
+        rival, _ = answers_on(args, _other(args, loaded, args.against), listing, tell=False)
         found = paired_interval(answers.correct, rival.correct)
         agree = float((answers.choices == rival.choices).mean())
         result["against"] = {"model": args.against, "top1": rival.top(1), **asdict(found), "agreement": agree}
@@ -223,11 +224,11 @@ def _right_at_random(args: argparse.Namespace, loaded: Loaded, other: Loaded, li
     return np.concatenate(right)
 
 
-def _photos(loaded: Loaded, roots: Sequence[Path]) -> tuple[PhotoList, Skipped]:
-    """The photos of the classes that the model knows, and what lay among them."""
+def labelled_photos(loaded: Loaded, roots: Sequence[Path], per_class: int | None = None) -> tuple[PhotoList, Skipped]:
+    """The photos of the classes that the model knows, at most so many of each, and what lay among them."""
     folders, _ = match_folders(roots, loaded.card.classes, hint=NAME_THEM)
     found = photos(roots, folders, None)
-    return labelled(found), found.skipped
+    return labelled(found, None if per_class is None else limited(found, per_class).indices), found.skipped
 
 
 def _batches(
@@ -253,7 +254,7 @@ def _batches(
 
 
 @torch.inference_mode()
-def _answers(
+def answers_on(
     args: argparse.Namespace, loaded: Loaded, listing: PhotoList, *, tell: bool = True
 ) -> tuple[Answers, list[int]]:
     """One pass over the photos; the places in the list of those that could be read."""

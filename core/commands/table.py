@@ -18,6 +18,7 @@ COMMANDS = {
     "describe": Command("inspect", "mixer and FFN width per block, MACs, parameters"),
     "evaluate": Command("inspect", "top-1, top-5, mean MACs and images per second on a folder"),
     "report": Command("report", "calibration, accuracy per class, mistakes, patches on the object"),
+    "calibrate": Command("calibrate", "from which answers on a model probably knows nothing of what a photo shows"),
     "fetch": Command("fetch", "download a model's weights once, for working without a network"),
     "train": Command("train", "train a dense ViT on an ImageFolder"),
     "score": Command("score", "put gates into a dense model and score them on photos; no training"),

@@ -98,4 +98,4 @@ def prediction_of(loaded: Loaded, logits: torch.Tensor) -> Prediction:
     """
     if not logits[0].isfinite().all():
         raise InputError(f"{loaded.spec.name} gives answers that are no numbers; its weights are damaged.")
-    return Prediction(logits[0].double().softmax(dim=-1).cpu().numpy(), loaded.card.classes)
+    return Prediction(logits[0].double().softmax(dim=-1).cpu().numpy(), loaded.card.classes, loaded.card.least_share)

@@ -143,6 +143,9 @@ class ModelCard:
     """Where the file lacks the backbone's weights: what holds them. None once they are read: then they are here."""
     training: dict = field(default_factory=dict)
     """The command and settings that made it, and what it reached; empty: never trained."""
+    least_share: float | None = None
+    """An answer that says a smaller share of what it could say counts as none: that of the one known photo in ten that
+    says least, as `calibrate` found it on validation photos. None: never measured."""
     notes: tuple[str, ...] = field(default=(), repr=False)
     """What the file that it was read from did not say, and how it is taken; each a sentence."""
 
@@ -158,6 +161,8 @@ class ModelCard:
         for method, part in carried.items():
             if part is not None and method not in family(self.family).METHODS:
                 raise ValueError(f"{method} in the family {self.family}")
+        if self.least_share is not None and not 0 <= self.least_share <= 1:
+            raise ValueError(f"a share of {self.least_share}")
         if len(self.classes) != self.geometry.classes:
             raise ValueError(f"{len(self.classes)} names for {self.geometry.classes} classes")
         if self.compact is not None and len(self.compact.mixers) != self.geometry.depth:
@@ -249,6 +254,7 @@ def card_from_json(text: str) -> ModelCard:
             compact=_part(CompactCard, raw.get("compact")),
             backbone=_part(BackboneFile, raw.get("backbone")),
             training=_typed(raw["training"], dict),
+            least_share=_typed(raw.get("least_share"), float | None),
             notes=_typed(raw.get("notes", []), tuple[str, ...]),
         )
     except InputError:

@@ -60,6 +60,7 @@ def list_photos(given: Sequence[Path]) -> tuple[PhotoList, Skipped]:
     return PhotoList(found), walked.skipped
 
 
-def labelled(dataset: SelectedFolder) -> PhotoList:
-    """The photos of an ImageFolder, in its order, with their labels."""
-    return PhotoList((path for path, _ in dataset.samples), (label for _, label in dataset.samples))
+def labelled(dataset: SelectedFolder, chosen: Iterable[int] | None = None) -> PhotoList:
+    """The photos of an ImageFolder, in its order, with their labels: all, or those at these places."""
+    samples = dataset.samples if chosen is None else [dataset.samples[place] for place in chosen]
+    return PhotoList((path for path, _ in samples), (label for _, label in samples))

@@ -91,6 +91,8 @@ class Prediction:
     """float (C,): softmax over all classes of the model."""
     classes: tuple[ClassName, ...]
     """C of them, in the order of `probs`."""
+    least_share: float | None = None
+    """See `core.models.cards.ModelCard.least_share`."""
 
     def __post_init__(self) -> None:
         if self.probs.shape != (len(self.classes),) or not np.isclose(self.probs.sum(), 1, atol=1e-3):
