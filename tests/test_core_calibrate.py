@@ -1,4 +1,4 @@
-"""`calibrate`: a line below which an answer counts as none: drawn on known photos, tried on others, kept in the file."""
+"""`calibrate`: a line below which an answer counts as none, drawn on known photos, kept in the file."""
 
 import json
 
