@@ -6,7 +6,7 @@ from core.config import ModelSpec
 from pages.parts.budget import limits, which_method
 from pages.parts.budget.frontier import chance_sentence, device_sentence, points_table, recorded_series
 from pages.parts.budget.joint import joint_method, joint_sentence
-from pages.parts.budget.savings import COMPONENT, cost_axis, path_method, tokens_method, told
+from pages.parts.budget.savings import COMPONENT, cost_axis, path_method, show_links, tokens_method, told
 from pages.parts.budget.untrained import drawn, untrained_sentence, untrained_series
 from pages.parts.pickers import choose
 from pages.parts.shared import along, badge, frame, mac_counts, model_facts
@@ -62,6 +62,7 @@ if methods or series:
         {method.track.key: method.value for method in methods} | {"cost": cost_axis()},
         told,
     )
+    show_links(methods)
 badge.weights_line([ModelSpec(method.model) for method in methods] or [ModelSpec(name)])
 if joint:
     st.markdown(joint_sentence(joint))

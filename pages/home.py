@@ -56,7 +56,8 @@ else:
                 "MACs", percent(trace.macs.total / trace.dense_macs), help="Multiply-adds of this photo, share of dense"
             )
             if said is not None:
-                st.metric("Answer", "same" if agreement(said, trace.prediction).same_top1 else "different")
+                same = agreement(said, trace.prediction).same_top1
+                st.metric("Answer", "the same" if same else "another", help="Of the pruned model, held against dense")
         st.markdown(
             "Computed just now: each selector keeps 70 % of what reaches it. "
             f"{stage_sentence(trace, last)} The pruned model says "

@@ -377,6 +377,14 @@ def track(at: AppTest, name: str) -> dict:
     return {made["label"]: (made["values"][index], made["notes"][index]) for made in found["figures"]}
 
 
+def test_each_setting_on_the_budget_page_leads_to_the_page_that_shows_it(visit) -> None:
+    links = [element.proto for element in visit("budget", keep="0.5", budget="60").get("page_link")]
+    assert [(link.label, link.query_string) for link in links] == [
+        ("Which patches stay: Tokens, keep 50 %", "model=bundled-tokens&keep=0.5"),
+        ("What each block becomes: Single path, 60 %", "model=bundled-singlepath&budget=60"),
+    ]
+
+
 def test_keep_ratio_and_budget_of_the_link_stand_on_the_sliders(visit) -> None:
     at = visit("budget", keep="0.52", budget="70.4")
     assert sent(at)["at"] == {"keep": 0.5, "budget": 70, "cost": "macs"}

@@ -1,5 +1,6 @@
 """Both methods' sliders on the budget page, live: what each setting costs, is predicted to take, and reaches."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import streamlit as st
@@ -99,6 +100,28 @@ def told(at: dict) -> None:
     """Hold what the sliders say, and the axis."""
     for key, value in at.items():
         bound.hold(key, value if key == "cost" else int(value) if key == "budget" else round(value, 2))
+
+
+def show_links(methods: Sequence[Method]) -> None:
+    """From each setting to the page that shows what it does to the network or to the photo."""
+    with st.container(horizontal=True):
+        for method in methods:
+            if method.track.key == "budget":
+                st.page_link(
+                    "pages/architecture.py",
+                    label=f"What each block becomes: {method.label}",
+                    icon=":material/arrow_forward:",
+                    query_params={"model": method.model, "budget": f"{method.value:g}"},
+                    width="content",
+                )
+            else:
+                st.page_link(
+                    "pages/tokens.py",
+                    label=f"Which patches stay: {method.label}",
+                    icon=":material/arrow_forward:",
+                    query_params={"model": method.model, "keep": f"{method.value:g}"},
+                    width="content",
+                )
 
 
 def _dense_macs(name: str) -> int:
