@@ -17,6 +17,7 @@ The rooms; each imports from those above it:
     families        base: what is asked of a family; block: the one pre-norm block and its attention; a module each
     single_path     gates, mixers, search form, scores, budget -> Architecture (arXiv:2111.11802)
     soft_tokens     selectors, packages, really removing tokens (arXiv:2112.13890)
+    methods         what is asked of a method, the two that there are, and what a model can carry of them
     models          weights files: loading, cards, registry, downloads, export; releases: other people's files
     photos          image: the one reader of a photo; walk: the one walk over folders; class folders, loaders, zips
     latency         measured here: whole models, tables, parts; what they predict; engines
@@ -30,8 +31,8 @@ The rooms; each imports from those above it:
 Names from before there were rooms (`core.images`) still import; `core.moved` has the list.
 
 To add a family: a module in `families`, its geometry in `costs`, its line in `families.families`; for files of others a
-reader in `models.releases`, and its line in `models.releases.files`. A method: its
-folder, and its branches in `models.load`, `evaluation.method_setups` and `inference.trace`. A baseline: a module in
+reader in `models.releases`, and its line in `models.releases.files`. A method: its folder with a `method` module, its
+line and the kinds of its models in `methods`, its field of `models.cards.ModelCard`. A baseline: a module in
 `baselines`, and its line in `baselines.run`. A command: a line in `commands.table`, its flags in `commands.parsers`,
 its module. A setting: a field of `config.ModelSpec`, its line in `config.SETTINGS`, its flag in `commands.flags`.
 A page: a script in `pages/`, its folder in `pages/parts`, and its line in `app.py`.

@@ -18,6 +18,7 @@ MOVED = {
     "batches": "photos.batches",
     "bench_record": "benchmarks.record",
     "cards": "models.cards",
+    "checkpoints": "models.load",
     "class_lists": "models.class_lists",
     "confidence": "inference.confidence",
     "curve_latency": "latency.curve",

@@ -6,6 +6,7 @@ import streamlit as st
 
 from core.config import ModelSpec
 from core.files.json_text import json_text
+from core.methods import DENSE, GATED, JOINT
 from core.models.description import description
 from pages.parts.architecture import block, fixed, releases, scrubber, search
 from pages.parts.pickers import choose
@@ -23,14 +24,15 @@ left, middle, right = st.columns([16, 9, 5], gap="medium")
 with left:
     image_id = choose.pick_picture()
 with middle:
-    name = choose.pick_model("singlepath", "joint", "dense")
+    name = choose.pick_model(GATED, JOINT, DENSE)
 with right:
     published = releases.pick_published()
-if models.loaded(ModelSpec(name)).method == "dense":
+kind = models.loaded(ModelSpec(name)).kind
+if not kind.pruned:
     badge.weights_badge(ModelSpec(name))
     score.show_scoring(name)
     st.stop()
-if models.loaded(ModelSpec(name)).method == "joint":
+if kind.selects:
     if published is not None:
         releases.show_published(published)
     fixed.show_fixed(name, image_id)

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from core.config import ModelSpec
+from core.methods import DENSE, GATED, JOINT, TOKENS
 from pages.parts.budget import limits, which_method
 from pages.parts.budget.frontier import chance_sentence, device_sentence, points_table, recorded_series
 from pages.parts.budget.joint import joint_method, joint_sentence
@@ -25,9 +26,9 @@ left, middle, right = st.columns([8, 4, 3], gap="medium")
 with left:
     image_id = choose.pick_picture()
 with middle:
-    name = choose.pick_model("tokens", "singlepath", "joint", "dense")
+    name = choose.pick_model(TOKENS, GATED, JOINT, DENSE)
 with frame.clear_errors():
-    tokens, path, joint = (model_facts.alike(name, method) for method in ("tokens", "singlepath", "joint"))
+    tokens, path, joint = (model_facts.alike(name, kind) for kind in (TOKENS, GATED, JOINT))
     dense = model_facts.dense_of(name)
 given = limits.given_table()
 elsewhere = given is not None
@@ -47,9 +48,11 @@ with frame.clear_errors():
         methods.append(joint_method(joint, times.curve, **missing))
 with right:
     limit = limits.pick_limit(methods)
-for kind, there in (("model with token selectors", tokens), ("single-path model", path)):
+for kind, there in ((TOKENS, tokens), (GATED, path)):
     if not there:
-        st.info(f"There is no {kind} with the input and classes of {name} on this machine.", icon=":material/info:")
+        st.info(
+            f"There is no {kind.noun} with the input and classes of {name} on this machine.", icon=":material/info:"
+        )
 
 limits.say_limit(methods, limit)
 series = recorded_series(dense, tokens, path, joint, times, elsewhere=elsewhere) + untrained_series(dense)

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from core.config import KEEP_RANGE, ModelSpec
+from core.methods import DENSE, TOKENS
 from pages.parts.compare import carry, choose_sides, many_photos, one_photo
 from pages.parts.pickers import choose
 from pages.parts.pickers.files import why_missing
@@ -26,9 +27,9 @@ if not methods:
 with right:
     choose.more_models(uses={"a": "Use it as A", "b": "Use it as B"}, use=bound.hold)
 names = list(methods)
-dense = next((name for name in names if methods[name] == "dense"), names[0])
-pruned = next((name for name in names if methods[name] == "tokens"), names[-1])
-usual = Side(pruned, "keep", KEEP_RANGE.usual) if methods[pruned] == "tokens" else Side(pruned)
+dense = next((name for name in names if methods[name] == DENSE.name), names[0])
+pruned = next((name for name in names if methods[name] == TOKENS.name), names[-1])
+usual = Side(pruned, "keep", KEEP_RANGE.usual) if methods[pruned] == TOKENS.name else Side(pruned)
 carry.carry_over(methods)
 with frame.clear_errors():
     left, right = st.columns(2, gap="medium")

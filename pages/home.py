@@ -5,6 +5,7 @@ from pathlib import Path
 import streamlit as st
 
 from core.config import KEEP_RANGE, ModelSpec
+from core.methods import DENSE, GATED, TOKENS, Kind
 from pages.parts.pickers import choose
 from pages.parts.shared import badge, frame, model_facts, player
 from pages.parts.shared.sides import Side, write_side
@@ -24,12 +25,12 @@ st.markdown(
 )
 
 
-def usable(method: str) -> str | None:
-    """The first model of a method that is here."""
-    return next((entry.name for entry in models.offered() if entry.method == method and entry.available), None)
+def usable(kind: Kind) -> str | None:
+    """The first model of a kind that is here."""
+    return next((entry.name for entry in models.offered() if entry.kind == kind and entry.available), None)
 
 
-pruned = usable("tokens")
+pruned = usable(TOKENS)
 if pruned is None:
     st.info("The bundled weights are not in assets/ yet, so there is nothing to show here.", icon=":material/info:")
 else:
@@ -84,13 +85,13 @@ with st.grid(3, border=True, min_column_width=260):
             "pages/architecture.py",
             "Halve the network",
             "What every block becomes when half of the multiply-adds must go.",
-            {"budget": "50", "model": usable("singlepath")},
+            {"budget": "50", "model": usable(GATED)},
         ),
         (
             "pages/compare.py",
             "Push it until it breaks",
             "Dense against a model that keeps 40 % at each selector.",
-            {"b": write_side(Side(pruned or "bundled-tokens", "keep", 0.4)), "a": usable("dense")},
+            {"b": write_side(Side(pruned or "bundled-tokens", "keep", 0.4)), "a": usable(DENSE)},
         ),
     )
     for path, title, text, query in cards:

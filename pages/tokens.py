@@ -3,7 +3,7 @@
 import streamlit as st
 
 from core.config import ModelSpec
-from core.models.registry import SELECTING
+from core.methods import DENSE, JOINT, TOKENS
 from pages.parts.pickers import choose
 from pages.parts.shared import along, answers, badge, classes, frame, mac_counts, model_facts, player, runs, selection
 from pages.parts.tokens import tabs
@@ -19,7 +19,7 @@ left, right = st.columns([3, 2], gap="medium")
 with left:
     image_id = choose.pick_picture()
 with right:
-    name = choose.pick_model(*SELECTING, "dense")
+    name = choose.pick_model(TOKENS, JOINT, DENSE)
 with left:
     mode = selection.pick_mode(name)
 with right:

@@ -15,7 +15,6 @@ from core.config import ModelSpec
 from core.errors import InputError
 from core.models.cards import BackboneFile, SelectorCard, card_from_json, card_to_json
 from core.models.load import load
-from core.models.registry import method_of
 from core.models.weights import CARD_KEY, lay_beside, read_card, save_checkpoint
 from core.soft_tokens.model import SoftTokenViT
 from tests.tiny import CARD, backbone, draw_folder, images, token_model
@@ -47,7 +46,7 @@ def test_the_file_holds_the_selectors_alone_and_the_two_answer_as_the_one_model(
     assert read_card(own).backbone == BackboneFile(dense.name, hashlib.sha256(dense.read_bytes()).hexdigest())
     loaded = load(ModelSpec(own))
     torch.testing.assert_close(loaded.model(images(2)), model(images(2)))
-    assert method_of(loaded.card) == "tokens"
+    assert loaded.method == "tokens"
 
 
 def test_what_is_saved_of_a_read_model_is_whole_again(pair, tmp_path) -> None:

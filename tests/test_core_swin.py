@@ -17,7 +17,8 @@ from core.costs.macs import block_prices, count_macs
 from core.costs.swin import SWIN as KNOWN
 from core.errors import InputError
 from core.families import swin
-from core.families.families import check_method, names
+from core.families.families import names
+from core.methods import SINGLE_PATH, SOFT_TOKENS, check_takes
 from core.models.cards import SinglePathCard
 from core.models.load import load
 from core.models.weights import save_checkpoint
@@ -259,9 +260,9 @@ def test_a_saved_search_reloads_and_takes_any_budget(in_windows, tmp_path) -> No
 
 def test_what_token_pruning_takes_is_said_by_name() -> None:
     with pytest.raises(InputError, match="Soft token pruning cannot take swin models; it takes a deit_") as error:
-        check_method("swin", "tokens")
+        check_takes(SOFT_TOKENS, "swin")
     assert "\n" not in str(error.value)
-    check_method("swin", "singlepath")
+    check_takes(SINGLE_PATH, "swin")
     assert "swin_*" in names("singlepath")
     assert "swin_*" not in names("tokens")
 

@@ -18,12 +18,23 @@ FAMILY_CLASSES = {
     *("VisionTransformer", "LVViT", "SwinTransformer", "PoolingVisionTransformer"),
     *("DeitGeometry", "LvvitGeometry", "SwinGeometry", "PitGeometry"),
 }
+METHOD_NAMES = {"tokens", "singlepath", "joint"}
+KIND_NAMES = METHOD_NAMES | {"dense", "compact"}
+METHOD_ROOMS = ("core/methods.py", "core/single_path/", "core/soft_tokens/", "core/families/")
+"""Where the names of methods may stand; each family says which can prune it."""
+OTHER_WORDS = {
+    "core/inference/trace_file.py": "tokens",  # a column
+    "core/latency/table.py": "tokens",  # a column
+    "pages/budget.py": "joint",  # a key of links
+    "pages/parts/budget/joint.py": "joint",  # the same
+}
+"""Words that are spelled as a method is, and mean something else."""
 ROOMS = (
-    *("errors", "files", "results", "costs", "config", "families", "single_path", "soft_tokens", "models", "photos"),
-    *("latency", "training", "baselines", "evaluation", "inference", "benchmarks", "commands"),
+    *("errors", "files", "results", "costs", "config", "families", "single_path", "soft_tokens", "methods", "models"),
+    *("photos", "latency", "training", "baselines", "evaluation", "inference", "benchmarks", "commands"),
 )
 """Of core: each imports from those before it; `core/__init__.py` says what is in them."""
-NO_ROOMS = ("core/__init__.py", "core/__main__.py", "core/checkpoints.py", "core/moved.py")
+NO_ROOMS = ("core/__init__.py", "core/__main__.py", "core/moved.py")
 """Doors: what is run, and old names."""
 PAGE_ROOMS = (
     *("server", "parts.shared", "parts.timing", "parts.pickers", "parts.scoring"),
@@ -173,6 +184,20 @@ def family_findings(path: str, source: str) -> list[str]:
     ]
 
 
+def method_findings(path: str, source: str) -> list[str]:
+    """Names of methods where only `core.methods` and the methods' folders know them, and comparisons with a kind's."""
+    if path.startswith(METHOD_ROOMS):
+        return []
+    tree = ast.parse(source)
+    compared = {id(part) for node in ast.walk(tree) if isinstance(node, ast.Compare) for part in ast.walk(node)}
+    return [
+        f"{path}:{node.lineno} names {node.value}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value != OTHER_WORDS.get(path)
+        if node.value in (KIND_NAMES if id(node) in compared else METHOD_NAMES)
+    ]
+
+
 def cache_findings(path: str, source: str) -> list[str]:
     """Uses of Streamlit's caches outside `pages/server`."""
     if path.startswith("pages/server/"):
@@ -204,6 +229,7 @@ CHECKS = {
     screen_findings: ("core",),
     json_findings: LAYERS,
     family_findings: ("core", "viz", "pages"),
+    method_findings: ("core", "viz", "pages"),
     cache_findings: LAYERS,
     app_findings: ("app.py",),
 }
@@ -262,6 +288,9 @@ def test_layer_keeps_the_rule(check, layer: str) -> None:
         (family_findings, "core/inference/attribution.py", "if isinstance(model, SwinTransformer):\n    pass"),
         (family_findings, "core/soft_tokens/fixed.py", "x = isinstance(m, FixedKeepViT | VisionTransformer)"),
         (family_findings, "pages/parts/shared/mac_counts.py", "def f(g):\n    return isinstance(g, PitGeometry)"),
+        (method_findings, "core/commands/peers.py", "if loaded.method == 'dense':\n    pass"),
+        (method_findings, "core/latency/table.py", "KINDS = ('tokens', 'joint')"),
+        (method_findings, "pages/parts/budget/joint.py", "x = {'singlepath': 1}"),
         (cache_findings, "pages/tokens.py", "import streamlit as st\n@st.cache_data(max_entries=1)\ndef f(): pass"),
         (cache_findings, "pages/tokens.py", "import streamlit as st\n@st.cache_resource\ndef f(): pass"),
         (cache_findings, "app.py", "from streamlit import cache_data"),
@@ -298,6 +327,8 @@ def test_check_finds_the_violation(check, path: str, source: str) -> None:
         (json_findings, "core/evaluation/recorded.py", "import json\njson.loads('{}')"),
         (family_findings, "core/families/swin.py", "if isinstance(model, SwinTransformer):\n    pass"),
         (family_findings, "core/inference/trace.py", "if isinstance(loaded.model, SoftTokenViT):\n    pass"),
+        (method_findings, "core/methods.py", "JOINT = 'joint'"),
+        (method_findings, "core/training/scored.py", "told = {'dense': loaded.kind.pruned, 'compact': 'Joint'}"),
         (cache_findings, "pages/server/models.py", "import streamlit as st\n@st.cache_data\ndef f(): pass"),
         (cache_findings, "pages/tokens.py", "import streamlit as st\nst.title('st.cache_data')"),
         (app_findings, "app.py", "import os\nimport streamlit as st\n" + "x = 1\n" * (APP_LINES - 2)),

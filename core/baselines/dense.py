@@ -37,7 +37,7 @@ def check_dense(name: str, dense: Loaded, card: ModelCard | None = None) -> None
     """
     own = dense.spec.name
     check_family(own, dense.card)
-    if dense.method != "dense":
+    if dense.kind.pruned:
         raise InputError(f"{own} is no dense model; the others run on untouched dense weights: name some as --dense.")
     if card is not None and (_shape(card.geometry), card.classes) != (_shape(dense.card.geometry), dense.card.classes):
         raise InputError(

@@ -63,21 +63,21 @@ class Case:
 
 def cases() -> tuple[Case, ...]:
     """All that `bench --record` measures where no model is named."""
-    bundled = [_bundled_case(entry.name, entry.method) for entry in list_models() if _is_pruned(entry)]
+    bundled = [_bundled_case(entry.name) for entry in list_models() if _is_pruned(entry)]
     return (*map(Case, RECORDED), *bundled)
 
 
 def _is_pruned(entry: ModelEntry) -> bool:
-    return entry.source == "bundled" and entry.available and entry.method != "dense"
+    return entry.source == "bundled" and entry.available and entry.kind.pruned
 
 
-def _bundled_case(name: str, method: str) -> Case:
+def _bundled_case(name: str) -> Case:
     """A model with selectors at the ratios that it was trained for, one with gates at `BUDGET`, others as they are."""
     loaded = load(ModelSpec(name), weights=False)
     if loaded.card.selectors is not None:
         keep = loaded.card.selectors.targets
         return Case(name, keep=keep, label=f"{name} --keep {','.join(f'{share:g}' for share in keep)}")
-    if method == "singlepath":
+    if loaded.kind.gated:
         return Case(name, budget=BUDGET * loaded.dense_macs, label=f"{name} --budget {BUDGET:.0%}")
     return Case(name)
 
@@ -135,7 +135,7 @@ def _loaded(case: Case, batch: int, engine: str, device: torch.device, repeats: 
     geometry, model, name = loaded.card.geometry, loaded.model.to(device), case.model
     images = _noise(geometry, batch, device)
     if isinstance(model, SoftTokenViT):
-        whole = dense_form(geometry, device) if loaded.method == "joint" else None
+        whole = dense_form(geometry, device) if loaded.kind.carved else None
         if engine == EAGER:
             return compare_tokens(model, geometry, images, None, name, repeats, whole)
         graph_of(model, case.keep, name)

@@ -17,7 +17,6 @@ from core.commands.parsers import BENCH_BATCHES
 from core.commands.shared import Progress, numbers, parse_budget, pick_device, say
 from core.config import SETTINGS, ModelSpec
 from core.errors import InputError
-from core.families.families import check_method
 from core.files import check_target
 from core.latency.engines import check_engine
 from core.latency.measure import device_name
@@ -25,6 +24,7 @@ from core.latency.measure_table import measure_beside
 from core.latency.random_models import random_pair
 from core.latency.schedule import schedule_ms
 from core.latency.table import check_one_grid, table_text, write_table
+from core.methods import SINGLE_PATH, SOFT_TOKENS, check_takes
 from core.models.load import load
 from core.results.timings import EAGER, ENGINES, SpeedRow
 from core.single_path.published import published
@@ -185,7 +185,7 @@ def run_table(args: argparse.Namespace, batch: int) -> tuple[dict, str]:
     check_target(args.table, "--table")
     device, line = pick_device(args.device), Progress()
     card = load(ModelSpec(names[0]), weights=False).card
-    check_method(card.family, "tokens")
+    check_takes(SOFT_TOKENS, card.family)
     geometry = card.geometry
     check_one_grid(geometry)
     check = check_schedule(geometry.depth)
@@ -264,7 +264,7 @@ def run_training(args: argparse.Namespace, batches: tuple[int, ...]) -> tuple[di
     rows, lines = [], []
     for name in args.model or ("bundled-dense",):
         card = load(ModelSpec(name), weights=False).card
-        check_method(card.family, "singlepath")
+        check_takes(SINGLE_PATH, card.family)
         geometry = card.geometry
         deriving = derive_ms(geometry)
         late = f", more than the {SLIDER_MS:.0f} ms that a slider may take" if deriving > SLIDER_MS else ""

@@ -12,24 +12,19 @@ from core.inference.trace import prediction_of
 from core.latency.engines import Runner, check_engine, prepare, ready
 from core.latency.random_models import dense_form
 from core.models.load import Loaded
-from core.models.macs import macs_of
+from core.models.macs import fixed_macs
 from core.models.runners import Runner as Batches
 from core.photos.image import to_tensor
 from core.results import Prediction
 from core.results.timings import EAGER, ENGINES
 from core.soft_tokens.decide import keep_count
-from core.soft_tokens.model import SoftTokenViT
-from core.soft_tokens.schedules import schedule_macs
 
 
 def fixed_cost(loaded: Loaded) -> tuple[int, list[int] | None]:
     """Multiply-adds of any photo in a fixed graph, and the patches alive after each selector."""
-    if not isinstance(loaded.model, SoftTokenViT):
-        return macs_of(loaded).total, None
-    geometry, keep = loaded.card.geometry, loaded.spec.keep
-    assert keep is not None  # else there is no graph
-    kept = [keep_count(share, geometry.patches) for share in keep]
-    return schedule_macs(geometry, loaded.model.blocks, keep, loaded.model.layers).total, kept
+    macs, keep = fixed_macs(loaded), loaded.spec.keep
+    assert macs is not None  # else there is no graph
+    return macs, None if keep is None else [keep_count(share, loaded.card.geometry.patches) for share in keep]
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +54,7 @@ def in_engine(args: argparse.Namespace, loaded: Loaded) -> Answering | None:
 
 def dense_beside(args: argparse.Namespace, loaded: Loaded) -> Runner | None:
     """The dense model of this shape in the engine of the flags, to time; None where the model is dense itself."""
-    if loaded.method == "dense":
+    if not loaded.kind.pruned:
         return None
     device, size = next(loaded.model.parameters()).device, loaded.card.geometry.img_size
     dense, line = dense_form(loaded.card.geometry, device), Progress()

@@ -23,9 +23,10 @@ from core.commands.shared import parse_budget, say
 from core.commands.targets import keep_targets, read_targets
 from core.costs.macs import count_macs
 from core.errors import InputError
-from core.evaluation.evaluate import attention_runner, paired_difference, random_runner, token_runner
-from core.families.families import check_method, family_of_timm
+from core.evaluation.evaluate import attention_runner, paired_difference, random_runner
+from core.families.families import family_of_timm
 from core.latency.schedule import schedule_ms
+from core.methods import SINGLE_PATH, SOFT_TOKENS, check_takes
 from core.models.cards import BackboneFile, CompactCard, ModelCard, SelectorCard, SinglePathCard
 from core.models.load import Loaded, file_of, read_model
 from core.models.runners import dense_runner
@@ -38,6 +39,7 @@ from core.single_path.derive import derive, gates_of
 from core.single_path.history import history_file
 from core.single_path.model import SinglePathViT
 from core.soft_tokens.decide import keep_count, random_share
+from core.soft_tokens.method import token_runner
 from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.schedules import schedule_macs
 from core.training.budgets import BudgetStep
@@ -71,7 +73,7 @@ def run_finetune(args: argparse.Namespace) -> tuple[dict, str]:
     if args.any_budget:
         return run_scored(args)
     if args.budget is None and timm.is_model(args.model):
-        check_method(family_of_timm(args.model).FAMILY, "tokens")  # before its weights are asked for
+        check_takes(SOFT_TOKENS, family_of_timm(args.model).FAMILY)  # before its weights are asked for
     model, card = read_model(args.model, download=True)
     if makes_joint(args, model, card):
         return run_tokens(args, *joint_start(args, model, card))
@@ -83,7 +85,7 @@ def run_finetune(args: argparse.Namespace) -> tuple[dict, str]:
         _refuse_selector_flags(args, "A searched model without --targets")
         return (run_any_budget if args.budget is None else run_one_budget)(args, model, card)
     if args.budget is not None:
-        check_method(card.family, "singlepath")
+        check_takes(SINGLE_PATH, card.family)
         raise InputError(f"{args.model} has no gates, so it takes no --budget; give what `search` wrote.")
     args.targets = args.targets or DEFAULT_TARGETS
     return run_tokens(args, *dense_start(args.model, args.data))

@@ -13,9 +13,10 @@ from core.commands.sweeping import check_sweep, evaluate_folder, predict_many
 from core.config import PEERS
 from core.errors import InputError
 from core.evaluation.recorded import add_row, check_recorded
-from core.families.families import family, methods_sentence
+from core.families.families import family
 from core.inference.trace import predict, trace_tokens
 from core.latency.measure import measure_latency
+from core.methods import methods_sentence
 from core.models.description import description, told_grids
 from core.models.load import load
 from core.models.macs import macs_of
@@ -127,7 +128,7 @@ def run_describe(args: argparse.Namespace) -> tuple[dict, str]:
     dense = f"dense {loaded.dense_macs / 1e9:.4g}"
     if (aside := family(loaded.card.family).cost_aside(geometry)) is not None:
         dense += f" ({aside})"
-    methods = [f"  {methods_sentence(loaded.card.family)}"] if loaded.method == "dense" else []
+    methods = [f"  {methods_sentence(loaded.card.family)}"] if not loaded.kind.pruned else []
     return result, "\n".join([head, f"  {cost}, {dense}; {params}", *methods, *rows])
 
 

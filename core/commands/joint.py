@@ -10,7 +10,7 @@ from core.commands.shared import parse_budget, say
 from core.config import ModelSpec
 from core.costs.macs import count_macs
 from core.errors import InputError
-from core.families.families import check_method
+from core.methods import SOFT_TOKENS, check_takes
 from core.models.cards import ModelCard
 from core.models.export import exported_card
 from core.models.load import Loaded, finish
@@ -34,7 +34,7 @@ def joint_start(args: argparse.Namespace, module: nn.Module, card: ModelCard) ->
     Raises:
         InputError: If it has selectors already, no budget or one that it cannot meet was given, or no targets.
     """
-    check_method(card.family, "tokens")
+    check_takes(SOFT_TOKENS, card.family)
     if card.selectors is not None:
         raise InputError(f"{args.model} has token selectors already; give the single-path model that it came from.")
     if args.targets is None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from core.commands.shared import Progress, numbers, parse_budget, pick_device, say
 from core.config import SETTINGS, ModelSpec
 from core.errors import InputError
-from core.families.families import check_method
+from core.methods import SINGLE_PATH, check_takes
 from core.models.class_lists import read_classes, with_classes
 from core.models.load import Loaded, load
 from core.models.registry import list_models
@@ -29,7 +29,7 @@ def spec_of(args: argparse.Namespace) -> ModelSpec:
         spec = replace(spec, keep=numbers(args.keep, float, "--keep"))
     if args.budget is not None:
         loaded = load(named, weights=False)
-        check_method(loaded.card.family, "singlepath")
+        check_takes(SINGLE_PATH, loaded.card.family)
         spec = replace(spec, budget=parse_budget(args.budget, loaded.dense_macs))
     return spec
 
@@ -64,8 +64,7 @@ def load_model_of(args: argparse.Namespace) -> Loaded:
         where = ", ".join(map(str, loaded.card.selectors.blocks))
         by = "class attention" if loaded.card.geometry.lookers(2) == 1 else "the attention of all tokens"
         say(f"Patches are ranked by {by} before blocks {where}; nothing was trained for it.")
-    pruned = loaded.card.single_path or loaded.card.compact
-    if pruned is not None and not pruned.fit_to_predict:
+    if not loaded.card.fit_to_predict:
         say(f"{spec.name} is not fit to predict yet: its search has not got far enough.")
     return loaded
 
@@ -73,8 +72,8 @@ def load_model_of(args: argparse.Namespace) -> Loaded:
 def tell_snapped(loaded: Loaded) -> None:
     """Say so where the model runs at a lower budget than was asked for."""
     asked, ran = loaded.spec.budget, None if loaded.architecture is None else loaded.architecture.asked_macs
-    if loaded.method == "joint":
-        return  # it has one budget, and runs at that
+    if not loaded.kind.gated:
+        return  # at most it has one budget, and runs at that
     if asked is not None and ran is not None and ran < min(asked, loaded.dense_macs) * (1 - 1e-6):
         say(f"Runs at the next calibrated budget below, {ran / 1e9:.4g} GMACs.")
 

@@ -234,6 +234,7 @@ def _add_photos_to_score(parser: argparse.ArgumentParser) -> None:
 def add_search(parser: argparse.ArgumentParser) -> None:
     """Flags of `search`."""
     from core.families.families import FAMILIES  # seconds, but each family says its own default
+    from core.methods import SINGLE_PATH, takes
 
     add_common(parser)
     add_loop(parser, usual={"epochs": 10, "lr_per_512": 5e-5, "mixup": 0.2, "cutmix": 1.0})
@@ -247,7 +248,7 @@ def add_search(parser: argparse.ArgumentParser) -> None:
         type=float,
         help="lambda (default: as published for this DeiT or Swin; for other shapes that of the smallest, scaled)",
     )
-    searched = (one for one in FAMILIES.values() if "singlepath" in one.METHODS)
+    searched = (one for one in FAMILIES.values() if takes(SINGLE_PATH, one.FAMILY))
     by_family = ", ".join(f"{one.SEARCH.alpha:g} for {one.FAMILY}" for one in searched)
     parser.add_argument("--alpha", type=float, help=f"temperature of the head mixing (default: {by_family})")
     start = parser.add_mutually_exclusive_group()

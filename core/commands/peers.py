@@ -12,12 +12,13 @@ from core.commands.over_folder import over_folder
 from core.commands.shared import parse_budget, say
 from core.commands.sweeping import evaluate_with
 from core.errors import InputError
-from core.evaluation.evaluate import paired_difference, token_runner
+from core.evaluation.evaluate import paired_difference
 from core.evaluation.sweep import unnamed
 from core.models.class_lists import read_classes, with_classes
 from core.models.load import Loaded
 from core.results import Evaluation
 from core.results.text import points
+from core.soft_tokens.method import token_runner
 from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.schedules import schedule_macs
 
@@ -87,7 +88,7 @@ def _prepare(args: argparse.Namespace, accelerator: Accelerator) -> tuple[Loaded
         dense, blocks = dense_of(args.model, pruned.card, args.dense), pruned.model.blocks
         if macs is None and pruned.spec.keep is not None and pruned.card.compact is None:
             macs = schedule_macs(geometry, blocks, pruned.spec.keep).total
-    elif pruned.method == "dense":
+    elif not pruned.kind.pruned:
         if args.dense is not None:
             raise InputError(f"{args.model} is dense itself; omit --dense.")
         if macs is None:

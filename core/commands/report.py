@@ -16,7 +16,6 @@ from core.commands.loading import NAME_THEM, load_model_of, setting_of, tell_ski
 from core.commands.parsers import REPORT_DRAWS
 from core.commands.shared import Progress, pick_device, say
 from core.errors import InputError
-from core.evaluation.evaluate import counts_kept, token_runner
 from core.evaluation.passes import one_pass
 from core.evaluation.report import (
     Answers,
@@ -32,8 +31,7 @@ from core.files import check_target, write_text
 from core.files.json_text import json_text
 from core.models.description import description
 from core.models.load import Loaded
-from core.models.macs import macs_of
-from core.models.runners import dense_runner
+from core.models.runners import runner_of
 from core.photos.class_folders import match_folders, named, photos, split_roots
 from core.photos.image import eval_transform, load_photo, upright_size, view_box
 from core.photos.listing import PhotoList, labelled
@@ -42,6 +40,7 @@ from core.photos.walk import Skipped
 from core.results import told_apart
 from core.results.text import points
 from core.soft_tokens.decide import random_like
+from core.soft_tokens.method import counts_kept, token_runner
 from core.soft_tokens.model import SoftTokenViT
 from core.training.data import limited
 
@@ -263,7 +262,7 @@ def answers_on(
     if isinstance(loaded.model, SoftTokenViT):
         run = token_runner(loaded.model, card.geometry, what=lambda stages: stages[-1].kept)
     else:
-        run = dense_runner(loaded.model, macs_of(loaded).total)
+        run = runner_of(loaded)
     for images, here in _batches(args, loaded, listing, tell=tell):
         passed = one_pass(run, images.to(device))
         shares.append(passed.logits.softmax(dim=-1).numpy())

@@ -9,8 +9,8 @@ from core.commands.session import dense_model
 from core.commands.shared import Progress, pick_device, say
 from core.config import LEAST_PHOTOS
 from core.errors import InputError
-from core.families.families import check_method
 from core.files import check_target
+from core.methods import SINGLE_PATH, check_takes
 from core.models.weights import save_checkpoint
 from core.photos.image import load_photo
 from core.photos.listing import list_photos
@@ -34,7 +34,7 @@ def run_score(args: argparse.Namespace) -> tuple[dict, str]:
         raise InputError(f"--out takes a new file that ends in .safetensors; not {args.out}.")
     check_target(args.out, "--out")
     dense = dense_model(args.model)
-    check_method(dense.card.family, "singlepath")
+    check_takes(SINGLE_PATH, dense.card.family)
     paths = photos_to_score(args)
     pictures = None if paths is None else [load_photo(path) for path in paths]
     say(f"Scoring {args.model} on {'cuts of the sample pictures' if paths is None else f'{len(paths)} photos'} …")

@@ -12,6 +12,7 @@ from core.commands.shared import Progress, say
 from core.config import USUAL_PHOTOS
 from core.errors import InputError
 from core.families.families import family
+from core.methods import SINGLE_PATH
 from core.models.cards import ModelCard
 from core.models.load import file_of, read_model
 from core.models.releases.files import released_names
@@ -60,7 +61,7 @@ def start_of(name: str, data: Sequence[Path], alpha: float | None = None, *, sco
     """
     found = _read_scored(name)
     if found is None:
-        loaded, folders = dense_start(name, data, method="singlepath")
+        loaded, folders = dense_start(name, data, method=SINGLE_PATH)
         alpha = family(loaded.card.family).SEARCH.alpha if alpha is None else alpha
         model = SinglePathViT(copy.deepcopy(loaded.model).requires_grad_(True), alpha, shifts=scores)
         return Start(model, False, loaded.model, name, loaded.card, folders)

@@ -24,7 +24,8 @@ from core.costs.macs import count_macs
 from core.errors import InputError
 from core.evaluation.evaluate import evaluate
 from core.evaluation.sweep import exchange
-from core.families.families import check_method, family_of_own, family_of_timm
+from core.families.families import family_of_own, family_of_timm
+from core.methods import SOFT_TOKENS, Method, check_takes
 from core.models.cards import ModelCard, TeacherCard
 from core.models.load import Loaded, load
 from core.models.runners import Runner
@@ -244,21 +245,21 @@ def dense_model(name: str, *, weights: bool = True, headless: bool = False) -> L
         InputError: If the model is pruned already.
     """
     loaded = load(ModelSpec(name), download=weights, weights=weights, headless=headless)
-    if loaded.method != "dense":
+    if loaded.kind.pruned:
         raise InputError(f"{name} is pruned already; give the dense model that it came from.")
     return loaded
 
 
-def dense_start(name: str, data: Sequence[Path], method: str = "tokens") -> tuple[Loaded, list[str]]:
+def dense_start(name: str, data: Sequence[Path], method: Method = SOFT_TOKENS) -> tuple[Loaded, list[str]]:
     """The dense model to start from, and the data's folders in the order of its classes.
 
     Raises:
-        InputError: If the model is pruned already, or `method` ("tokens" or "singlepath") cannot prune its family.
+        InputError: If the model is pruned already, or `method` cannot prune its family.
     """
     if timm.is_model(name) or family_of_own(name):
-        check_method(family_of_timm(name).FAMILY, method)  # before its weights are asked for
+        check_takes(method, family_of_timm(name).FAMILY)  # before its weights are asked for
     loaded = dense_model(name)
-    check_method(loaded.card.family, method)
+    check_takes(method, loaded.card.family)
     folders, _ = match_folders(split_roots(data, "train"), loaded.card.classes, least=2)
     return loaded, folders
 

@@ -13,7 +13,7 @@ from core.commands.engine import batches_in_engine
 from core.commands.loading import NAME_THEM, load_model_of, setting_of, tell_skipped
 from core.commands.shared import Progress, data_told, first_process, pick_device, say
 from core.errors import InputError
-from core.evaluation.evaluate import attention_runner, repeatable_random_runner, token_runner
+from core.evaluation.evaluate import attention_runner, repeatable_random_runner
 from core.evaluation.recorded import add_row
 from core.evaluation.result_file import ResultFile, check_out
 from core.evaluation.sweep import NamedRunner, Pace, Tally, Task, from_first, sweep, unnamed, weights_fingerprint
@@ -21,8 +21,7 @@ from core.files import is_stream
 from core.latency.measure import device_name
 from core.models.description import told_grids
 from core.models.load import Loaded
-from core.models.macs import macs_of
-from core.models.runners import dense_runner
+from core.models.runners import runner_of
 from core.photos.class_folders import match_folders, named, photos, split_roots
 from core.photos.image import eval_transform, load_photo
 from core.photos.listing import PhotoList, labelled, list_photos
@@ -150,7 +149,7 @@ def _sweep(
     """Run over the list, with the file of results if one is asked for; `run`: in place of the model as it is."""
     world = accelerator.num_processes
     loaded.model.to(accelerator.device)
-    run = run or runner_of(loaded, getattr(args, "method", "own"), args.seed)
+    run = run or runner_by(loaded, getattr(args, "method", "own"), args.seed)
     file, done, tally = _open(args, loaded, listing, roots, world)
     before = int(done.sum())
     if args.out is not None and not is_stream(args.out):
@@ -223,20 +222,20 @@ def _header(args: argparse.Namespace, loaded: Loaded, listing: PhotoList, roots:
     }
 
 
-def runner_of(loaded: Loaded, method: str = "own", seed: int = 0) -> NamedRunner:
+def runner_by(loaded: Loaded, method: str = "own", seed: int = 0) -> NamedRunner:
     """How to run a loaded model over many photos.
 
     Raises:
         InputError: If a model without selectors is to keep patches in another way.
     """
-    if isinstance(loaded.model, SoftTokenViT):
-        model, geometry = loaded.model, loaded.card.geometry
-        if method == "random":
-            return repeatable_random_runner(model, geometry, seed)
-        return unnamed({"attention": attention_runner, "own": token_runner}[method](model, geometry))
-    if method != "own":
+    if method == "own":
+        return unnamed(runner_of(loaded))
+    if not isinstance(loaded.model, SoftTokenViT):
         raise InputError(f"{loaded.spec.name} has no token selectors, so --method {method} has nothing to choose.")
-    return unnamed(dense_runner(loaded.model, macs_of(loaded).total))
+    model, geometry = loaded.model, loaded.card.geometry
+    if method == "random":
+        return repeatable_random_runner(model, geometry, seed)
+    return unnamed(attention_runner(model, geometry))
 
 
 def _with_pace(result: dict, args: argparse.Namespace, tally: Tally, pace: Pace) -> dict:

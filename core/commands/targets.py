@@ -12,20 +12,21 @@ from core.commands.session import dense_model, dense_start
 from core.commands.shared import Progress, numbers, parse_budget, pick_device, say
 from core.costs.geometry import Geometry
 from core.errors import InputError
-from core.evaluation.evaluate import evaluate, token_runner
-from core.families.families import check_method
+from core.evaluation.evaluate import evaluate
 from core.files import write_text
 from core.files.json_text import json_text
 from core.latency.measure_table import measure_table
 from core.latency.random_models import random_pair
 from core.latency.schedule import Stages, choose_schedule
 from core.latency.table import check_one_grid, read_table, write_table
+from core.methods import SOFT_TOKENS, check_takes
 from core.models.load import Loaded
 from core.models.runners import dense_runner
 from core.photos.class_folders import photos, split_roots
 from core.photos.image import eval_transform
 from core.results.timings import LatencyTable, Schedule
 from core.soft_tokens.decide import AttentionShare, check_keep
+from core.soft_tokens.method import token_runner
 from core.soft_tokens.mixers import spread
 from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.schedules import FITTED, RELEASED, fit_keep, geometry_of, schedule_macs
@@ -63,7 +64,7 @@ def run_schedule(args: argparse.Namespace) -> tuple[dict, str]:
     if timed and args.data is None:
         raise InputError("A limit in ms is worked out on photos: give --data DIR with a train folder in it.")
     dense, folders = dense_start(args.model, args.data) if timed else (dense_model(args.model, weights=False), [])
-    check_method(dense.card.family, "tokens")
+    check_takes(SOFT_TOKENS, dense.card.family)
     found = read_targets(args, dense, folders)
     macs = schedule_macs(dense.card.geometry, found.blocks, found.keep).total
     told = {"model": args.model, "blocks": list(found.blocks), "keep": list(found.keep), "macs": macs}

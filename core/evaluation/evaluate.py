@@ -16,37 +16,9 @@ from core.evaluation.report import paired_interval
 from core.latency import measure as latency
 from core.models.runners import Answers, Baseline, Runner
 from core.results import Evaluation
-from core.soft_tokens.decide import AttentionLike, Decide, known_beforehand, random_like
+from core.soft_tokens.decide import AttentionLike, known_beforehand, random_like
+from core.soft_tokens.method import token_runner
 from core.soft_tokens.model import SoftTokenViT
-from core.soft_tokens.stages import Stage, image_macs
-
-
-def counts_kept(stages: Sequence[Stage]) -> Tensor:
-    """Patches kept behind each selector, (B, S)."""
-    return torch.stack([stage.kept.sum(dim=1) for stage in stages], dim=1)
-
-
-def token_runner(
-    model: SoftTokenViT,
-    geometry: Geometry,
-    decide: Decide | None = None,
-    what: Callable[[Sequence[Stage]], Tensor] = counts_kept,
-) -> Runner:
-    """A runner for a model with selectors: each image has its own cost.
-
-    Args:
-        model: With selectors.
-        geometry: Of it.
-        decide: Replaces the model's own decision.
-        what: Of what its stages did, per image, is told as kept.
-    """
-
-    def run(images: Tensor) -> Answers:
-        logits, stages = model.run(images, decide)
-        macs = [count.total for count in image_macs(geometry, model.blocks, stages, model.layers)]
-        return logits, torch.tensor(macs, dtype=torch.float64, device=images.device), what(stages)
-
-    return run
 
 
 def random_runner(model: SoftTokenViT, geometry: Geometry, seed: int) -> Baseline:

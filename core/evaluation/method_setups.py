@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 from torch import Tensor, nn
 
+from core import methods
 from core.baselines.dense import check_dense
 from core.baselines.plans import fit_plan
 from core.baselines.run import peer_runner, run_plan
@@ -14,8 +15,6 @@ from core.config import ModelSpec
 from core.costs.geometry import Geometry
 from core.costs.grids import pools
 from core.errors import InputError
-from core.evaluation.evaluate import token_runner
-from core.families.families import check_method, family
 from core.latency.measure_table import measure_table
 from core.latency.parts import block_ms, measure_path, path_ms
 from core.latency.schedule import schedule_ms
@@ -28,6 +27,7 @@ from core.results.method_table import JOINT, SINGLE_PATH, TOKENS, TOME, Method
 from core.results.timings import LatencyTable, PathCosts, StagedCosts
 from core.single_path.model import SinglePathViT
 from core.soft_tokens.decide import top_share
+from core.soft_tokens.method import token_runner
 from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.places import usual_places
 from core.soft_tokens.schedules import fit_keep, keep_powers, schedule_macs, schedule_tokens
@@ -86,7 +86,7 @@ def set_up(method: Method, start: Start, share: float) -> Setup:
 def _tokens(start: Start, share: float) -> Setup:
     """Patches ranked by class attention; every ranking keeps one share of what reaches it, found by bisection."""
     dense = start.dense
-    check_method(dense.card.family, "tokens")
+    methods.check_takes(methods.SOFT_TOKENS, dense.card.family)
     ranked = ranked_model(dense.model)
     keep = _fitted(ranked, dense, share)
     parts, stages = start.parts, (ranked.blocks, keep)
@@ -107,7 +107,7 @@ def _single_path(start: Start, share: float) -> Setup:
 
 def _joint(start: Start, share: float) -> Setup:
     """Half of the saving by such an architecture, the other half by patches ranked in it."""
-    check_method(start.dense.card.family, "tokens")
+    methods.check_takes(methods.SOFT_TOKENS, start.dense.card.family)
     half = (1 + share) / 2
     found = _compact(start, half)
     made, geometry = found.architecture, start.dense.card.geometry
@@ -156,7 +156,7 @@ def measure_parts(dense: Loaded, scored: Scored | str, between: Callable[[], obj
     )
     if not isinstance(scored, str):
         costs = measure_path(dense.model, geometry, between=between)
-    if "tokens" in family(dense.card.family).METHODS and not pools(geometry):
+    if methods.takes(methods.SOFT_TOKENS, dense.card.family) and not pools(geometry):
         table = measure_table(
             ranked_model(dense.model), geometry, repeats=SHORT_REPEATS, points=SHORT_POINTS, between=between
         )
@@ -199,7 +199,7 @@ def keep_words(keep: tuple[float, ...], blocks: tuple[int, ...]) -> str:
 
 def _compact(start: Start, share: float) -> Loaded:
     """The scored model made compact at a share of the dense MACs."""
-    check_method(start.dense.card.family, "singlepath")
+    methods.check_takes(methods.SINGLE_PATH, start.dense.card.family)
     if isinstance(start.scored, str):
         raise InputError(start.scored)
     module, card = start.scored

@@ -21,15 +21,17 @@ from core.baselines.run import peer_runner
 from core.config import ModelSpec, Peer
 from core.costs.geometry import Geometry
 from core.errors import InputError
-from core.evaluation.evaluate import Evaluation, paired_difference, token_runner
+from core.evaluation.evaluate import Evaluation, paired_difference
 from core.evaluation.method_setups import keep_words, ranked_model
-from core.families.families import blocks_of, check_method
+from core.families.families import blocks_of
+from core.methods import SINGLE_PATH, SOFT_TOKENS, check_takes
 from core.models.load import Loaded, finish
 from core.models.registry import ASSETS
 from core.models.runners import Runner, dense_runner
 from core.single_path.score import set_gates
 from core.single_path.searched import Gates
 from core.soft_tokens.decide import top_share
+from core.soft_tokens.method import token_runner
 from core.soft_tokens.schedules import keep_powers, schedule_macs
 from core.training.scored import Scored, make_scored
 
@@ -117,7 +119,7 @@ def ways_of(
     Raises:
         InputError: If the model is pruned, or no way is open to its family.
     """
-    if dense.method != "dense":
+    if dense.kind.pruned:
         raise InputError(f"{dense.spec.name} is pruned already; give the dense model that it came from.")
     found = _single_path_ways(dense, pictures, device, seed, on_share) | _token_ways(dense, seed)
     if not found:
@@ -161,7 +163,7 @@ def _single_path_ways(
 ) -> dict[str, tuple[tuple[float, ...], Way]]:
     """Gates scored; without the mean shift, without fitted convolutions; and FFNs cut alike in all blocks."""
     try:
-        check_method(dense.card.family, "singlepath")
+        check_takes(SINGLE_PATH, dense.card.family)
     except InputError:
         return {}
 
@@ -192,7 +194,7 @@ def _single_path_ways(
 def _token_ways(dense: Loaded, seed: int) -> dict[str, tuple[tuple[float, ...], Way]]:
     """Patches ranked by attention; and, at the same multiply-adds, what others do with tokens."""
     try:
-        check_method(dense.card.family, "tokens")
+        check_takes(SOFT_TOKENS, dense.card.family)
     except InputError:
         return {}
     ways: dict[str, tuple[tuple[float, ...], Way]] = {

@@ -69,7 +69,7 @@ def compare_methods(
     Raises:
         InputError: If the model is pruned already, answers with no numbers, or there are no photos.
     """
-    if dense.method != "dense":
+    if dense.kind.pruned:
         raise InputError(f"{dense.spec.name} is pruned already; compare the methods on the dense model it came from.")
     if not photos:
         raise InputError("There are no photos to compare the methods on; give some.")

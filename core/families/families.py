@@ -19,7 +19,6 @@ _FLAT: tuple[FlatFamily, ...] = (deit, gap, lvvit)
 _POOLED: tuple[PooledFamily, ...] = (pit,)
 _WINDOWS: tuple[Family, ...] = (swin,)
 FAMILIES: dict[str, Family] = {one.FAMILY: one for one in (*_FLAT, *_WINDOWS, *_POOLED)}
-METHOD_NAMES = {"tokens": "Soft token pruning", "singlepath": "Single-path pruning"}
 
 
 def family(name: str) -> Family:
@@ -139,7 +138,7 @@ def family_of_timm(name: str) -> Family:
 
 
 def names(method: str | None = None) -> str:
-    """The families, as a sentence goes on; those that `method` ("tokens" or "singlepath") can prune, or all."""
+    """The families, as a sentence goes on; those that the method of that name can prune, or all."""
     return _either([module.NAMES for module in FAMILIES.values() if method is None or method in module.METHODS])
 
 
@@ -150,24 +149,3 @@ def baseline_names() -> str:
 
 def _either(found: list[str]) -> str:
     return " or ".join(filter(None, (", ".join(found[:-1]), found[-1])))
-
-
-def methods_sentence(name: str) -> str:
-    """Which of the two methods can prune a family, and why not the other; a family may say why as `WHY_NOT`."""
-    module = family(name)
-    can = [said for method, said in METHOD_NAMES.items() if method in module.METHODS]
-    cannot = [method for method in METHOD_NAMES if method not in module.METHODS]
-    if not cannot:
-        return "Both methods can prune it."
-    why = module.WHY_NOT or f"it takes {names(cannot[0])}"
-    return f"{can[0]} can prune it; {METHOD_NAMES[cannot[0]].lower()} cannot: {why}."
-
-
-def check_method(name: str, method: str) -> None:
-    """Refuse a family that a method cannot take.
-
-    Raises:
-        InputError: If `method` ("tokens" or "singlepath") cannot prune the family `name`; it names those it can.
-    """
-    if method not in family(name).METHODS:
-        raise InputError(f"{METHOD_NAMES[method]} cannot take {name} models; it takes {names(method)}.")

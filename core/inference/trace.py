@@ -79,7 +79,7 @@ def _pooled(geometry: Geometry, blocks: Sequence[int]) -> dict:
 
 def answer(loaded: Loaded, image: Image.Image) -> tuple[Prediction, MacCount]:
     """What any model says about the photo, and what that cost."""
-    if isinstance(loaded.model, SoftTokenViT):
+    if loaded.kind.selects:
         found = trace_tokens(loaded, image)
         return found.prediction, found.macs
     return predict(loaded, image), macs_of(loaded)

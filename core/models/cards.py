@@ -14,11 +14,13 @@ from timm.data import ImageNetInfo
 
 from core.config import Normalisation, plain
 from core.costs.geometry import Geometry
-from core.costs.macs import count_macs
 from core.errors import InputError, printable
 from core.families.families import family, family_of_geometry
 from core.files.json_text import json_text
-from core.results import MIXERS, Architecture, ClassName, Mixer
+from core.methods import METHODS, part_of, takes
+from core.results import ClassName
+from core.single_path.method import CompactCard, SinglePathCard
+from core.soft_tokens.method import SelectorCard
 
 FORMAT = 1
 LARGEST = 1 << 53
@@ -33,85 +35,6 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 TEACHER = "teacher"
 DAMAGED = (KeyError, IndexError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError)
 """What reading a damaged description may raise."""
-
-
-@dataclass(frozen=True)
-class SelectorCard:
-    """Where the token selectors of a model stand, and whether they were trained."""
-
-    blocks: tuple[int, ...]
-    """Each stands before this block."""
-    targets: tuple[float, ...]
-    """Share of the original patches that each was trained to leave alive."""
-    trained: bool
-    """Met its targets on held-out photos with deterministic decisions, and beat random dropping there."""
-    ranked: bool = False
-    """There are none: patches rank by class attention, which takes no training. Never stored."""
-
-    def __post_init__(self) -> None:
-        if len(self.blocks) != len(self.targets):
-            raise ValueError(f"{len(self.targets)} targets for {len(self.blocks)} selectors")
-        if list(self.blocks) != sorted(set(self.blocks)) or (self.blocks and self.blocks[0] < 0):
-            raise ValueError(f"selectors before blocks {self.blocks}")
-        if not all(0 < target <= 1 for target in self.targets):
-            raise ValueError(f"targets {self.targets} are no shares")
-
-
-@dataclass(frozen=True)
-class SinglePathCard:
-    """How the gates and convolutions of a single-path model are to be read."""
-
-    alpha: float
-    """Temperature of the head mixing."""
-    fit_to_predict: bool
-    """False while the search has not got far enough for predictions to be shown."""
-    budgets: tuple[float, ...] = ()
-    """Shares of the dense MACs at which it was trained to work and was calibrated, rising; none: not any budget."""
-
-    prefix_passes: bool = False
-    """Where a block is a convolution, its prefix tokens get their normalised input (released files), not nothing."""
-    in_windows: bool = False
-    """Convolutions of a Swin stay inside its shifted windows (released search files); else they see the whole map."""
-    shifts: bool = False
-    """A hidden unit that leaves puts its mean activation into the second layer's bias (scored models)."""
-    scored: bool = False
-    """The gates were scored on some photos, not learned."""
-
-    def __post_init__(self) -> None:
-        if not 0 < self.alpha < math.inf:
-            raise ValueError(f"a temperature of {self.alpha}")
-        if list(self.budgets) != sorted(set(self.budgets)) or not all(0 < share <= 1 for share in self.budgets):
-            raise ValueError(f"budgets {self.budgets} are no rising shares")
-
-
-@dataclass(frozen=True)
-class CompactCard:
-    """What a single-path model was made into: plain layers, no gates left."""
-
-    mixers: tuple[Mixer, ...]
-    """Per block, L of them."""
-    ffn_hidden: tuple[int, ...]
-    """Hidden units left per block."""
-    asked_macs: float | None = None
-    """The budget that it was derived for; None where nobody asked."""
-    stored_params: int | None = None
-    """Parameters of the form that was trained."""
-    prefix_passes: bool = False
-    """As in `SinglePathCard`."""
-    skip_passes: bool = False
-    """A block whose mixer is gone adds its normalised input (released fine-tuned files), not nothing."""
-    in_windows: bool = False
-    """As in `SinglePathCard`."""
-    fit_to_predict: bool = True
-    """False for what was derived from a search that has not got far enough."""
-
-    def __post_init__(self) -> None:
-        if len(self.mixers) != len(self.ffn_hidden) or set(self.mixers) - set(MIXERS):
-            raise ValueError(f"{self.mixers} for {len(self.ffn_hidden)} blocks")
-        if any(hidden < 0 for hidden in self.ffn_hidden) or (self.stored_params is not None and self.stored_params < 0):
-            raise ValueError("a negative number of hidden units or parameters")
-        if self.asked_macs is not None and not 0 < self.asked_macs < math.inf:
-            raise ValueError(f"a budget of {self.asked_macs}")
 
 
 @dataclass(frozen=True)
@@ -154,13 +77,18 @@ class ModelCard:
         """Pruned by scores, with nothing trained since; also in the compact form."""
         return self.training.get("command") == "score"
 
+    @property
+    def fit_to_predict(self) -> bool:
+        """False where a search has not got far enough: it has gates to show, and no predictions."""
+        pruned = self.single_path or self.compact
+        return pruned is None or pruned.fit_to_predict
+
     def __post_init__(self) -> None:
         if not isinstance(self.geometry, family(self.family).GEOMETRY):
             raise ValueError(f"a {type(self.geometry).__name__} for the family {self.family}")
-        carried = {"tokens": self.selectors, "singlepath": self.single_path or self.compact}
-        for method, part in carried.items():
-            if part is not None and method not in family(self.family).METHODS:
-                raise ValueError(f"{method} in the family {self.family}")
+        for method in METHODS:
+            if part_of(self, method) is not None and not takes(method, self.family):
+                raise ValueError(f"{method.NAME} in the family {self.family}")
         if self.least_share is not None and not 0 <= self.least_share <= 1:
             raise ValueError(f"a share of {self.least_share}")
         if len(self.classes) != self.geometry.classes:
@@ -171,21 +99,6 @@ class ModelCard:
             raise ValueError("nothing beside a backbone that is elsewhere")
         if self.selectors is not None and max(self.selectors.blocks, default=0) >= self.geometry.depth:
             raise ValueError(f"selectors before blocks {self.selectors.blocks} of {self.geometry.depth}")
-
-
-def compact_architecture(card: ModelCard) -> Architecture | None:
-    """What a compact model's card says that it was made into; None: it is of another model."""
-    geometry, made = card.geometry, card.compact
-    if made is None:
-        return None
-    return Architecture(
-        mixers=made.mixers,
-        ffn_hidden=made.ffn_hidden,
-        ffn_full=tuple(max(both) for both in zip(geometry.ffn_widths, made.ffn_hidden, strict=True)),
-        macs=count_macs(geometry, mixers=made.mixers, ffn_hidden=made.ffn_hidden).total,
-        dense_macs=count_macs(geometry).total,
-        asked_macs=made.asked_macs,
-    )
 
 
 def class_names(folders: Sequence[str], info: ImageNetInfo | None = None) -> tuple[ClassName, ...]:

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from core.config import ONNX, OURS, ModelSpec, plain
 from core.errors import InputError
 from core.files.json_text import json_text
+from core.methods import kind_of
 from core.models.cards import CompactCard, ModelCard
 from core.models.load import Loaded, load
 from core.models.macs import fixed_macs
-from core.models.registry import method_of
 from core.models.weights import save_checkpoint
 from core.soft_tokens.fixed import graph_of
 
@@ -36,7 +36,7 @@ class Exported:
 
     path: Path
     form: str
-    """"dense", "tokens" (with its selectors), "compact" (what single-path pruning left) or "joint" (both)."""
+    """Name of the kind of model; see `core.methods.KINDS`."""
     dtype: str
     """Of the stored weights: "float32" or "float16"."""
     bytes: int
@@ -81,7 +81,7 @@ def export_model(
             found = tuple(
                 Exported(
                     path=folder / name,
-                    form=method_of(card),
+                    form=kind_of(card).name,
                     dtype="float16" if half and name.endswith(OURS) else "float32",
                     bytes=sum(file.stat().st_size for file in stage.iterdir() if file.name.startswith(name)),
                     largest_difference=difference,

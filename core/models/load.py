@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import timm
 from torch import nn
@@ -15,29 +15,23 @@ from core.config import Hints, ModelSpec, Packaging
 from core.costs.macs import count_macs
 from core.errors import FileNote, InputError, not_here, printable
 from core.families.base import Family
-from core.families.families import check_method, family, family_of_own, family_of_timm
+from core.families.families import family, family_of_own, family_of_timm
 from core.families.timm_models import check_classifier
-from core.models.cards import ModelCard, SelectorCard, compact_architecture
+from core.methods import METHODS, Kind, check_takes, kind_of, method_of_part, part_of
+from core.models.cards import ModelCard
 from core.models.hub import hub_file, is_of_hub
-from core.models.registry import ASSETS, cached_weights, method_of
+from core.models.registry import ASSETS, cached_weights
 from core.models.releases.fetch import check_hub
 from core.models.releases.files import NO_HINTS, load_released, read_release, released_names
 from core.models.releases.plain import released_classes
 from core.models.weights import holds_card, load_weights, read_checkpoint
 from core.results import Architecture
-from core.single_path.calibrate import use_budget
-from core.single_path.compact import carve, compact
-from core.single_path.derive import derive, gates_of, settled
-from core.single_path.model import SinglePathViT
 from core.single_path.searched import Gates
-from core.soft_tokens.decide import decision
+from core.soft_tokens.method import set_decision
 from core.soft_tokens.model import SoftTokenViT
-from core.soft_tokens.places import usual_places
 
 WEIGHTS = (".safetensors", ".pth", ".pt", ".bin", ".tar")
 """How the names of weights files mostly end: what has such a name is no model of timm's, whether it is there or not."""
-USUAL_RANKINGS = 3
-"""Where only an attention mass is given."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,8 +52,13 @@ class Loaded:
 
     @property
     def method(self) -> str:
-        """Which pruning it carries; see `core.models.registry.ModelEntry`."""
-        return method_of(self.card)
+        """Name of its `kind`."""
+        return self.kind.name
+
+    @property
+    def kind(self) -> Kind:
+        """What it carries of the methods."""
+        return kind_of(self.card)
 
 
 def load_model(
@@ -184,22 +183,10 @@ def _read_ours(path: Path) -> tuple[nn.Module, ModelCard]:
 
 def empty_model(card: ModelCard) -> nn.Module:
     """The module that a card describes, with fresh weights."""
-    backbone = family(card.family).build(card.geometry)
-    if card.compact is not None:
-        made = card.compact
-        passes = {"prefix_passes": made.prefix_passes, "skip_passes": made.skip_passes}
-        carve(backbone, made.mixers, made.ffn_hidden, in_windows=made.in_windows, **passes)
-    if card.selectors is not None:
-        return SoftTokenViT(backbone, card.selectors.blocks, heads=card.geometry.heads)
-    if card.single_path is not None:
-        single = card.single_path
-        semantics = {
-            "prefix_passes": single.prefix_passes,
-            "in_windows": single.in_windows,
-            "shifts": single.shifts,
-        }
-        return SinglePathViT(backbone, single.alpha, single.budgets, **semantics)
-    return backbone
+    module = family(card.family).build(card.geometry)
+    for part in kind_of(card).parts:
+        module = method_of_part(part).build(module, card.geometry, getattr(card, part))
+    return module
 
 
 def file_of(name: str | os.PathLike) -> Path | None:
@@ -266,75 +253,19 @@ def finish(spec: ModelSpec, card: ModelCard, module: nn.Module) -> Loaded:
     """
     if spec.packaging not in get_args(Packaging):
         raise InputError(f"Packaging is {' or '.join(get_args(Packaging))}; not {spec.packaging}.")
-    module, card = _choosing(spec, card, module)
-    gates, architecture = None, compact_architecture(card)
-    if spec.budget is not None and not isinstance(module, SinglePathViT):
-        _check_only_budget(spec.name, spec.budget, card, architecture)
+    for method in METHODS:
+        alone = len(kind_of(card).parts) <= 1
+        if method.asks(spec, module, card.geometry, part_of(card, method), alone=alone):
+            check_takes(method, card.family)
+            module, said = method.put_in(spec, module)
+            card = replace(card, **said)
     stored = sum(parameter.numel() for parameter in module.parameters())
-    if isinstance(module, SoftTokenViT):
-        _set_decision(module, spec, card)
-    elif isinstance(module, SinglePathViT):
-        gates = gates_of(module, card.geometry)
-        architecture = _choose(module, gates, spec)
-        module = compact(module, architecture)
+    known: dict[str, Any] = {"gates": None, "architecture": None, "stored_params": stored}
+    for part in kind_of(card).parts:
+        module, found = method_of_part(part).finish(spec, module, card.geometry, getattr(card, part))
+        known |= found
     module.eval().requires_grad_(False)
-    if isinstance(module, SoftTokenViT):
-        module.fold()
-    if card.compact is not None and card.compact.stored_params is not None:
-        stored = card.compact.stored_params
-    return Loaded(spec, card, module, gates, architecture, count_macs(card.geometry).total, stored)
-
-
-def _choosing(spec: ModelSpec, card: ModelCard, module: nn.Module) -> tuple[nn.Module, ModelCard]:
-    """The module, with rankings by class attention in it where `spec` asks for some and it has no selectors.
-
-    Raises:
-        InputError: If a setting does not fit the model.
-    """
-    if isinstance(module, SoftTokenViT):
-        if spec.blocks is not None:
-            raise InputError(f"{spec.name} has selectors before blocks {list(module.blocks)}; omit --blocks.")
-        if spec.mass is not None:
-            raise InputError(f"{spec.name} has selectors, which give no attention; use a keep ratio or a threshold.")
-        return module, card
-    if spec.threshold is not None:
-        raise InputError(
-            f"{spec.name} has no token selectors, so there is no keep probability to take a threshold on; "
-            "use a keep ratio or an attention mass."
-        )
-    if spec.keep is None and spec.mass is None:
-        if spec.blocks is not None:
-            raise InputError("Blocks to rank patches before need a keep ratio for each, or an attention mass.")
-        if spec.packaging != ModelSpec.packaging:
-            raise InputError(f"{spec.name} folds no patches, so it takes no packaging; give a keep ratio, too.")
-        return module, card
-    check_method(card.family, "tokens")
-    if isinstance(module, SinglePathViT):
-        raise InputError(
-            f"{spec.name} is a single-path model before a budget is chosen; export one budget to a file of its own, "
-            "which takes a keep ratio, too."
-        )
-    blocks = spec.blocks or usual_places(module, USUAL_RANKINGS if spec.keep is None else len(spec.keep))
-    made = SoftTokenViT(module, blocks, ranked=True)
-    decision(spec, len(made.blocks), made.patches)  # refuses what does not fit
-    return made, replace(card, selectors=SelectorCard(made.blocks, spec.keep or (1.0,) * len(blocks), False, True))
-
-
-def _check_only_budget(name: str, budget: float, card: ModelCard, architecture: Architecture | None) -> None:
-    """A joint model was made for one budget: that, and any above, is met.
-
-    Raises:
-        InputError: If the budget is below it, or the model is no joint one.
-    """
-    if architecture is None or method_of(card) != "joint":
-        check_method(card.family, "singlepath")
-        raise InputError(f"{name} has no gates, so it takes no budget.")
-    if budget < architecture.macs * (1 - 1e-9):
-        made = architecture.asked_macs or architecture.macs
-        raise InputError(
-            f"{name} was made for one budget, {made / 1e9:.4g} GMACs ({100 * made / architecture.dense_macs:.3g}% "
-            "of dense); ask for that or more, or lower its keep ratios."
-        )
+    return Loaded(spec, card, module, dense_macs=count_macs(card.geometry).total, **known)
 
 
 def redecided(loaded: Loaded, spec: ModelSpec) -> Loaded:
@@ -350,34 +281,5 @@ def redecided(loaded: Loaded, spec: ModelSpec) -> Loaded:
     if not isinstance(loaded.model, SoftTokenViT):
         return finish(spec, loaded.card, loaded.model)  # ranks by attention, or refuses what it does not have
     model = copy.copy(loaded.model)
-    _set_decision(model, spec, loaded.card)
+    set_decision(spec, model)
     return replace(loaded, spec=spec, model=model)
-
-
-def _choose(module: SinglePathViT, gates: Gates, spec: ModelSpec) -> Architecture:
-    """The architecture that a single-path model runs: of its budget, or of the calibrated budget next below it.
-
-    Without a budget: the gates' own decisions, or the largest calibrated budget.
-
-    Raises:
-        InputError: If the budget is below what can be reached, or below all that the model was trained for.
-    """
-    if not module.budgets:
-        return settled(gates) if spec.budget is None else derive(gates, spec.budget)
-    dense = count_macs(gates.geometry).total
-    asked = dense if spec.budget is None else spec.budget
-    fitting = [i for i, share in enumerate(module.budgets) if share * dense <= asked * (1 + 1e-9)]
-    if not fitting:
-        least = module.budgets[0]
-        raise InputError(
-            f"{spec.name} was trained to work from {least:.0%} of the dense MACs on ({least * dense / 1e9:.4g} GMACs); "
-            f"ask for that or more."
-        )
-    use_budget(module, fitting[-1])
-    return derive(gates, module.budgets[fitting[-1]] * dense)
-
-
-def _set_decision(module: SoftTokenViT, spec: ModelSpec, card: ModelCard) -> None:
-    """How this model decides and folds."""
-    module.decide = decision(spec, len(module.blocks), module.patches)
-    module.packaging = spec.packaging

@@ -17,7 +17,8 @@ from core.costs.pit import PIT
 from core.costs.swin import SWIN
 from core.errors import InputError
 from core.families import lvvit
-from core.families.families import FAMILIES, family_of_timm, methods_sentence
+from core.families.families import FAMILIES, family_of_timm
+from core.methods import COMPACT, DENSE, KINDS, Kind, kind_of, methods_sentence
 from core.models.cards import ModelCard
 from core.models.releases.fetch import cached_file
 from core.models.releases.files import DISTILLED, released_names
@@ -61,8 +62,7 @@ class ModelEntry:
     """"bundled", "timm", "released", or "file" for a weights file that a person named."""
     family: str
     method: str
-    """"dense", "tokens", "singlepath" (with gates), "compact" (what single-path pruning left) or "joint" (that with
-    token selectors in it)."""
+    """Name of its `kind`."""
     available: bool
     """Loads without a network."""
     note: str
@@ -70,18 +70,10 @@ class ModelEntry:
     """About how large the download is, counted from the parameters in single precision; None: nothing to download, or
     nothing that comes by name."""
 
-
-SELECTING = ("tokens", "joint")
-"""Methods of models with token selectors."""
-
-
-def method_of(card: ModelCard) -> str:
-    """Which pruning a card's model carries; see `ModelEntry.method`."""
-    if card.selectors is not None:
-        return "tokens" if card.compact is None else "joint"
-    if card.single_path is not None:
-        return "singlepath"
-    return "dense" if card.compact is None else "compact"
+    @property
+    def kind(self) -> Kind:
+        """What it carries of the methods."""
+        return KINDS[self.method]
 
 
 def list_models() -> tuple[ModelEntry, ...]:
@@ -91,7 +83,7 @@ def list_models() -> tuple[ModelEntry, ...]:
 
 def _with_methods(entry: ModelEntry) -> ModelEntry:
     """The same, its note saying which methods can prune it, if it is dense."""
-    if entry.method != "dense" or entry.family not in FAMILIES:
+    if entry.kind.pruned or entry.family not in FAMILIES:
         return entry
     said = methods_sentence(entry.family).removesuffix(".")
     note, later, rest = entry.note.partition("; downloads once")
@@ -105,7 +97,7 @@ def _bundled() -> list[ModelEntry]:
         try:
             card = read_card(path)
         except InputError as error:
-            entries.append(ModelEntry(path.stem, "bundled", "unknown", "dense", False, str(error)))
+            entries.append(ModelEntry(path.stem, "bundled", "unknown", DENSE.name, False, str(error)))
             continue
         geometry = card.geometry
         note = (
@@ -115,7 +107,7 @@ def _bundled() -> list[ModelEntry]:
             note += "; gates only, not fit to predict yet"
         if card.selectors is not None and not card.selectors.trained:
             note += "; selectors not trained"
-        entries.append(ModelEntry(path.stem, "bundled", card.family, method_of(card), True, note))
+        entries.append(ModelEntry(path.stem, "bundled", card.family, kind_of(card).name, True, note))
     return entries
 
 
@@ -128,7 +120,7 @@ def _timm() -> list[ModelEntry]:
         note = "ImageNet-1k, 1000 classes"
         if not here:
             note += f"; downloads once from the hub, about {size:.0f} MB, needs a network"
-        entries.append(ModelEntry(name, "timm", module.FAMILY, "dense", here, note, None if here else size))
+        entries.append(ModelEntry(name, "timm", module.FAMILY, DENSE.name, here, note, None if here else size))
     return entries
 
 
@@ -154,7 +146,7 @@ def _released() -> list[ModelEntry]:
         size = params_of(found).stored * BYTES / 1e6
         if not here:
             note += f"; downloads once, about {size:.0f} MB, needs a network"
-        entries.append(ModelEntry(name, "released", found.family, "compact", here, note, None if here else size))
+        entries.append(ModelEntry(name, "released", found.family, COMPACT.name, here, note, None if here else size))
     return entries
 
 
@@ -166,7 +158,7 @@ def _lvvit() -> list[ModelEntry]:
             f"Jiang et al., arXiv:2104.10858, ImageNet-1k, {top1:.1%} top-1 as published; {macs:.2f} GMACs, "
             f"{macs - aux:.2f} without its auxiliary head; weights are given as a file, from {lvvit.RELEASE}"
         )
-        entries.append(ModelEntry(name, "released", lvvit.FAMILY, "dense", False, note))
+        entries.append(ModelEntry(name, "released", lvvit.FAMILY, DENSE.name, False, note))
     return entries
 
 
@@ -176,7 +168,7 @@ def entry_of_file(path: str, card: ModelCard) -> ModelEntry:
     note = (
         f"{geometry.classes:,} classes, {geometry.grid[0]} x {geometry.grid[1]} patches of {geometry.img_size} pixels"
     )
-    return _with_methods(ModelEntry(path, "file", card.family, method_of(card), True, note))
+    return _with_methods(ModelEntry(path, "file", card.family, kind_of(card).name, True, note))
 
 
 def cached_weights(name: str) -> bool:

@@ -7,6 +7,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from core.models.load import Loaded
+from core.models.macs import macs_of
+from core.soft_tokens.method import token_runner
+from core.soft_tokens.model import SoftTokenViT
+
 Answers = tuple[Tensor, Tensor, Tensor | None]
 """Of a batch: logits (B, C), MACs per image (B,), and patches kept (B, S) or None."""
 Runner = Callable[[Tensor], Answers]
@@ -32,6 +37,13 @@ class Baseline:
 def prepared(run: Callable[..., Answers], *given: object) -> Callable[[], Answers]:
     """The run of a runner on what it is given, ready to be timed."""
     return run.prepare(*given) if isinstance(run, Baseline) else partial(run, *given)
+
+
+def runner_of(loaded: Loaded) -> Runner:
+    """A runner for a model as it is, deciding by itself if it has selectors."""
+    if isinstance(loaded.model, SoftTokenViT):
+        return token_runner(loaded.model, loaded.card.geometry)
+    return dense_runner(loaded.model, macs_of(loaded).total)
 
 
 def dense_runner(model: Callable[[Tensor], Tensor], macs: int) -> Runner:

@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from core.errors import InputError
-from core.families.families import check_method, family
+from core.families.families import family
+from core.methods import SINGLE_PATH, check_takes
 from core.models.cards import ModelCard, SinglePathCard
 from core.models.load import Loaded
 from core.models.registry import ASSETS
@@ -53,9 +54,9 @@ def make_scored(
     Raises:
         InputError: If the model is pruned, or of a family that has no gates, or the pictures do not serve.
     """
-    if dense.method != "dense":
+    if dense.kind.pruned:
         raise InputError(f"{dense.spec.name} is pruned already; score the dense model that it came from.")
-    check_method(dense.card.family, "singlepath")
+    check_takes(SINGLE_PATH, dense.card.family)
     cuts = pictures is None
     shown = sample_pictures() if pictures is None else pictures
     images = batches_of(shown, dense.card, device, cut=cuts)

@@ -7,8 +7,8 @@ import streamlit as st
 
 from core.config import ModelSpec
 from core.models import load as checkpoints
-from core.models.load import USUAL_RANKINGS
 from core.soft_tokens.decide import decision
+from core.soft_tokens.method import USUAL_RANKINGS
 from core.soft_tokens.places import patches_of, possible_places, usual_places
 from core.soft_tokens.schedules import keep_powers, schedule_macs
 from pages.server import models
@@ -44,7 +44,7 @@ def keep_spec(name: str, ratio: float, blocks: tuple[int, ...] | None = None) ->
 def keep_specs(name: str, ratios: Sequence[float], blocks: tuple[int, ...] | None = None) -> list[ModelSpec]:
     """The same for several ratios."""
     found = models.loaded(ModelSpec(name))
-    if found.method == "dense":
+    if not found.kind.pruned:
         blocks = blocks or usual_places(found.model, USUAL_RANKINGS)
         patches = patches_of(found.model, blocks)
     else:

@@ -6,6 +6,7 @@ import streamlit as st
 
 from core.config import ModelSpec
 from core.files.json_text import json_text
+from core.methods import COMPACT
 from core.models.description import published_description
 from core.models.load import Loaded
 from core.single_path.published import Published, architecture_of, block_macs, params_of, published
@@ -20,7 +21,7 @@ PAPER = "https://arxiv.org/abs/2111.11802"
 
 def pick_published() -> Published | Loaded | None:
     """One of them, or a compact model that is here, picked by name, in the URL as `published`; None: no comparison."""
-    here = [entry.name for entry in models.offered() if entry.method == "compact" and entry.available]
+    here = [entry.name for entry in models.offered() if entry.kind == COMPACT and entry.available]
     names = [*published(), *(name for name in here if name not in published())]
     first = links.bring("published", None, links.one_of(names))
     name = st.selectbox(

@@ -3,11 +3,11 @@
 import streamlit as st
 
 from core.config import BUDGET_RANGE
-from core.models.registry import SELECTING
+from core.methods import KINDS
 from pages.parts.compare.choose_sides import HOW
 from pages.parts.shared import bound
 from pages.parts.shared.selection import MODES
-from pages.parts.shared.sides import RANGES, Side, read_side, write_side
+from pages.parts.shared.sides import Side, read_side, write_side
 from pages.server import budgets
 
 
@@ -24,12 +24,13 @@ def carry_over(methods: dict[str, str]) -> None:
 def _side_of(said: dict[str, str], methods: dict[str, str], page: str | None) -> Side | None:
     """What Tokens or Architecture showed; None where it was neither, or a model that cannot be compared."""
     name = said.get("model")
-    if methods.get(name) == "singlepath" and page == "pages/architecture.py":
+    if name not in methods:
+        return None
+    kind = KINDS[methods[name]]
+    if kind.gated and page == "pages/architecture.py":
         share = float(said.get("budget", BUDGET_RANGE.usual))
         return Side(name, "budget", max(budgets.lowest_share(name), round(share)))
-    if methods.get(name) in SELECTING and page == "pages/tokens.py":
+    if kind.selects and page == "pages/tokens.py":
         setting = HOW.get(said.get("method", MODES[0]))
-        return Side(
-            name, setting, None if setting is None else float(said.get(setting, RANGES[methods[name]][setting].usual))
-        )
+        return Side(name, setting, None if setting is None else float(said.get(setting, kind.ranges[setting].usual)))
     return None

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from core.config import BUDGET_RANGE, ModelSpec
-from core.models.registry import SELECTING
+from core.methods import KINDS
 from core.results import Prediction
 from pages.parts.shared import bound, model_facts
 from pages.parts.shared.sides import RANGES, Key, Side, read_side, write_side
@@ -18,7 +18,7 @@ def comparable() -> dict[str, str]:
         entry.name: entry.method
         for entry in models.offered()
         if entry.available
-        and (entry.method not in ("singlepath", "compact") or model_facts.predicts(ModelSpec(entry.name)))
+        and (not entry.kind.carved or entry.kind.selects or model_facts.predicts(ModelSpec(entry.name)))
     }
 
 
@@ -34,7 +34,7 @@ def pick_side(letter: str, usual: Side, methods: dict[str, str]) -> Side:
     text = bound.held(key, write_side(usual), lambda said: _written(said, methods))
     if st.session_state.get(f"{key} said") != text or f"{key}_model" not in st.session_state:
         side = read_side(text, methods) or usual  # a link, or the first time on this page
-        if methods[side.name] == "singlepath" and side.setting is None:
+        if KINDS[methods[side.name]].gated and side.setting is None:
             side = Side(side.name, "budget", 100)
         _fill(key, side)
     with st.container(border=True):
@@ -62,7 +62,7 @@ def _fill(key: str, side: Side) -> None:
 def _setting(letter: str, name: str, method: str) -> Side:
     """The controls that a model of this method has: three ways to decide, a budget, or none."""
     key = letter.lower()
-    if method in SELECTING:
+    if KINDS[method].selects:
         st.session_state[f"{key}_how"] = st.session_state.get(f"{key}_how") or next(iter(HOW))
         left, right = st.columns(2)
         how = left.segmented_control(f"Selection rule in {letter}", list(HOW), key=f"{key}_how", required=True)
@@ -75,7 +75,7 @@ def _setting(letter: str, name: str, method: str) -> Side:
         form = "percent" if setting == "keep" else "%.2f"
         value = right.slider(label, low, high, step=step, format=form, key=f"{key}_{setting}")
         return Side(name, setting, round(float(value), 2))
-    if method == "singlepath":
+    if KINDS[method].gated:
         lowest, at = budgets.lowest_share(name), f"{key}_budget"
         st.session_state[at] = max(lowest, int(st.session_state.get(at, BUDGET_RANGE.usual)))
         label = f"Budget of {letter}, % of the dense multiply-adds"
@@ -98,7 +98,7 @@ def spec_of(side: Side) -> ModelSpec:
 
 def selects_tokens(spec: ModelSpec) -> bool:
     """Whether it leaves patches out, photo by photo."""
-    return models.loaded(ModelSpec(spec.name)).method in SELECTING
+    return models.loaded(ModelSpec(spec.name)).kind.selects
 
 
 def answer(spec: ModelSpec, image_id: str) -> Prediction:

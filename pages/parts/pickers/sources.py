@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import streamlit as st
 
-from core.families.families import FAMILIES, METHOD_NAMES
+from core.families.families import FAMILIES
+from core.methods import KINDS, TOKENS, Kind, methods_of
 from core.models.registry import ModelEntry
 from pages.parts.pickers.files import choose_file
 from pages.parts.shared import links
@@ -18,43 +19,30 @@ ABOUT = {
     "released": "Pruned and fine-tuned by [He et al.](https://arxiv.org/abs/2111.11802), from their release on GitHub; "
     "and LV-ViT by [Jiang et al.](https://arxiv.org/abs/2104.10858), whose weights you open as a local file.",
 }
-TAKES = {
-    "dense": "Dense: nothing is pruned yet.",
-    "tokens": "Carries soft token pruning: keep ratios, no budget.",
-    "singlepath": "Carries single-path pruning: a budget, no keep ratios.",
-    "compact": "Made by single-path pruning and fixed: no budget, no keep ratios; it can be compared with others, and "
-    "stands beside a budget on Architecture.",
-    "joint": "Carries both: token selectors in what single-path pruning left at one budget; keep ratios, no other "
-    "budget.",
-}
-PRUNED_BY = {"tokens": "finetune", "singlepath": "search"}
-WHERE = {
-    "tokens": ("pages/tokens.py", "Tokens"),
-    "joint": ("pages/tokens.py", "Tokens"),
-    "singlepath": ("pages/architecture.py", "Architecture"),
-}
+TOKENS_PAGE = ("pages/tokens.py", "Tokens")
+ARCHITECTURE = ("pages/architecture.py", "Architecture")
 COMPARE = ("pages/compare.py", "Compare")
-ANY = tuple(TAKES)
+ANY = tuple(KINDS.values())
 
 
 def more_models(
-    methods: Sequence[str] = ANY,
+    kinds: Sequence[Kind] = ANY,
     uses: Mapping[str, str] | None = None,
     use: Callable[[str, str], None] = links.put,
 ) -> None:
     """A button that opens all sources of models.
 
     Args:
-        methods: Those that this page can show; others are listed too, with the page that can.
+        kinds: Those that this page can show; others are listed too, with the page that can.
         uses: Keys of this page's model pickers and what their buttons say; None: one picker, `model`.
         use: Called with such a key and the model's name when one is chosen.
     """
     with st.popover("Other models", icon=":material/inventory_2:", key="sources"):
-        _sources(tuple(methods), dict(uses or {"model": "Use it here"}), use)
+        _sources(tuple(kinds), dict(uses or {"model": "Use it here"}), use)
 
 
 @st.fragment
-def _sources(methods: tuple[str, ...], uses: dict[str, str], use: Callable[[str, str], None]) -> None:
+def _sources(kinds: tuple[Kind, ...], uses: dict[str, str], use: Callable[[str, str], None]) -> None:
     """One source at a time, in a part of the page that is drawn by itself."""
     chosen = st.segmented_control("Where from", list(SOURCES), default="Bundled", key="source", required=True)
     source = SOURCES.get(chosen, "bundled")
@@ -69,9 +57,9 @@ def _sources(methods: tuple[str, ...], uses: dict[str, str], use: Callable[[str,
         name = st.selectbox("Model of this source", list(entries), key=f"of {source}")
         entry = entries.get(name, next(iter(entries.values())))
     if entry is not None:
-        st.markdown(f"{_note(entry)}  \n{TAKES[entry.method]} {_command(entry)}")
+        st.markdown(f"{_note(entry)}  \n{entry.kind.takes} {_command(entry)}")
         if entry.available:
-            _offer(entry, methods, uses, use)
+            _offer(entry, kinds, uses, use)
         elif entry.download_mb is not None:
             show_download(entry)
 
@@ -86,31 +74,36 @@ def _note(entry: ModelEntry) -> str:
 
 def _command(entry: ModelEntry) -> str:
     """How a dense model comes to be pruned, by each method that can; what its note says of them stands before it."""
-    if entry.method != "dense" or entry.family not in FAMILIES:
+    if entry.kind.pruned or entry.family not in FAMILIES:
         return ""
-    ways = [PRUNED_BY[method] for method in FAMILIES[entry.family].METHODS]
+    ways = [method.COMMAND for method in methods_of(entry.family)]
     return f"To prune it: `python -m core {'` or `python -m core '.join(ways)}`."
 
 
-def takes(entry: ModelEntry, methods: Sequence[str]) -> bool:
-    """Whether a dense model is of a family that one of these can prune; of no matter for other models.
+def takes(entry: ModelEntry, kinds: Sequence[Kind]) -> bool:
+    """Whether a dense model is of a family that can be made one of these kinds; of no matter for other models.
 
     Nor where dense models themselves are what a page shows first.
     """
-    if entry.method != "dense" or methods[0] not in METHOD_NAMES:
+    if entry.kind.pruned or kinds[0].made_by is None:
         return True
-    return entry.family in FAMILIES and any(method in FAMILIES[entry.family].METHODS for method in methods)
+    return entry.family in FAMILIES and can_be(entry.family, kinds)
 
 
-def _offer(entry: ModelEntry, methods: tuple[str, ...], uses: dict[str, str], use: Callable[[str, str], None]) -> None:
+def can_be(family: str, kinds: Sequence[Kind]) -> bool:
+    """Whether a method makes one of these kinds of the family's dense models."""
+    return any(kind.made_by in methods_of(family) for kind in kinds)
+
+
+def _offer(entry: ModelEntry, kinds: tuple[Kind, ...], uses: dict[str, str], use: Callable[[str, str], None]) -> None:
     """Buttons that choose a model on this page, or the way to a page that can show it."""
-    if entry.method in methods and takes(entry, methods):
+    if entry.kind in kinds and takes(entry, kinds):
         with st.container(horizontal=True):
             for key, label in uses.items():
                 if st.button(label, key=f"use {key}", icon=":material/check:", on_click=use, args=(key, entry.name)):
                     st.rerun()
         return
-    ranked = entry.method == "dense" and takes(entry, ["tokens"])
-    path, title = WHERE["tokens"] if ranked else WHERE.get(entry.method, COMPARE)
+    ranked = not entry.kind.pruned and takes(entry, [TOKENS])
+    path, title = TOKENS_PAGE if ranked or entry.kind.selects else ARCHITECTURE if entry.kind.gated else COMPARE
     key = "a" if path == COMPARE[0] else "model"
     st.page_link(path, label=f"**Open it on {title}**", icon=":material/arrow_forward:", query_params={key: entry.name})

@@ -7,7 +7,6 @@ from core.costs.grids import pools
 from core.costs.macs import block_prices, count_macs
 from core.costs.macs import macs_per_block as count_per_block
 from core.models.macs import macs_of as fixed_count
-from core.models.registry import SELECTING
 from core.results import Architecture, MacCount
 from core.single_path.blocks import block_count
 from pages.server import inference, keeping, models
@@ -37,7 +36,7 @@ def dense_block(name: str) -> int | None:
 
 def macs_of(spec: ModelSpec, image_id: str) -> MacCount:
     """Multiply-adds of this photo through the model, by part."""
-    if models.loaded(ModelSpec(spec.name)).method in SELECTING:  # however it is to decide: no other model to load
+    if models.loaded(ModelSpec(spec.name)).kind.selects:  # however it is to decide: no other model to load
         return inference.token_trace(spec, image_id).macs
     return fixed_count(models.loaded(spec))
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import streamlit as st
 
 from core.config import ModelSpec
+from core.methods import DENSE, Kind
 from core.models import registry
 from core.models.class_lists import with_classes
 from core.models.releases.files import released_names
@@ -20,24 +21,22 @@ def look_again() -> None:
 
 def predicts(spec: ModelSpec) -> bool:
     """Whether the model's predictions may be shown: a search that has not got far enough has gates to show, no more."""
-    card = models.loaded(spec).card
-    pruned = card.single_path or card.compact
-    return pruned is None or pruned.fit_to_predict
+    return models.loaded(spec).card.fit_to_predict
 
 
 def dense_of(name: str) -> str | None:
     """The dense model that a pruned one is compared with: the one of the same source and family."""
     own = next((entry for entry in models.offered() if entry.name == name), None)
-    if own is None or own.method == "dense":
+    if own is None or not own.kind.pruned:
         return name
     if own.source == "released":
         return _backbone_of(name)
     if own.source == "file":
-        return _said_dense(name) or alike(name, "dense")
+        return _said_dense(name) or alike(name, DENSE)
     same = [
         e.name
         for e in models.offered()
-        if (e.method, e.source, e.family, e.available) == ("dense", own.source, own.family, True)
+        if (e.kind, e.source, e.family, e.available) == (DENSE, own.source, own.family, True)
     ]
     return same[0] if same else None
 
@@ -45,7 +44,7 @@ def dense_of(name: str) -> str | None:
 def _said_dense(name: str) -> str | None:
     """The dense model that a file says it was made of, if it is on this machine or opened here."""
     said = models.loaded(ModelSpec(name)).card.training.get("dense")
-    return next((e.name for e in models.offered() if (e.name, e.method, e.available) == (said, "dense", True)), None)
+    return next((e.name for e in models.offered() if (e.name, e.kind, e.available) == (said, DENSE, True)), None)
 
 
 def _backbone_of(name: str) -> str | None:
@@ -56,11 +55,11 @@ def _backbone_of(name: str) -> str | None:
     )
 
 
-def alike(name: str, method: str) -> str | None:
-    """A model of this method, bundled or opened here, of the same family, input and classes; itself if it is one."""
+def alike(name: str, kind: Kind) -> str | None:
+    """A model of this kind, bundled or opened here, of the same family, input and classes; itself if it is one."""
     own, found = models.loaded(ModelSpec(name)).card, models.offered()
     for entry in sorted(found, key=lambda entry: entry.name != name):
-        if entry.method == method and entry.source in ("bundled", "file") and entry.available:
+        if entry.kind == kind and entry.source in ("bundled", "file") and entry.available:
             card = models.loaded(ModelSpec(entry.name)).card
             if (card.family, card.classes, card.geometry.img_size) == (own.family, own.classes, own.geometry.img_size):
                 return entry.name

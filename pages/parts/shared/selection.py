@@ -19,7 +19,7 @@ nearest_step = links.nearest(KEEP_STEPS)
 
 def pick_mode(name: str) -> str:
     """How patches are chosen, in the URL as `method`: one of `MODES`, or of `RANKED_MODES`."""
-    ranked = models.loaded(ModelSpec(name)).method == "dense"
+    ranked = not models.loaded(ModelSpec(name)).kind.pruned
     modes = RANKED_MODES if ranked else MODES
     usual = links.bring("method", modes[0], links.one_of(modes))
     return st.segmented_control(
@@ -39,7 +39,7 @@ def pick_mode(name: str) -> str:
 
 def pick_spec(name: str, mode: str) -> tuple[ModelSpec, float | None]:
     """The model with the setting of this mode, and the keep ratio where that decides."""
-    blocks = ranking.pick_blocks(name) if models.loaded(ModelSpec(name)).method == "dense" else None
+    blocks = None if models.loaded(ModelSpec(name)).kind.pruned else ranking.pick_blocks(name)
     if mode == "Keep ratio":
         ratio = keep_ratio()
         return keeping.keep_spec(name, ratio, blocks), ratio

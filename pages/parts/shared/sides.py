@@ -5,15 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from core.config import BUDGET_RANGE, KEEP_RANGE, THRESHOLD_RANGE, Range
+from core.methods import KINDS
 
 Key = Literal["keep", "threshold", "budget"]
-_SELECTING: dict[Key, Range] = {"keep": KEEP_RANGE, "threshold": THRESHOLD_RANGE}
-RANGES: dict[str, dict[Key, Range]] = {
-    "tokens": _SELECTING,
-    "joint": _SELECTING,
-    "singlepath": {"budget": BUDGET_RANGE},
-}
+RANGES = {kind.name: kind.ranges for kind in KINDS.values()}
 """By method of the model: what can be set."""
 
 

@@ -89,10 +89,10 @@ def _work(name: str) -> Work:
 def _measurement(name: str) -> Callable[..., Parts]:
     """What measures the model's parts."""
     found = models.loaded(ModelSpec(name))
-    if found.method == "tokens":
-        return partial(measure_table, found.model, found.card.geometry, **SHORT_TABLE)
-    if found.method == "joint":
+    if found.kind.selects and found.kind.carved:
         return partial(measure_curve, found.model, found.card.geometry)
+    if found.kind.selects:
+        return partial(measure_table, found.model, found.card.geometry, **SHORT_TABLE)
     module, card = read_model(name)
     return partial(measure_path, module.eval().backbone, card.geometry)
 

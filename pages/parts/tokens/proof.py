@@ -23,7 +23,7 @@ def masked_or_removed(spec: ModelSpec, image_id: str, trace: TokenTrace) -> None
         st.markdown(f"Tokens in each block, removed: {', '.join(map(str, trace.tokens))}.")
         return
     found = timings.removal_of(spec, image_id, turns[key])
-    joint = models.loaded(ModelSpec(spec.name)).method == "joint"
+    joint = models.loaded(ModelSpec(spec.name)).kind.carved
     whole = "Single path" if joint else "Dense"
     st.dataframe(
         {
