@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from PIL import Image, ImageEnhance
 
 from core.results.attributions import Attribution, Method
-from viz.theme import drawn, percent
+from viz.theme import MINUS, drawn, percent
 
 WORDS: dict[Method, str] = {
     "gradients": "Integrated gradients",
@@ -40,7 +40,7 @@ def attribution_map(view: Image.Image, values: np.ndarray, scale: float, *, sign
     """
     rows, cols = values.shape
     said = np.vectorize(lambda value: value_text(float(value), unit, signed=signed))(values)
-    marks = np.where(np.abs(values) < MARKED * scale, "", np.where(values > 0, "+", "\N{MINUS SIGN}"))
+    marks = np.where(np.abs(values) < MARKED * scale, "", np.where(values > 0, "+", MINUS))
     photo = {"source": _grey(view), "xref": "x", "yref": "y", "x": -0.5, "y": -0.5, "sizex": cols, "sizey": rows}
     cells = {
         "type": "heatmap",
@@ -106,9 +106,9 @@ def scale_bar(scale: float, *, signed: bool, unit: str, words: tuple[str, str]) 
 def value_text(value: float, unit: str, *, signed: bool) -> str:
     """A value with its unit: +0.42 logits, 2.3 %."""
     if unit == "%":
-        return f"{value * 100:{'+' if signed else ''}.1f} %".replace("-", "\N{MINUS SIGN}")
+        return f"{value * 100:{'+' if signed else ''}.1f} %".replace("-", MINUS)
     digits = 2 if abs(value) >= 0.095 or value == 0 else 3
-    return f"{value:{'+' if signed else ''}.{digits}f} {unit}".replace("-", "\N{MINUS SIGN}")
+    return f"{value:{'+' if signed else ''}.{digits}f} {unit}".replace("-", MINUS)
 
 
 def likeness(a: np.ndarray, b: np.ndarray) -> float | None:
