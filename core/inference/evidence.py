@@ -59,7 +59,7 @@ def divided(values: np.ndarray, trace: TokenTrace) -> Evidence | None:
 def _last(trace: TokenTrace) -> tuple[np.ndarray, np.ndarray]:
     """Cells of the last selector's grid that are kept there, and those that are in a package, bool (N,) each."""
     last = len(trace.blocks)
-    folded = (trace.package_weight[list(trace.same_grid(last))] > 0).any(axis=0)
+    folded = trace.package_weight[list(trace.same_grid(last))].max(axis=0) > 0
     return trace.kept[-1], folded
 
 
