@@ -2,7 +2,8 @@
 
 import streamlit as st
 
-from core.config import KEEP_RANGE, ModelSpec
+from core.config import KEEP_RANGE
+from core.inference.common_classes import common_classes
 from core.methods import DENSE, TOKENS
 from pages.parts.compare import carry, choose_sides, many_photos, one_photo
 from pages.parts.pickers import choose
@@ -10,6 +11,7 @@ from pages.parts.pickers.files import why_missing
 from pages.parts.shared import along, bound, frame, links
 from pages.parts.shared.sides import Side
 from pages.server import models
+from viz.predictions import common_sentence
 
 frame.guard("pages/compare.py", "pic", "a", "b", "cls", "by", "view")
 TABS = ("One photo", "Many photos")
@@ -26,13 +28,13 @@ if not methods:
     st.stop()
 with right:
     choose.more_models(uses={"a": "Use it as A", "b": "Use it as B"}, use=bound.hold)
-names = list(methods)
-dense = next((name for name in names if methods[name] == DENSE.name), names[0])
-pruned = next((name for name in names if methods[name] == TOKENS.name), names[-1])
+dense = next((name for name in methods if methods[name] == DENSE.name), next(iter(methods)))
+pruned = next((name for name in methods if methods[name] == TOKENS.name), list(methods)[-1])
 usual = Side(pruned, "keep", KEEP_RANGE.usual) if methods[pruned] == TOKENS.name else Side(pruned)
 carry.carry_over(methods)
 with frame.clear_errors():
     left, right = st.columns(2, gap="medium")
+    called = left.empty(), right.empty()  # one above the other's controls, once both are chosen
     with left:
         a = choose_sides.pick_side("A", Side(dense), methods)
     with right:
@@ -41,21 +43,20 @@ with frame.clear_errors():
     for side, why_not in zip((a, b), linked.values(), strict=True):
         if why_not:
             st.warning(f"{why_not} Until then you see {side.name}.", icon=":material/link_off:")
-    known = [models.loaded(ModelSpec(side.name)).card.classes for side in (a, b)]
-if known[0] != known[1]:
-    st.error(
-        "A and B know different classes, so their answers cannot be compared; choose two that know the same, such as a "
-        "model and what it was pruned from.",
-        icon=":material/error:",
-    )
-    st.stop()
+    names = choose_sides.names_of(*specs)
+    for letter, place, name in zip("AB", called, names, strict=True):
+        if name != letter:
+            place.markdown(f"**{name}** (side {letter})")
+    common = common_classes(*(models.loaded(spec).card.classes for spec in specs))
+if said := common_sentence(common, names):
+    st.info(said, icon=":material/info:")
 
 first = links.bring("view", TABS[0], links.one_of(TABS))
 one, many = st.tabs(TABS, key="view", default=first, bind="query-params")
 if one.open:
     with one:
-        one_photo.one_photo(specs, image_id)
+        one_photo.one_photo(specs, names, common, image_id)
 if many.open:
     with many:
-        many_photos.many_photos(specs)
-along.take_along({"A": specs[0], "B": specs[1]}, image_id)
+        many_photos.many_photos(specs, names, common)
+along.take_along(dict(zip(names, specs, strict=True)), image_id)

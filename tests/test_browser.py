@@ -397,8 +397,10 @@ def test_compare_tells_whether_another_model_agrees_and_what_either_looked_at(
     page.set_viewport_size({"width": width, "height": HEIGHT})
     open_view(page, f"{server}/compare?pic=Temple")
     verdict = page.get_by_role("heading", level=2).first
-    expect(verdict).to_have_text(re.compile("^(Both say|A says) "), timeout=SLOW)
-    saved = page.get_by_test_id("stMetric").filter(has_text="MACs of B against A").get_by_test_id("stMetricValue")
+    expect(verdict).to_have_text(re.compile("^(Both say|Dense says) "), timeout=SLOW)
+    saved = (
+        page.get_by_test_id("stMetric").filter(has_text="MACs of Pruned against Dense").get_by_test_id("stMetricValue")
+    )
     before = saved.inner_text()
     page.get_by_role("combobox", name="Model B").click()
     page.get_by_role("option", name="bundled-singlepath").click()
@@ -406,6 +408,7 @@ def test_compare_tells_whether_another_model_agrees_and_what_either_looked_at(
     expect(saved).not_to_have_text(before, timeout=SLOW)
     assert re.fullmatch(r"\N{MINUS SIGN}\d+ %", saved.inner_text())
     page.get_by_text("Occlusion", exact=True).click()
-    expect(page.get_by_text("Change, B \N{MINUS SIGN} A")).to_be_visible(timeout=SLOW)
+    expect(page.get_by_text("Change, Pruned \N{MINUS SIGN} Dense")).to_be_visible(timeout=SLOW)
     expect(page.get_by_text(re.compile("^Rank correlation of the two maps: "))).to_be_visible(timeout=SLOW)
+    expect(page.get_by_text(re.compile("both see all .* patches, and rank them "))).to_be_visible()
     assert width_of(page) <= width

@@ -45,3 +45,10 @@ def test_csv_gives_a_spreadsheet_no_formula_and_survives_odd_names() -> None:
     read = list(csv.reader(io.StringIO(to_csv([row(name, True, 0.0, 1, label="=1+1") for name in odd]))))
     assert [line[0] for line in read[1:]] == ["'" + name for name in odd[:4]] + odd[4:]
     assert {line[1] for line in read[1:]} == {"'=1+1"}
+
+
+def test_csv_names_its_columns_after_what_the_models_are_called() -> None:
+    head = to_csv(ROWS[:1], ("Dense", "Pruned")).splitlines()[0]
+    assert head == (
+        "photo,dense_answer,dense_prob,pruned_answer,pruned_prob,same,kl_nats,rank_in_pruned,dense_macs,pruned_macs"
+    )

@@ -1,12 +1,18 @@
 """The compare page under AppTest: A and B in the URL, evidence on request, many photos that one can stop."""
 
+import dataclasses
 import io
+import re
+import shutil
 import zipfile
 
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+from core.models import load as checkpoints
+from core.models import registry
+from core.results import ClassName
 from pages.server import inference
 from tests import test_pages
 from tests.test_pages import photo_bytes, texts
@@ -36,10 +42,11 @@ def press(at: AppTest, label: str) -> AppTest:
 
 
 def test_model_compared_with_itself_agrees_in_everything(visit) -> None:
-    found = metrics(visit("compare", a="bundled-dense", b="bundled-dense"))
-    assert found["Same first answer"] == "yes"
+    at = visit("compare", a="bundled-dense", b="bundled-dense")
+    found = metrics(at)
+    assert "Both say " in at.header[0].value
     assert found["KL of B from A, nats"] == "0.000"
-    assert found["MACs of B against A"] == "+0 %"
+    assert found["MACs of B against A"] == "0 %"
 
 
 @pytest.mark.parametrize(
@@ -137,7 +144,7 @@ def test_controls_are_those_that_the_model_has(visit) -> None:
 
 
 def test_smaller_keep_ratio_costs_less(visit) -> None:
-    cost = [metrics(visit("compare", b=f"bundled-tokens~keep={k}"))["MACs of B against A"] for k in (0.9, 0.3)]
+    cost = [metrics(visit("compare", b=f"bundled-tokens~keep={k}"))["MACs of Pruned against Dense"] for k in (0.9, 0.3)]
     assert int(cost[0].split()[0].replace("\N{MINUS SIGN}", "-")) > int(
         cost[1].split()[0].replace("\N{MINUS SIGN}", "-")
     )
@@ -245,18 +252,73 @@ def test_bad_zip_gets_one_sentence_and_the_page_goes_on(visit, data: bytes, sent
     assert "Drop some photos" in texts(at)
 
 
-def test_models_of_other_classes_are_not_compared(visit, assets, tmp_path, monkeypatch) -> None:
-    import dataclasses
-    import shutil
-
-    from core.models import load as checkpoints
-    from core.models import registry
-    from core.results import ClassName
-
+def other_model(assets, tmp_path, monkeypatch, *labels: str) -> None:
+    """A dense model of these classes beside the others, as bundled-other."""
     shutil.copytree(assets, tmp_path, dirs_exist_ok=True)
-    other = tuple(ClassName(None, name) for name in ("gnu", "hen", "ibis", "jay", "kite", "lion"))
-    test_pages.save(tmp_path, "bundled-other", dataclasses.replace(test_pages.CARD, classes=other))
+    geometry = dataclasses.replace(test_pages.GEOMETRY, classes=len(labels))
+    card = dataclasses.replace(test_pages.CARD, geometry=geometry, classes=tuple(ClassName(None, x) for x in labels))
+    test_pages.save(tmp_path, "bundled-other", card)
     monkeypatch.setattr(checkpoints, "ASSETS", tmp_path)
     monkeypatch.setattr(registry, "ASSETS", tmp_path)
     st.cache_data.clear()
-    assert "know different classes" in texts(visit("compare", b="bundled-other"))
+
+
+def test_models_of_other_classes_are_compared_on_those_that_both_know(visit, assets, tmp_path, monkeypatch) -> None:
+    other_model(assets, tmp_path, monkeypatch, "fox", "gnu", "bee", "ant")
+    at = visit("compare", b="bundled-other", by="Occlusion")
+    assert not at.exception
+    assert at.info[0].value.startswith("Compared on the 3 classes that both know (A knows 6, B 4).")
+    assert set(group(at, "cls").options) == {"ant", "bee", "fox"}
+    assert "KL of B from A, nats" in metrics(at)
+    assert "Rank correlation of the two maps" in texts(at)
+
+
+def test_models_without_a_common_class_stand_side_by_side_and_are_not_compared(
+    visit, assets, tmp_path, monkeypatch
+) -> None:
+    other_model(assets, tmp_path, monkeypatch, "gnu", "hen")
+    at = visit("compare", b="bundled-other")
+    assert not at.exception
+    assert at.info[0].value.startswith("They have no class in common (A knows 6, B 2)")
+    assert len(at.get("plotly_chart")) == 2
+    assert not at.metric
+    at = visit("compare", b="bundled-other", view="Many photos")
+    assert "cannot be compared on many photos" in texts(at)
+    assert not at.exception
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "names"),
+    [
+        ("bundled-dense", "bundled-tokens~keep=0.5", ("Dense", "Pruned")),
+        ("bundled-singlepath~budget=50", "bundled-dense", ("Pruned", "Dense")),
+        ("bundled-tokens", "bundled-tokens~keep=0.5", ("A", "B")),
+        ("bundled-dense", "bundled-dense", ("A", "B")),
+    ],
+)
+def test_sides_are_called_what_they_are(visit, a: str, b: str, names: tuple[str, str]) -> None:
+    at = visit("compare", a=a, b=b)
+    assert f"MACs of {names[1]} against {names[0]}" in metrics(at)
+    assert sum(f"**{names[0]}** (side A)" in said.value for said in at.markdown) == (names[0] != "A")
+    assert link(at, "b") == b if b != "bundled-tokens" else "b" not in at.query_params
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "sentence"),
+    [
+        (
+            "bundled-dense",
+            "bundled-tokens~keep=0.5",
+            r"in Dense and [\d.< ]+ % in Pruned lies on the \d+ patch\w* that",
+        ),
+        ("bundled-dense", "bundled-singlepath~budget=100", r"both see all \d+ patches, and rank them [a-z ]+\."),
+        (
+            "bundled-tokens~keep=0.5",
+            "bundled-tokens~keep=0.9",
+            r"in A lies on the \d+ patch\w* that it keeps.*; .* in B",
+        ),
+    ],
+)
+def test_why_both_say_it_is_one_sentence_above_the_maps(visit, a: str, b: str, sentence: str) -> None:
+    said = texts(visit("compare", a=a, b=b, by="Integrated gradients"))
+    assert re.search(rf"\*\*They (agree|differ): .*{sentence}", said)

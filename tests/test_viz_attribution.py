@@ -4,8 +4,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from core.inference.evidence import Evidence, Portion
 from core.results.attributions import Attribution
-from viz.attribution import attribution_map, how_made, likeness, scale_bar, shared_scale, value_text
+from viz.attribution import (
+    attribution_map,
+    how_made,
+    likeness,
+    likeness_word,
+    scale_bar,
+    shared_scale,
+    value_text,
+    why_sentence,
+)
 
 VIEW = Image.new("RGB", (64, 64), "teal")
 VALUES = np.array([[0.5, -0.4], [0.1, 0.0]])
@@ -75,3 +85,33 @@ def test_what_was_held_passed_over_and_missed_is_said() -> None:
     assert "1.2 s" in said
     rollout = Attribution(np.abs(VALUES), "rollout", None, passed_over=(0, 10))
     assert "Blocks 1, 11 are no attention any more and passed over" in how_made(rollout)
+
+
+@pytest.mark.parametrize(
+    ("alike", "word"),
+    [(1.0, "nearly alike"), (0.9, "nearly alike"), (0.7, "much alike"), (0.4, "somewhat alike"), (-1, "differently")],
+)
+def test_a_rank_correlation_has_a_word(alike: float, word: str) -> None:
+    assert likeness_word(alike) == word
+
+
+def test_evidence_of_two_models_is_said_by_what_one_of_them_keeps() -> None:
+    dense = Evidence(Portion(70, 0.91), Portion(186, 0.09), Portion(0, 0.0))
+    pruned = Evidence(Portion(70, 0.88), Portion(186, 0.12), Portion(0, 0.0))
+    names = ("Dense", "Pruned")
+    assert why_sentence("They agree: ", "koala", names, ["Pruned"], [dense, pruned]) == (
+        "They agree: 91 % of the evidence for “koala” in Dense and 88 % in Pruned lies on the 70 patches that Pruned "
+        "keeps (27 % of all), 9 % and 12 % on the 186 that it folds into packages."
+    )
+    assert why_sentence("", "koala", names, ["Pruned"], [None, pruned]) == (
+        "In Dense no patch speaks for “koala”, so there is no evidence to divide."
+    )
+
+
+def test_where_both_models_drop_patches_each_is_said_by_its_own() -> None:
+    a = Evidence(Portion(1, 0.5), Portion(2, 0.3), Portion(1, 0.2))
+    b = Evidence(Portion(4, 1.0), Portion(0, 0.0), Portion(0, 0.0))
+    assert why_sentence("", None, ("A", "B"), ["A", "B"], [a, b]) == (
+        "50 % of the attention in A lies on the 1 patch that it keeps, 30 % on the 2 that it folds into packages, "
+        "20 % on the 1 that it drops; 100 % of the attention in B lies on the 4 patches that it keeps."
+    )

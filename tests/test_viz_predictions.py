@@ -6,8 +6,18 @@ import numpy as np
 import pytest
 
 from core.inference.agreements import agreement
+from core.inference.common_classes import CommonClasses
 from core.results import ClassName, Prediction
-from viz.predictions import agreement_sentence, distance_word, top5_alone, top5_pair, top5_union
+from viz.predictions import (
+    agreement_sentence,
+    common_sentence,
+    distance_word,
+    headline,
+    sureness_sentence,
+    top5_alone,
+    top5_pair,
+    top5_union,
+)
 
 NAMES = tuple(ClassName(None, name) for name in ("ant", "bee", "cat", "dog", "elk", "fox", "gnu"))
 
@@ -89,3 +99,24 @@ def test_one_model_alone_has_the_bars_that_it_has_beside_another() -> None:
     (alone,), (_, beside) = top5_alone(said).data, top5_pair(said, said).data
     assert (tuple(alone.y), tuple(alone.x), alone.name) == (("cat", "bee", "ant"), (0.5, 0.3, 0.2), "Pruned")
     assert (tuple(beside.y), tuple(beside.x)) == (tuple(alone.y), tuple(alone.x))
+
+
+def test_the_headline_and_its_line_say_each_fact_once() -> None:
+    a, b, names = prediction(0.6, 0.3, 0.1), prediction(0.1, 0.45, 0.45), ("Dense", "Pruned")
+    assert headline(a, b, names) == "Dense says ant, Pruned says bee"
+    assert sureness_sentence(a, b, names) == (
+        "Dense 60 %; Pruned 45 %, unsure. Dense's answer has rank 3 of 3 in Pruned."
+    )
+    assert headline(a, a, names) == "Both say ant"
+    assert sureness_sentence(a, a, names) == "Dense 60 %; Pruned 60 %."
+
+
+def test_models_of_other_classes_say_on_which_they_are_compared() -> None:
+    names, every = ("A", "B"), tuple(range(26))
+    assert common_sentence(CommonClasses(every, every, (26, 26)), names) is None
+    assert common_sentence(CommonClasses(every, every[::-1], (26, 26)), names) is None
+    assert common_sentence(CommonClasses(every, every, (1119, 26)), names).startswith(
+        "Compared on the 26 classes that both know (A knows 1,119, B 26)."
+    )
+    assert common_sentence(CommonClasses((), (), (3, 4)), names).startswith("They have no class in common")
+    assert common_sentence(CommonClasses((1,), (2,), (3, 4)), names).startswith("They have only one class in common")

@@ -2,13 +2,15 @@
 
 import base64
 import io
+from collections.abc import Sequence
 
 import numpy as np
 import plotly.graph_objects as go
 from PIL import Image, ImageEnhance
 
+from core.inference.evidence import Evidence, Portion
 from core.results.attributions import Attribution, Method
-from viz.theme import drawn, percent
+from viz.theme import MINUS, drawn, percent
 
 WORDS: dict[Method, str] = {
     "gradients": "Integrated gradients",
@@ -19,6 +21,8 @@ SIGNED, UNSIGNED = "PuOr", "Viridis"
 """PuOr has orange below 0 and purple above; both are dark at their ends, so signs are written too."""
 SIDE = 336
 """Pixels of the photo below a map."""
+LIKENESS = ((0.9, "nearly alike"), (0.7, "much alike"), (0.4, "somewhat alike"), (-1.0, "differently"))
+"""How alike two maps rank the patches from such a correlation of their ranks on."""
 MARKED = 0.35
 """Cells beyond this share of the scale carry a sign."""
 
@@ -40,7 +44,7 @@ def attribution_map(view: Image.Image, values: np.ndarray, scale: float, *, sign
     """
     rows, cols = values.shape
     said = np.vectorize(lambda value: value_text(float(value), unit, signed=signed))(values)
-    marks = np.where(np.abs(values) < MARKED * scale, "", np.where(values > 0, "+", "\N{MINUS SIGN}"))
+    marks = np.where(np.abs(values) < MARKED * scale, "", np.where(values > 0, "+", MINUS))
     photo = {"source": _grey(view), "xref": "x", "yref": "y", "x": -0.5, "y": -0.5, "sizex": cols, "sizey": rows}
     cells = {
         "type": "heatmap",
@@ -106,9 +110,9 @@ def scale_bar(scale: float, *, signed: bool, unit: str, words: tuple[str, str]) 
 def value_text(value: float, unit: str, *, signed: bool) -> str:
     """A value with its unit: +0.42 logits, 2.3 %."""
     if unit == "%":
-        return f"{value * 100:{'+' if signed else ''}.1f} %".replace("-", "\N{MINUS SIGN}")
+        return f"{value * 100:{'+' if signed else ''}.1f} %".replace("-", MINUS)
     digits = 2 if abs(value) >= 0.095 or value == 0 else 3
-    return f"{value:{'+' if signed else ''}.{digits}f} {unit}".replace("-", "\N{MINUS SIGN}")
+    return f"{value:{'+' if signed else ''}.{digits}f} {unit}".replace("-", MINUS)
 
 
 def likeness(a: np.ndarray, b: np.ndarray) -> float | None:
@@ -123,6 +127,66 @@ def _mean_ranks(values: np.ndarray) -> np.ndarray:
     """Rank of each value, from 0, equal values at their mean rank."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     return (np.cumsum(counts) - (counts + 1) / 2)[inverse]
+
+
+def likeness_word(alike: float) -> str:
+    """How alike two maps rank the patches, by the correlation of their ranks."""
+    return next(word for least, word in LIKENESS if alike >= least)
+
+
+def why_sentence(
+    opening: str,
+    label: str | None,
+    names: tuple[str, str],
+    keepers: Sequence[str],
+    divided: Sequence[Evidence | None],
+) -> str:
+    """How the evidence of two models is divided among the patches that stay and that leave, in one sentence.
+
+    Args:
+        opening: Stands before it, such as "They agree: "; "" for none.
+        label: The class that the evidence is for; None: it is what the class token attends to.
+        names: Of the two models.
+        keepers: Which of them keep and drop patches: one, whose patches both are divided by, or both, each by its own.
+        divided: Of each of `names`; None: nothing speaks for the class there.
+    """
+    found = [each for each in divided if each is not None]
+    if len(found) < len(divided):
+        empty = " and in ".join(name for name, each in zip(names, divided, strict=True) if each is None)
+        return f"In {empty} no patch speaks for “{label}”, so there is no evidence to divide."
+    what = f"evidence for “{label}”" if label is not None else "attention"
+    if len(keepers) == 1:
+        said = _of_one(what, names, keepers[0], found)
+    else:
+        said = "; ".join(_of_its_own(what, name, each) for name, each in zip(names, found, strict=True))
+    return f"{opening}{said}."
+
+
+def _of_one(what: str, names: tuple[str, str], keeper: str, found: Sequence[Evidence]) -> str:
+    """Both models' evidence by what one of them does with the patches."""
+    kept, folded, dropped = ([getattr(each, part) for each in found] for part in ("kept", "folded", "dropped"))
+    patches = kept[0].patches + folded[0].patches + dropped[0].patches
+    said = (
+        f"{percent(kept[0].share)} of the {what} in {names[0]} and {percent(kept[1].share)} in {names[1]} lies on the "
+        f"{_patches(kept[0])} that {keeper} keeps ({percent(kept[0].patches / patches)} of all)"
+    )
+    for (first, second), deed in ((folded, "folds into packages"), (dropped, "drops")):
+        if first.patches:
+            said += f", {percent(first.share)} and {percent(second.share)} on the {first.patches} that it {deed}"
+    return said
+
+
+def _of_its_own(what: str, name: str, found: Evidence) -> str:
+    """One model's evidence by what it does with the patches itself."""
+    said = f"{percent(found.kept.share)} of the {what} in {name} lies on the {_patches(found.kept)} that it keeps"
+    for part, deed in ((found.folded, "folds into packages"), (found.dropped, "drops")):
+        if part.patches:
+            said += f", {percent(part.share)} on the {part.patches} that it {deed}"
+    return said
+
+
+def _patches(part: Portion) -> str:
+    return f"{part.patches} patch{'es' * (part.patches != 1)}"
 
 
 def how_made(found: Attribution) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from viz.theme import base_layout
+from viz.theme import base_layout, figure
 
 TITLE_PX = 24
 """Room for a panel's title."""
@@ -61,4 +61,4 @@ def panels(
             }
         )
         data += [{**trace, "xaxis": f"x{key}", "yaxis": f"y{key}"} for trace in mine]
-    return go.Figure(data, {**base_layout(height), **axes, "annotations": notes, **more})
+    return figure(data, {**base_layout(height), **axes, "annotations": notes, **more})

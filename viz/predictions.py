@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from core.inference.agreements import PhotoAgreement, agreement, ranks
+from core.inference.common_classes import CommonClasses
 from core.results import Prediction
 from viz.theme import DENSE, PRUNED, drawn, percent
 
@@ -114,6 +115,40 @@ def agreement_sentence(a: Prediction, b: Prediction) -> str:
     )
 
 
+def headline(a: Prediction, b: Prediction, names: tuple[str, str]) -> str:
+    """What both models say, or each of them."""
+    first, second = a.top(1)[0], b.top(1)[0]
+    if first.index == second.index:
+        return f"Both say {first.label}"
+    return f"{names[0]} says {first.label}, {names[1]} says {second.label}"
+
+
+def sureness_sentence(a: Prediction, b: Prediction, names: tuple[str, str]) -> str:
+    """How sure both are, and where the answer of the first one stands in the second where that says something else."""
+    found = agreement(a, b)
+    sure = "; ".join(f"{name} {_sureness(said.top(1)[0].prob)}" for name, said in zip(names, (a, b), strict=True))
+    if found.same_top1:
+        return f"{sure}."
+    return f"{sure}. {names[0]}'s answer has rank {found.rank_in_b} of {len(b.classes):,} in {names[1]}."
+
+
+def common_sentence(common: CommonClasses, names: tuple[str, str]) -> str | None:
+    """On which classes two models are compared; None where both know the same."""
+    if common.are_all:
+        return None
+    known = f"({names[0]} knows {common.known[0]:,}, {names[1]} {common.known[1]:,})"
+    if not common.a:
+        return f"They have no class in common {known}, so their answers stand side by side and are not compared."
+    if not common.comparable:
+        return f"They have only one class in common {known}, so their answers stand side by side and are not compared."
+    if len(common.a) == common.known[0] == common.known[1]:
+        return None  # the same classes, in another order
+    return (
+        f"Compared on the {len(common.a):,} classes that both know {known}. Probabilities are shares of those classes "
+        "alone: the others are left out, and the rest adds up to 100 %."
+    )
+
+
 def _sureness(share: float) -> str:
     """A probability, and whether the model takes it to be wrong rather than right."""
     return percent(share) + (", unsure" if share < 0.5 else "")
@@ -124,16 +159,22 @@ def distance_word(kl_nats: float) -> str:
     return next(word for most, word in DISTANCES if kl_nats < most)
 
 
-def agreement_table(rows: Sequence[PhotoAgreement]) -> dict[str, list]:
-    """The columns of a table of many photos, by their headings; probabilities in percent."""
+def agreement_table(rows: Sequence[PhotoAgreement], names: tuple[str, str] = ("A", "B")) -> dict[str, list]:
+    """The columns of a table of many photos, by their headings; probabilities in percent.
+
+    Args:
+        rows: What was found.
+        names: What A and B are called.
+    """
+    a, b = names
     return {
         "Photo": [row.name for row in rows],
         "Same first answer": ["yes" if row.agreement.same_top1 else "no" for row in rows],
-        "A says": [row.first_a.label for row in rows],
-        "A, %": [100 * row.first_a.prob for row in rows],
-        "B says": [row.first_b.label for row in rows],
-        "B, %": [100 * row.first_b.prob for row in rows],
+        f"{a} says": [row.first_a.label for row in rows],
+        f"{a}, %": [100 * row.first_a.prob for row in rows],
+        f"{b} says": [row.first_b.label for row in rows],
+        f"{b}, %": [100 * row.first_b.prob for row in rows],
         "KL, nats": [row.agreement.kl_nats for row in rows],
-        "Rank of A's answer in B": [row.agreement.rank_in_b for row in rows],
-        "MACs of B, % of A's": [100 * row.macs_b / row.macs_a for row in rows],
+        f"Rank of {a}'s answer in {b}": [row.agreement.rank_in_b for row in rows],
+        f"MACs of {b}, % of {a}'s": [100 * row.macs_b / row.macs_a for row in rows],
     }

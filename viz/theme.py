@@ -9,6 +9,7 @@ from plotly.basedatatypes import BaseFigure
 from core.results import Mixer
 
 TIMES = "\N{MULTIPLICATION SIGN}"
+MINUS = "\N{MINUS SIGN}"
 
 DENSE = "#6B7280"
 PRUNED = "#0072B2"
@@ -99,6 +100,12 @@ def percent(share: float) -> str:
     return f"{share * 100:.1f} %" if 0 < share < 0.0095 else f"{share * 100:.0f} %"
 
 
+def percent_more(ratio: float) -> str:
+    """How much above or below the same a ratio is, in whole percent: 1.5 is +50 %, and 1 is 0 %."""
+    points = round(100 * (ratio - 1))
+    return f"{points:+d} %".replace("-", MINUS) if points else "0 %"
+
+
 def percent_text(value: float) -> str:
     """A setting that is in percent already, with its half where it has one: 60 %, 60.5 %."""
     return f"{value:g} %"
@@ -162,12 +169,21 @@ def base_layout(height: int, **more: object) -> dict:
     }
 
 
-def drawn(traces: Sequence[dict], height: int, **more: object) -> go.Figure:
-    """A figure of these traces (Plotly's dictionaries, "type" in each) in `base_layout`.
+def figure(traces: Sequence[dict], layout: dict) -> go.Figure:
+    """A figure of these traces (Plotly's dictionaries, "type" in each).
 
     All in one go: checked like any figure, but adding traces and settings one by one takes Plotly five times as long.
+    Plotly takes pandas for imported once another thread has begun to import it, and fails on the half of it that is
+    there; who imports it here waits for the whole.
     """
-    return go.Figure({"data": list(traces), "layout": base_layout(height, **more)})
+    import pandas  # noqa: F401
+
+    return go.Figure({"data": list(traces), "layout": layout})
+
+
+def drawn(traces: Sequence[dict], height: int, **more: object) -> go.Figure:
+    """The same in `base_layout`, with more of it."""
+    return figure(traces, base_layout(height, **more))
 
 
 def across(y: float, line: dict) -> dict:

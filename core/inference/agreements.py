@@ -84,17 +84,25 @@ def changed_first(rows: Sequence[PhotoAgreement]) -> list[PhotoAgreement]:
     return sorted(rows, key=lambda row: (row.agreement.same_top1, -row.agreement.kl_nats))
 
 
-COLUMNS = ("photo", "a_answer", "a_prob", "b_answer", "b_prob", "same", "kl_nats", "rank_in_b", "a_macs", "b_macs")
+COLUMNS = (
+    *("photo", "{a}_answer", "{a}_prob", "{b}_answer", "{b}_prob"),
+    *("same", "kl_nats", "rank_in_{b}", "{a}_macs", "{b}_macs"),
+)
 
 
-def to_csv(rows: Sequence[PhotoAgreement]) -> str:
+def to_csv(rows: Sequence[PhotoAgreement], names: tuple[str, str] = ("A", "B")) -> str:
     """One line per photo under a line of names; shares are fractions of 1, costs multiply-adds.
 
     Text that a spreadsheet would take for a formula gets an apostrophe in front.
+
+    Args:
+        rows: What was found.
+        names: What A and B are called; in small letters in the names of the columns.
     """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    a_name, b_name = (name.lower() for name in names)
+    writer.writerow([column.format(a=a_name, b=b_name) for column in COLUMNS])
     for row in rows:
         a, b, found = row.first_a, row.first_b, row.agreement
         cells = (row.name, a.label, f"{a.prob:.4f}", b.label, f"{b.prob:.4f}")

@@ -84,6 +84,29 @@ def _setting(letter: str, name: str, method: str) -> Side:
     return Side(name)
 
 
+def names_of(a: ModelSpec, b: ModelSpec) -> tuple[str, str]:
+    """What A and B are called: Dense and Pruned where one is a dense model and the other was pruned from it."""
+    if _pruned_from(b, a):
+        return "Dense", "Pruned"
+    return ("Pruned", "Dense") if _pruned_from(a, b) else ("A", "B")
+
+
+def _pruned_from(spec: ModelSpec, dense: ModelSpec) -> bool:
+    """Whether one is the other, which is dense, with selectors, under a budget, or with patches left out."""
+    both = [models.loaded(ModelSpec(each.name)) for each in (spec, dense)]
+    if both[1].method != "dense" or _leaves_out(dense):
+        return False
+    if spec.name == dense.name:
+        return _leaves_out(spec)
+    cards = [(found.card.family, found.card.geometry, found.card.classes) for found in both]
+    return model_facts.dense_of(spec.name) == dense.name and cards[0] == cards[1]
+
+
+def _leaves_out(spec: ModelSpec) -> bool:
+    """Whether patches are ranked and left out of a model that has no selectors."""
+    return spec.keep is not None or spec.mass is not None
+
+
 def spec_of(side: Side) -> ModelSpec:
     """What runs."""
     match side.setting:

@@ -1,4 +1,4 @@
-"""Runs beyond the caches: all keep ratios at once, attributions with their wait, many photos, and forgetting."""
+"""Runs beyond the caches: all keep ratios at once, many photos, and forgetting."""
 
 import io
 from collections.abc import Mapping
@@ -9,9 +9,9 @@ from PIL import ImageOps
 from core.config import ModelSpec
 from core.inference import trace
 from core.inference.agreements import PhotoAgreement, agreement
+from core.inference.common_classes import common_classes, on_common
 from core.photos.image import open_photo
 from core.results import TokenTrace
-from core.results.attributions import Attribution, Method
 from pages.server import images, inference, locks, models, timings
 
 THUMBNAIL = 240
@@ -34,14 +34,8 @@ def prepared_steps(model: tuple, image_id: str) -> Mapping[float, TokenTrace] | 
     return st.session_state.get("prepared", {}).get((model, image_id))
 
 
-def attributed(spec: ModelSpec, image_id: str, class_index: int, method: Method) -> Attribution:
-    """Which patches of the photo the answer rests on; a rollout is the same for every class."""
-    with st.spinner("Looking for what the answer rests on …"):
-        return inference.attributed_once(spec, image_id, 0 if method == "rollout" else class_index, method)
-
-
 def compared(specs: tuple[ModelSpec, ModelSpec], name: str, data: bytes) -> tuple[PhotoAgreement, bytes]:
-    """What two models make of one photo of many, and the photo as a small JPEG; cached nowhere.
+    """What two models make of one photo of many, on the classes that both know, and a small JPEG; cached nowhere.
 
     Raises:
         InputError: If the data are no photo.
@@ -50,6 +44,7 @@ def compared(specs: tuple[ModelSpec, ModelSpec], name: str, data: bytes) -> tupl
     models_ = [models.loaded(spec) for spec in specs]
     with locks.inference_lock():
         (a, macs_a), (b, macs_b) = (trace.answer(model, picture) for model in models_)
+    a, b = on_common(a, b, common_classes(a.classes, b.classes))
     small = io.BytesIO()
     ImageOps.fit(picture, (THUMBNAIL, THUMBNAIL)).save(small, "JPEG", quality=80)
     row = PhotoAgreement(name, a.top(1)[0], b.top(1)[0], agreement(a, b), macs_a.total, macs_b.total)
