@@ -94,7 +94,7 @@ def names_of(a: ModelSpec, b: ModelSpec) -> tuple[str, str]:
 def _pruned_from(spec: ModelSpec, dense: ModelSpec) -> bool:
     """Whether one is the other, which is dense, with selectors, under a budget, or with patches left out."""
     both = [models.loaded(ModelSpec(each.name)) for each in (spec, dense)]
-    if both[1].method != "dense" or _leaves_out(dense):
+    if both[1].kind.pruned or _leaves_out(dense):
         return False
     if spec.name == dense.name:
         return _leaves_out(spec)
