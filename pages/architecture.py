@@ -11,7 +11,7 @@ from core.models.description import description
 from pages.parts.architecture import block, fixed, releases, scrubber, search
 from pages.parts.pickers import choose
 from pages.parts.scoring import score
-from pages.parts.shared import along, answers, badge, frame, model_facts
+from pages.parts.shared import along, answers, badge, frame, model_facts, pictures
 from pages.parts.timing import part_times
 from pages.server import inference, models
 from viz.architecture import mixers_sentence
@@ -58,6 +58,8 @@ if not model_facts.predicts(spec):
         "The search for this model has not got far enough: the gates are shown, no prediction.",
         icon=":material/hourglass_top:",
     )
+elif pictures.waiting():
+    st.markdown(pictures.WAITS)
 else:
     dense = model_facts.dense_of(name)
     with frame.clear_errors():

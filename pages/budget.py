@@ -10,7 +10,7 @@ from pages.parts.budget.joint import joint_method, joint_sentence
 from pages.parts.budget.savings import COMPONENT, cost_axis, path_method, show_links, tokens_method, told
 from pages.parts.budget.untrained import drawn, untrained_sentence, untrained_series
 from pages.parts.pickers import choose
-from pages.parts.shared import along, badge, frame, mac_counts, model_facts
+from pages.parts.shared import along, badge, frame, mac_counts, model_facts, pictures, square
 from pages.parts.shared.mounting import mount
 from pages.parts.shared.recorded_rows import peers_sentence
 from pages.parts.timing import engines, part_times, scale
@@ -80,16 +80,20 @@ else:
 specs = {"Dense": ModelSpec(dense)} if dense else {}
 specs |= {method.label: method.spec for method in methods}
 with frame.clear_errors():
-    counts = {label: mac_counts.macs_of(spec, image_id) for label, spec in specs.items()}
+    counts = {} if pictures.waiting() else {label: mac_counts.macs_of(spec, image_id) for label, spec in specs.items()}
 left, right = st.columns([3, 2], gap="medium")
 with left:
     st.markdown("## Multiply-adds of this photo, by part")
-    alt = "; ".join(f"{label}: {macs_text(count.total)}" for label, count in counts.items())
-    frame.chart(macs_by_part(list(counts.items())), "parts", alt)
-    for method in methods:
-        whole = models.loaded(method.spec).dense_macs
-        st.markdown(f"**{method.label}:** {saving_sentence(counts[method.label].total, whole)}.")
-    st.markdown("Exact for this photo, in MACs (multiply-adds; papers write FLOPs for the same count).")
+    if counts:
+        square.show(image_id, name)
+        alt = "; ".join(f"{label}: {macs_text(count.total)}" for label, count in counts.items())
+        frame.chart(macs_by_part(list(counts.items())), "parts", alt)
+        for method in methods:
+            whole = models.loaded(method.spec).dense_macs
+            st.markdown(f"**{method.label}:** {saving_sentence(counts[method.label].total, whole)}.")
+        st.markdown("Exact for this photo, in MACs (multiply-adds; papers write FLOPs for the same count).")
+    elif pictures.waiting():
+        st.markdown(pictures.WAITS)
 with right:
     st.markdown("## Time")
     if methods:
@@ -99,8 +103,11 @@ with right:
         st.button(
             "Predict again", on_click=part_times.forget_parts, args=(tokens, path, joint), icon=":material/refresh:"
         )
-    st.markdown("Fewer multiply-adds are not always less time. Measure here, all models taking turns on this photo:")
-    engines.measure_panel(specs, image_id)
+    if not pictures.waiting():
+        st.markdown(
+            "Fewer multiply-adds are not always less time. Measure here, all models taking turns on this photo:"
+        )
+        engines.measure_panel(specs, image_id)
     if tokens:
         limits.pick_table(tokens)
 which_method.show_methods(name)

@@ -8,7 +8,7 @@ from core.methods import DENSE, TOKENS
 from pages.parts.compare import carry, choose_sides, many_photos, one_photo
 from pages.parts.pickers import choose
 from pages.parts.pickers.files import why_missing
-from pages.parts.shared import along, bound, frame, links
+from pages.parts.shared import along, bound, frame, links, pictures, square
 from pages.parts.shared.sides import Side
 from pages.server import models
 from viz.predictions import common_sentence
@@ -17,7 +17,7 @@ frame.guard("pages/compare.py", "pic", "a", "b", "cls", "by", "view")
 TABS = ("One photo", "Many photos")
 
 st.title("Does it still agree?")
-left, right = st.columns([4, 1], vertical_alignment="bottom")
+left, middle, right = st.columns([7, 4, 2], vertical_alignment="bottom")
 with left:
     image_id = choose.pick_picture()
 linked = {letter: why_missing(st.query_params.get(letter.lower(), "").partition("~")[0]) for letter in "AB"}
@@ -43,6 +43,8 @@ with frame.clear_errors():
     for side, why_not in zip((a, b), linked.values(), strict=True):
         if why_not:
             st.warning(f"{why_not} Until then you see {side.name}.", icon=":material/link_off:")
+    with middle:
+        square.show(image_id, a.name)
     names = choose_sides.names_of(*specs)
     for letter, place, name in zip("AB", called, names, strict=True):
         if name != letter:
@@ -55,7 +57,10 @@ first = links.bring("view", TABS[0], links.one_of(TABS))
 one, many = st.tabs(TABS, key="view", default=first, bind="query-params")
 if one.open:
     with one:
-        one_photo.one_photo(specs, names, common, image_id)
+        if pictures.waiting():
+            st.markdown(pictures.WAITS)
+        else:
+            one_photo.one_photo(specs, names, common, image_id)
 if many.open:
     with many:
         many_photos.many_photos(specs, names, common)

@@ -5,7 +5,20 @@ import streamlit as st
 from core.config import ModelSpec
 from core.methods import DENSE, JOINT, TOKENS
 from pages.parts.pickers import choose
-from pages.parts.shared import along, answers, badge, classes, frame, mac_counts, model_facts, player, runs, selection
+from pages.parts.shared import (
+    along,
+    answers,
+    badge,
+    classes,
+    frame,
+    mac_counts,
+    model_facts,
+    pictures,
+    player,
+    runs,
+    selection,
+    square,
+)
 from pages.parts.tokens import tabs
 from pages.server import images, inference
 from viz.blocks import macs_per_block, tokens_per_block
@@ -20,10 +33,13 @@ with left:
     image_id = choose.pick_picture()
 with right:
     name = choose.pick_model(TOKENS, JOINT, DENSE)
-with left:
+with left, st.container(horizontal=True, vertical_alignment="bottom"):
     mode = selection.pick_mode(name)
+    square.show(image_id, name)
 with right:
     spec, ratio = selection.pick_spec(name, mode)
+if pictures.waiting():
+    st.stop()
 
 with frame.clear_errors():
     trace = inference.token_trace(spec, image_id)

@@ -296,13 +296,13 @@ def test_more_macs_than_dense_are_not_called_a_saving(visit) -> None:
         ("cut.jpg", photo_bytes()[:600], "ends early"),
     ],
 )
-def test_bad_upload_gets_one_sentence_and_the_page_goes_on(visit, name, data, sentence) -> None:
+def test_bad_upload_gets_one_sentence_and_no_result_stands_below(visit, name, data, sentence) -> None:
     at = visit("tokens", pic="Your own")
     at.file_uploader[0].upload(name, data).run()
     assert not at.exception
     assert len(at.error) == 1
     assert sentence in at.error[0].value
-    assert at.metric
+    assert not at.metric
 
 
 def test_upload_is_shown_on_other_pages_too_and_can_be_forgotten(visit) -> None:

@@ -1,14 +1,14 @@
 """`models`, `predict`, `describe` and `evaluate`: what can be loaded, what it says, what it is, how good it is."""
 
 import argparse
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 
 from core.commands.describe_published import describe_published
 from core.commands.endings import printed_anyway
 from core.commands.engine import dense_beside, in_engine
 from core.commands.loading import load_model_of, setting_of, spec_of, tell_snapped
 from core.commands.peers import evaluate_peer, peer_into_file
-from core.commands.shared import data_told, pick_device
+from core.commands.shared import data_told, pick_device, say
 from core.commands.sweeping import check_sweep, evaluate_folder, predict_many
 from core.config import PEERS
 from core.errors import InputError
@@ -21,7 +21,8 @@ from core.models.description import description, told_grids
 from core.models.load import load
 from core.models.macs import macs_of
 from core.models.registry import list_models
-from core.photos.image import load_photo, to_tensor
+from core.photos.crop import read_crop
+from core.photos.image import first_of_several, load_photo, to_tensor
 from core.results import Recorded
 from core.results.timings import Latency
 from core.single_path.published import published
@@ -41,13 +42,19 @@ def run_models(args: argparse.Namespace) -> tuple[dict, str]:
 def run_predict(args: argparse.Namespace) -> tuple[dict, str]:
     """Top-5 of each photo."""
     check_sweep(args)
-    if args.out is not None or any(path.is_dir() for path in args.photos):
+    many = args.out is not None or any(path.is_dir() for path in args.photos)
+    if args.crop is not None and (many or len(args.photos) > 1):
+        raise InputError("--crop is a square of one photo; give that photo alone, without --out.")
+    if many:
         return predict_many(args)
+    crop = None if args.crop is None else read_crop(args.crop)
     loaded = load_model_of(args)
     other, images, lines = in_engine(args, loaded), [], []
     run, dense = other.run if other else loaded.model, dense_beside(args, loaded)
     for path in args.photos:
-        photo = load_photo(path)
+        photo = load_photo(path, crop)
+        if first_of_several(photo):
+            say(f"{path} holds several pictures; the first one is read.")
         kept = None
         if other is not None:
             prediction, macs, kept = other.answer(photo)
@@ -65,6 +72,7 @@ def run_predict(args: argparse.Namespace) -> tuple[dict, str]:
         images.append(
             {
                 "file": str(path),
+                **({} if crop is None else {"crop": astuple(crop)}),
                 "top5": [{"label": g.label, "wnid": g.wnid, "prob": g.prob} for g in prediction.top()],
                 "macs": macs,
                 "dense_macs": loaded.dense_macs,
@@ -79,8 +87,9 @@ def run_predict(args: argparse.Namespace) -> tuple[dict, str]:
         of = getattr(loaded.model, "patches", (loaded.card.geometry.patches,))
         of = ", ".join(map(str, of)) if len(set(of)) > 1 else of[0]
         alive = "" if kept is None else f"; patches kept {', '.join(map(str, kept))} of {of}"
+        through = "" if crop is None else f", crop {crop}"
         lines.append(
-            f"{path}: {guesses}\n  {macs / 1e9:.4g} GMACs of {loaded.dense_macs / 1e9:.4g} dense{alive}; "
+            f"{path}{through}: {guesses}\n  {macs / 1e9:.4g} GMACs of {loaded.dense_macs / 1e9:.4g} dense{alive}; "
             f"{latency.median_ms:.1f} ms (IQR {latency.iqr_ms:.1f}){_beside(beside)} on {latency.device}, "
             f"{latency.threads} threads, batch {latency.batch}, {latency.engine}"
         )

@@ -46,6 +46,12 @@ def add_predict(parser: argparse.ArgumentParser) -> None:
     """Flags of `predict`."""
     add_common(parser)
     parser.add_argument("photos", nargs="+", type=Path, help="photos, or folders of photos, also nested ones")
+    parser.add_argument(
+        "--crop",
+        metavar="X,Y,SIZE",
+        help="of one photo, the square that the model sees: its left and top edge as shares of the upright photo's "
+        "width and height, its side as a share of the shorter side (default: the model's own, in the middle)",
+    )
     add_model(parser)
     add_sweep(parser)
     add_engine(parser)

@@ -7,9 +7,12 @@ from dataclasses import asdict
 
 from core.config import ModelSpec, words_of
 from core.models.load import Loaded
+from core.photos.crop import Crop
 
 
-def command_line(verb: str, loaded: Loaded, photo: str | None = None, classes: str | None = None) -> str:
+def command_line(
+    verb: str, loaded: Loaded, photo: str | None = None, classes: str | None = None, crop: Crop | None = None
+) -> str:
     """One command of `python -m core` for a model with its settings.
 
     Args:
@@ -17,10 +20,11 @@ def command_line(verb: str, loaded: Loaded, photo: str | None = None, classes: s
         loaded: The model.
         photo: File for `predict`.
         classes: File with its class names, where it goes by other names than its own.
+        crop: The square of that photo.
     """
     words = ["python", "-m", "core", verb]
     if verb == "predict":
-        words.append(photo or "PHOTO")
+        words += [photo or "PHOTO", *([] if crop is None else ["--crop", str(crop)])]
     words += ["--model", loaded.spec.name, *words_of(loaded.spec, loaded.dense_macs)]
     if classes is not None and verb != "describe":
         words += ["--classes", classes]
@@ -29,13 +33,19 @@ def command_line(verb: str, loaded: Loaded, photo: str | None = None, classes: s
     return shlex.join(words)
 
 
-def python_lines(models: Sequence[Loaded], photo: str, classes: Sequence[str | None] | None = None) -> str:
+def python_lines(
+    models: Sequence[Loaded],
+    photo: str,
+    classes: Sequence[str | None] | None = None,
+    crop: Crop | None = None,
+) -> str:
     """Lines of Python that print top-5 and multiply-adds of each model, and the patches that it keeps.
 
     Args:
         models: One or more.
         photo: The picture's file.
         classes: Per model the file with its class names, or None where it goes by its own.
+        crop: The square of the picture that the models see.
     """
     files = classes or [None] * len(models)
     methods = {"trace_tokens" if loaded.card.selectors is not None else "macs_of, predict" for loaded in models}
@@ -43,8 +53,10 @@ def python_lines(models: Sequence[Loaded], photo: str, classes: Sequence[str | N
     lines = ["from pathlib import Path", "", "from core.models.load import load"]
     lines += ["from core.models.class_lists import read_classes, with_classes"] if naming else []
     lines += ["from core.config import ModelSpec", "from core.photos.image import open_photo"]
+    lines += [] if crop is None else ["from core.photos.crop import Crop"]
     lines += [f"from core.inference.trace import {', '.join(sorted(methods))}", ""]
-    lines += [f"photo = open_photo(Path({_quoted(photo)}).read_bytes())"]
+    square = "" if crop is None else f", Crop({str(crop).replace(',', ', ')})"
+    lines += [f"photo = open_photo(Path({_quoted(photo)}).read_bytes(){square})"]
     for loaded, file in zip(models, files, strict=True):
         call = f"load({_constructor(loaded.spec)})"
         lines += [

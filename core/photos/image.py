@@ -7,9 +7,10 @@ import io
 import math
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import cast
+from typing import IO, cast
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -21,6 +22,7 @@ from torch import Tensor
 from core.config import Normalisation
 from core.errors import InputError
 from core.models.cards import ModelCard
+from core.photos.crop import Crop, crop_of, cut, is_cut, mark_cut
 from core.photos.jpeg_scans import all_scans, buffered_mb
 
 try:
@@ -44,7 +46,9 @@ MAX_LAYERED_MEGAPIXELS = 24
 MAX_SHORT_SIDE = 1024
 """A photo is scaled down to this many pixels on its short side; no model here looks closer."""
 MAX_ASPECT = 4
-"""Long side to short side; models see the square in the middle, and crops for training reach no further."""
+"""Long side to short side; models see the square in the middle, and crops for training reach no further.
+
+A `Crop` is taken from all of the photo, before."""
 MAX_BUFFERED_MB = 200
 """Of a JPEG in several scans, whose coefficients are all in memory before there is a pixel."""
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", *HEIF, "GIF", "TIFF", "BMP", "PPM")
@@ -54,6 +58,8 @@ UPLOAD_SUFFIXES = ("jpg", "jpeg", "jfif", "png", "webp", "avif", "heic", "heif",
 """The commonest of `photo_suffixes`, for what a page takes."""
 PNG_NOTES = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
 """Chunks that change no pixel here."""
+SEVERAL = "several pictures"
+"""In the notes of a photo: its file holds more than one, and this is the first."""
 JPEG_START, JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 HEIC = (b"heic", b"heix", b"hevc", b"heim", b"heis")
 TOO_LARGE = (
@@ -66,7 +72,7 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # th
 warnings.filterwarnings("ignore", module=r"PIL\.")  # about damaged notes: of no use to a person, the photo is read
 
 
-def open_photo(data: bytes) -> Image.Image:
+def open_photo(data: bytes, crop: Crop | None = None) -> Image.Image:
     """A photo that a person gave, as RGB, upright, its short side at most 1024 pixels, its long one 4 times that.
 
     Transparency is laid on white; of an animation the first picture is taken; 16-bit greys are scaled; colour profiles
@@ -74,18 +80,20 @@ def open_photo(data: bytes) -> Image.Image:
 
     Args:
         data: The file's bytes.
+        crop: Only this square, at the file's own resolution up to 1024 pixels; the model then sees all of it.
 
     Raises:
-        InputError: If the file is empty, too large, of no kind in `FORMATS`, cut off, or has too many pixels.
+        InputError: If the file is empty, too large, of no kind in `FORMATS`, cut off, or has too many pixels; or if the
+            crop reaches beyond the photo.
     """
-    return _photo(data, MAX_UPLOAD_MB)
+    return _photo(data, MAX_UPLOAD_MB, crop)
 
 
-def load_photo(path: str | Path) -> Image.Image:
+def load_photo(path: str | Path, crop: Crop | None = None) -> Image.Image:
     """The photo in a file, as `open_photo` gives it.
 
     Raises:
-        InputError: If it cannot be read, or is no photo; the sentence names the file.
+        InputError: If it cannot be read, is no photo, or the crop reaches beyond it; the sentence names the file.
     """
     try:
         with Path(path).open("rb") as file:
@@ -93,7 +101,7 @@ def load_photo(path: str | Path) -> Image.Image:
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); give the path of a photo.") from error
     try:
-        return _photo(data, MAX_FILE_MB)
+        return _photo(data, MAX_FILE_MB, crop)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 
@@ -118,32 +126,58 @@ def is_photo(path: str | Path) -> bool:
         return False
 
 
-def upright_size(path: str | Path) -> tuple[int, int]:
+def open_whole(data: bytes, longest: int) -> Image.Image:
+    """All of a photo, however long, upright and at most `longest` pixels on its longer side: for looking at.
+
+    Raises:
+        InputError: As `open_photo`.
+    """
+    photo = _read(data, MAX_UPLOAD_MB, _to_rgb)
+    photo.thumbnail((longest, longest))
+    return photo
+
+
+def first_of_several(photo: Image.Image) -> bool:
+    """Whether the file of this photo, as the functions here gave it, holds more pictures: an animation, or pages."""
+    return SEVERAL in photo.info
+
+
+def upright_size(file: str | Path | IO[bytes]) -> tuple[int, int]:
     """Width and height of a photo as it stands upright, at its own resolution.
 
     Raises:
         OSError: If it cannot be read.
     """
-    with Image.open(path, formats=FORMATS) as photo:
+    with Image.open(file, formats=FORMATS) as photo:
         turned = photo.getexif().get(0x0112) in (5, 6, 7, 8)
         width, height = photo.size
         return (height, width) if turned else (width, height)
 
 
-def _photo(data: bytes, most_mb: int) -> Image.Image:
+def _photo(data: bytes, most_mb: int, crop: Crop | None) -> Image.Image:
     """See `open_photo`; a file of more than `most_mb` is refused."""
+    if crop is None:
+        return _read(data, most_mb, lambda image: _to_rgb(limit_aspect(image)))
+    return mark_cut(_read(data, most_mb, lambda image: _to_rgb(cut(image, crop))))
+
+
+def _read(data: bytes, most_mb: int, finish: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """The picture in a file of at most `most_mb`, upright and then finished, in words where it is none."""
     if not data:
         raise InputError("The file is empty. Choose another picture.")
     if len(data) > most_mb * MB:
         raise InputError(f"The file has more than {most_mb} MB, which is the limit.")
     try:
-        return _to_rgb(_upright(_decoded(data)))
+        decoded = _upright(_decoded(data))
+        photo = finish(decoded)
     except (InputError, MemoryError):
         raise
     except Image.DecompressionBombError as error:
         raise InputError(f"The picture has far too many pixels; {TOO_LARGE}.") from error
     except Exception as error:  # Pillow raises nearly anything on damaged files
         raise InputError(_why_not(data)) from error
+    photo.info |= {key: True for key in (SEVERAL,) if key in decoded.info}
+    return photo
 
 
 def _why_not(data: bytes) -> str:
@@ -188,8 +222,20 @@ def _load(data: bytes) -> Image.Image:
         raise InputError(f"The picture is {width} x {height} pixels; {TOO_LARGE}.")
     if isinstance(image, TiffImageFile) and image.tag_v2.get(258) == (12,):  # BitsPerSample
         image.info["beyond 8 bits"] = 4
+    if _holds_several(image):
+        image.info[SEVERAL] = True
     image.load()
     return image
+
+
+def _holds_several(image: Image.Image) -> bool:
+    """Whether more pictures follow the first; those that cameras put behind a JPEG or into a HEIC do not count."""
+    if image.format not in ("GIF", "PNG", "WEBP", "AVIF", "TIFF"):
+        return False
+    try:
+        return getattr(image, "is_animated", False)
+    except Exception:  # Pillow raises nearly anything where what follows is damaged; the first is sound
+        return False
 
 
 def _without_notes(png: bytes) -> bytes:
@@ -232,13 +278,12 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    """A picture of any mode as RGB, within the limits of `open_photo`.
+    """A picture of any mode as RGB, its short side within the limit of `open_photo`.
 
     Large ones are converted and averaged over k x k pixels in strips, so that no second copy of them is in memory.
     """
     if image.mode == "F":
         raise InputError("The picture has floating-point greys, whose range is not known. Save it with 8 or 16 bits.")
-    image = limit_aspect(image)
     k = min(image.size) // MAX_SHORT_SIDE
     if k < 2:
         return _shrunk(_on_white(image))
@@ -296,9 +341,14 @@ def view_box(size: tuple[int, int], card: ModelCard) -> tuple[int, int, int, int
     return left, top, left + side, top + side
 
 
+def usual_crop(size: tuple[int, int], card: ModelCard) -> Crop:
+    """Where that square lies in an upright photo of this width and height."""
+    return crop_of(size, view_box(size, card))
+
+
 def model_view(image: Image.Image, card: ModelCard) -> Image.Image:
     """What the model sees of the photo, at the photo's own resolution; the patch grid divides it evenly."""
-    return image.crop(view_box(image.size, card))
+    return image.copy() if is_cut(image) else image.crop(view_box(image.size, card))
 
 
 @lru_cache(maxsize=16)
@@ -314,13 +364,25 @@ def eval_transform(img_size: int, norm: Normalisation) -> Callable[[Image.Image]
     return cast(Callable[[Image.Image], Tensor], transform)
 
 
-def to_tensor(image: Image.Image, card: ModelCard) -> Tensor:
-    """The photo as the model's input, (1, 3, H, W), by timm's evaluation transform."""
-    return eval_transform(card.geometry.img_size, card.normalisation)(limit_aspect(image))[None]
+def to_tensor(image: Image.Image, card: ModelCard, crop: Crop | None = None) -> Tensor:
+    """The photo as the model's input, (1, 3, H, W), by timm's evaluation transform.
+
+    Args:
+        image: The photo. Of one that was read with a crop, or was given to `core.photos.crop.cut`, all is taken.
+        card: Of the model.
+        crop: The square to take; None: the model's own, in the middle.
+
+    Raises:
+        InputError: If the crop reaches beyond the photo.
+    """
+    if crop is not None:
+        image = cut(image, crop)
+    norm = replace(card.normalisation, crop_pct=1.0) if is_cut(image) else card.normalisation
+    return eval_transform(card.geometry.img_size, norm)(limit_aspect(image))[None]
 
 
 def limit_aspect(image: Image.Image) -> Image.Image:
-    """The photo, its long side cut to 16 times its short side about the centre.
+    """The photo, its long side cut to `MAX_ASPECT` times its short side about the centre.
 
     A sliver enlarged to the model's size would fill the memory; the centre that the model sees stays the same.
     """

@@ -1,5 +1,6 @@
 """Sample pictures and the photos that people brought: as they are, small, and as a model sees them."""
 
+import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +10,14 @@ from PIL import Image
 
 from core.config import ModelSpec
 from core.models import registry
-from core.photos.image import model_view, open_photo
+from core.photos.crop import Crop, read_crop
+from core.photos.image import model_view, open_photo, open_whole, upright_size
 from pages.server import models
 from viz import player
 from viz.thumbnails import thumbnail_style
+
+WHOLE_SIDE = 960
+"""Pixels of the longer side of a picture on which a crop is chosen."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +41,21 @@ def samples() -> tuple[Sample, ...]:
     return tuple(Sample(**entry | {"shows": tuple(entry["shows"])}) for entry in kept)
 
 
+def with_crop(picture: str, crop: str | None) -> str:
+    """The id of a picture seen through a crop, as `core.photos.crop` writes it; None: through the usual square."""
+    return picture if crop is None else f"{picture}@{crop}"
+
+
+def parts_of(image_id: str) -> tuple[str, Crop | None]:
+    """The picture of an id that `pick_picture` gave, and the crop through which the models see it, if it has one."""
+    picture, _, crop = image_id.partition("@")
+    return picture, read_crop(crop) if crop else None
+
+
 def sample_of(image_id: str) -> Sample | None:
     """The sample of an id that `pick_picture` gave; None where it is the person's own picture."""
-    return next((sample for sample in samples() if image_id == f"sample:{sample.id}"), None)
+    picture, _ = parts_of(image_id)
+    return next((sample for sample in samples() if picture == f"sample:{sample.id}"), None)
 
 
 def sample_path(sample: Sample) -> str:
@@ -56,11 +73,24 @@ def thumbnails() -> str:
 
 @st.cache_data(max_entries=8, scope="session", show_spinner=False)
 def photo(image_id: str) -> Image.Image:
-    """The picture of an id that `pick_picture` gave."""
-    kind, _, name = image_id.partition(":")
+    """The picture of an id that `pick_picture` gave, or the square of it that the id's crop says."""
+    picture, crop = parts_of(image_id)
+    return open_photo(_data(picture), crop)
+
+
+@st.cache_data(max_entries=8, scope="session", show_spinner=False)
+def whole(picture: str) -> tuple[Image.Image, tuple[int, int]]:
+    """All of a picture, small, and its own width and height: what a crop is chosen on."""
+    data = _data(picture)
+    return open_whole(data, WHOLE_SIDE), upright_size(io.BytesIO(data))
+
+
+def _data(picture: str) -> bytes:
+    """The file of a picture's id."""
+    kind, _, name = picture.partition(":")
     if kind == "upload":
-        return open_photo(st.session_state["uploaded"][name])
-    return open_photo((registry.ASSETS / "samples" / sample_of(image_id).file).read_bytes())
+        return st.session_state["uploaded"][name]
+    return (registry.ASSETS / "samples" / sample_of(picture).file).read_bytes()
 
 
 def view(spec: ModelSpec, image_id: str) -> Image.Image:

@@ -7,7 +7,7 @@ import streamlit as st
 from core.config import ModelSpec
 from core.files.json_text import json_text
 from core.models.description import description
-from pages.parts.shared import along, answers, frame, mac_counts, model_facts
+from pages.parts.shared import along, answers, frame, mac_counts, model_facts, pictures
 from pages.server import inference, models
 from viz.architecture import architecture_sentence, block_table, mixers_sentence
 from viz.cost import macs_by_part, saving_sentence
@@ -35,6 +35,9 @@ def show_fixed(name: str, image_id: str) -> None:
         table = block_table(found, costs, selectors.blocks)
         height = 38 + 35 * len(costs)
         st.dataframe(table, hide_index=True, height=height, column_config={"FFN left, %": BAR}, key="blocks")
+    if pictures.waiting():
+        right.markdown(pictures.WAITS)
+        return
     with right:
         st.markdown("### Multiply-adds of this photo, by part")
         with frame.clear_errors():

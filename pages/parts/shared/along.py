@@ -9,7 +9,7 @@ from core.config import ModelSpec
 from core.errors import InputError
 from core.inference.reproduce import command_line, python_lines
 from pages.parts.shared import frame, model_facts, pictures
-from pages.server import models
+from pages.server import images, models
 
 
 @st.fragment
@@ -34,9 +34,9 @@ def take_along(specs: Mapping[str, ModelSpec], image_id: str, verbs: Sequence[st
             st.error(str(error), icon=":material/error:")
             return
         names = [(st.session_state.get("class_names", {}).get(spec.name) or (None,))[0] for spec in specs.values()]
-        photo = pictures.file_of(image_id)
+        photo, crop = pictures.file_of(image_id), images.parts_of(image_id)[1]
         st.markdown("**Link**  \nOpens this page with the same settings.")
-        st.code(_link(), language=None, wrap_lines=True)
+        st.code(_link(image_id), language=None, wrap_lines=True)
         if image_id.startswith("upload:"):
             st.markdown(
                 f"Your picture is not part of it: whoever opens it sees the sample “{pictures.instead_of_upload()}” "
@@ -47,19 +47,22 @@ def take_along(specs: Mapping[str, ModelSpec], image_id: str, verbs: Sequence[st
         lines = []
         for (label, model), classes in zip(shown.items(), names, strict=True):
             lines += [f"# {label}"] if len(shown) > 1 else []
-            lines += [command_line(verb, model, photo, classes) for verb in verbs]
+            lines += [command_line(verb, model, photo, classes, crop) for verb in verbs]
         st.markdown("**Command line**  \nIn the folder of Prunescope, with its `.venv` active; `--json` for machines.")
         st.code("\n".join(lines), language=None, wrap_lines=True)
         st.markdown(
             "**Python**  \nIn the same folder; prints multiply-adds, kept patches and top-5. `model.model` is the "
             "`nn.Module` that `load_model` gives."
         )
-        st.code(python_lines(list(shown.values()), photo, names), language=None, wrap_lines=True)
+        st.code(python_lines(list(shown.values()), photo, names, crop), language=None, wrap_lines=True)
 
 
-def _link() -> str:
-    """This page's address with all its settings, also those that stand at their defaults."""
+def _link(image_id: str) -> str:
+    """This page's address with all its settings, also those that stand at their defaults; never of an own picture."""
     held = {key: st.session_state[key] for key in frame.settings_of_page() if key in st.session_state}
     query = {key: st.query_params.get_all(key) for key in st.query_params} | {key: str(v) for key, v in held.items()}
+    if image_id.startswith("upload:"):
+        query["pic"] = pictures.instead_of_upload()
+        query.pop("crop", None)
     base = (st.context.url or "").partition("?")[0]
     return f"{base}?{urlencode(query, doseq=True)}" if query else base

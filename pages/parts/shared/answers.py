@@ -4,7 +4,7 @@ import streamlit as st
 
 from core.config import ModelSpec
 from core.results import Prediction
-from pages.parts.shared import badge, classes, frame
+from pages.parts.shared import badge, classes, frame, square
 from pages.server import images
 from viz.predictions import agreement, agreement_sentence, top5_alone, top5_pair
 
@@ -13,6 +13,8 @@ def show(spec: ModelSpec, image_id: str, before: Prediction | None, said: Predic
     """The photo as the model sees it, and both answers; `before` is the dense model's, None: there is none here."""
     left, right = st.columns([1, 3], gap="medium")
     photo = images.view(spec, image_id)
+    with left:
+        square.show(image_id, spec.name)
     left.image(photo, width=260, output_format="JPEG", alt="The photo as the model sees it")
     with right:
         verdict(before, said)

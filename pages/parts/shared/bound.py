@@ -7,6 +7,8 @@ import streamlit as st
 
 _HELD = "held"
 """Where the session keeps them: apart from widgets' keys, since a widget of another page may have the same name."""
+_OF = "what settings are of"
+"""Where it keeps of which other thing a setting is that belongs to one, such as a crop to its picture."""
 _OURS = "set on this page"
 """Where it keeps which of them were set since this page was opened."""
 
@@ -21,6 +23,7 @@ def open_page(*, back: bool = False) -> None:
         if back and key not in st.query_params:
             _keep(key, None)
     st.session_state[_OURS] = set()
+    st.session_state[_OF] = {k: of for k, of in st.session_state.get(_OF, {}).items() if k not in st.query_params}
 
 
 def held(key: str, default: Any, fits: Callable[[str], Any]) -> Any:
@@ -42,6 +45,23 @@ def held(key: str, default: Any, fits: Callable[[str], Any]) -> Any:
     if ours or value is None:
         _write(key, value)
     return default if value is None else value
+
+
+def held_of(key: str, of: str, fits: Callable[[str], Any]) -> Any:
+    """As `held`, for a setting of one thing: None as soon as the page shows another, until a link says it of that.
+
+    Args:
+        key: In the URL.
+        of: What the setting is of.
+        fits: As for `held`.
+    """
+    owners = st.session_state.setdefault(_OF, {})
+    if owners.setdefault(key, of) != of:
+        owners[key] = of
+        hold(key, None)
+    value = held(key, None, fits)
+    _write(key, value)  # the page before may have set it
+    return value
 
 
 def hold(key: str, value: Any) -> None:

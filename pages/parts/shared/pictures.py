@@ -6,18 +6,21 @@ import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from core.errors import InputError
-from core.photos.image import MAX_UPLOAD_MB, UPLOAD_SUFFIXES, open_photo
-from pages.parts.shared import links, runs
+from core.photos.crop import read_crop
+from core.photos.image import MAX_UPLOAD_MB, UPLOAD_SUFFIXES, first_of_several, open_photo
+from pages.parts.shared import bound, links, runs
 from pages.server import images
 
 UPLOAD = "Your own"
+WAITS = "What your own picture comes to stands here once there is one."
 FILE, CAMERA = "A file", "The camera"
-THUMBNAIL = 96
-"""Pixels of the small picture's longer side; shown at half of that, for sharp screens."""
 
 
 def pick_picture() -> str:
-    """The picture of all pages: a sample's or an upload's id. In the URL as `pic`, the picture's title."""
+    """The picture of all pages, with its crop: an id of `pages.server.images`.
+
+    In the URL as `pic`, the picture's title, and `crop`; another picture begins with its usual square.
+    """
     titles = {s.title: s.id for s in images.samples()}
     names = [*titles, UPLOAD]
     first = links.bring("pic", names[0], links.one_of(names))
@@ -25,7 +28,26 @@ def pick_picture() -> str:
     chosen = st.pills("Picture", names, default=first, key="pic", bind="query-params", required=True, wrap=True)
     if chosen == UPLOAD:
         return _own(f"sample:{titles[names[0]]}", names[0])
-    return f"sample:{titles.get(chosen, titles[names[0]])}"
+    return _cropped(f"sample:{titles.get(chosen, titles[names[0]])}")
+
+
+def waiting() -> bool:
+    """Whether somebody is to give a picture of their own first: then nothing of another one stands there."""
+    return st.session_state.get("pic") == UPLOAD and not st.session_state.get("uploaded")
+
+
+def _cropped(picture: str) -> str:
+    """The id of a picture with the crop that the URL or the session has for it; a wrong one is none."""
+
+    def fits(text: str) -> str | None:
+        try:
+            crop = read_crop(text)
+            crop.box(images.whole(picture)[1])
+        except InputError:
+            return None
+        return str(crop)
+
+    return images.with_crop(picture, bound.held_of("crop", picture, fits))
 
 
 def file_of(image_id: str) -> str:
@@ -42,14 +64,14 @@ def instead_of_upload() -> str:
 def _own(instead: str, title: str) -> str:
     """The id of the person's own picture, or `instead` until there is a good one; its bytes stay in this session."""
     if not st.session_state.get("uploaded"):
-        _ask_for_picture(title)
+        _ask_for_picture()
+        bound.hold("crop", None)
         return instead
-    image_id = f"upload:{next(iter(st.session_state['uploaded']))}"
+    image_id = _cropped(f"upload:{next(iter(st.session_state['uploaded']))}")
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        small = images.photo(image_id).copy()
-        small.thumbnail((THUMBNAIL, THUMBNAIL))
-        st.image(small, width=THUMBNAIL // 2, alt="Your picture")
         st.text(st.session_state["uploaded_as"], width="content")
+        if first_of_several(images.photo(image_id)):
+            st.markdown("**Its file holds several pictures; the first one is read.**", width="content")
         st.markdown(f"Stays in this session only; a link shows “{title}”.", width="content")
         st.button(
             "Remove photo", on_click=_forget, icon=":material/delete:", help="Remove this photo to choose another."
@@ -57,7 +79,7 @@ def _own(instead: str, title: str) -> str:
     return image_id
 
 
-def _ask_for_picture(title: str) -> None:
+def _ask_for_picture() -> None:
     """The uploader or the camera; a good picture is kept before the page is drawn, a bad one is answered here."""
     turn = st.session_state.get("forgotten", 0)
     how = st.segmented_control("Picture from", (FILE, CAMERA), default=FILE, key="picture from", required=True)
@@ -77,14 +99,10 @@ def _ask_for_picture(title: str) -> None:
             args=(key,),
         )
     if file is not None and "refused" in st.session_state:
-        said = f"{st.session_state['refused']} Until there is a good one you see the sample “{title}”."
-        st.error(said, icon=":material/error:")
+        st.error(st.session_state["refused"], icon=":material/error:")
         return
     ask = "Take a picture" if how == CAMERA else "Drop a picture of your own"
-    st.info(
-        f"{ask}. It stays in this session: a link never carries it. Until then you see the sample “{title}”.",
-        icon=":material/add_photo_alternate:",
-    )
+    st.info(f"{ask}. It stays in this session: a link never carries it.", icon=":material/add_photo_alternate:")
 
 
 def _taken(key: str) -> None:

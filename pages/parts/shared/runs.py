@@ -57,6 +57,7 @@ def forget_photo() -> None:
     for cached in (
         images.photo,
         images.photo_url,
+        images.whole,
         inference.token_trace,
         inference.rival_trace,
         inference.peer_trace,

@@ -34,5 +34,5 @@ def show(spec: ModelSpec, image_id: str, trace: TokenTrace) -> None:
 
 def _file_name(image_id: str) -> str:
     """A sample's name; an upload tells nothing of itself."""
-    kind, _, name = image_id.partition(":")
+    kind, _, name = images.parts_of(image_id)[0].partition(":")
     return f"prunescope-{name if kind == 'sample' else 'photo'}"
