@@ -65,7 +65,7 @@ def test_a_dense_file_that_is_missing_another_or_cut_off_gets_one_sentence(pair)
     dense.write_bytes(bytes_before[:-4])
     assert "dense.safetensors is damaged" in sentence(own)
     dense.unlink()
-    assert "put the dense model that they were trained on, dense.safetensors, beside it" in sentence(own)
+    assert "put the dense model that they are for, dense.safetensors, beside it" in sentence(own)
 
 
 @pytest.mark.parametrize(

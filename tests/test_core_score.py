@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
 from torch.nn import functional
 
 from core.__main__ import main
@@ -179,6 +180,19 @@ def test_a_scored_model_takes_any_budget(tmp_path, photos, capsys, family) -> No
         assert loaded.architecture.macs == one["macs"] <= one["share"] * loaded.dense_macs
         assert list(loaded.architecture.mixers) == one["mixers"]
     assert load(ModelSpec(str(out))).card.single_path.scored
+
+
+def test_gates_alone_rest_on_the_dense_file_and_answer_as_the_whole_scored_model(tmp_path, photos, capsys) -> None:
+    dense, whole, gates = (tmp_path / f"{name}.safetensors" for name in ("dense", "whole", "gates"))
+    save_checkpoint(dense, search_form().backbone, tiny.CARD, half=False)
+    for out, flags in ((whole, []), (gates, ["--gates-only"])):
+        words = ["score", "--model", dense, "--photos", photos, "--out", out, "--json", *flags]
+        assert main(list(map(str, words))) == 0
+    with safe_open(gates, "pt") as file:
+        assert all(key.startswith("paths.") for key in list(file.keys()))
+    budget = 0.7 * count_macs(tiny.CARD.geometry).total
+    one, other = (load(ModelSpec(str(path), budget=budget)) for path in (whole, gates))
+    torch.testing.assert_close(one.model(tiny.images(2)), other.model(tiny.images(2)))
 
 
 def test_the_command_refuses_what_cannot_be_scored(tmp_path, photos, capsys) -> None:

@@ -206,6 +206,11 @@ def add_score(parser: argparse.ArgumentParser) -> None:
     add_common(parser)
     parser.add_argument("--model", required=True, help="the dense model: a name or a weights file")
     parser.add_argument("--out", type=Path, required=True, help="the scored model, a new .safetensors file")
+    parser.add_argument(
+        "--gates-only",
+        action="store_true",
+        help="leave the weights to the dense model's own file, which is laid beside --out",
+    )
     _add_photos_to_score(parser)
 
 

@@ -1,6 +1,7 @@
 """`score`: gates put into a dense model and scored on a few dozen photos, without training and without labels."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from core.commands.endings import printed_anyway
@@ -11,7 +12,8 @@ from core.config import LEAST_PHOTOS
 from core.errors import InputError
 from core.files import check_target
 from core.methods import SINGLE_PATH, check_takes
-from core.models.weights import save_checkpoint
+from core.models.load import Loaded, file_of
+from core.models.weights import holds_card, lay_beside, save_checkpoint
 from core.photos.image import load_photo
 from core.photos.listing import list_photos
 from core.single_path.derive import derive, gates_of
@@ -35,6 +37,7 @@ def run_score(args: argparse.Namespace) -> tuple[dict, str]:
     check_target(args.out, "--out")
     dense = dense_model(args.model)
     check_takes(SINGLE_PATH, dense.card.family)
+    backbone = _own_file(dense) if args.gates_only else None
     paths = photos_to_score(args)
     pictures = None if paths is None else [load_photo(path) for path in paths]
     say(f"Scoring {args.model} on {'cuts of the sample pictures' if paths is None else f'{len(paths)} photos'} …")
@@ -61,8 +64,24 @@ def run_score(args: argparse.Namespace) -> tuple[dict, str]:
     lines.append(f"Scored, not trained: {args.out}; try it with --budget 75%, or train it on with `finetune`.")
     text = "\n".join(lines)
     with printed_anyway(result, text):
-        save_checkpoint(args.out, model, made.card, half=False)
+        kept = None if backbone is None else lay_beside(backbone, args.out)
+        save_checkpoint(args.out, model, replace(made.card, backbone=kept), half=False)
     return result, text
+
+
+def _own_file(dense: Loaded) -> Path:
+    """The dense model's file.
+
+    Raises:
+        InputError: If it is none of our own, which holds the weights as they run.
+    """
+    path = file_of(dense.spec.name)
+    if path is None or not holds_card(path):
+        raise InputError(
+            f"{dense.spec.name} has no file of Prunescope's; `export --model {dense.spec.name} --out FILE.safetensors` "
+            "writes one. Score that, or omit --gates-only."
+        )
+    return path
 
 
 def photos_to_score(args: argparse.Namespace) -> list[Path] | None:

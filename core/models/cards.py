@@ -39,7 +39,7 @@ DAMAGED = (KeyError, IndexError, TypeError, ValueError, ArithmeticError, Attribu
 
 @dataclass(frozen=True)
 class BackboneFile:
-    """The dense file whose weights a model keeps as they are, so that its own file holds its selectors alone."""
+    """The dense file whose weights a model keeps as they are: its own file holds its selectors or its gates alone."""
 
     name: str
     """It lies beside the model's own file."""
@@ -95,7 +95,7 @@ class ModelCard:
             raise ValueError(f"{len(self.classes)} names for {self.geometry.classes} classes")
         if self.compact is not None and len(self.compact.mixers) != self.geometry.depth:
             raise ValueError(f"{len(self.compact.mixers)} mixers for {self.geometry.depth} blocks")
-        if self.backbone is not None and self.selectors is None:
+        if self.backbone is not None and self.selectors is None and self.single_path is None:
             raise ValueError("nothing beside a backbone that is elsewhere")
         if self.selectors is not None and max(self.selectors.blocks, default=0) >= self.geometry.depth:
             raise ValueError(f"selectors before blocks {self.selectors.blocks} of {self.geometry.depth}")

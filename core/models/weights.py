@@ -45,7 +45,7 @@ STEM_KERNEL = 3
 GATES = ("mixer_logits", "ffn_logits")
 """What the names of gates end in."""
 BACKBONE = "backbone."
-"""What the names of a backbone's weights begin with in a model with selectors."""
+"""What the names of a backbone's weights begin with in a model with selectors or gates."""
 
 
 def save_checkpoint(path: Path, module: nn.Module, card: ModelCard | TeacherCard, *, half: bool = True) -> None:
@@ -121,7 +121,7 @@ def _beside(path: Path, backbone: BackboneFile) -> Path:
     found = path.with_name(backbone.name)
     if not found.is_file():
         raise InputError(
-            f"{shown(path)} holds token selectors alone; put the dense model that they were trained on, "
+            f"{shown(path)} holds token selectors or gates alone; put the dense model that they are for, "
             f"{printable(backbone.name, 60)}, beside it."
         )
     return found
