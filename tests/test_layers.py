@@ -19,8 +19,8 @@ FAMILY_CLASSES = {
     *("DeitGeometry", "LvvitGeometry", "SwinGeometry", "PitGeometry"),
 }
 ROOMS = (
-    *("errors", "files", "results", "costs", "config", "families", "single_path", "soft_tokens", "models", "photos"),
-    *("latency", "training", "baselines", "evaluation", "inference", "benchmarks", "commands"),
+    *("version", "errors", "files", "results", "costs", "config", "families", "single_path", "soft_tokens", "models"),
+    *("photos", "latency", "training", "baselines", "evaluation", "inference", "benchmarks", "commands"),
 )
 """Of core: each imports from those before it; `core/__init__.py` says what is in them."""
 NO_ROOMS = ("core/__init__.py", "core/__main__.py", "core/checkpoints.py", "core/moved.py")

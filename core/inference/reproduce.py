@@ -18,7 +18,7 @@ def command_line(verb: str, loaded: Loaded, photo: str | None = None, classes: s
         photo: File for `predict`.
         classes: File with its class names, where it goes by other names than its own.
     """
-    words = ["python", "-m", "core", verb]
+    words = [verb]
     if verb == "predict":
         words.append(photo or "PHOTO")
     words += ["--model", loaded.spec.name, *words_of(loaded.spec, loaded.dense_macs)]
@@ -26,7 +26,7 @@ def command_line(verb: str, loaded: Loaded, photo: str | None = None, classes: s
         words += ["--classes", classes]
     if verb == "evaluate":
         words += ["--data", "DIR"]
-    return shlex.join(words)
+    return f"python -m core {shlex.join(words)}"
 
 
 def python_lines(models: Sequence[Loaded], photo: str, classes: Sequence[str | None] | None = None) -> str:

@@ -19,6 +19,7 @@ from core.errors import InputError, printable
 from core.families.families import family, family_of_geometry
 from core.files.json_text import json_text
 from core.results import MIXERS, Architecture, ClassName, Mixer
+from core.version import __version__
 
 FORMAT = 1
 LARGEST = 1 << 53
@@ -218,8 +219,8 @@ class TeacherCard:
 
 
 def card_to_json(card: ModelCard | TeacherCard) -> str:
-    """The card as it is stored."""
-    return json_text({"format": FORMAT, **plain(card)})
+    """The card as it is stored, with the version that wrote it, which nothing reads."""
+    return json_text({"format": FORMAT, "prunescope": __version__, **plain(card)})
 
 
 def card_from_json(text: str) -> ModelCard:
