@@ -47,7 +47,7 @@ def conditions(device: str) -> dict:
 
 
 def moment() -> dict:
-    """When a row was measured, by which version, and how busy the machine was: its load average over one minute, if any."""
+    """When a row was measured, by which version, and the machine's load average over one minute, if known."""
     load = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
     return {"date": date.today().isoformat(), "load_average": load, "prunescope": __version__}
 
