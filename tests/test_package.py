@@ -151,3 +151,16 @@ def test_installed_app_opens_and_says_what_is_missing(app: str, page: Page) -> N
     expect(page.get_by_text("There is no model with token selectors on this machine yet")).to_be_visible()
     page.goto(app)
     expect(page.get_by_text("Where paper, release and Prunescope differ")).to_be_visible()
+
+
+def test_the_notebook_runs_in_an_installed_package(installed: Path, tmp_path: Path) -> None:
+    cells = json.loads((ROOT / "notebooks" / "first_steps.ipynb").read_text(encoding="utf-8"))["cells"]
+    lines = [f"import os\nos.environ['PRUNESCOPE_ASSETS'] = {str(SMALL_ASSETS)!r}"]
+    lines += ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    told = _said([installed / "python", "-c", "\n".join([*lines, "print(picture.size)"])], tmp_path)
+    assert re.search(r"^\d+% of the dense model's multiply-adds; patches left: ", told, re.MULTILINE)
+    assert len(re.findall(r"^block +\d+: (?:msa|conv3x3|conv1x1|skip) ", told, re.MULTILINE)) == 12
+    share = re.search(r"^(\d+)% of the multiply-adds: ", told, re.MULTILINE)
+    assert share is not None
+    assert 30 <= int(share[1]) <= 60
+    assert re.search(r"^\(\d+, \d+\)$", told, re.MULTILINE)
