@@ -4,6 +4,7 @@ timm's own code writes the files and reads them back, and both models must answe
 """
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,8 +16,8 @@ from safetensors import SafetensorError
 from timm.models import save_for_hf
 from torch import Tensor, nn
 
-from core.costs.deit import DeitGeometry
 from core.errors import InputError
+from core.families import deit
 from core.families.families import family
 from core.files.json_text import json_text
 from core.models.cards import ModelCard
@@ -27,6 +28,8 @@ from core.version import __version__
 
 FILES = ("config.json", "model.safetensors", "README.md")
 ATTENTION = "msa"
+BY_NUMBERS: dict[str, Callable[[Any], nn.Module | None]] = {deit.FAMILY: deit.timm_twin}
+"""Families whose models timm builds from numbers alone, without a name of its own for them."""
 
 
 def push_command(folder: Path) -> str:
@@ -98,9 +101,10 @@ def twin(loaded: Loaded) -> nn.Module:
     if card.compact is not None and (set(card.compact.mixers) != {ATTENTION} or len(set(card.compact.ffn_hidden)) > 1):
         raise InputError(f"timm has no ViT whose blocks differ in mixer or FFN width; {other}")
     geometry = card.geometry
-    if card.compact is not None and isinstance(geometry, DeitGeometry):
+    by_numbers = BY_NUMBERS.get(card.family, _none)
+    if card.compact is not None and card.family in BY_NUMBERS:
         geometry = replace(geometry, ffn_hidden=card.compact.ffn_hidden[0], timm=None)
-    made = _by_name(card, geometry) if getattr(geometry, "timm", None) else _by_numbers(geometry)
+    made = _by_name(card, geometry) if getattr(geometry, "timm", None) else by_numbers(geometry)
     state = loaded.model.state_dict()
     if made is None or {k: v.shape for k, v in made.state_dict().items()} != {k: v.shape for k, v in state.items()}:
         raise InputError(f"timm has no model of these shapes; {other}")
@@ -108,25 +112,13 @@ def twin(loaded: Loaded) -> nn.Module:
     return made.eval()
 
 
+def _none(geometry: Any) -> None:
+    """timm has names alone for models of this family."""
+
+
 def _by_name(card: ModelCard, geometry: Any) -> nn.Module:
     """The model that timm has under the geometry's own name."""
     return family(card.family).from_timm(geometry.timm, classes=geometry.classes, img_size=geometry.img_size)
-
-
-def _by_numbers(geometry: Any) -> nn.Module | None:
-    """timm's VisionTransformer with these numbers; None where they are of another family or of a stem that it lacks."""
-    if not isinstance(geometry, DeitGeometry) or geometry.stem:
-        return None
-    return timm.create_model(
-        "deit_tiny_distilled_patch16_224" if geometry.distilled else "vit_tiny_patch16_224",
-        num_classes=geometry.classes,
-        img_size=geometry.img_size,
-        patch_size=geometry.patch,
-        embed_dim=geometry.width,
-        depth=geometry.depth,
-        num_heads=geometry.heads,
-        mlp_ratio=(geometry.ffn_hidden + 0.5) / geometry.width,  # timm cuts the product off to a whole number
-    )
 
 
 def model_card(loaded: Loaded, folder: Path) -> str:
