@@ -5,12 +5,16 @@
 # make bench  measure pruned beside dense in every engine, and write assets/benchmarks.json and its table (half an hour)
 # make lint   set up and check style, format and types (a minute)
 #
-# The set-up makes .venv and fills it from requirements.txt. It runs once, and again when requirements.txt changes;
-# after it nothing here needs a network. make app PYTHON=/path/to/python: another Python, 3.11 or later.
+# The set-up makes .venv and fills it from requirements.txt, for all but the app from requirements-dev.txt too. It runs
+# once, and again when they change; after it nothing here needs a network. make app PYTHON=/path/to/python: another
+# Python, 3.11 or later. Where there is no NVIDIA GPU, torch is its build for CPUs, without 5 GB of CUDA; where that
+# cannot be had, and with make app CPU_INDEX=, it is the usual one.
 
 PYTHONS := $(or $(PYTHON),python3.13 python3.12 python3.11 python3.14 python3 python)
 VENV_PYTHON := .venv/bin/python
 READY := .venv/requirements.installed
+DEV_READY := .venv/requirements-dev.installed
+CPU_INDEX = https://download.pytorch.org/whl/cpu
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 
 # Idle threads sleep instead of spinning: on few cores, spinning ones make a model run fifty times slower.
@@ -32,7 +36,7 @@ BROWSER_TESTS := $(sort $(wildcard tests/test_browser*.py)) tests/test_accessibi
 
 SIDE_BY_SIDE = $(shell $(VENV_PYTHON) -c 'import os; print(min(4, os.cpu_count() + 1))')
 
-test: $(READY)
+test: $(DEV_READY)
 	@$(VENV_PYTHON) tests/find_chromium.py --install || true
 ifdef ARGS
 	@$(VENV_PYTHON) -m pytest $(ARGS)
@@ -43,18 +47,18 @@ else
 	exit $$failed
 endif
 
-test-slow: $(READY)
+test-slow: $(DEV_READY)
 	@$(VENV_PYTHON) tests/find_chromium.py --install || true
 	@$(VENV_PYTHON) -m pytest -m slow --record tests/slow.md
 
 bench: $(READY)
 	@$(VENV_PYTHON) -m core bench --record --engine all $(ARGS)
 
-bench-app: $(READY)
+bench-app: $(DEV_READY)
 	@$(VENV_PYTHON) tests/find_chromium.py --install || true
 	@$(VENV_PYTHON) -m tests.bench_app $(ARGS)
 
-lint: $(READY)
+lint: $(DEV_READY)
 	@$(VENV_PYTHON) -m ruff check .
 	@$(VENV_PYTHON) -m ruff format --check .
 	@PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(VENV_PYTHON) -m pyright
@@ -86,6 +90,17 @@ $(READY): requirements.txt
 		echo "Prunescope needs Python 3.11 or later, and there is none here (tried: $(PYTHONS))." >&2; \
 	fi; \
 	exit 1
-	@echo "Installing the packages into .venv (about 6 GB, once)."
+	@if [ "$$(uname -s)" = Linux ] && [ -n "$(CPU_INDEX)" ] && ! nvidia-smi >/dev/null 2>&1 \
+		&& ! $(VENV_PYTHON) -c 'from importlib.metadata import version as of; exit("+cpu" in of("torch"))' 2>/dev/null; then \
+		echo "There is no NVIDIA GPU here: installing torch's build for CPUs."; \
+		$(VENV_PYTHON) -m pip install --quiet --no-deps --retries 1 --timeout 20 --index-url $(CPU_INDEX) \
+			$$(grep -E '^torch(vision)?==' requirements.txt) \
+			|| echo "It cannot be had here; installing the usual one."; \
+	fi
+	@echo "Installing the packages into .venv (1.7 GB with torch's build for CPUs, else 6.7 GB; once)."
 	@$(VENV_PYTHON) -m pip install --requirement requirements.txt
+	@touch $@
+
+$(DEV_READY): $(READY) requirements-dev.txt
+	@$(VENV_PYTHON) -m pip install --requirement requirements-dev.txt
 	@touch $@

@@ -11,6 +11,7 @@ a path in, a model ready to run out.
 
 The rooms; each imports from those above it:
 
+    version         which Prunescope this is
     errors, files   sentences for people; reading and writing files, strict JSON
     results         what comes out, frozen and without tensors
     costs           multiply-adds and parameters in closed form, one formula for all families; without torch
@@ -39,5 +40,6 @@ A page: a script in `pages/`, its folder in `pages/parts`, and its line in `app.
 """
 
 from core.moved import answer_to_old_names as _answer_to_old_names
+from core.version import __version__ as __version__
 
 _answer_to_old_names()

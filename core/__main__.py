@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from core.commands.stopping import STOPPED, leave_at_once
 from core.commands.table import COMMANDS
+from core.version import __version__
 
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, leave_at_once)  # the imports take seconds, and an exception in one may be swallowed
@@ -47,7 +48,13 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may be no UTF-8; stderr escapes by itself
         sys.stdout.reconfigure(errors="backslashreplace")
-    parser = OneLineParser(prog="python -m core", description="See what a Vision Transformer can do without.")
+    opens = "make app" if __package__ == "core" else "prunescope app"
+    parser = OneLineParser(
+        prog="python -m core",
+        description="See what a Vision Transformer can do without.",
+        epilog=f"`{opens}` opens the app in a browser.",
+    )
+    parser.add_argument("--version", action="version", version=f"Prunescope {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, parser_class=CommandParser)
     for name, command in COMMANDS.items():
         commands.add_parser(name, help=command.help, command=name)
@@ -67,7 +74,7 @@ def _run(args: argparse.Namespace) -> int:
     from core.errors import InputError
     from core.files import is_stdout
 
-    module = import_module(f"core.commands.{COMMANDS[args.command].module}")
+    module = import_module(f"{__package__}.commands.{COMMANDS[args.command].module}")
     unwritten = None
     with Interrupts() as interrupts:
         try:

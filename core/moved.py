@@ -82,11 +82,10 @@ class _Moved(MetaPathFinder, Loader):
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        package, _, rest = name.partition(".")
-        first, dot, below = rest.partition(".")
-        if package != __package__ or first not in MOVED:
+        first, dot, below = name.removeprefix(f"{__package__}.").partition(".")
+        if not name.startswith(f"{__package__}.") or first not in MOVED:
             return None
-        return ModuleSpec(name, self, loader_state=f"{package}.{MOVED[first]}{dot}{below}")
+        return ModuleSpec(name, self, loader_state=f"{__package__}.{MOVED[first]}{dot}{below}")
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         module = import_module(spec.loader_state)

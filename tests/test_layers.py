@@ -30,7 +30,19 @@ OTHER_WORDS = {
 }
 """Words that are spelled as a method is, and mean something else."""
 ROOMS = (
-    *("errors", "files", "results", "costs", "config", "families", "single_path", "soft_tokens", "methods", "models"),
+    *(
+        "version",
+        "errors",
+        "files",
+        "results",
+        "costs",
+        "config",
+        "families",
+        "single_path",
+        "soft_tokens",
+        "methods",
+        "models",
+    ),
     *("photos", "latency", "training", "baselines", "evaluation", "inference", "benchmarks", "commands"),
 )
 """Of core: each imports from those before it; `core/__init__.py` says what is in them."""

@@ -16,6 +16,7 @@ from core.files import check_target, write_text
 from core.files.json_text import json_text
 from core.models.registry import ASSETS
 from core.results.timings import SpeedRow
+from core.version import __version__
 
 JSON = ASSETS / "benchmarks.json"
 """The table lies beside it, as benchmarks-table.md."""
@@ -46,9 +47,9 @@ def conditions(device: str) -> dict:
 
 
 def moment() -> dict:
-    """When a row was measured, and how busy the machine was: its load average over one minute, None where unknown."""
+    """When a row was measured, by which version, and the machine's load average over one minute, if known."""
     load = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
-    return {"date": date.today().isoformat(), "load_average": load}
+    return {"date": date.today().isoformat(), "load_average": load, "prunescope": __version__}
 
 
 def check_record(path: Path) -> None:

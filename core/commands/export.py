@@ -12,6 +12,8 @@ from core.commands.shared import say
 from core.config import ONNX, OURS
 from core.errors import InputError
 from core.models.export import TOLERANCE, check_model, check_targets, export_model
+from core.models.hub_format import FILES, export_for_hub, push_command
+from core.models.load import Loaded
 from core.models.registry import ASSETS
 from core.photos.image import load_photo, to_tensor
 
@@ -23,13 +25,13 @@ def run_export(args: argparse.Namespace) -> tuple[dict, str]:
     "params"}]}`; the fields of a file are those of `core.models.export.Exported`, macs null where they depend on the
     photo.
     """
+    if args.hub_format:
+        return _for_hub(args)
     folder, names = _targets(args.out)
     if args.half and names == [args.out.name] and args.out.suffix == ONNX:
         raise InputError(f"--half is for {OURS}; omit it, or name an --out that ends so.")
     check_targets(folder, names)  # before the weights are read, which may take long
-    pictures = [load_photo(path) for path in args.photos or sorted((ASSETS / "samples").glob("*.jpg"))]
-    loaded = load_model_of(args)
-    photos = torch.cat([to_tensor(picture, loaded.card) for picture in pictures])  # (P, 3, H, W)
+    loaded, photos = _compared(args)
     check_model(loaded, names, photos)
     say(f"Writing {' and '.join(names)}, and comparing with {args.model} on {len(photos)} photos …")
     found = export_model(loaded, folder, names, photos, half=args.half)
@@ -43,6 +45,28 @@ def run_export(args: argparse.Namespace) -> tuple[dict, str]:
             f"logits within {one.largest_difference:.2g} of the model's on {one.photos} photos"
         )
     return {"model": args.model, "tolerance": TOLERANCE, "files": files}, "\n".join(lines)
+
+
+def _compared(args: argparse.Namespace) -> tuple[Loaded, torch.Tensor]:
+    """The model, and the photos (P, 3, H, W) on which files are compared with it."""
+    pictures = [load_photo(path) for path in args.photos or sorted((ASSETS / "samples").glob("*.jpg"))]
+    loaded = load_model_of(args)
+    return loaded, torch.cat([to_tensor(picture, loaded.card) for picture in pictures])
+
+
+def _for_hub(args: argparse.Namespace) -> tuple[dict, str]:
+    """Write what timm reads from the hub. JSON: `{"model", "folder", "files", "largest_difference", "push"}`."""
+    if args.half or args.out.suffix in (OURS, ONNX):
+        raise InputError("--hub-format takes a folder as --out, and no --half.")
+    loaded, photos = _compared(args)
+    difference = export_for_hub(loaded, args.out, photos)
+    push = push_command(args.out)
+    result = {"model": args.model, "folder": str(args.out), "files": list(FILES), "largest_difference": difference}
+    text = (
+        f"{args.out}: {', '.join(FILES)}; timm reads them, its logits within {difference:.2g} of the model's on "
+        f"{len(photos)} photos. To put it on the hub: {push}"
+    )
+    return {**result, "push": push}, text
 
 
 def _targets(out: Path) -> tuple[Path, list[str]]:

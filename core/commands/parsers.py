@@ -345,6 +345,11 @@ def add_export(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--half", action="store_true", help=f"store {OURS} in half precision")
     parser.add_argument(
+        "--hub-format",
+        action="store_true",
+        help="write a folder as timm's models lie on the Hugging Face hub (timm's own shapes alone), with a model card",
+    )
+    parser.add_argument(
         "--photos", nargs="+", type=Path, help="compare the files on these (default: the sample pictures)"
     )
     parser.set_defaults(threshold=None)

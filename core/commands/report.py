@@ -43,6 +43,7 @@ from core.soft_tokens.decide import random_like
 from core.soft_tokens.method import counts_kept, token_runner
 from core.soft_tokens.model import SoftTokenViT
 from core.training.data import limited
+from core.version import __version__
 
 Box = tuple[float, float, float, float]
 """xmin, ymin, xmax, ymax in pixels."""
@@ -69,6 +70,7 @@ def run_report(args: argparse.Namespace) -> tuple[dict, str]:
     names = told_apart(loaded.card.classes)
     result: dict = {
         "model": args.model,
+        "prunescope": __version__,
         "setting": setting_of(args),
         "images": len(answers.labels),
         "unreadable": len(listing) - len(answers.labels),

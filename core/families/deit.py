@@ -96,6 +96,22 @@ def build(geometry: DeitGeometry, *, drop_path: float = 0.0) -> VisionTransforme
     )
 
 
+def timm_twin(geometry: DeitGeometry) -> nn.Module | None:
+    """The same model as timm's own factory builds it, which writes down how; None where it has no such stem."""
+    if geometry.stem:
+        return None
+    return timm.create_model(
+        "deit_tiny_distilled_patch16_224" if geometry.distilled else "vit_tiny_patch16_224",
+        num_classes=geometry.classes,
+        img_size=geometry.img_size,
+        patch_size=geometry.patch,
+        embed_dim=geometry.width,
+        depth=geometry.depth,
+        num_heads=geometry.heads,
+        mlp_ratio=(geometry.ffn_hidden + 0.5) / geometry.width,  # as in `build`
+    )
+
+
 def from_timm(
     name: str, *, classes: int | None = None, pretrained: bool = False, img_size: int | None = None
 ) -> VisionTransformer:

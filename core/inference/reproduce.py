@@ -22,7 +22,7 @@ def command_line(
         classes: File with its class names, where it goes by other names than its own.
         crop: The square of that photo.
     """
-    words = ["python", "-m", "core", verb]
+    words = [verb]
     if verb == "predict":
         words += [photo or "PHOTO", *([] if crop is None else ["--crop", str(crop)])]
     words += ["--model", loaded.spec.name, *words_of(loaded.spec, loaded.dense_macs)]
@@ -30,7 +30,7 @@ def command_line(
         words += ["--classes", classes]
     if verb == "evaluate":
         words += ["--data", "DIR"]
-    return shlex.join(words)
+    return f"python -m core {shlex.join(words)}"
 
 
 def python_lines(

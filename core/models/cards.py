@@ -21,6 +21,7 @@ from core.methods import METHODS, part_of, takes
 from core.results import ClassName
 from core.single_path.method import CompactCard, SinglePathCard
 from core.soft_tokens.method import SelectorCard
+from core.version import __version__
 
 FORMAT = 1
 LARGEST = 1 << 53
@@ -136,8 +137,8 @@ class TeacherCard:
 
 
 def card_to_json(card: ModelCard | TeacherCard) -> str:
-    """The card as it is stored."""
-    return json_text({"format": FORMAT, **plain(card)})
+    """The card as it is stored, with the version that wrote it, which nothing reads."""
+    return json_text({"format": FORMAT, "prunescope": __version__, **plain(card)})
 
 
 def card_from_json(text: str) -> ModelCard:

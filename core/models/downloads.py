@@ -12,6 +12,7 @@ from pathlib import Path
 from huggingface_hub import constants
 from huggingface_hub.file_download import repo_folder_name
 
+import core
 from core.models.registry import hub_repo
 from core.models.releases.fetch import cached_file
 from core.models.releases.files import released_names
@@ -36,7 +37,7 @@ class Download:
         self._said = tempfile.TemporaryFile()  # noqa: SIM115, lives as long as the download
         quiet = {"HF_HUB_DISABLE_PROGRESS_BARS": "1"}
         self._process = subprocess.Popen(
-            command or [sys.executable, "-m", "core", "fetch", name],
+            command or [sys.executable, "-m", core.__name__, "fetch", name],
             cwd=ROOT,
             env=os.environ | quiet,
             stdin=subprocess.DEVNULL,

@@ -2,4 +2,5 @@
 
 `images`, `models`, `keeping`, `budgets`, `records`: what there is. `inference`, `timings`, `drawings`: what is made of
 it, once. `locks`, `line`, `jobs`, `queues`, `giving_way`: who computes when. `forget`: what a changed file takes away.
+`hosted`: what a server that strangers use does not do.
 """

@@ -158,6 +158,12 @@ class Jobs(Generic[Result]):
             job = self._jobs.get(key)
             return job is None or (job.state in OVER and (again or who not in job.askers))
 
+    @property
+    def under_way(self) -> int:
+        """How many have still to end."""
+        with self._lock:
+            return sum(job.state in UNDER_WAY for job in self._jobs.values())
+
     def standing(self, key: Hashable) -> Standing[Result] | None:
         """How a job stands; None where nobody has asked for it, or it was forgotten since."""
         with self._lock:

@@ -64,9 +64,14 @@ def own_folder() -> Path:
     return Path(folder.name)
 
 
+def all_jobs() -> tuple[Jobs, ...]:
+    """Of every kind."""
+    return measurements(), engines(), downloads(), scorings(), comparisons()
+
+
 def _left(who: str) -> None:
     """A session has ended: what it alone asked for ends too."""
-    for jobs in (measurements(), engines(), downloads(), scorings(), comparisons()):
+    for jobs in all_jobs():
         jobs.leave(who)
 
 

@@ -16,7 +16,7 @@ from core.models.class_lists import parse_classes
 from core.models.load import WEIGHTS
 from core.models.registry import ModelEntry
 from pages.parts.shared import model_facts
-from pages.server import models, queues
+from pages.server import hosted, models, queues
 
 MAX_WEIGHTS_MB = 400
 """Of an upload; a ViT-B in single precision has 350. The server's own limit, in .streamlit/config.toml."""
@@ -24,6 +24,8 @@ MAX_WEIGHTS_MB = 400
 
 def choose_file() -> ModelEntry | None:
     """The weights file that was opened last in this session; until there is one, how to open one."""
+    if hosted.is_off(hosted.WEIGHTS):
+        return None
     st.markdown(
         "A file that `python -m core` wrote, or weights of others as safetensors or by `torch.save`: a plain ViT, "
         "DeiT, Swin, PiT or LV-ViT, or either paper's release format. Read as numbers; code in it never runs."
@@ -77,8 +79,10 @@ def open_path(path: str, classes: tuple | None = None) -> ModelEntry:
     """Read the weights file that a person or a link names, and list it in this session.
 
     Raises:
-        InputError: If there is no path, or see `model_facts.open_file`.
+        InputError: If there is no path, this server reads none, or see `model_facts.open_file`.
     """
+    if hosted.is_hosted():
+        raise InputError(hosted.WEIGHTS)
     path = path.strip().strip("\"'")
     if not path:
         raise InputError("No file was given; choose one, or type where it lies, such as runs/dense/model.safetensors.")

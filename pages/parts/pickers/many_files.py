@@ -11,8 +11,8 @@ from core.errors import InputError
 from core.inference.agreements import PhotoAgreement
 from core.models import registry
 from core.photos.image import MAX_UPLOAD_MB, UPLOAD_SUFFIXES
-from core.photos.zip import MAX_PHOTOS, MAX_TOTAL_MB, read_photo_zip
-from pages.server import images, queues
+from core.photos.zip import read_photo_zip
+from pages.server import hosted, images, queues
 
 Specs = tuple[ModelSpec, ModelSpec]
 
@@ -50,7 +50,7 @@ def take_photos(*, samples: bool = True) -> None:
     """
     turn = st.session_state.get("batch_turn", 0)
     st.file_uploader(
-        f"Photos or zips of them, at most {MAX_PHOTOS} photos, {MAX_UPLOAD_MB} MB a file",
+        f"Photos or zips of them, at most {hosted.photo_limits()[0]} photos, {MAX_UPLOAD_MB} MB a file",
         type=[*UPLOAD_SUFFIXES, "zip"],
         accept_multiple_files=True,
         max_upload_size=MAX_UPLOAD_MB,
@@ -73,6 +73,8 @@ def _taken(key: str) -> None:
     """The files in the uploader are what is compared, however many there were before."""
     st.session_state["batch"] = Batch(*_read([(file.name, file.getvalue()) for file in st.session_state[key]]))
     st.session_state["comparing"] = False
+    if hosted.is_hosted():  # the uploader holds whatever was sent: the next one is empty
+        st.session_state["batch_turn"] = st.session_state.get("batch_turn", 0) + 1
 
 
 def _read(files: list[tuple[str, bytes]]) -> tuple[list[tuple[str, bytes]], list[str]]:
@@ -90,11 +92,12 @@ def _read(files: list[tuple[str, bytes]]) -> tuple[list[tuple[str, bytes]], list
             continue
         photos += found.photos
         refused += [f"{name}: {said}" for said in (*found.dropped, found.skipped.sentence) if said]
-    if len(photos) > MAX_PHOTOS:
-        refused.append(f"These are {len(photos)} photos; the first {MAX_PHOTOS} are taken.")
-    photos, room = photos[:MAX_PHOTOS], MAX_TOTAL_MB * 2**20
-    if sum(len(data) for _, data in photos) > room:
-        return [], [*refused, f"The photos have more than {MAX_TOTAL_MB} MB together. Choose fewer."]
+    most, total_mb = hosted.photo_limits()
+    if len(photos) > most:
+        refused.append(f"These are {len(photos)} photos; the first {most} are taken.")
+    photos = photos[:most]
+    if sum(len(data) for _, data in photos) > total_mb * 2**20:
+        return [], [*refused, f"The photos have more than {total_mb} MB together. Choose fewer."]
     return photos, refused
 
 

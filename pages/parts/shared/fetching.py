@@ -8,12 +8,14 @@ from core.errors import InputError
 from core.models.downloads import Download, done_mb
 from core.models.registry import ModelEntry
 from pages.parts.shared import model_facts
-from pages.server import models, queues
+from pages.server import hosted, models, queues
 from pages.server.jobs import Handle, Work
 
 
 def show_download(entry: ModelEntry) -> None:
     """Start, watch and cancel the download of a model's weights."""
+    if hosted.is_off(hosted.DOWNLOADS):
+        return
     jobs, who = queues.downloads(), queues.visitor()
     found = jobs.standing(entry.name)
     if found is not None and found.state == "done":  # and yet it is not listed as being here

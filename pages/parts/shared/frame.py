@@ -17,7 +17,7 @@ import viz
 from core.config import ModelSpec
 from core.errors import InputError
 from pages.parts.shared import beside, bound
-from pages.server import locks, timings
+from pages.server import hosted, locks, timings
 from viz.cost import latency_text
 from viz.theme import InLight
 
@@ -63,6 +63,7 @@ def guard(path: str, *keys: str) -> None:
     if "has_room" not in st.session_state:  # the browser loads what reads the sheet; then comes what needs the room
         st.session_state["has_room"] = True
         time.sleep(SHEET_S)
+    hosted.show_load()
     beside.strip(path)
 
 
@@ -105,6 +106,8 @@ def latency_panel(specs: dict[str, ModelSpec], image_id: str, slower: str = "Slo
         image_id: The photo.
         slower: What to say of one that takes longer than the first.
     """
+    if hosted.is_off(hosted.MEASURING):
+        return
     key = ("latency", tuple(specs.values()), image_id)
     turns = st.session_state.setdefault("turns", {})
     done = turns.get(key, 0)

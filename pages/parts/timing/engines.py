@@ -9,7 +9,7 @@ from core.errors import InputError
 from core.latency.engines import Runner, ready
 from core.results.timings import EAGER, ENGINES
 from pages.parts.shared import frame, links
-from pages.server import locks, models, queues, timings
+from pages.server import hosted, locks, models, queues, timings
 from pages.server.jobs import Handle, Standing, Work
 from viz.cost import engine_text, latency_text
 
@@ -24,6 +24,8 @@ def measure_panel(specs: dict[str, ModelSpec], image_id: str) -> None:
         specs: By what to call them; the first is what the others are held against. All do the same for every photo.
         image_id: The photo.
     """
+    if hosted.is_off(hosted.MEASURING):
+        return
     usual = links.bring("engine", EAGER, links.one_of(list(ENGINES)))
     engine = st.segmented_control(
         "Engine", list(ENGINES), default=usual, format_func=ENGINES.get, required=True, key="engine",

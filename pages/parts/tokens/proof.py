@@ -4,7 +4,7 @@ import streamlit as st
 
 from core.config import ModelSpec
 from core.results import TokenTrace
-from pages.server import models, timings
+from pages.server import hosted, models, timings
 from viz.cost import latency_text
 from viz.theme import macs_text
 
@@ -17,7 +17,10 @@ def masked_or_removed(spec: ModelSpec, image_id: str, trace: TokenTrace) -> None
         "tokens that are left. Both ways give the same answer, and you can check it on this photo."
     )
     key, turns = ("removal", spec, image_id), st.session_state.setdefault("turns", {})
-    if st.button("Check again" if key in turns else "Check it here", icon=":material/timer:", key="check_removal"):
+    off = hosted.is_off(hosted.MEASURING)
+    if not off and st.button(
+        "Check again" if key in turns else "Check it here", icon=":material/timer:", key="check_removal"
+    ):
         turns[key] = turns.get(key, 0) + 1
     if key not in turns:
         st.markdown(f"Tokens in each block, removed: {', '.join(map(str, trace.tokens))}.")

@@ -11,7 +11,7 @@ from core.config import PEERS, ModelSpec
 from core.errors import InputError
 from core.results import TokenTrace
 from pages.parts.shared import model_facts
-from pages.server import images, inference, keeping, models, timings
+from pages.server import hosted, images, inference, keeping, models, timings
 from viz.cost import latency_text
 from viz.peers import PEER_NAMES, Way, peer_photo, peer_sentence, plan_sentence, way_caption, ways_table
 from viz.tokens import pruned_photo
@@ -109,6 +109,8 @@ def _pictures(view: Any, trace: TokenTrace, peers: list[Way], found: list[PeerTr
 
 def _times(spec: ModelSpec, dense: str, image_id: str, plans: tuple[Plan, ...]) -> None:
     """Latency of all of them in turns, when somebody asks."""
+    if hosted.is_off(hosted.MEASURING):
+        return
     key, turns = ("peers", spec, image_id), st.session_state.setdefault("turns", {})
     if st.button("Measure these again" if key in turns else "Measure these here", icon=":material/timer:", key="peers"):
         turns[key] = turns.get(key, 0) + 1
