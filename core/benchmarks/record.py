@@ -19,7 +19,7 @@ from core.results.timings import SpeedRow
 
 JSON = ASSETS / "benchmarks.json"
 """The table lies beside it, as benchmarks-table.md."""
-PACKAGES = ("torch", "timm", "onnxruntime")
+PACKAGES = ("torch", "timm", "onnxruntime", "openvino")
 HEAD = (
     "model",
     "engine",
