@@ -1,5 +1,6 @@
 """Engines give the logits of eager torch, for every kind of model that they take, and say what they cannot take."""
 
+import importlib.util
 import json
 import os
 from dataclasses import replace
@@ -128,12 +129,18 @@ def joint():
 @pytest.mark.parametrize(
     ("kind", "engine", "batch"),
     [("dense", "onnxruntime", 2), ("compact", "onnxruntime", 1), ("tokens", "onnxruntime", 2)]
+    + [("dense", "openvino", 1), ("tokens", "openvino", 3)]
     + [
         pytest.param(*slow, marks=pytest.mark.slow)
         for slow in (
             ("dense", "onnxruntime", 1),
             ("compact", "onnxruntime", 2),
             ("tokens", "onnxruntime", 1),
+            ("dense", "openvino", 2),
+            ("compact", "openvino", 1),
+            ("compact", "openvino", 2),
+            ("tokens", "openvino", 1),
+            ("joint", "openvino", 2),
             ("joint", "compile", 1),
         )
     ],
@@ -157,10 +164,19 @@ def test_a_model_that_decides_photo_by_photo_is_refused() -> None:
 
 
 def test_an_unknown_engine_and_one_on_another_device_are_refused() -> None:
-    with pytest.raises(InputError, match="no engine tensorrt; choose eager, onnxruntime, compile"):
+    with pytest.raises(InputError, match="no engine tensorrt; choose eager, onnxruntime, openvino, compile"):
         check_engine("tensorrt", torch.device("cpu"))
-    with pytest.raises(InputError, match="runs on the CPU"):
-        check_engine("onnxruntime", torch.device("cuda"))
+    for engine in ("onnxruntime", "openvino"):
+        with pytest.raises(InputError, match=f"engine {engine} runs on the CPU"):
+            check_engine(engine, torch.device("cuda"))
+
+
+def test_openvino_that_is_not_installed_has_a_sentence_of_its_own(monkeypatch) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "openvino" else find(name))
+    with pytest.raises(InputError, match=r"^OpenVINO is not here; `pip install openvino`, or choose eager\.$"):
+        prepare(small(), "openvino", images(1))
+    assert check_engine("onnxruntime", torch.device("cpu"))
 
 
 def test_without_a_compiler_there_is_one_sentence(monkeypatch) -> None:
@@ -242,6 +258,16 @@ def test_bench_measures_dense_and_pruned_in_the_engine_that_it_names(work, capsy
     assert row["selector_share"] > 0
 
 
+@pytest.mark.slow
+def test_a_schedule_is_measured_with_class_attention_in_the_place_of_selectors_for_fewer_macs() -> None:
+    names = ("deit_tiny_0.9g_early", "deit_tiny_0.9g_early_ranked")
+    rows = [benchmarks.measure(benchmarks.Case(name), 1, "eager", torch.device("cpu"), 4) for name in names]
+    assert [row.model for row in rows] == list(names)
+    assert rows[0].kept == rows[1].kept
+    assert rows[0].mac_ratio < rows[1].mac_ratio
+    assert rows[1].selector_share > 0
+
+
 @pytest.mark.parametrize("batch", [1, 2])
 def test_bench_measures_a_dense_model_whose_patches_rank_by_attention(batch) -> None:
     model = SoftTokenViT(deit.build(TINY), (1, 2), ranked=True).eval()
@@ -253,7 +279,7 @@ def test_bench_measures_a_dense_model_whose_patches_rank_by_attention(batch) -> 
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
-        (["bench", "--engine", "toaster"], "no engine toaster; choose eager, onnxruntime, compile"),
+        (["bench", "--engine", "toaster"], "no engine toaster; choose eager, onnxruntime, openvino, compile"),
         (
             ["bench", "--model", "{work}/tokens.safetensors", "--engine", "onnxruntime", "--batch", "1"],
             "give --keep with 1 shares",
@@ -331,7 +357,7 @@ def test_the_record_covers_schedules_a_large_architecture_and_every_pruned_bundl
 
 
 def test_any_schedule_or_published_architecture_can_be_recorded_by_name() -> None:
-    names = ["lvvit_s_4.3g", "swin_tn_l28_t32"]
+    names = ["lvvit_s_4.3g", "deit_small_2.6g_ranked", "swin_tn_l28_t32"]
     assert [case.model for case in benchmarks.matching(names)] == names
     with pytest.raises(InputError, match=r"deit_small_2\.7g is not in the benchmark"):
         benchmarks.matching(["deit_small_2.7g"])

@@ -119,10 +119,10 @@ def test_nobody_compiles_beside_what_is_timed() -> None:
     assert is_free(QUIET)
 
 
-@pytest.mark.parametrize(("engine", "made_by"), [("compile", "_compiled"), ("onnxruntime", "_onnxruntime")])
+@pytest.mark.parametrize(("engine", "made_by"), [("compile", "_compiled"), ("openvino", "_drawn")])
 def test_nothing_is_timed_beside_an_engine_that_is_made_ready(engine, made_by, monkeypatch) -> None:
     seen = []
-    monkeypatch.setattr(engines, made_by, lambda model, inputs: seen.append(is_free(QUIET)))
+    monkeypatch.setattr(engines, made_by, lambda *_: seen.append(is_free(QUIET)))
     prepare(torch.nn.Identity(), engine, torch.zeros(2, 3))
     assert seen == [False]
     assert is_free(QUIET)

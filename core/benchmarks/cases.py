@@ -33,8 +33,17 @@ from core.soft_tokens.schedules import FITTED, geometry_of
 
 BUDGET = 0.6
 """Share of dense at which bundled models with gates are measured."""
-USUAL = ("deit_small_2.6g", "deit_small_2.6g_early", "deit_tiny_0.9g", "deit_tiny_0.9g_early")
-"""Schedules that `bench` measures where no model is named: two selectors, and one."""
+RANKED = "_ranked"
+"""How the name of a schedule ends whose patches are ranked by class attention, in the place of selectors."""
+USUAL = (
+    "deit_small_2.6g",
+    "deit_small_2.6g_early",
+    f"deit_small_2.6g_early{RANKED}",
+    "deit_tiny_0.9g",
+    "deit_tiny_0.9g_early",
+)
+"""Schedules that `bench` measures where no model is named: two selectors, and one, and none."""
+SCHEDULES = (*FITTED, *(f"{name}{RANKED}" for name in FITTED))
 RECORDED = (*USUAL, "deit_bs_l008_t60")
 """Schedules, and the published DeiT-B of 8.4 G, of the record: all others would take hours."""
 
@@ -44,7 +53,7 @@ class Case:
     """One pruned model at one setting."""
 
     model: str
-    """A schedule of `FITTED`, a published architecture (both with random weights), or what `load` takes."""
+    """One of `SCHEDULES`, a published architecture (both with random weights), or what `load` takes."""
     keep: tuple[float, ...] | None = None
     """Per selector."""
     budget: float | None = None
@@ -97,8 +106,8 @@ def measure(case: Case, batch: int, engine: str, device: torch.device, repeats: 
     Raises:
         InputError: If there is no such model, a setting does not fit it, it is dense, or the engine cannot take it.
     """
-    if case.model in FITTED or case.model in published():
-        measure_known = _schedule if case.model in FITTED else _published
+    if case.model in SCHEDULES or case.model in published():
+        measure_known = _schedule if case.model in SCHEDULES else _published
         row = measure_known(case.model, batch, engine, device, repeats)
     else:
         row = _loaded(case, batch, engine, device, repeats)
@@ -107,9 +116,9 @@ def measure(case: Case, batch: int, engine: str, device: torch.device, repeats: 
 
 def _schedule(name: str, batch: int, engine: str, device: torch.device, repeats: int) -> SpeedRow:
     """A model of random weights that keeps what the fitted schedule says."""
-    known = FITTED[name]
+    known = FITTED[name.removesuffix(RANKED)]
     geometry = geometry_of(known)
-    model = random_pair(geometry, known.blocks, device)
+    model = random_pair(geometry, known.blocks, device, ranked=name.endswith(RANKED))
     images = _noise(geometry, batch, device)
     if engine == EAGER:
         decide = varied_top_share(known.keep, geometry.patches, batch)
@@ -158,7 +167,7 @@ def matching(names: Sequence[str] | None) -> tuple[Case, ...]:
         InputError: If a name is neither one of them nor a schedule or published architecture.
     """
     recorded = cases()
-    known = {case.model: case for case in (*map(Case, (*FITTED, *published())), *recorded)}
+    known = {case.model: case for case in (*map(Case, (*SCHEDULES, *published())), *recorded)}
     for name in names or ():
         if name not in known:
             raise InputError(f"{name} is not in the benchmark; it has {', '.join(known)}.")

@@ -20,7 +20,7 @@ from core.version import __version__
 
 JSON = ASSETS / "benchmarks.json"
 """The table lies beside it, as benchmarks-table.md."""
-PACKAGES = ("torch", "timm", "onnxruntime")
+PACKAGES = ("torch", "timm", "onnxruntime", "openvino")
 HEAD = (
     "model",
     "engine",

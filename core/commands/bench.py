@@ -9,9 +9,10 @@ from multiprocessing import active_children, get_context
 
 import torch
 
-from core.benchmarks.cases import USUAL, Case, cases, matching, measure
+from core.benchmarks.cases import SCHEDULES, USUAL, Case, cases, matching, measure
 from core.benchmarks.ragged import CASES, compare_ragged
 from core.benchmarks.record import add_rows, check_record, conditions, read_record
+from core.commands.bench_peer import run_peer
 from core.commands.endings import deaf_children, printed_anyway
 from core.commands.parsers import BENCH_BATCHES
 from core.commands.shared import Progress, numbers, parse_budget, pick_device, say
@@ -29,7 +30,6 @@ from core.models.load import load
 from core.results.timings import EAGER, ENGINES, SpeedRow
 from core.single_path.published import published
 from core.soft_tokens.decide import top_share
-from core.soft_tokens.schedules import FITTED
 from core.training.cost import SLIDER_MS, compare_steps, derive_ms
 from core.training.loop import make_accelerator
 
@@ -43,10 +43,17 @@ def run_bench(args: argparse.Namespace) -> tuple[dict, str]:
     batches = numbers(args.batch or (BENCH_BATCHES[0] if args.table is not None else BENCH_BATCHES), int, "--batch")
     if min(batches) < 1 or args.repeats < 4:
         raise InputError("--batch takes numbers of 1 or more, --repeats 4 or more.")
-    if sum((args.training, args.ragged, args.table is not None, args.record is not None)) > 1:
-        raise InputError("--training, --ragged, --table and --record are four measurements; ask for one.")
-    if args.engine != EAGER and (args.training or args.ragged or args.table is not None):
-        raise InputError("--training, --ragged and --table measure torch's eager mode; omit --engine.")
+    named = [given is not None for given in (args.table, args.record, args.peer)]
+    if sum((args.training, args.ragged, *named)) > 1:
+        raise InputError("--training, --ragged, --table, --record and --peer each measure alone; ask for one.")
+    if args.peer_settings is not None and args.peer is None:
+        raise InputError("--peer-settings are those of --peer; omit them, or give both.")
+    if args.engine != EAGER and (args.training or args.ragged or args.table is not None or args.peer is not None):
+        raise InputError("--training, --ragged, --table and --peer measure torch's eager mode; omit --engine.")
+    if args.peer is not None:
+        if _settings(args):
+            raise InputError(f"--peer says what ours cost; omit {' and '.join(_settings(args))}.")
+        return run_peer(args, batches)
     if args.ragged:
         return run_ragged(args)
     if args.training:
@@ -142,7 +149,7 @@ def _case_of(args: argparse.Namespace, name: str) -> Case:
     Raises:
         InputError: If it has settings of its own.
     """
-    if (name in FITTED or name in published()) and _settings(args):
+    if (name in SCHEDULES or name in published()) and _settings(args):
         raise InputError(f"{name} has settings of its own; omit {' and '.join(_settings(args))}.")
     keep = None if args.keep is None else numbers(args.keep, float, "--keep")
     blocks = None if args.blocks is None else numbers(args.blocks, int, "--blocks")

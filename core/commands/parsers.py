@@ -357,6 +357,7 @@ def add_export(parser: argparse.ArgumentParser) -> None:
 
 def add_bench(parser: argparse.ArgumentParser) -> None:
     """Flags of `bench`."""
+    from core.benchmarks.cases import RANKED
     from core.benchmarks.cases import USUAL as SCHEDULES
     from core.benchmarks.record import JSON  # seconds, but these know what is measured
     from core.soft_tokens.schedules import FITTED
@@ -365,8 +366,9 @@ def add_bench(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         action="append",
-        help=f"a pruned model, a published architecture, or a schedule with random weights: {', '.join(FITTED)}; may "
-        f"be repeated (default: {', '.join(SCHEDULES)})",
+        help=f"a pruned model, a published architecture, or a schedule with random weights: {', '.join(FITTED)}, each "
+        f"also with {RANKED} behind it for class attention in place of selectors; may be repeated (default: "
+        f"{', '.join(SCHEDULES)})",
     )
     parser.add_argument("--budget", help="for single-path models: GMACs, or a share of dense such as 60%%")
     parser.add_argument("--keep", help="for models with selectors: share alive after each, such as 0.7,0.5,0.3")
@@ -394,6 +396,13 @@ def add_bench(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="ways to run a block on photos that keep different numbers of tokens instead; takes no --model",
     )
+    parser.add_argument(
+        "--peer",
+        metavar="PATH:FUNCTION",
+        help="code of others beside ours at its MACs instead: a function that patches a timm model, given the model "
+        "and --peer-settings; its file is run",
+    )
+    parser.add_argument("--peer-settings", metavar="JSON", help="""of --peer, by name, such as '{"r": 13}'""")
     parser.add_argument("--training", action="store_true", help="training steps instead: dense, and a search")
     parser.add_argument("--precision", choices=("auto", "bf16", "no"), default="auto", help="of --training")
 

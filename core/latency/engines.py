@@ -1,4 +1,4 @@
-"""Engines that run a model: torch's eager mode, onnxruntime, torch.compile; each made ready for one shape of input.
+"""Engines that run a model: torch eager, onnxruntime, OpenVINO, torch.compile; each made ready for one shape of input.
 
 An engine other than eager runs a fixed graph, so a model with token selectors needs keep ratios.
 """
@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -18,15 +19,21 @@ from core.latency.huge_pages import collapse, mapped
 from core.latency.measure import QUIET
 from core.models.export import ONNX_PACKAGES, draw_onnx
 from core.models.load import Loaded
-from core.results.timings import EAGER, ENGINES, ONNXRUNTIME
+from core.results.timings import COMPILE, EAGER, ENGINES, ONNXRUNTIME, OPENVINO
 from core.soft_tokens.fixed import for_one_image, graph_of
 
 SPIN_US = 20
 """How long a waiting thread of onnxruntime spins: a moment, as torch's do here (see the Makefile). Its own default is
 many times that, and beside any other work on the machine makes a model two to three times slower."""
 
+PACKAGES = {ONNXRUNTIME: ONNX_PACKAGES, OPENVINO: ("openvino", *ONNX_PACKAGES)}
+"""What engines need beside torch; the onnx packages draw the graph."""
 Runner = Callable[..., Tensor]
 """Tensors of the shapes that it was made for, to the first output."""
+Answer = Callable[[dict[str, np.ndarray]], np.ndarray]
+"""Inputs by their names, to "logits" (B, C)."""
+Opener = Callable[[Path, int], Answer]
+"""An ONNX file, and how many threads are to run it."""
 
 
 def check_engine(engine: str, device: torch.device) -> str:
@@ -37,12 +44,12 @@ def check_engine(engine: str, device: torch.device) -> str:
     """
     if engine not in ENGINES:
         raise InputError(f"There is no engine {engine}; choose {', '.join(ENGINES)}.")
-    if engine == ONNXRUNTIME:
+    if engine in PACKAGES:
         if device.type != "cpu":
-            raise InputError("The engine onnxruntime runs on the CPU here; give --device cpu, or choose another.")
-        missing = [name for name in ONNX_PACKAGES if importlib.util.find_spec(name) is None]
+            raise InputError(f"The engine {engine} runs on the CPU here; give --device cpu, or choose another.")
+        missing = [name for name in PACKAGES[engine] if importlib.util.find_spec(name) is None]
         if missing:
-            raise InputError(f"onnxruntime is not here; `pip install {' '.join(missing)}`, or choose eager.")
+            raise InputError(f"{ENGINES[engine]} is not here; `pip install {' '.join(missing)}`, or choose eager.")
     return engine
 
 
@@ -62,7 +69,7 @@ def ready(loaded: Loaded, engine: str, batch: int = 1) -> Runner:
 
 
 def prepare(model: nn.Module, engine: str, *inputs: Tensor) -> Runner:
-    """Make a model ready in an engine; seconds for onnxruntime, a minute or more for torch.compile.
+    """Make a model ready in an engine; a minute or more for torch.compile, seconds for others.
 
     Args:
         model: In evaluation mode, on the inputs' device, doing the same for every input of their shapes.
@@ -78,32 +85,55 @@ def prepare(model: nn.Module, engine: str, *inputs: Tensor) -> Runner:
     if inputs[0].ndim == 4 and len(inputs[0]) == 1:
         model = for_one_image(model)
     with QUIET:  # nobody is timed beside a compiler, which takes every core
-        return (_onnxruntime if engine == ONNXRUNTIME else _compiled)(model, inputs)
+        return _compiled(model, inputs) if engine == COMPILE else _drawn(model, inputs, OPENERS[engine])
 
 
 @torch.no_grad()
-def _onnxruntime(model: nn.Module, inputs: tuple[Tensor, ...]) -> Runner:
-    """On the CPU, with as many threads as torch has now."""
-    import onnxruntime
-
+def _drawn(model: nn.Module, inputs: tuple[Tensor, ...], opened: Opener) -> Runner:
+    """The model's graph as ONNX, opened by an engine on the CPU with as many threads as torch has now."""
     names = [f"input{index}" for index in range(len(inputs))]
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.add_session_config_entry("session.intra_op.spin_duration_us", str(SPIN_US))
-    options.add_session_config_entry("session.force_spinning_stop", "1")  # two sessions that take turns
     with TemporaryDirectory(prefix="prunescope-") as folder:
         path = Path(folder) / "model.onnx"
         draw_onnx(model, inputs, names).save(path)
-        before = mapped()
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        collapse(mapped() - before)  # what is new is mostly its weights
+        answer = opened(path, torch.get_num_threads())
+    return lambda *given: torch.from_numpy(
+        answer({name: tensor.numpy() for name, tensor in zip(names, given, strict=True)})
+    )
 
-    def run(*given: Tensor) -> Tensor:
-        arrays = {name: tensor.numpy() for name, tensor in zip(names, given, strict=True)}
-        return torch.from_numpy(session.run(["logits"], arrays)[0])
 
-    return run
+def in_onnxruntime(path: Path, threads: int) -> Answer:
+    """An ONNX file in onnxruntime on the CPU."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.spin_duration_us", str(SPIN_US))
+    options.add_session_config_entry("session.force_spinning_stop", "1")  # two sessions that take turns
+    before = mapped()
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    collapse(mapped() - before)  # what is new is mostly its weights
+    return lambda arrays: np.asarray(session.run(["logits"], arrays)[0])
+
+
+def in_openvino(path: Path, threads: int) -> Answer:
+    """An ONNX file in OpenVINO on the CPU, computed in the file's own precision."""
+    import openvino
+
+    settings = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": threads,
+        "INFERENCE_PRECISION_HINT": "f32",  # left to choose, it computes in bf16 where the processor has that
+        "ENABLE_CPU_PINNING": False,  # a thread that is tied to a core waits for whatever else runs there
+        "CACHE_DIR": "",
+    }
+    core, before = openvino.Core(), mapped()
+    compiled = core.compile_model(core.read_model(path), "CPU", settings)
+    collapse(mapped() - before)
+    return lambda arrays: compiled(arrays, share_inputs=True)[0]
+
+
+OPENERS: dict[str, Opener] = {ONNXRUNTIME: in_onnxruntime, OPENVINO: in_openvino}
 
 
 @torch.no_grad()

@@ -191,7 +191,12 @@ def dense_form(geometry: Geometry, device: torch.device) -> nn.Module:
     return family_of_geometry(geometry).build(geometry).eval().requires_grad_(False).to(device)
 
 
-def random_pair(geometry: Geometry, blocks: tuple[int, ...], device: torch.device) -> SoftTokenViT:
-    """A model of this shape with random weights, for timing alone: what is measured does not depend on them."""
+def random_pair(
+    geometry: Geometry, blocks: tuple[int, ...], device: torch.device, *, ranked: bool = False
+) -> SoftTokenViT:
+    """A model of this shape with random weights, for timing alone: what is measured does not depend on them.
+
+    Where it is `ranked`, class attention stands in the place of selectors.
+    """
     backbone = family_of_geometry(geometry).build(geometry)
-    return SoftTokenViT(backbone, blocks).eval().requires_grad_(False).to(device).fold()
+    return SoftTokenViT(backbone, blocks, ranked=ranked).eval().requires_grad_(False).to(device).fold()

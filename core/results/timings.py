@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass
 from itertools import pairwise
 
-EAGER, ONNXRUNTIME, COMPILE = "eager", "onnxruntime", "compile"
-ENGINES = {EAGER: "torch eager", ONNXRUNTIME: "onnxruntime", COMPILE: "torch.compile"}
+EAGER, ONNXRUNTIME, OPENVINO, COMPILE = "eager", "onnxruntime", "openvino", "compile"
+ENGINES = {EAGER: "torch eager", ONNXRUNTIME: "onnxruntime", OPENVINO: "OpenVINO", COMPILE: "torch.compile"}
 """What can run a model, as the command line names it and as results do; see `core.latency.engines`."""
 
 
@@ -49,6 +49,29 @@ class SpeedRow:
     of taking patches out and packing too. None where there are none."""
     kept: tuple[tuple[int, int], ...] | None = None
     """Per selector the fewest and the most patches that an image of the batch keeps."""
+
+
+@dataclass(frozen=True)
+class PeerRow:
+    """Code of others beside ours at the same MACs, measured in turns."""
+
+    peer: str
+    """"PATH:function"."""
+    settings: dict[str, object]
+    """Given to it."""
+    batch: int
+    device: str
+    threads: int
+    macs: int
+    """Of the peer on one image, by torch's counter, and so of ours."""
+    mac_ratio: float
+    """Dense MACs over these."""
+    keep: tuple[float, ...]
+    """Shares of the patches alive after each selector of ours, for the same MACs."""
+    ms: dict[str, float]
+    """Medians: "dense", "peer", "selectors" (ours), "ranked" (ours, by class attention)."""
+    speedup: dict[str, float]
+    """Over dense: medians of the ratios within each round."""
 
 
 @dataclass(frozen=True)

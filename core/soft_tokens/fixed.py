@@ -25,7 +25,7 @@ from core.soft_tokens.ranking import AttentionRanking, look, ranked_scores
 from core.soft_tokens.selector import Folded, Scores, selector_scores
 
 AHEAD = 1e6
-"""Added to the scores of prefix tokens, which are at most 0: they are kept, and come first."""
+"""The score of the last prefix token, and as much more for each before it: they are kept, and come first."""
 
 
 class FixedSelector(nn.Module):
@@ -87,8 +87,10 @@ def keep_best(x: Tensor, scores: Scores, prefix: int, patches: int, count: int, 
     """
     batch, tokens, _ = x.shape
     end, count = prefix + patches, prefix + count
-    ahead = AHEAD * (prefix - torch.arange(end, device=x.device)).clamp(min=0)
-    best = (scores.keep_logit[:, :end] + ahead).topk(count, dim=1).indices  # (B, prefix + k)
+    place = torch.arange(end, device=x.device)
+    # Chosen, not added: OpenVINO 2026.4 adds a vector behind a sum to the wrong axis.
+    score = torch.where(place < prefix, AHEAD * (prefix - place), scores.keep_logit[:, :end])
+    best = score.topk(count, dim=1).indices  # (B, prefix + k)
     dropped = torch.ones_like(scores.keep_prob[:, :end]).scatter(1, best, 0.0)
     weight, _ = package_weights(scores.keep_prob[:, :end], dropped, packaging)  # 0 for prefix tokens
     package = weight[:, None] @ x[:, :end]  # (B, 1, D)

@@ -14,7 +14,7 @@ from pages.server.jobs import Handle, Standing, Work
 from viz.cost import engine_text, latency_text
 
 Key = tuple[ModelSpec, str]
-TOOK = {"onnxruntime": "seconds", "compile": "a minute or more"}
+TOOK = {"onnxruntime": "seconds", "openvino": "seconds", "compile": "a minute or more"}
 
 
 def measure_panel(specs: dict[str, ModelSpec], image_id: str) -> None:
