@@ -124,7 +124,7 @@ KEEP_RANGE = Range(0.1, 1.0, 0.05, 0.7)
 """Of the keep ratio that every selector has of what reaches it."""
 THRESHOLD_RANGE = Range(0.0, 0.95, 0.01, 0.5)
 MASS_RANGE = Range(0.3, 1.0, 0.01, 0.9)
-BUDGET_RANGE = Range(1, 100, 1, 50)
+BUDGET_RANGE = Range(1, 100, 1, 75)
 """In percent of the dense MACs."""
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from core.config import KEEP_RANGE, ModelSpec
+from core.config import BUDGET_RANGE, KEEP_RANGE, ModelSpec
 from core.methods import DENSE, GATED, TOKENS, Kind
 from pages.parts.pickers import choose
 from pages.parts.shared import badge, frame, model_facts, player
@@ -83,9 +83,9 @@ with st.grid(3, border=True, min_column_width=260):
         ),
         (
             "pages/architecture.py",
-            "Halve the network",
-            "What every block becomes when half of the multiply-adds must go.",
-            {"budget": "50", "model": usable(GATED)},
+            "Take a quarter out",
+            "What every block becomes when a quarter of the multiply-adds must go.",
+            {"budget": f"{BUDGET_RANGE.usual:g}", "model": usable(GATED)},
         ),
         (
             "pages/compare.py",

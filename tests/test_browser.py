@@ -97,9 +97,9 @@ def test_home_plays_a_pruned_photo_and_leads_to_a_telling_view_and_to_ones_own_p
     page.locator(".player button.chip").first.focus()
     becomes_another(page, calm)
     assert width_of(page) <= width
-    page.get_by_role("link", name="Halve the network").click()
+    page.get_by_role("link", name="Take a quarter out").click()
     expect(page.get_by_role("heading", name="What does each layer become?")).to_be_visible(timeout=SLOW)
-    expect(page).to_have_url(re.compile("budget=50"))
+    expect(page).to_have_url(re.compile("budget=75"))
     page.goto(server)
     page.get_by_role("button", name="Try it with your own photo").click(timeout=SLOW)
     expect(page.get_by_text("Drop a picture of your own.")).to_be_visible(timeout=SLOW)
@@ -303,9 +303,9 @@ def test_a_browser_that_hears_late_loses_neither_of_two_moves(server: str, page:
 
     # And a link leads where it says, though the slider was moved here before.
     page.get_by_role("link", name="Prunescope").first.click()
-    page.get_by_role("link", name=re.compile("Halve")).first.click()
-    expect(page).to_have_url(re.compile("budget=50"), timeout=SLOW)
-    expect(slider).to_have_value("50", timeout=SLOW)
+    page.get_by_role("link", name=re.compile("quarter")).first.click()
+    expect(page).to_have_url(re.compile("budget=75"), timeout=SLOW)
+    expect(slider).to_have_value("75", timeout=SLOW)
 
 
 def test_a_headline_says_for_which_threshold_it_holds_also_while_the_next_answer_is_on_its_way(

@@ -74,11 +74,11 @@ def test_setting_goes_into_the_link_and_comes_back_after_another_page(visit) -> 
     at.slider(key="b_keep").set_value(0.6).run()
     assert link(at, "b") == "bundled-tokens~keep=0.6"
     at.selectbox(key="a_model").set_value("bundled-singlepath").run()
-    assert link(at, "a") == "bundled-singlepath~budget=50"
+    assert link(at, "a") == "bundled-singlepath~budget=75"
     at.switch_page("pages/tokens.py").run()
     at.switch_page("pages/compare.py").run()
     assert at.slider(key="b_keep").value == 0.6
-    assert at.slider(key="a_budget").value == 50
+    assert at.slider(key="a_budget").value == 75
 
 
 def test_what_tokens_or_architecture_showed_is_b_until_b_is_set(visit) -> None:
@@ -87,7 +87,7 @@ def test_what_tokens_or_architecture_showed_is_b_until_b_is_set(visit) -> None:
     assert link(at, "b") == "bundled-tokens~threshold=0.4"
     at.switch_page("pages/architecture.py").run()
     at.switch_page("pages/compare.py").run()
-    assert link(at, "b") == "bundled-singlepath~budget=50"
+    assert link(at, "b") == "bundled-singlepath~budget=75"
     at.slider(key="b_budget").set_value(80).run()
     at.switch_page("pages/tokens.py").run()
     at.switch_page("pages/compare.py").run()

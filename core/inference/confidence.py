@@ -30,11 +30,12 @@ def information_shares(probabilities: np.ndarray) -> np.ndarray:
     Returns:
         Shares (...).
     """
-    probs = np.float64(probabilities)
-    if probs.shape[-1] == 1:
+    probs = np.asarray(probabilities, dtype=np.float64)
+    classes = np.size(probs, -1)
+    if classes == 1:
         return np.ones(probs.shape[:-1])
     entropy = -np.sum(probs * np.log2(np.maximum(probs, 1e-300)), axis=-1)
-    return np.maximum(0.0, 1 - entropy / math.log2(probs.shape[-1]))
+    return np.maximum(0.0, 1 - entropy / math.log2(classes))
 
 
 def information_share(prediction: Prediction) -> float:

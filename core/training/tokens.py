@@ -5,7 +5,7 @@ for every patch; then the ranking means nothing. Here nothing is sampled. A sele
 which patches the dense model's class token will look at in the blocks to come, or which its answer, or that of a CNN,
 hangs on: `rank_by`; the backbone learns to work with what those decisions leave: mostly the k best patches for a
 schedule drawn at random, else the selector's own decision, whose threshold is pulled to the target. What was tried, and
-what it gave, is in assets/models.md.
+what it gave, is in tests/assets/models.md.
 """
 
 from dataclasses import dataclass
