@@ -1,9 +1,12 @@
 """What answers on a folder are worth, by numbers worked out by hand."""
 
+import copy
+import dataclasses
 import json
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -22,6 +25,8 @@ from core.evaluation.report import (
 from core.files.json_text import json_text
 from core.inference.trace import trace_tokens
 from core.models.load import load
+from core.models.weights import save_checkpoint
+from core.results import ClassName
 
 
 def answers(shares: list[list[float]], labels: list[int]) -> Answers:
@@ -135,6 +140,33 @@ def test_the_command_says_what_evaluate_and_the_trace_say(folder, capsys):
     dense = report(capsys, "--model", "bundled-dense", *flags)
     assert found["against"]["mean"] == pytest.approx(found["top1"] - dense["top1"])
     assert [row["model"] for row in json.loads(out.read_text())["reports"]] == ["bundled-tokens", "bundled-dense"]
+
+
+def test_a_model_of_other_classes_is_held_against_on_those_that_both_know(folder, tmp_path, capsys):
+    """The same weights under other names: all but one class, in the opposite order, so both say the same there."""
+    mine = load(ModelSpec("bundled-dense"))
+    names = (*mine.card.classes[1:][::-1], ClassName(None, "something else"))
+    model = copy.deepcopy(mine.model)
+    head = model.get_classifier()
+    order = [*range(len(names) - 1, 0, -1), 0]  # its outputs follow their names; the one renamed is last
+    with torch.no_grad():
+        for values in (head.weight, head.bias):
+            values.copy_(values[order].clone())
+    save_checkpoint(tmp_path / "other.safetensors", model, dataclasses.replace(mine.card, classes=names))
+    flags = ("--model", "bundled-dense", "--against", tmp_path / "other.safetensors", "--data", folder)
+    found = report(capsys, *flags)["against"]
+    assert (found["classes"], found["images"]) == (len(names) - 1, 2)  # the other two photos are of the first class
+    assert (found["mean"], found["agreement"]) == (0, 1)
+    assert found["own_top1"] == found["top1"]
+    assert main(["report", "--workers", "0", *map(str, flags)]) == 0
+    assert f"the same 2 photos of the {len(names) - 1} classes that both know" in capsys.readouterr().out
+    save_checkpoint(
+        tmp_path / "none.safetensors",
+        model,
+        dataclasses.replace(mine.card, classes=tuple(ClassName(None, f"thing {i}") for i in range(len(names)))),
+    )
+    assert main(["report", "--workers", "0", *map(str, (*flags[:3], tmp_path / "none.safetensors", *flags[4:]))]) == 2
+    assert "have no class in common" in capsys.readouterr().err
 
 
 def test_beside_random_dropping_that_keeps_everything_there_is_no_difference(folder, capsys):

@@ -29,6 +29,7 @@ from core.evaluation.report import (
 )
 from core.files import check_target, write_text
 from core.files.json_text import json_text
+from core.inference.common_classes import common_classes, renormalised
 from core.models.description import description
 from core.models.load import Loaded
 from core.models.runners import runner_of
@@ -84,12 +85,9 @@ def run_report(args: argparse.Namespace) -> tuple[dict, str]:
         "confusions": [[names[true], names[said], count] for true, said, count in confusions(answers)],
     }
     if args.against is not None:
-        rival, _ = answers_on(args, _other(args, loaded, args.against), listing, tell=False)
-        found = paired_interval(answers.correct, rival.correct)
-        agree = float((answers.choices == rival.choices).mean())
-        result["against"] = {"model": args.against, "top1": rival.top(1), **asdict(found), "agreement": agree}
+        result["against"] = _against(args, loaded, listing, answers)
     if args.against_random is not None:
-        right = _right_at_random(args, loaded, _other(args, loaded, args.against_random), listing)
+        right = _right_at_random(args, loaded, _other(args, args.against_random), listing)
         found = paired_interval(answers.correct, right)
         result["against_random"] = {"model": args.against_random, "top1": float(right.mean()), **asdict(found)}
     if boxes is not None:
@@ -186,18 +184,49 @@ def record(path: Path, result: dict) -> None:
         raise InputError(f"{path} cannot be written ({error.strerror}); name another file.") from error
 
 
-def _other(args: argparse.Namespace, loaded: Loaded, name: str) -> Loaded:
-    """The model to compare with, at its own setting.
+def _against(args: argparse.Namespace, loaded: Loaded, listing: PhotoList, answers: Answers) -> dict:
+    """What another model says of the same photos, on the classes that both know.
 
     Raises:
-        InputError: If it knows other classes.
+        InputError: If they have no two classes in common, or no photo is of one of those.
     """
+    other = _other(args, args.against)
+    common = common_classes(loaded.card.classes, other.card.classes)
+    if not common.comparable:
+        raise InputError(
+            f"{args.against} and {args.model} have {'only one class' if common.a else 'no class'} in common; compare "
+            "with a model that knows more of the same classes."
+        )
+    rival, _ = answers_on(args, other, listing, tell=False)
+    labels, said = answers.labels, {}
+    if not common.are_all:
+        place = {at: i for i, at in enumerate(common.a)}
+        labels = np.array([place.get(int(label), -1) for label in labels])
+        if not (labels >= 0).any():
+            raise InputError(
+                f"No photo under {named(args.data)} is of a class that both {args.against} and {args.model} know."
+            )
+        answers, rival = _over(answers, common.a, labels), _over(rival, common.b, labels)
+        said = {"classes": len(common.a), "images": len(answers.labels), "own_top1": answers.top(1)}
+    found = paired_interval(answers.correct, rival.correct)
+    agree = float((answers.choices == rival.choices).mean())
+    return {"model": args.against, "top1": rival.top(1), **asdict(found), "agreement": agree, **said}
+
+
+def _over(answers: Answers, places: Sequence[int], labels: np.ndarray) -> Answers:
+    """Answers on some classes alone, whose places in the model are given, n of them, without what was kept.
+
+    `labels` are the photos' places among those, from 0 to n - 1; a photo of -1 is left out.
+    """
+    rows = labels >= 0
+    return Answers(renormalised(answers.probabilities[rows], places), labels[rows], answers.macs[rows])
+
+
+def _other(args: argparse.Namespace, name: str) -> Loaded:
+    """The model to compare with, at its own setting."""
     bare = {"model": name, "budget": None, "keep": None, "threshold": None}
     bare |= {"heads": None, "arch": None, "img_size": None}  # those are said of the other file
-    other = load_model_of(argparse.Namespace(**{**vars(args), **bare}))
-    if other.card.classes != loaded.card.classes:
-        raise InputError(f"{name} knows other classes than {args.model}; compare with one that knows the same.")
-    return other
+    return load_model_of(argparse.Namespace(**{**vars(args), **bare}))
 
 
 @torch.inference_mode()
@@ -205,8 +234,12 @@ def _right_at_random(args: argparse.Namespace, loaded: Loaded, other: Loaded, li
     """How often `other` is right on each photo with as many patches dropped at random as `loaded` drops, (photos,).
 
     Raises:
-        InputError: If its selectors stand elsewhere.
+        InputError: If its selectors stand elsewhere, or it knows other classes.
     """
+    if other.card.classes != loaded.card.classes:
+        raise InputError(
+            f"{args.against_random} knows other classes than {args.model}; --against-random needs the same."
+        )
     model, rival = loaded.model, other.model
     if not isinstance(model, SoftTokenViT) or not isinstance(rival, SoftTokenViT) or rival.blocks != model.blocks:
         raise InputError(f"{args.against_random} has no selectors where {args.model} has; --against-random needs them.")
@@ -319,9 +352,12 @@ def _text(result: dict) -> str:
     ]
     if "against" in result:
         other = result["against"]
+        photos_here = "photos"
+        if "classes" in other:
+            photos_here = f"{other['images']} photos of the {other['classes']} classes that both know"
         lines.append(
             f"{points(other['mean'], other['margin'])} beside {other['model']} on the same "
-            f"photos (95 %); they agree on {100 * other['agreement']:.1f} %"
+            f"{photos_here} (95 %); they agree on {100 * other['agreement']:.1f} %"
         )
     if "against_random" in result:
         other = result["against_random"]

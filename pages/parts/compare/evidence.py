@@ -1,6 +1,7 @@
 """Which patches the answers of two models rest on: computed only when a method is chosen."""
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from core.config import ModelSpec
 from core.errors import InputError
@@ -85,12 +86,13 @@ def evidence(
     method, label = methods[by], label if label in union else next(iter(union))
     of = (specs, image_id, label, method)
     is_new = st.session_state.get("explained") != of
-    with st.empty().container() if is_new else st.container():  # what stood there goes before the next is computed
-        classes = tuple(places[union[label]] for places in (common.a, common.b))
-        found = _found(specs, names, image_id, classes, method, tell=is_new)
-        if found is None:
-            return
-        st.session_state["explained"] = of
+    place = st.empty() if is_new else st.container()  # what stood there goes when the first progress comes
+    classes = tuple(places[union[label]] for places in (common.a, common.b))
+    found = _found(specs, names, image_id, classes, method, place if is_new else None)
+    if found is None:
+        return
+    st.session_state["explained"] = of
+    with place.container() if is_new else place:
         if found[0].values.shape != found[1].values.shape:
             st.warning(
                 f"{names[0]} and {names[1]} cut the photo into different patches, so their maps have no difference."
@@ -107,21 +109,22 @@ def _found(
     image_id: str,
     classes: tuple[int, ...],
     method: Method,
-    *,
-    tell: bool,
+    place: DeltaGenerator | None,
 ) -> Pair | None:
-    """The attribution of both, with how far that is; None where one has none, which is said."""
-    bar, found = st.empty(), []
+    """The attribution of both, with how far that is in `place`, if there is one; None where one has none: that is said.
+
+    Progress stands in the place of what was there, and so takes it away: an empty container would not, since Streamlit
+    sends a place that is emptied and filled again at once only as what it is filled with.
+    """
+    found = []
     for done, (name, spec, index) in enumerate(zip(names, specs, classes, strict=True)):
-        if tell:
-            bar.progress(done / len(specs), f"{WORDS[method]}: computing for {name}, {done + 1} of {len(specs)} …")
+        if place is not None:
+            place.progress(done / len(specs), f"{WORDS[method]}: computing for {name}, {done + 1} of {len(specs)} …")
         try:  # a rollout is the same for every class
             found.append(inference.attributed_once(spec, image_id, 0 if method == "rollout" else index, method))
         except InputError as error:
-            bar.empty()
-            st.warning(f"{name}: {error} Choose another method.", icon=":material/info:")
+            (st if place is None else place).warning(f"{name}: {error} Choose another method.", icon=":material/info:")
             return None
-    bar.empty()
     return found[0], found[1]
 
 

@@ -103,7 +103,7 @@ def _verdict(said: Pair, names: Names, alone: Pair, common: CommonClasses) -> No
 def _distances(said: Pair, names: Names, macs: list[int]) -> None:
     """How far both are apart, and what they cost."""
     found, (a, b) = agreement(*said), names
-    with st.grid(2, min_column_width=150):
+    with st.grid(2, min_column_width=220):  # the whole of their labels
         st.metric(
             f"KL of {b} from {a}, nats",
             f"{found.kl_nats:.3f}",
