@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from core.commands.loading import load_model_of
+from core.commands.requests import ExportRequest, read
 from core.commands.shared import say
 from core.config import ONNX, OURS
 from core.errors import InputError
@@ -16,13 +17,14 @@ from core.models.registry import ASSETS
 from core.photos.image import load_photo, to_tensor
 
 
-def run_export(args: argparse.Namespace) -> tuple[dict, str]:
+def run_export(flags: argparse.Namespace) -> tuple[dict, str]:
     """Write the files, or none.
 
     JSON: `{"model", "tolerance", "files": [{"file", "form", "dtype", "bytes", "largest_difference", "photos", "macs",
     "params"}]}`; the fields of a file are those of `core.models.export.Exported`, macs null where they depend on the
     photo.
     """
+    args = read(ExportRequest, flags)
     folder, names = _targets(args.out)
     if args.half and names == [args.out.name] and args.out.suffix == ONNX:
         raise InputError(f"--half is for {OURS}; omit it, or name an --out that ends so.")
