@@ -14,9 +14,11 @@ from core.benchmarks.ragged import CASES, compare_ragged
 from core.benchmarks.record import add_rows, check_record, conditions, read_record
 from core.commands.bench_peer import run_peer
 from core.commands.endings import deaf_children, printed_anyway
+from core.commands.loading import settings_given, with_settings
 from core.commands.parsers import BENCH_BATCHES
+from core.commands.requests import BenchRequest, read
 from core.commands.shared import Progress, numbers, parse_budget, pick_device, say
-from core.config import SETTINGS, ModelSpec
+from core.config import ModelSpec
 from core.errors import InputError
 from core.files import check_target
 from core.latency.engines import check_engine
@@ -34,12 +36,13 @@ from core.training.cost import SLIDER_MS, compare_steps, derive_ms
 from core.training.loop import make_accelerator
 
 
-def run_bench(args: argparse.Namespace) -> tuple[dict, str]:
+def run_bench(flags: argparse.Namespace) -> tuple[dict, str]:
     """Measure what the flags ask for.
 
     JSON: {"device", "threads", "rows": [{"model", "engine", "batch", "dense_ms", "pruned_ms", "speedup", "mac_ratio",
     "efficiency", "dense_iqr_ms", "pruned_iqr_ms", "selector_share", "kept"}]}.
     """
+    args = read(BenchRequest, flags)
     batches = numbers(args.batch or (BENCH_BATCHES[0] if args.table is not None else BENCH_BATCHES), int, "--batch")
     if min(batches) < 1 or args.repeats < 4:
         raise InputError("--batch takes numbers of 1 or more, --repeats 4 or more.")
@@ -51,8 +54,8 @@ def run_bench(args: argparse.Namespace) -> tuple[dict, str]:
     if args.engine != EAGER and (args.training or args.ragged or args.table is not None or args.peer is not None):
         raise InputError("--training, --ragged, --table and --peer measure torch's eager mode; omit --engine.")
     if args.peer is not None:
-        if _settings(args):
-            raise InputError(f"--peer says what ours cost; omit {' and '.join(_settings(args))}.")
+        if settings_given(args):
+            raise InputError(f"--peer says what ours cost; omit {' and '.join(settings_given(args))}.")
         return run_peer(args, batches)
     if args.ragged:
         return run_ragged(args)
@@ -78,14 +81,15 @@ def run_bench(args: argparse.Namespace) -> tuple[dict, str]:
 
 
 def run_record(
-    args: argparse.Namespace, batches: tuple[int, ...], engines: tuple[str, ...], device: torch.device
+    args: BenchRequest, batches: tuple[int, ...], engines: tuple[str, ...], device: torch.device
 ) -> tuple[dict, str]:
     """All of `core.benchmarks.cases.cases`, or --model, into the record; each row is kept as soon as it is there.
 
     JSON: the record, see `core.benchmarks.record`.
     """
-    if _settings(args):
-        said = " and ".join(_settings(args))
+    assert args.record is not None  # as it is asked for
+    if settings_given(args):
+        said = " and ".join(settings_given(args))
         raise InputError(f"--record measures its models at settings of their own; omit {said}.")
     check_record(args.record)
     line, work = Progress(), list(product(matching(args.model), batches, engines))
@@ -143,25 +147,19 @@ def engines_of(text: str, device: torch.device) -> tuple[str, ...]:
     return tuple(check_engine(name, device) for name in (ENGINES if text == "all" else text.split(",")))
 
 
-def _case_of(args: argparse.Namespace, name: str) -> Case:
+def _case_of(args: BenchRequest, name: str) -> Case:
     """The model of the flags with its settings.
 
     Raises:
         InputError: If it has settings of its own.
     """
-    if (name in SCHEDULES or name in published()) and _settings(args):
-        raise InputError(f"{name} has settings of its own; omit {' and '.join(_settings(args))}.")
-    keep = None if args.keep is None else numbers(args.keep, float, "--keep")
-    blocks = None if args.blocks is None else numbers(args.blocks, int, "--blocks")
-    case = Case(name, keep, blocks=blocks, mass=args.mass)
+    if (name in SCHEDULES or name in published()) and settings_given(args):
+        raise InputError(f"{name} has settings of its own; omit {' and '.join(settings_given(args))}.")
+    spec = with_settings(ModelSpec(name), args)
+    case = Case(name, spec.keep, blocks=spec.blocks, mass=spec.mass)
     if args.budget is None:
         return case
     return replace(case, budget=parse_budget(args.budget, load(ModelSpec(name), weights=False).dense_macs))
-
-
-def _settings(args: argparse.Namespace) -> list[str]:
-    """The flags of a model's setting that are given."""
-    return [setting.flag for setting in SETTINGS if getattr(args, setting.key, None) is not None]
 
 
 def _text(row: SpeedRow) -> str:
@@ -179,16 +177,17 @@ def _text(row: SpeedRow) -> str:
     return said
 
 
-def run_table(args: argparse.Namespace, batch: int) -> tuple[dict, str]:
+def run_table(args: BenchRequest, batch: int) -> tuple[dict, str]:
     """A latency table of this machine, and how well it predicts a measured model.
 
     JSON: {"table", "model", "device", "threads", "batch", "predicted_ms", "measured_ms"}, of the schedule below.
     """
-    names = args.model or ["bundled-dense"]
+    names = list(args.model or ("bundled-dense",))
     if len(names) > 1:
         raise InputError("--table measures one --model.")
-    if _settings(args):
-        raise InputError(f"--table measures whole blocks; omit {' and '.join(_settings(args))}.")
+    if settings_given(args):
+        raise InputError(f"--table measures whole blocks; omit {' and '.join(settings_given(args))}.")
+    assert args.table is not None  # as it is asked for
     check_target(args.table, "--table")
     device, line = pick_device(args.device), Progress()
     card = load(ModelSpec(names[0]), weights=False).card
@@ -228,12 +227,12 @@ def run_table(args: argparse.Namespace, batch: int) -> tuple[dict, str]:
     return result, text
 
 
-def run_ragged(args: argparse.Namespace) -> tuple[dict, str]:
+def run_ragged(args: BenchRequest) -> tuple[dict, str]:
     """Each way's speed as a share of that of equal token counts.
 
     JSON: {"rows": [{"block", "photos", "mean_tokens", "spread", "equal_ms", "share", "repeats", "device", "threads"}]}.
     """
-    if args.model or args.batch or _settings(args):
+    if args.model or args.batch or settings_given(args):
         raise InputError(
             "--ragged measures blocks of its own; omit --model, --batch, and the flags of a model's setting."
         )
@@ -265,7 +264,7 @@ def check_schedule(depth: int) -> tuple[tuple[int, ...], tuple[float, ...]]:
     return blocks, (0.6, 0.3)[: len(blocks)]
 
 
-def run_training(args: argparse.Namespace, batches: tuple[int, ...]) -> tuple[dict, str]:
+def run_training(args: BenchRequest, batches: tuple[int, ...]) -> tuple[dict, str]:
     """A search step in dense steps, and the time that deriving an architecture takes."""
     accelerator = make_accelerator(pick_device(args.device), args.precision)
     rows, lines = [], []

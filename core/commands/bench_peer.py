@@ -1,11 +1,11 @@
 """`bench --peer`: code of others that patches a timm model, beside ours at the same MACs."""
 
-import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
 from core.benchmarks.peer import compare_peer
+from core.commands.requests import BenchRequest
 from core.commands.shared import Progress, pick_device
 from core.costs.deit import DEIT
 from core.errors import InputError
@@ -14,7 +14,7 @@ from core.results.timings import PeerRow
 USUAL = "deit_small_patch16_224"
 
 
-def run_peer(args: argparse.Namespace, batches: Sequence[int]) -> tuple[dict, str]:
+def run_peer(args: BenchRequest, batches: Sequence[int]) -> tuple[dict, str]:
     """Dense, the peer and ours in turns.
 
     JSON: {"rows": [the fields of `core.results.timings.PeerRow`, and "model"]}.
@@ -22,7 +22,7 @@ def run_peer(args: argparse.Namespace, batches: Sequence[int]) -> tuple[dict, st
     Raises:
         InputError: If the flags do not fit, or see `compare_peer`.
     """
-    names = args.model or [USUAL]
+    names = args.model or (USUAL,)
     for name in names:
         if name not in DEIT:
             raise InputError(f"--peer is timed on a model of timm's with random weights; choose {', '.join(DEIT)}.")

@@ -6,6 +6,7 @@ from dataclasses import replace
 from core.commands.endings import printed_anyway
 from core.commands.loading import load_model_of, tell_skipped
 from core.commands.report import answers_on, labelled_photos
+from core.commands.requests import CalibrateRequest, read
 from core.errors import InputError
 from core.files import check_target
 from core.inference.confidence import KNOWN_FLAGGED, information_shares, least_share_of
@@ -15,12 +16,13 @@ from core.photos.class_folders import split_roots
 from core.photos.listing import list_photos
 
 
-def run_calibrate(args: argparse.Namespace) -> tuple[dict, str]:
+def run_calibrate(flags: argparse.Namespace) -> tuple[dict, str]:
     """Draw the line where one known photo in ten falls below it, and say how many unknown ones do.
 
     JSON: `{"model", "weights", "images", "least_share", "known_flagged", "unknown_images", "unknown_flagged"}`, shares
     in [0, 1]; the last two are null without --unknown.
     """
+    args = read(CalibrateRequest, flags)
     if args.batch < 1 or args.workers < 0 or (args.limit_per_class is not None and args.limit_per_class < 1):
         raise InputError("--batch and --limit-per-class take 1 or more, --workers 0 or more.")
     if args.out.suffix != ".safetensors" or args.out.exists():

@@ -1,7 +1,6 @@
 """`describe` for a published architecture: by name, without a model or weights."""
 
-import argparse
-
+from core.commands.requests import ModelRequest
 from core.costs.params import ParamCount
 from core.errors import InputError
 from core.models.description import published_description
@@ -9,7 +8,7 @@ from core.results import Architecture
 from core.single_path.published import Published, architecture_of, params_of, published
 
 
-def describe_published(args: argparse.Namespace) -> tuple[dict, str]:
+def describe_published(args: ModelRequest) -> tuple[dict, str]:
     """What a published architecture is made of, counted in closed form, and the published figures beside it.
 
     Raises:

@@ -1,12 +1,12 @@
 """`--engine` of commands that run a model on photos: made ready once, then it answers and is timed."""
 
-import argparse
 from dataclasses import dataclass
 
 import torch
 from PIL import Image
 from torch import Tensor
 
+from core.commands.requests import PhotosRequest
 from core.commands.shared import Progress, pick_device
 from core.inference.trace import prediction_of
 from core.latency.engines import Runner, check_engine, prepare, ready
@@ -41,7 +41,7 @@ class Answering:
         return prediction_of(loaded, logits), *fixed_cost(loaded)
 
 
-def in_engine(args: argparse.Namespace, loaded: Loaded) -> Answering | None:
+def in_engine(args: PhotosRequest, loaded: Loaded) -> Answering | None:
     """The model in the engine of the flags, for one photo at a time; None for eager, where it runs as it is.
 
     Raises:
@@ -52,7 +52,7 @@ def in_engine(args: argparse.Namespace, loaded: Loaded) -> Answering | None:
     return Answering(loaded, _made_ready(args, loaded, 1))
 
 
-def dense_beside(args: argparse.Namespace, loaded: Loaded) -> Runner | None:
+def dense_beside(args: PhotosRequest, loaded: Loaded) -> Runner | None:
     """The dense model of this shape in the engine of the flags, to time; None where the model is dense itself."""
     if not loaded.kind.pruned:
         return None
@@ -67,7 +67,7 @@ def dense_beside(args: argparse.Namespace, loaded: Loaded) -> Runner | None:
         line.clear()
 
 
-def batches_in_engine(args: argparse.Namespace, loaded: Loaded) -> Batches | None:
+def batches_in_engine(args: PhotosRequest, loaded: Loaded) -> Batches | None:
     """The model in the engine of the flags, for batches of up to `--batch` photos; None for eager.
 
     A fixed graph takes batches of one size, so one that is smaller is filled up with nothing.
@@ -90,7 +90,7 @@ def batches_in_engine(args: argparse.Namespace, loaded: Loaded) -> Batches | Non
     return batch
 
 
-def _made_ready(args: argparse.Namespace, loaded: Loaded, batch: int) -> Runner:
+def _made_ready(args: PhotosRequest, loaded: Loaded, batch: int) -> Runner:
     line = Progress()
     check_engine(args.engine, pick_device(args.device))
     line.show(f"Making {loaded.spec.name} ready in {ENGINES[args.engine]} …")

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from core.commands.loading import load_model_of
+from core.commands.requests import ExportRequest, read
 from core.commands.shared import say
 from core.config import ONNX, OURS
 from core.errors import InputError
@@ -18,13 +19,14 @@ from core.models.registry import ASSETS
 from core.photos.image import load_photo, to_tensor
 
 
-def run_export(args: argparse.Namespace) -> tuple[dict, str]:
+def run_export(flags: argparse.Namespace) -> tuple[dict, str]:
     """Write the files, or none.
 
     JSON: `{"model", "tolerance", "files": [{"file", "form", "dtype", "bytes", "largest_difference", "photos", "macs",
     "params"}]}`; the fields of a file are those of `core.models.export.Exported`, macs null where they depend on the
     photo.
     """
+    args = read(ExportRequest, flags)
     if args.hub_format:
         return _for_hub(args)
     folder, names = _targets(args.out)
@@ -47,14 +49,14 @@ def run_export(args: argparse.Namespace) -> tuple[dict, str]:
     return {"model": args.model, "tolerance": TOLERANCE, "files": files}, "\n".join(lines)
 
 
-def _compared(args: argparse.Namespace) -> tuple[Loaded, torch.Tensor]:
+def _compared(args: ExportRequest) -> tuple[Loaded, torch.Tensor]:
     """The model, and the photos (P, 3, H, W) on which files are compared with it."""
     pictures = [load_photo(path) for path in args.photos or sorted((ASSETS / "samples").glob("*.jpg"))]
     loaded = load_model_of(args)
     return loaded, torch.cat([to_tensor(picture, loaded.card) for picture in pictures])
 
 
-def _for_hub(args: argparse.Namespace) -> tuple[dict, str]:
+def _for_hub(args: ExportRequest) -> tuple[dict, str]:
     """Write what timm reads from the hub. JSON: `{"model", "folder", "files", "largest_difference", "push"}`."""
     if args.half or args.out.suffix in (OURS, ONNX):
         raise InputError("--hub-format takes a folder as --out, and no --half.")

@@ -8,6 +8,7 @@ from core.commands.endings import printed_anyway
 from core.commands.engine import dense_beside, in_engine
 from core.commands.loading import load_model_of, setting_of, spec_of, tell_snapped
 from core.commands.peers import evaluate_peer, peer_into_file
+from core.commands.requests import ModelRequest, PhotosRequest, read
 from core.commands.shared import data_told, pick_device, say
 from core.commands.sweeping import check_sweep, evaluate_folder, predict_many
 from core.config import PEERS
@@ -39,8 +40,9 @@ def run_models(args: argparse.Namespace) -> tuple[dict, str]:
     return {"models": rows}, "\n".join(lines)
 
 
-def run_predict(args: argparse.Namespace) -> tuple[dict, str]:
+def run_predict(flags: argparse.Namespace) -> tuple[dict, str]:
     """Top-5 of each photo."""
+    args = read(PhotosRequest, flags)
     check_sweep(args)
     many = args.out is not None or any(path.is_dir() for path in args.photos)
     if args.crop is not None and (many or len(args.photos) > 1):
@@ -113,8 +115,9 @@ def _beside(dense: list[Latency]) -> str:
     return f", dense {dense[0].median_ms:.1f} ms (IQR {dense[0].iqr_ms:.1f})," if dense else ""
 
 
-def run_describe(args: argparse.Namespace) -> tuple[dict, str]:
+def run_describe(flags: argparse.Namespace) -> tuple[dict, str]:
     """What a model is made of; needs no weights."""
+    args = read(ModelRequest, flags)
     if args.model in published():
         return describe_published(args)
     loaded = load(spec_of(args), weights=False)
@@ -141,8 +144,9 @@ def run_describe(args: argparse.Namespace) -> tuple[dict, str]:
     return result, "\n".join([head, f"  {cost}, {dense}; {params}", *methods, *rows])
 
 
-def run_evaluate(args: argparse.Namespace) -> tuple[dict, str]:
+def run_evaluate(flags: argparse.Namespace) -> tuple[dict, str]:
     """Accuracy on a folder of photos."""
+    args = read(PhotosRequest, flags)
     check_sweep(args)
     check_recorded(args.record)
     if args.method not in PEERS:

@@ -1,8 +1,8 @@
 """What the commands that run models share: loading the model that the flags name, and photos from files."""
 
-import argparse
 from dataclasses import replace
 
+from core.commands.requests import ModelRequest, Settings
 from core.commands.shared import Progress, numbers, parse_budget, pick_device, say
 from core.config import SETTINGS, ModelSpec
 from core.errors import InputError
@@ -16,17 +16,13 @@ NAME_THEM = "; --classes takes a text file with what its classes are called, one
 """What helps where no folder is named after a class of the model."""
 
 
-def spec_of(args: argparse.Namespace) -> ModelSpec:
-    """The model and settings that the flags name."""
+def spec_of(args: ModelRequest) -> ModelSpec:
+    """The model and settings that a request names."""
     heads = None if args.heads is None else numbers(args.heads, int, "--heads")
     if heads is not None and min(heads) < 1:
         raise InputError(f"--heads takes numbers of 1 or more; not {args.heads}.")
     named = ModelSpec(args.model, heads=heads, arch=args.arch, img_size=args.img_size)
-    spec = replace(named, threshold=args.threshold, mass=getattr(args, "mass", None))
-    if getattr(args, "blocks", None) is not None:
-        spec = replace(spec, blocks=numbers(args.blocks, int, "--blocks"))
-    if args.keep is not None:
-        spec = replace(spec, keep=numbers(args.keep, float, "--keep"))
+    spec = with_settings(named, args)
     if args.budget is not None:
         loaded = load(named, weights=False)
         check_takes(SINGLE_PATH, loaded.card.family)
@@ -34,19 +30,32 @@ def spec_of(args: argparse.Namespace) -> ModelSpec:
     return spec
 
 
-def setting_of(args: argparse.Namespace) -> str:
+def with_settings(spec: ModelSpec, args: Settings) -> ModelSpec:
+    """A spec with the settings that decide which patches stay."""
+    spec = replace(spec, threshold=args.threshold, mass=args.mass)
+    if args.blocks is not None:
+        spec = replace(spec, blocks=numbers(args.blocks, int, "--blocks"))
+    return spec if args.keep is None else replace(spec, keep=numbers(args.keep, float, "--keep"))
+
+
+def settings_given(args: Settings) -> dict[str, object]:
+    """By flag, the settings of a model that a request has; as they were typed."""
+    values = {setting.flag: getattr(args, setting.key) for setting in SETTINGS}
+    return {flag: value for flag, value in values.items() if value is not None}
+
+
+def setting_of(args: ModelRequest) -> str:
     """The settings as they stand on the command line; empty for the model's own."""
-    method = getattr(args, "method", "own")
-    given = {setting.flag: getattr(args, setting.key, None) for setting in SETTINGS}
-    given |= {"--method": None if method == "own" else method, "--dense": getattr(args, "dense", None)}
-    return " ".join(f"{flag} {value}" for flag, value in given.items() if value is not None)
+    given = settings_given(args)
+    given |= {} if args.method == "own" else {"--method": args.method}
+    given |= {} if args.dense is None else {"--dense": args.dense}
+    return " ".join(f"{flag} {value}" for flag, value in given.items())
 
 
-def load_model_of(args: argparse.Namespace) -> Loaded:
+def load_model_of(args: ModelRequest) -> Loaded:
     """The model on its device; weights that are not here are fetched, and the person is told."""
     spec = spec_of(args)
-    named = getattr(args, "classes", None)
-    classes = None if named is None else read_classes(named)
+    classes = None if args.classes is None else read_classes(args.classes)
     if any(entry.name == spec.name and entry.download_mb for entry in list_models()):
         say(f"Downloading the weights of {spec.name} …")
     line = Progress()

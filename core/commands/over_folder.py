@@ -1,11 +1,10 @@
 """What every way to evaluate shares: one pass over a folder of photos, with its progress."""
 
-import argparse
-
 import numpy as np
 from accelerate import Accelerator
 
 from core.commands.loading import NAME_THEM, tell_skipped
+from core.commands.requests import PhotosRequest
 from core.commands.shared import Progress, say
 from core.errors import InputError
 from core.evaluation.sweep import Task, sweep, unnamed
@@ -18,11 +17,11 @@ from core.photos.loader import Photos
 from core.results import Evaluation
 
 
-def over_folder(args: argparse.Namespace, accelerator: Accelerator, loaded: Loaded, run: Runner) -> Evaluation:
+def over_folder(args: PhotosRequest, accelerator: Accelerator, loaded: Loaded, run: Runner) -> Evaluation:
     """All photos of `--data` whose classes the model knows, once; those that cannot be read are named.
 
     Args:
-        args: With `data`, `batch` and `workers`.
+        args: Which folders, and how they are read.
         accelerator: Of this process.
         loaded: Whose classes and input size; on the accelerator's device.
         run: What to evaluate.

@@ -1,6 +1,7 @@
 """`evaluate --method tome` and its like: other people's methods on the dense weights, at the cost of a pruned model."""
 
-import argparse
+from dataclasses import replace
+from typing import cast
 
 from accelerate import Accelerator
 
@@ -9,8 +10,10 @@ from core.baselines.plans import PEER_WORDS, Plan, default_blocks, fit_plan
 from core.baselines.run import peer_runner
 from core.commands.loading import load_model_of
 from core.commands.over_folder import over_folder
+from core.commands.requests import PhotosRequest
 from core.commands.shared import parse_budget, say
 from core.commands.sweeping import evaluate_with
+from core.config import Peer
 from core.errors import InputError
 from core.evaluation.evaluate import paired_difference
 from core.evaluation.sweep import unnamed
@@ -23,14 +26,14 @@ from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.schedules import schedule_macs
 
 
-def evaluate_peer(args: argparse.Namespace, accelerator: Accelerator) -> tuple[Evaluation, dict, str]:
+def evaluate_peer(args: PhotosRequest, accelerator: Accelerator) -> tuple[Evaluation, dict, str]:
     """Accuracy of a peer on a folder of photos: untouched dense weights, nothing trained.
 
     Beside a model with selectors it costs what that costs on these photos on average, which runs over them first; with
     `--budget`, what that says.
 
     Args:
-        args: Of `evaluate`.
+        args: What `evaluate` is asked for.
         accelerator: Of this process.
 
     Returns:
@@ -52,7 +55,7 @@ def evaluate_peer(args: argparse.Namespace, accelerator: Accelerator) -> tuple[E
     return found, told, text
 
 
-def peer_into_file(args: argparse.Namespace, accelerator: Accelerator) -> tuple[dict, str]:
+def peer_into_file(args: PhotosRequest, accelerator: Accelerator) -> tuple[dict, str]:
     """The same with a line per photo in a file, which an interrupted run goes on with; no paired difference.
 
     Raises:
@@ -78,9 +81,9 @@ def _told(dense: Loaded, plan: Plan) -> tuple[dict, str]:
     return told, f"{_named(plan)} with the weights of {dense.spec.name}, nothing trained for it: {_amounts(plan)}."
 
 
-def _prepare(args: argparse.Namespace, accelerator: Accelerator) -> tuple[Loaded, Plan, Evaluation | None]:
+def _prepare(args: PhotosRequest, accelerator: Accelerator) -> tuple[Loaded, Plan, Evaluation | None]:
     """The dense model, the plan, and where its cost is that of a model with selectors, what that one reaches."""
-    pruned = load_model_of(argparse.Namespace(**{**vars(args), "budget": None, "classes": None}))
+    pruned = load_model_of(replace(args, budget=None, classes=None))
     classes = None if args.classes is None else read_classes(args.classes)
     geometry, plan, own = pruned.card.geometry, None, None
     macs = None if args.budget is None else parse_budget(args.budget, pruned.dense_macs)
@@ -98,13 +101,13 @@ def _prepare(args: argparse.Namespace, accelerator: Accelerator) -> tuple[Loaded
     else:
         raise InputError(f"{args.model} has no token selectors, so --method {args.method} has nothing to be like.")
     if macs is not None:
-        plan = fit_plan(args.method, geometry, blocks, macs)
+        plan = fit_plan(cast(Peer, args.method), geometry, blocks, macs)
     if args.budget is None and isinstance(pruned.model, SoftTokenViT):
         runner = token_runner(pruned.model.to(accelerator.device), geometry)
         pruned = pruned if classes is None else with_classes(pruned, classes)
         say(f"First {args.model} itself.")
         own = over_folder(args, accelerator, pruned, runner)
-        plan = plan or fit_plan(args.method, geometry, blocks, own.mean_macs)
+        plan = plan or fit_plan(cast(Peer, args.method), geometry, blocks, own.mean_macs)
     assert plan is not None  # without a budget there are selectors
     dense.model.to(accelerator.device)
     return dense if classes is None else with_classes(dense, classes), plan, own

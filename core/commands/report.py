@@ -4,7 +4,7 @@ import argparse
 import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from operator import itemgetter
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import torch
 from core.commands.endings import printed_anyway
 from core.commands.loading import NAME_THEM, load_model_of, setting_of, tell_skipped
 from core.commands.parsers import REPORT_DRAWS
+from core.commands.requests import ReportRequest, read
 from core.commands.shared import Progress, pick_device, say
 from core.errors import InputError
 from core.evaluation.passes import one_pass
@@ -52,14 +53,15 @@ Boxes = dict[str, Box]
 """By the photo's path under the data folder."""
 
 
-def run_report(args: argparse.Namespace) -> tuple[dict, str]:
+def run_report(flags: argparse.Namespace) -> tuple[dict, str]:
     """Everything about one model on one folder."""
+    args = read(ReportRequest, flags)
     if args.batch < 1 or args.workers < 0:
         raise InputError("--batch takes 1 or more, --workers 0 or more.")
     check_target(args.record, "--record")
     if args.record is not None:
         read_reports(args.record)  # something else is found out before the work, too
-    tables = None if args.boxes is None else _tables(args)
+    tables = None if args.boxes is None else _tables(args.boxes, args.data)
     loaded = load_model_of(args)
     if not isinstance(loaded.model, SoftTokenViT) and (tables is not None or args.against_random is not None):
         raise InputError(f"{args.model} keeps all patches; --boxes and --against-random are for token selectors.")
@@ -100,17 +102,16 @@ def run_report(args: argparse.Namespace) -> tuple[dict, str]:
     return result, text
 
 
-def _tables(args: argparse.Namespace) -> list[Boxes]:
+def _tables(boxes: Sequence[Path], data: Sequence[Path]) -> list[Boxes]:
     """The tables of boxes.
 
     Raises:
         InputError: If there are neither as many tables as folders nor one.
     """
-    tables = [read_boxes(path) for path in args.boxes]
-    if len(tables) not in (1, len(args.data)):
+    tables = [read_boxes(path) for path in boxes]
+    if len(tables) not in (1, len(data)):
         raise InputError(
-            f"--boxes takes one table for all folders of --data, or one for each; not {len(tables)} for "
-            f"{len(args.data)}."
+            f"--boxes takes one table for all folders of --data, or one for each; not {len(tables)} for {len(data)}."
         )
     return tables
 
@@ -184,7 +185,7 @@ def record(path: Path, result: dict) -> None:
         raise InputError(f"{path} cannot be written ({error.strerror}); name another file.") from error
 
 
-def _against(args: argparse.Namespace, loaded: Loaded, listing: PhotoList, answers: Answers) -> dict:
+def _against(args: ReportRequest, loaded: Loaded, listing: PhotoList, answers: Answers) -> dict:
     """What another model says of the same photos, on the classes that both know.
 
     Raises:
@@ -222,15 +223,14 @@ def _over(answers: Answers, places: Sequence[int], labels: np.ndarray) -> Answer
     return Answers(renormalised(answers.probabilities[rows], places), labels[rows], answers.macs[rows])
 
 
-def _other(args: argparse.Namespace, name: str) -> Loaded:
+def _other(args: ReportRequest, name: str) -> Loaded:
     """The model to compare with, at its own setting."""
-    bare = {"model": name, "budget": None, "keep": None, "threshold": None}
-    bare |= {"heads": None, "arch": None, "img_size": None}  # those are said of the other file
-    return load_model_of(argparse.Namespace(**{**vars(args), **bare}))
+    own = replace(args, model=name, budget=None, keep=None, threshold=None)
+    return load_model_of(replace(own, heads=None, arch=None, img_size=None))  # those are said of the other file
 
 
 @torch.inference_mode()
-def _right_at_random(args: argparse.Namespace, loaded: Loaded, other: Loaded, listing: PhotoList) -> np.ndarray:
+def _right_at_random(args: ReportRequest, loaded: Loaded, other: Loaded, listing: PhotoList) -> np.ndarray:
     """How often `other` is right on each photo with as many patches dropped at random as `loaded` drops, (photos,).
 
     Raises:
@@ -266,7 +266,7 @@ def labelled_photos(loaded: Loaded, roots: Sequence[Path], per_class: int | None
 
 
 def _batches(
-    args: argparse.Namespace, loaded: Loaded, listing: PhotoList, *, tell: bool
+    args: ReportRequest, loaded: Loaded, listing: PhotoList, *, tell: bool
 ) -> Iterator[tuple[torch.Tensor, tuple[int, ...]]]:
     """The photos as input of the model, (B, 3, H, W), and their B places in the list; `tell`: name the unreadable ones.
 
@@ -289,7 +289,7 @@ def _batches(
 
 @torch.inference_mode()
 def answers_on(
-    args: argparse.Namespace, loaded: Loaded, listing: PhotoList, *, tell: bool = True
+    args: ReportRequest, loaded: Loaded, listing: PhotoList, *, tell: bool = True
 ) -> tuple[Answers, list[int]]:
     """One pass over the photos; the places in the list of those that could be read."""
     card, device, line = loaded.card, pick_device(args.device), Progress()
@@ -312,7 +312,7 @@ def answers_on(
 
 
 def _on_object(
-    args: argparse.Namespace,
+    args: ReportRequest,
     loaded: Loaded,
     listing: PhotoList,
     places: Sequence[int],

@@ -1,6 +1,5 @@
 """`evaluate`, and `predict` on folders: the file of results, several processes, what is said of it."""
 
-import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from accelerate import Accelerator
 from core.commands.endings import printed_anyway
 from core.commands.engine import batches_in_engine
 from core.commands.loading import NAME_THEM, load_model_of, setting_of, tell_skipped
+from core.commands.requests import PhotosRequest
 from core.commands.shared import Progress, data_told, first_process, pick_device, say
 from core.errors import InputError
 from core.evaluation.evaluate import attention_runner, repeatable_random_runner
@@ -35,7 +35,7 @@ MOST_IN_ONE = 10_000
 """Photos of which one JSON object tells; more are for a file."""
 
 
-def check_sweep(args: argparse.Namespace) -> None:
+def check_sweep(args: PhotosRequest) -> None:
     """Refuse what cannot be meant.
 
     Raises:
@@ -49,7 +49,7 @@ def check_sweep(args: argparse.Namespace) -> None:
         check_out(args.out, resume=args.resume)
 
 
-def predict_many(args: argparse.Namespace) -> tuple[dict, str]:
+def predict_many(args: PhotosRequest) -> tuple[dict, str]:
     """Top-5 of the photos of folders, in batches; those that cannot be read are counted."""
     listing, skipped = list_photos(args.photos)
     tell_skipped(skipped)
@@ -89,14 +89,14 @@ def predict_many(args: argparse.Namespace) -> tuple[dict, str]:
     return _with_pace(result, args, tally, pace), f"{tally.images} photos{_unreadable(tally)}{_pace(pace)}"
 
 
-def evaluate_folder(args: argparse.Namespace) -> tuple[dict, str]:
+def evaluate_folder(args: PhotosRequest) -> tuple[dict, str]:
     """Accuracy on a folder of photos."""
     check_sweep(args)
     return evaluate_with(args, make_accelerator(pick_device(args.device)), load_model_of(args))
 
 
 def evaluate_with(
-    args: argparse.Namespace, accelerator: Accelerator, loaded: Loaded, run: NamedRunner | None = None
+    args: PhotosRequest, accelerator: Accelerator, loaded: Loaded, run: NamedRunner | None = None
 ) -> tuple[dict, str]:
     """The same of a model that is there; `run`: in place of the model as it is."""
     roots = split_roots(args.data, "val")
@@ -136,7 +136,7 @@ def evaluate_with(
 
 
 def _sweep(
-    args: argparse.Namespace,
+    args: PhotosRequest,
     loaded: Loaded,
     listing: PhotoList,
     roots: Sequence[Path],
@@ -149,7 +149,7 @@ def _sweep(
     """Run over the list, with the file of results if one is asked for; `run`: in place of the model as it is."""
     world = accelerator.num_processes
     loaded.model.to(accelerator.device)
-    run = run or runner_by(loaded, getattr(args, "method", "own"), args.seed)
+    run = run or runner_by(loaded, args.method, args.seed)
     file, done, tally = _open(args, loaded, listing, roots, world)
     before = int(done.sum())
     if args.out is not None and not is_stream(args.out):
@@ -183,7 +183,7 @@ def _sweep(
 
 
 def _open(
-    args: argparse.Namespace, loaded: Loaded, listing: PhotoList, roots: Sequence[Path], world: int
+    args: PhotosRequest, loaded: Loaded, listing: PhotoList, roots: Sequence[Path], world: int
 ) -> tuple[ResultFile | None, np.ndarray, Tally]:
     """The file of results, for the first process alone; what is in it, for all of them.
 
@@ -205,10 +205,10 @@ def _open(
     return file, done, tally
 
 
-def _header(args: argparse.Namespace, loaded: Loaded, listing: PhotoList, roots: Sequence[Path]) -> dict:
+def _header(args: PhotosRequest, loaded: Loaded, listing: PhotoList, roots: Sequence[Path]) -> dict:
     """The first line of a file of results: all that its lines depend on."""
-    more = f" --seed {args.seed}" if getattr(args, "method", "own").startswith("random") else ""
-    if getattr(args, "engine", EAGER) != EAGER:
+    more = f" --seed {args.seed}" if args.method.startswith("random") else ""
+    if args.engine != EAGER:
         more += f" --engine {args.engine}"
     return {
         "prunescope": 1,
@@ -238,7 +238,7 @@ def runner_by(loaded: Loaded, method: str = "own", seed: int = 0) -> NamedRunner
     return unnamed(attention_runner(model, geometry))
 
 
-def _with_pace(result: dict, args: argparse.Namespace, tally: Tally, pace: Pace) -> dict:
+def _with_pace(result: dict, args: PhotosRequest, tally: Tally, pace: Pace) -> dict:
     """The object with what ran and where its lines are."""
     found = result | {"images_per_s": pace.images_per_s, "waiting_share": pace.waiting_share}
     if args.out is not None:
