@@ -22,6 +22,7 @@ def run_peer(args: BenchRequest, batches: Sequence[int]) -> tuple[dict, str]:
     Raises:
         InputError: If the flags do not fit, or see `compare_peer`.
     """
+    assert args.peer is not None  # as it is asked for
     names = args.model or (USUAL,)
     for name in names:
         if name not in DEIT:

@@ -191,6 +191,7 @@ def _against(args: ReportRequest, loaded: Loaded, listing: PhotoList, answers: A
     Raises:
         InputError: If they have no two classes in common, or no photo is of one of those.
     """
+    assert args.against is not None  # as it is asked for
     other = _other(args, args.against)
     common = common_classes(loaded.card.classes, other.card.classes)
     if not common.comparable:
