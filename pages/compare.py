@@ -34,7 +34,6 @@ usual = Side(pruned, "keep", KEEP_RANGE.usual) if methods[pruned] == TOKENS.name
 carry.carry_over(methods)
 with frame.clear_errors():
     left, right = st.columns(2, gap="medium")
-    called = left.empty(), right.empty()  # one above the other's controls, once both are chosen
     with left:
         a = choose_sides.pick_side("A", Side(dense), methods)
     with right:
@@ -46,7 +45,7 @@ with frame.clear_errors():
     with middle:
         square.show(image_id, a.name)
     names = choose_sides.names_of(*specs)
-    for letter, place, name in zip("AB", called, names, strict=True):
+    for letter, place, name in zip("AB", (left, right), names, strict=True):
         if name != letter:
             place.markdown(f"**{name}** (side {letter})")
     common = common_classes(*(models.loaded(spec).card.classes for spec in specs))

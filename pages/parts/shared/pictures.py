@@ -12,7 +12,7 @@ from pages.parts.shared import bound, links, runs
 from pages.server import images
 
 UPLOAD = "Your own"
-WAITS = "What your own picture comes to stands here once there is one."
+WAITS = "The results for your own picture appear here once you have chosen one."
 FILE, CAMERA = "A file", "The camera"
 
 
