@@ -35,6 +35,7 @@ from core.training.dense import DenseStep
 from core.training.lvvit import LvvitStep, dense_step
 from core.training.objectives import Objective
 from core.training.probe import features, fit_head
+from core.training.rates import by_size
 from core.training.readable import Readable
 from core.training.runs import append_metrics, check_run, writing
 from core.training.teachers import Classifier
@@ -177,6 +178,8 @@ def _optimizer(model: Classifier, args: TrainRequest) -> torch.optim.Optimizer:
     """AdamW; a rate that falls from layer to layer, and the head's own."""
     skip = model.no_weight_decay() if hasattr(model, "no_weight_decay") else ()
     groups = param_groups_layer_decay(model, args.weight_decay, skip, layer_decay=args.layer_decay)
+    if args.layer_decay < 1:  # trained before
+        groups = by_size(model, groups)
     head = {id(p) for p in head_parameters(model)}
     head_scale = (HEAD_FACTOR if args.layer_decay < 1 else 1.0) if args.head_lr is None else args.head_lr / args.rate
     split = []
