@@ -5,10 +5,9 @@ from pathlib import Path
 import streamlit as st
 
 from core.config import BUDGET_RANGE, KEEP_RANGE, ModelSpec
-from core.methods import DENSE, GATED, TOKENS, Kind
+from core.methods import GATED, TOKENS, Kind
 from pages.parts.pickers import choose
 from pages.parts.shared import badge, frame, model_facts, player
-from pages.parts.shared.sides import Side, write_side
 from pages.server import images, inference, keeping, models
 from viz.predictions import agreement
 from viz.theme import percent
@@ -88,10 +87,10 @@ with st.grid(3, border=True, min_column_width=260):
             {"budget": f"{BUDGET_RANGE.usual:g}", "model": usable(GATED)},
         ),
         (
-            "pages/compare.py",
-            "Push it until it breaks",
-            "Dense against a model that keeps 40 % at each selector.",
-            {"b": write_side(Side(pruned or "bundled-tokens", "keep", 0.4)), "a": usable(DENSE)},
+            "pages/tokens.py",
+            "Make it fail",
+            "The keep ratio at which a photo's answer flips, and the patch that tipped it.",
+            {"method": "Keep ratio", "details": "Make it fail", "model": pruned},
         ),
     )
     for path, title, text, query in cards:

@@ -660,10 +660,10 @@ def test_untrained_selectors_are_said_to_be_untrained(visit, assets, tmp_path, m
 
 def test_presets_of_the_home_page_lead_to_settings_that_exist(visit) -> None:
     assert len(visit("home").page_link) == 3  # the presets
-    query = next(link.proto.query_string for link in visit("home").page_link if "breaks" in link.label)
-    at = visit("compare", **dict(parse_qsl(query)))
-    assert at.selectbox(key="b_model").value == "bundled-tokens"
-    assert at.slider(key="b_keep").value == 0.4
+    query = next(link.proto.query_string for link in visit("home").page_link if "fail" in link.label)
+    at = visit("tokens", **dict(parse_qsl(query)))
+    assert at.selectbox(key="model").value == "bundled-tokens"
+    assert at.button(key="make_it_fail").label == "Make it fail"
 
 
 def test_two_files_of_one_name_stand_beside_the_network_each_as_it_is(visit, tmp_path) -> None:

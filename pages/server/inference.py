@@ -1,11 +1,12 @@
 """What models say of a photo, each question once."""
 
+import numpy as np
 import streamlit as st
 
 from core.baselines import trace as peers
 from core.baselines.plans import Plan
 from core.config import ModelSpec
-from core.inference import attribution, rivals, trace
+from core.inference import attribution, rivals, tipping, trace
 from core.results import Prediction, TokenTrace
 from core.results.attributions import Attribution, Method
 from pages.server import images, keeping, locks, models
@@ -49,3 +50,10 @@ def attributed_once(spec: ModelSpec, image_id: str, class_index: int, method: Me
     model = models.loaded(spec)
     with locks.attribution_lock():
         return attribution.attribute(model, images.photo(image_id), class_index, method)
+
+
+def decided_trace(spec: ModelSpec, image_id: str, kept: np.ndarray) -> TokenTrace:
+    """The photo with decisions (S, N) taken beforehand; cached nowhere."""
+    model = keeping.deciding(spec)[0]
+    with locks.inference_lock():
+        return tipping.trace_decided(model, images.photo(image_id), kept)

@@ -53,7 +53,8 @@ def compared(specs: tuple[ModelSpec, ModelSpec], name: str, data: bytes) -> tupl
 
 def forget_photo() -> None:
     """Drop all that was computed from this session's photos."""
-    st.session_state.pop("prepared", None)
+    for key in ("prepared", "failing"):
+        st.session_state.pop(key, None)
     for cached in (
         images.photo,
         images.photo_url,

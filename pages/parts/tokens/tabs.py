@@ -7,7 +7,7 @@ import streamlit as st
 from core.config import ModelSpec
 from core.results import TokenTrace
 from pages.parts.shared import frame, links
-from pages.parts.tokens import files, proof, rivals
+from pages.parts.tokens import failing, files, proof, rivals
 from pages.server import images
 from viz.scores import head_maps, keep_maps
 from viz.theme import TIMES
@@ -23,6 +23,7 @@ def show(spec: ModelSpec, image_id: str, trace: TokenTrace) -> None:
     """The tabs; choosing one runs only this part of the page again."""
     views: dict[str, Callable[[ModelSpec, str, TokenTrace], None]] = {
         "Scores": _scores,
+        "Make it fail": failing.show,
         "Other methods at the same MACs": rivals.show,
         "Packages": _packages,
         "All patches": _patches,
