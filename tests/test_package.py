@@ -19,7 +19,7 @@ from nbclient import NotebookClient
 from playwright.sync_api import Page, expect
 
 from core.version import __version__
-from tests.conftest import START_S
+from tests.serving import START_S
 from tests.small_assets import SMALL_ASSETS
 
 ROOT = Path(__file__).resolve().parent.parent
