@@ -18,6 +18,7 @@ from core.config import ModelSpec
 from core.errors import InputError
 from pages.parts.shared import beside, bound
 from pages.server import hosted, locks, timings
+from viz import history
 from viz.cost import latency_text
 from viz.theme import InLight
 
@@ -47,12 +48,13 @@ def guard(path: str, *keys: str) -> None:
         st.switch_page("app.py")
     before = st.session_state.get("on_page")
     st.session_state["on_page"], st.session_state["settings"] = path, keys
-    held = bound.settings(keys)
-    if before != path or get_script_run_ctx().is_history_navigation:
-        bound.open_page(back=before == path)
-    if before not in (None, path):
+    held, went = bound.settings(keys), get_script_run_ctx().is_history_navigation
+    if before != path or went:
+        bound.open_page(back=went)
+    came = before not in (None, path) and not went  # who goes back or forward gets what stood there
+    if came:
         st.session_state["came_from"] = before, bound.settings(SHOWN)
-    if before not in (None, path) and held.keys() - query.keys():
+    if came and held.keys() - query.keys():
         try:
             st.switch_page(path, query_params=held | query)
         except StreamlitAPIException:  # the widgets of the page before still hold a key; an empty run frees it
@@ -60,6 +62,8 @@ def guard(path: str, *keys: str) -> None:
     _set_imports_aside()
     locks.activity()["ran_at"] = time.monotonic()
     st.html(ROOM)
+    with st.container(key="history"):
+        st.html(history.BODY, unsafe_allow_javascript=True)
     if "has_room" not in st.session_state:  # the browser loads what reads the sheet; then comes what needs the room
         st.session_state["has_room"] = True
         time.sleep(SHEET_S)
