@@ -10,7 +10,7 @@ from pages.parts.budget.joint import joint_method, joint_sentence
 from pages.parts.budget.savings import COMPONENT, cost_axis, path_method, show_links, tokens_method, told
 from pages.parts.budget.untrained import drawn, untrained_sentence, untrained_series
 from pages.parts.pickers import choose
-from pages.parts.shared import along, badge, frame, mac_counts, model_facts, pictures, square
+from pages.parts.shared import along, badge, classes, frame, mac_counts, model_facts, pictures, square
 from pages.parts.shared.mounting import mount
 from pages.parts.shared.recorded_rows import peers_sentence
 from pages.parts.timing import engines, part_times, scale
@@ -22,11 +22,12 @@ from viz.theme import macs_text
 frame.guard("pages/budget.py", "pic", "model", "keep", "budget", "joint")
 
 st.title("What do I save, and what does it cost me?")
-left, middle, right = st.columns([8, 4, 3], gap="medium")
+left, middle, right = st.columns([17, 9, 4.5], gap="small")
 with left:
     image_id = choose.pick_picture()
 with middle:
     name = choose.pick_model(TOKENS, GATED, JOINT, DENSE)
+classes.mark_samples(name)
 with frame.clear_errors():
     tokens, path, joint = (model_facts.alike(name, kind) for kind in (TOKENS, GATED, JOINT))
     dense = model_facts.dense_of(name)

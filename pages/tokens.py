@@ -38,6 +38,7 @@ with left, st.container(horizontal=True, vertical_alignment="bottom"):
     square.show(image_id, name)
 with right:
     spec, ratio = selection.pick_spec(name, mode)
+classes.mark_samples(name)
 if pictures.waiting():
     st.stop()
 
@@ -47,6 +48,7 @@ with frame.clear_errors():
     said = inference.prediction(ModelSpec(dense), image_id) if dense else None
     steps = None if ratio is None else runs.prepared_steps((name, spec.blocks), image_id)
 
+classes.note_if_unknown(image_id, trace.prediction, *([said] if said else []))
 st.header(selection.setting_text(spec) + saving_sentence(trace.macs.total, trace.dense_macs))
 left, right = st.columns([3, 2], gap="medium")
 with left:
@@ -55,7 +57,6 @@ with left:
     below.markdown(f"{player.LEGEND} {player.HOW_TO_READ}")
 with right:
     badge.weights_badge(spec)
-    classes.note_if_unknown(image_id, trace.prediction, *([said] if said else []))
     saved = trace.macs.total / trace.dense_macs - 1
     with st.grid(3, min_column_width=150):
         st.metric(

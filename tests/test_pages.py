@@ -345,7 +345,7 @@ def test_no_budget_is_exceeded_and_the_step_is_said(visit) -> None:
     assert len(asked) > 100
     assert notes[-1] == "this is the dense network"
     for wanted, came, note in zip(asked[:-1], achieved[:-1], notes[:-1], strict=True):
-        number, unit = note.partition("the last gate closed saved ")[2].split()
+        number, unit = note.partition("next gate: ")[2].split()
         rounding = 0.01 * wanted  # both are written with three digits
         assert -rounding <= wanted - came <= float(number) * size[unit] + rounding
 
