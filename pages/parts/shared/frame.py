@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import streamlit as st
 from streamlit.errors import StreamlitAPIException
@@ -48,15 +49,18 @@ def guard(path: str, *keys: str) -> None:
         st.switch_page("app.py")
     before = st.session_state.get("on_page")
     st.session_state["on_page"], st.session_state["settings"] = path, keys
-    held, went = bound.settings(keys), get_script_run_ctx().is_history_navigation
-    if before != path or went:
-        bound.open_page(back=went)
-    came = before not in (None, path) and not went  # who goes back or forward gets what stood there
-    if came:
+    handed, run = bound.settings(keys) | query, get_script_run_ctx()
+    if before != path or run.is_history_navigation:
+        bound.open_page(back=run.is_history_navigation)
+    if run.is_history_navigation:  # what stood there, of which Streamlit drops what a widget of the page before has too
+        handed = parse_qs(run.query_string)
+        for key in keys if before != path else ():
+            st.session_state.pop(key, None)
+    elif before not in (None, path):
         st.session_state["came_from"] = before, bound.settings(SHOWN)
-    if came and held.keys() - query.keys():
+    if before not in (None, path) and handed.keys() - query.keys():
         try:
-            st.switch_page(path, query_params=held | query)
+            st.switch_page(path, query_params=handed)
         except StreamlitAPIException:  # the widgets of the page before still hold a key; an empty run frees it
             st.rerun()
     _set_imports_aside()
