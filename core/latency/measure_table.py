@@ -10,6 +10,7 @@ from torch import Tensor
 from core.costs.geometry import Geometry
 from core.families.block import PreNorm
 from core.latency.measure import device_name, interleaved
+from core.latency.steadiness import rising, swing
 from core.results.timings import LatencyTable
 from core.soft_tokens import one_image, packed
 from core.soft_tokens.lean import lean_block
@@ -90,9 +91,10 @@ def measure_beside(
         heads=shape.heads,
         ffn_hidden=shape.ffn,
         tokens=tuple(counts),
-        block_ms=tuple(blocks),
-        selector_ms=tuple(selectors),
+        block_ms=tuple(rising(blocks)),
+        selector_ms=tuple(rising(selectors)),
         rest_ms=max(0.0, float(np.median(whole - plain))),
+        swing=swing(rounds),
     )
     return table, tuple(np.median(beside, axis=1).tolist())
 

@@ -15,12 +15,15 @@ from torch import nn
 from core.costs.geometry import Geometry
 from core.families.families import stages_of
 from core.latency.measure import device_name, interleaved
+from core.latency.steadiness import rising, swing
 from core.results import MIXERS, Architecture, Mixer
 from core.results.timings import PathCosts, StagedCosts
 from core.single_path.compact import carve
 
 QUARTERS = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Shares of the dense FFN width that are measured."""
+GROWING: tuple[Mixer, ...] = ("skip", "conv1x1", "conv3x3")
+"""Each does what the one before it does, and more; an attention is other work, which may even be faster."""
 REPEATS = (3, 12)
 """Fewest and most timed passes of each network."""
 PATIENCE_MS = 900.0
@@ -52,7 +55,9 @@ def measure_path(
     works.append(partial(_without_blocks(backbone), images))
     round_ms = float(interleaved(works, 1, device, 1, between=between).sum())
     repeats = int(np.clip(PATIENCE_MS / round_ms, *REPEATS))
-    *whole, rest = np.median(interleaved(works, repeats, device, 0, between=between), axis=0).tolist()
+    rounds = interleaved(works, repeats, device, 0, between=between)  # (repeats, works)
+    *whole, rest = np.median(rounds, axis=0).tolist()
+    swings = swing(rounds)
     of_kind = dict(zip(kinds, whole, strict=True))
 
     def costs(stage: int) -> PathCosts:
@@ -60,14 +65,17 @@ def measure_path(
             return max(0.0, (of_kind[stage, *kind] - without) / depths[stage])  # noise below 0 counts as 0
 
         empty = of_kind[stage, "msa", 0]
+        mixers = {mixer: per_block((mixer, 0), rest) for mixer in MIXERS}
+        mixers |= zip(GROWING, rising([mixers[mixer] for mixer in GROWING]), strict=True)
         return PathCosts(
             device=device_name(device),
             threads=torch.get_num_threads(),
             batch=batch,
-            mixer_ms={mixer: per_block((mixer, 0), rest) for mixer in MIXERS},
+            mixer_ms=mixers,
             ffn_hidden=tuple(widths[stage]),
-            ffn_ms=(0.0, *(per_block(("msa", width), empty) for width in widths[stage][1:])),
+            ffn_ms=(0.0, *rising([per_block(("msa", width), empty) for width in widths[stage][1:]])),
             rest_ms=rest,
+            swing=swings,
         )
 
     stages = tuple(costs(stage) for stage in range(len(depths)))

@@ -7,6 +7,8 @@ from itertools import pairwise
 EAGER, ONNXRUNTIME, OPENVINO, COMPILE = "eager", "onnxruntime", "openvino", "compile"
 ENGINES = {EAGER: "torch eager", ONNXRUNTIME: "onnxruntime", OPENVINO: "OpenVINO", COMPILE: "torch.compile"}
 """What can run a model, as the command line names it and as results do; see `core.latency.engines`."""
+Swing = tuple[float, float]
+"""Quartiles of a time as shares of its median: (0.9, 1.2) is a middle half from 10 % less to 20 % more."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,8 @@ class LatencyTable:
     """One selector with its packaging, seeing each of `tokens`; zeros where the device was not measured for it."""
     rest_ms: float
     """Patch embedding, last norm and classifier."""
+    swing: Swing = (1.0, 1.0)
+    """How steady the machine was; see `core.latency.steadiness.swing`. Unknown of a table from a file."""
 
     def __post_init__(self) -> None:
         if not len(self.tokens) == len(self.block_ms) == len(self.selector_ms):
@@ -175,6 +179,8 @@ class PathCosts:
     """What an FFN of each width adds to its block; 0 for the first."""
     rest_ms: float
     """Patch embedding, last norm and classifier."""
+    swing: Swing = (1.0, 1.0)
+    """How steady the machine was; see `core.latency.steadiness.swing`."""
 
     def __post_init__(self) -> None:
         if len(self.ffn_hidden) != len(self.ffn_ms) or self.ffn_hidden[0] != 0:
@@ -199,6 +205,8 @@ class CostCurve:
     """At each of `macs`."""
     dense_ms: float
     """The dense model, in the same rounds."""
+    swing: Swing = (1.0, 1.0)
+    """How steady the machine was; see `core.latency.steadiness.swing`."""
 
     def __post_init__(self) -> None:
         if len(self.macs) != len(self.ms) or any(b <= a for a, b in pairwise(self.macs)):
@@ -233,3 +241,8 @@ class StagedCosts:
     def rest_ms(self) -> float:
         """Everything but the blocks."""
         return self.stages[0].rest_ms
+
+    @property
+    def swing(self) -> Swing:
+        """How steady the machine was, over all stages."""
+        return self.stages[0].swing
