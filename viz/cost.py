@@ -6,7 +6,8 @@ from dataclasses import fields
 import plotly.graph_objects as go
 
 from core.results import MacCount
-from core.results.timings import CostCurve, Latency, LatencyTable, PathCosts, StagedCosts
+from core.results.timings import CostCurve, Latency, LatencyTable, PathCosts, StagedCosts, Swing
+from viz.components import Figure
 from viz.theme import (
     PART_WORDS,
     PARTS,
@@ -16,6 +17,9 @@ from viz.theme import (
     macs_text,
     percent,
 )
+
+BUSY = 1.2
+"""Third over first quartile of the same work's time: a machine on which it is more does other work too."""
 
 
 def macs_by_part(rows: Sequence[tuple[str, MacCount]]) -> go.Figure:
@@ -54,6 +58,31 @@ def macs_by_part(rows: Sequence[tuple[str, MacCount]]) -> go.Figure:
         xaxis={"title": {"text": "M MACs"}, "gridcolor": QUIET, "rangemode": "tozero"},
         yaxis={"range": [len(rows) - 0.6, -0.75], "showticklabels": False, "showgrid": False, "zeroline": False},
     )
+
+
+def latency_figure(
+    ms: Sequence[float], dense_ms: float, swing: Swing = (1.0, 1.0), measured: int | None = None, beside: str = ""
+) -> Figure:
+    """The latency of each setting: predicted, rough where the machine was busy meanwhile, or measured.
+
+    Args:
+        ms: Of each setting.
+        dense_ms: Of the dense model.
+        swing: How steady the machine was when what these rest on was measured.
+        measured: Position of the one that was measured itself; None: none was.
+        beside: What else is said of each, such as the device.
+    """
+    is_rough = [swing[1] / swing[0] > BUSY and index != measured for index in range(len(ms))]
+    values, notes = [], []
+    for index, (time, rough) in enumerate(zip(ms, is_rough, strict=True)):
+        values.append(f"≈ {time:.2g} ms" if rough else f"{time:.1f} ms")
+        if rough:
+            notes.append(f"rough, {swing[0] * time:.2g} to {swing[1] * time:.2g} ms: the machine was busy{beside}")
+            continue
+        how = "" if measured is None else "measured; " if index == measured else "predicted; "
+        dense = f"slower than dense here ({dense_ms:.1f} ms)" if time > dense_ms else f"dense {dense_ms:.1f} ms"
+        notes.append(f"{how}{dense}{beside}")
+    return Figure("Predicted latency" if measured is None else "Latency", values, notes, is_rough)
 
 
 def device_text(timed: Latency | PathCosts | StagedCosts | LatencyTable | CostCurve) -> str:

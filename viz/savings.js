@@ -130,7 +130,7 @@ function draw(state) {
     output.textContent = track.labels[index];
     fillFigures(figures, track.figures, index);
     for (const box of figures.children) {
-      box.classList.toggle("warn", /^(slower|nothing saved)/.test(box.lastChild.textContent));
+      box.classList.toggle("warn", /slower than dense|^nothing saved/.test(box.lastChild.textContent));
     }
   });
   if (data.series.length) frontier(state);

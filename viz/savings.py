@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from core.results.timings import Swing
 from viz.components import Figure, Slider, component_file, figures_data, revised, round_numbers, slider_data
+from viz.cost import latency_figure
 from viz.theme import DENSE, MARK, PRUNED, macs_number, percent
 
 SCRIPT, STYLE = (component_file("savings", kind) for kind in ("js", "css"))
@@ -147,6 +149,8 @@ def cost_figures(
     dense_ms: float | None,
     missing: str,
     accuracy: Sequence[tuple[float | None, bool]],
+    swing: Swing = (1.0, 1.0),
+    measured: int | None = None,
 ) -> list[Figure]:
     """MACs, predicted latency and accuracy at every value of a slider.
 
@@ -157,6 +161,8 @@ def cost_figures(
         dense_ms: Of the dense model, likewise.
         missing: Why there is no prediction, if there is none.
         accuracy: Top-1 share or None, and whether it was recorded for just this setting.
+        swing: See `viz.cost.latency_figure`.
+        measured: Likewise.
     """
     saved = [f"{percent(1 - m / dense_macs)} saved" if m < dense_macs else "nothing saved" for m in macs]
     figures = [Figure("MACs", [macs_number(m) for m in macs], saved)]
@@ -164,9 +170,7 @@ def cost_figures(
         waiting = "…" if missing == MEASURING else "unknown"
         figures.append(Figure("Predicted latency", [waiting] * len(macs), [missing] * len(macs)))
     else:
-        slower, faster = f"slower than dense here ({dense_ms:.1f} ms)", f"dense {dense_ms:.1f} ms"
-        notes = [slower if time > dense_ms else faster for time in ms]
-        figures.append(Figure("Predicted latency", [f"{time:.1f} ms" for time in ms], notes))
+        figures.append(latency_figure(ms, dense_ms, swing, measured))
     return [*figures, accuracy_figure(accuracy)]
 
 

@@ -17,7 +17,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 import viz
 from core.config import ModelSpec
 from core.errors import InputError
-from pages.parts.shared import beside, bound
+from pages.parts.shared import beside, bound, measured
 from pages.server import hosted, locks, timings
 from viz import history
 from viz.cost import latency_text
@@ -106,24 +106,29 @@ def chart(figure: Any, key: str, alt: str, **more: Any) -> None:
 
 
 @st.fragment
-def latency_panel(specs: dict[str, ModelSpec], image_id: str, slower: str = "Slower than dense here") -> None:
+def latency_panel(
+    specs: dict[str, ModelSpec], image_id: str, slower: str = "Slower than dense here", *, stands_above: bool = False
+) -> None:
     """Measure on demand, in a part of the page of its own: a line per model with device, threads, batch and spread.
 
     Args:
         specs: By what to call them; the first is what the others are held against.
         image_id: The photo.
         slower: What to say of one that takes longer than the first.
+        stands_above: The page shows it elsewhere too, and is drawn again once it is measured.
     """
     if hosted.is_off(hosted.MEASURING):
         return
-    key = ("latency", tuple(specs.values()), image_id)
+    key = (measured.PANEL, tuple(specs.values()), image_id)
     turns = st.session_state.setdefault("turns", {})
     done = turns.get(key, 0)
     if st.button("Measure again" if done else "Measure latency here", icon=":material/timer:"):
-        turns[key] = done = done + 1
+        turns[key] = done = st.session_state["presses"] = st.session_state.get("presses", 0) + 1
     if not done:
         return
     found = dict(zip(specs, timings.measured(tuple(specs.values()), image_id, done), strict=True))
+    if measured.remember({specs[name]: took for name, took in found.items()}) and stands_above:
+        st.rerun()
     first = next(iter(found.values()))
     for name, took in found.items():
         is_slower = took is not first and took.median_ms > first.median_ms
