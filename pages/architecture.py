@@ -53,7 +53,7 @@ if published is not None:
 
 spec = ModelSpec(name, budget=choice.budget)
 ran = models.loaded(spec)
-st.header(f"What it says at {percent_text(choice.share)}")
+st.header(f"Its answer at {percent_text(choice.share)}")
 if not model_facts.predicts(spec):
     st.warning(
         "The search for this model has not got far enough: the gates are shown, no prediction.",

@@ -23,7 +23,7 @@ from pages.parts.tokens import tabs
 from pages.server import images, inference
 from viz.blocks import macs_per_block, tokens_per_block
 from viz.cost import saving_sentence
-from viz.theme import macs_number, macs_text
+from viz.theme import macs_number, macs_text, percent_more
 
 frame.guard("pages/tokens.py", "pic", "model", "method", "keep", "threshold", "mass", "blocks", "stage", "token")
 
@@ -62,13 +62,14 @@ with right:
         st.metric(
             "MACs, this photo",
             macs_number(trace.macs.total),
-            f"{saved * 100:+.0f} %",
-            delta_color="inverse",
+            percent_more(1 + saved),
+            delta_color="green" if saved < 0 else "red",
+            delta_arrow="down" if saved < 0 else "up",
             border=True,
         )
         st.metric("MACs, dense", macs_number(trace.dense_macs), border=True, height="stretch")
         st.metric(
-            "Tokens at the end",
+            "Tokens left",
             f"{trace.tokens[-1]} of {trace.tokens[0]}",
             border=True,
             height="stretch",
@@ -92,7 +93,7 @@ with right:
     )
 st.markdown(
     "MACs are multiply-adds; papers write FLOPs for the same count. A selector's cost is counted in the block "
-    "behind it; with the patch embedding and the head, the blocks sum up to this photo's MACs."
+    "after it; with the patch embedding and the head, the blocks sum up to this photo's MACs."
 )
 tabs.show(spec, image_id, trace)
 along.take_along(specs, image_id)

@@ -93,8 +93,8 @@ def device_text(timed: Latency | PathCosts | StagedCosts | LatencyTable | CostCu
 def latency_text(latency: Latency) -> str:
     """Median and spread with all that one must know to repeat it."""
     return (
-        f"{latency.median_ms:.1f} ms median, {latency.iqr_ms:.1f} ms between the quartiles, on {device_text(latency)}, "
-        f"{latency.dtype}, {latency.engine}, {latency.repeats} runs"
+        f"{latency.median_ms:.1f} ms median, {latency.iqr_ms:.1f} ms from quartile to quartile, on "
+        f"{device_text(latency)}, {latency.dtype}, {latency.engine}, {latency.repeats} runs"
     )
 
 

@@ -262,7 +262,7 @@ function legend(state, cost) {
   swatch.setAttribute("width", 20);
   swatch.setAttribute("height", 20);
   svg("circle", swatch, { cx: 10, cy: 10, r: 7, class: "ring" });
-  key.append(swatch, "large, open: you are here");
+  key.append(swatch, "where the sliders stand");
   const left = state.data.series.filter((series) => !placed(series)).map((series) => series.name);
   if (left.length) element("span", "key", state.legend).append(`no latency predicted: ${left.join(", ")}`);
 }
