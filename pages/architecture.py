@@ -20,7 +20,7 @@ from viz.theme import MIXER_WORDS, macs_number, percent, percent_text
 frame.guard("pages/architecture.py", "pic", "model", "budget", "block")
 
 st.title("What does each layer become?")
-left, middle, right = st.columns([17, 9, 4.5], gap="small")
+left, middle, right = st.columns([73, 34, 17.8], gap="small")
 with left:
     image_id = choose.pick_picture()
 with middle:

@@ -29,7 +29,7 @@ def _predict_again(*names: str | None) -> None:
 frame.guard("pages/budget.py", "pic", "model", "keep", "budget", "joint")
 
 st.title("What do I save, and what does it cost me?")
-left, middle, right = st.columns([17, 9, 4.5], gap="small")
+left, middle, right = st.columns([73, 34, 17.8], gap="small")
 with left:
     image_id = choose.pick_picture()
 with middle:

@@ -17,7 +17,7 @@ frame.guard("pages/compare.py", "pic", "a", "b", "cls", "by", "view")
 TABS = ("One photo", "Many photos")
 
 st.title("Does it still agree?")
-left, middle, right = st.columns([7, 4, 2], vertical_alignment="bottom")
+left, middle, right = st.columns([8, 3.2, 1.7], gap="small", vertical_alignment="bottom")
 with left:
     image_id = choose.pick_picture()
 linked = {letter: why_missing(st.query_params.get(letter.lower(), "").partition("~")[0]) for letter in "AB"}

@@ -92,3 +92,19 @@ def test_an_architecture_that_was_dragged_is_taken_back(server: str, page: Page)
     page.go_back()
     expect(slider).to_have_value("60", timeout=SLOW)
     assert address(page) == "architecture?budget=60"
+
+
+def test_what_b_of_compare_is_set_to_is_what_the_other_pages_show(server: str, page: Page) -> None:
+    open_view(page, f"{server}/compare?b=bundled-tokens~threshold%3D0.4")
+    page.get_by_role("link", name="Tokens").first.click()
+    expect(page.get_by_role("heading", name=re.compile("^Threshold 0.40: "))).to_be_visible(timeout=SLOW)
+    page.go_back()
+    expect(page.get_by_role("slider", name=re.compile("Keep probability above, B"))).to_be_visible(timeout=SLOW)
+    settle(page)
+    page.get_by_role("combobox", name="Model B").click()
+    page.get_by_role("option", name="bundled-singlepath").click()
+    page.get_by_role("slider", name=re.compile("Budget of B")).press("Home")
+    expect(page).to_have_url(re.compile(r"budget%3D30"), timeout=SLOW)
+    settle(page)
+    page.get_by_role("link", name="Architecture").first.click()
+    expect(page.get_by_role("slider", name=re.compile("Budget"))).to_have_value("30", timeout=SLOW)

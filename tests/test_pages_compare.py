@@ -94,6 +94,15 @@ def test_what_tokens_or_architecture_showed_is_b_until_b_is_set(visit) -> None:
     assert link(at, "b") == "bundled-singlepath~budget=80"
 
 
+def test_what_the_budget_page_is_set_to_is_b(visit) -> None:
+    at = visit("budget", keep="0.45")
+    at.switch_page("pages/compare.py").run()
+    assert link(at, "b") == "bundled-tokens~keep=0.45"
+    at = visit("budget", model="bundled-singlepath", budget="60")
+    at.switch_page("pages/compare.py").run()
+    assert link(at, "b") == "bundled-singlepath~budget=60"
+
+
 def test_what_tokens_shows_follows_to_b_again_and_again(visit) -> None:
     at = visit("tokens", method="Threshold", threshold="0.37")
     at.switch_page("pages/compare.py").run()

@@ -11,6 +11,7 @@ from core.results import Recorded
 from core.results.timings import CostCurve, LatencyTable
 from pages.parts.shared import bound, links
 from pages.parts.shared.recorded_rows import rows_of
+from pages.parts.shared.sides import Side, write_side
 from pages.parts.timing import predicting, scale
 from pages.parts.timing.scale import Times
 from pages.server import budgets, keeping, models
@@ -127,6 +128,7 @@ def show_links(methods: Sequence[Method]) -> None:
                     query_params={"model": method.model, "budget": f"{method.value:g}"},
                     width="content",
                 )
+                side = Side(method.model, "budget", method.value)
             else:
                 st.page_link(
                     "pages/tokens.py",
@@ -135,6 +137,14 @@ def show_links(methods: Sequence[Method]) -> None:
                     query_params={"model": method.model, "keep": f"{method.value:g}"},
                     width="content",
                 )
+                side = Side(method.model, "keep", method.value)
+            st.page_link(
+                "pages/compare.py",
+                label=f"On your own photos: {method.label}",
+                icon=":material/arrow_forward:",
+                query_params={"b": write_side(side), "view": "Many photos"},
+                width="content",
+            )
 
 
 def _dense_macs(name: str) -> int:

@@ -6,11 +6,9 @@ from core.config import BUDGET_RANGE, ModelSpec
 from core.methods import KINDS
 from core.results import Prediction
 from pages.parts.shared import bound, model_facts
-from pages.parts.shared.sides import RANGES, Key, Side, read_side, write_side
+from pages.parts.shared.sides import HOW, RANGES, Side, read_side, write_side
 from pages.server import budgets, inference, keeping, models
 from viz.theme import percent
-
-HOW: dict[str, Key | None] = {"The model": None, "Keep ratio": "keep", "Threshold": "threshold"}
 
 
 def comparable() -> dict[str, str]:

@@ -50,7 +50,7 @@ def note_if_unknown(image_id: str, *predictions: Prediction, key: str = "unknown
         )
     else:
         return
-    with st.container(horizontal=True, vertical_alignment="center", gap="small", border=True):
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.markdown(f":material/help: **{about}** {why}")
         with st.popover(f"The {len(classes):,} classes", type="tertiary", key=f"classes {key}"):
             list_classes(classes, search=f"search {key}")

@@ -18,11 +18,13 @@ import viz
 from core.config import ModelSpec
 from core.errors import InputError
 from pages.parts.shared import beside, bound, measured
+from pages.parts.shared.sides import settings_of
 from pages.server import hosted, locks, timings
 from viz import history
 from viz.cost import latency_text
 from viz.theme import InLight
 
+COMPARE = "pages/compare.py"
 SHOWN = ("model", "method", "keep", "threshold", "budget")
 """Settings that say what a page shows of a model, for the page that follows."""
 ROOM = Path(viz.__file__).parent / "room.css"
@@ -49,7 +51,10 @@ def guard(path: str, *keys: str) -> None:
         st.switch_page("app.py")
     before = st.session_state.get("on_page")
     st.session_state["on_page"], st.session_state["settings"] = path, keys
-    handed, run = bound.settings(keys) | query, get_script_run_ctx()
+    handed, run = bound.settings(keys), get_script_run_ctx()
+    if before == COMPARE:  # what B was set to there is this page's, as far as it has that
+        handed |= {key: said for key, said in settings_of(bound.settings(("b",)).get("b", "")).items() if key in keys}
+    handed |= query
     if before != path or run.is_history_navigation:
         bound.open_page(back=run.is_history_navigation)
     if run.is_history_navigation:  # what stood there, of which Streamlit drops what a widget of the page before has too
