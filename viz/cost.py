@@ -18,6 +18,8 @@ from viz.theme import (
     percent,
 )
 
+GIGA = 2e9
+"""From so many MACs on a chart counts in G."""
 BUSY = 1.2
 """Third over first quartile of the same work's time: a machine on which it is more does other work too."""
 
@@ -28,6 +30,7 @@ def macs_by_part(rows: Sequence[tuple[str, MacCount]]) -> go.Figure:
     Args:
         rows: What to call each model, and its count; the first stands on top.
     """
+    divisor, unit = (1e9, "G") if max((count.total for _, count in rows), default=0) >= GIGA else (1e6, "M")
     traces: list[dict] = []
     for part in (f.name for f in fields(MacCount)):
         values = [getattr(count, part) for _, count in rows]
@@ -36,13 +39,13 @@ def macs_by_part(rows: Sequence[tuple[str, MacCount]]) -> go.Figure:
                 {
                     "type": "bar",
                     "y": list(range(len(rows))),
-                    "x": [value / 1e6 for value in values],
+                    "x": [value / divisor for value in values],
                     "customdata": [name for name, _ in rows],
                     "orientation": "h",
                     "width": 0.5,
                     "name": PART_WORDS[part],
                     "marker": fill(PARTS[part]),
-                    "hovertemplate": f"{PART_WORDS[part]}: %{{x:.3~g}} M MACs<extra>%{{customdata}}</extra>",
+                    "hovertemplate": f"{PART_WORDS[part]}: %{{x:.3~g}} {unit} MACs<extra>%{{customdata}}</extra>",
                 }
             )
     above = {"x": 0, "showarrow": False, "xanchor": "left", "yanchor": "bottom", "font": {"size": 14}}
@@ -55,7 +58,7 @@ def macs_by_part(rows: Sequence[tuple[str, MacCount]]) -> go.Figure:
             {**above, "y": row - 0.28, "text": f"{name}: <b>{macs_text(count.total)}</b>"}
             for row, (name, count) in enumerate(rows)
         ],
-        xaxis={"title": {"text": "M MACs"}, "gridcolor": QUIET, "rangemode": "tozero"},
+        xaxis={"title": {"text": f"{unit} MACs"}, "gridcolor": QUIET, "rangemode": "tozero"},
         yaxis={"range": [len(rows) - 0.6, -0.75], "showticklabels": False, "showgrid": False, "zeroline": False},
     )
 

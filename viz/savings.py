@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from core.results.timings import Swing
 from viz.components import Figure, Slider, component_file, figures_data, revised, round_numbers, slider_data
-from viz.cost import latency_figure
+from viz.cost import GIGA, latency_figure
 from viz.theme import DENSE, MARK, PRUNED, macs_number, percent
 
 SCRIPT, STYLE = (component_file("savings", kind) for kind in ("js", "css"))
@@ -80,6 +80,7 @@ def savings_data(tracks: Sequence[Track], series: Sequence[Series], limit_ms: fl
     points = [point for made in (*tracks, *series) for point in made.points]
     recorded = [point for made in series for point in made.points if point.top1 is not None]
     ends = [100 * (p.top1 + side * (p.margin or 0)) for p in recorded for side in (-1, 1)]
+    each, unit = (1000, "G") if max((p.macs for p in points), default=0) >= GIGA else (1, "M")
     data = {
         "tracks": [
             {
@@ -103,7 +104,7 @@ def savings_data(tracks: Sequence[Track], series: Sequence[Series], limit_ms: fl
             for made in series
         ],
         "axes": {
-            "macs": _axis("M MACs per photo", [p.macs / 1e6 for p in points]),
+            "macs": _axis(f"{unit} MACs per photo", [p.macs / 1e6 for p in points], each),
             "ms": _axis("Predicted latency, ms", [p.ms for p in points if p.ms is not None]),
             "top1": _axis("Top-1 accuracy, %", ends),
         },
@@ -127,8 +128,8 @@ def _point(point: Point) -> dict:
     }
 
 
-def _axis(title: str, values: Sequence[float]) -> dict | None:
-    """Range around the values, and round numbers in it."""
+def _axis(title: str, values: Sequence[float], each: float = 1) -> dict | None:
+    """Range around the values, and round numbers in it, of units that are `each` of the values' own."""
     if not values:
         return None
     low, high = min(values), max(values)
@@ -138,7 +139,7 @@ def _axis(title: str, values: Sequence[float]) -> dict | None:
         "title": title,
         "low": low,
         "high": high,
-        "ticks": [{"at": at, "text": f"{at:g}"} for at in round_numbers(low, high)],
+        "ticks": [{"at": each * at, "text": f"{at:g}"} for at in round_numbers(low / each, high / each)],
     }
 
 

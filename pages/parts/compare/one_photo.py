@@ -18,7 +18,7 @@ from viz.tokens import pruned_photo, stage_sentence
 
 WIDTHS = [8, 5]
 """Of both pictures, and of the answers."""
-WIDTH = 280
+WIDTH = 250
 """Pixels of a picture on the page: with the controls above it both are on one screen of 1440 x 900."""
 NARROW = 150
 """Pixels that a picture may have: on a phone, too, both stand side by side."""
