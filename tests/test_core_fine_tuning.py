@@ -1,9 +1,9 @@
 """Fine-tuning as people expect it: layer decay, a probe, an average, states within an epoch, some photos of a class."""
 
-import argparse
 import json
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -50,7 +50,7 @@ def dense(tmp_path):
 
 def test_each_layer_learns_a_quarter_slower_than_the_one_above_and_the_head_at_its_own_rate() -> None:
     model = tiny.backbone()  # four blocks; timm counts the embedding below them, the last norm with the last of them
-    args = argparse.Namespace(lr=1.0, weight_decay=0.05, layer_decay=0.75, head_lr=None)
+    args = SimpleNamespace(rate=1.0, weight_decay=0.05, layer_decay=0.75, head_lr=None)
     rates = {}
     for group in train._optimizer(model, args).param_groups:
         for parameter in group["params"]:

@@ -17,10 +17,11 @@ from core.baselines.dense import check_dense
 from core.baselines.plans import Plan
 from core.baselines.run import peer_runner
 from core.commands.joint import joint_start, makes_joint
+from core.commands.requests import FinetuneRequest, read
 from core.commands.scoring import Start, score_on, start_of
 from core.commands.session import Session, dense_start, objective_of, open_session
 from core.commands.shared import parse_budget, say
-from core.commands.targets import keep_targets, read_targets
+from core.commands.targets import keep_targets, read_targets, selectors_of
 from core.costs.macs import count_macs
 from core.errors import InputError
 from core.evaluation.evaluate import attention_runner, paired_difference, random_runner
@@ -44,6 +45,7 @@ from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.schedules import schedule_macs
 from core.training.budgets import BudgetStep
 from core.training.data import spread_over
+from core.training.rates import by_size
 from core.training.readable import Readable
 from core.training.runs import check_run, read_metrics, writing
 from core.training.search import weight_groups
@@ -59,8 +61,9 @@ REPORTED = (1.0, 0.75, 0.6, 0.45)
 """Budgets at which an any-budget run reports its accuracy, shares of the dense MACs."""
 
 
-def run_finetune(args: argparse.Namespace) -> tuple[dict, str]:
+def run_finetune(flags: argparse.Namespace) -> tuple[dict, str]:
     """Train on, as the model asks for it: selectors for a dense one, one budget or any for a searched one, or both."""
+    args = read(FinetuneRequest, flags)
     check_run(args.out, resume=args.resume)
     if args.drop_at_random and args.rank_by is not None:
         raise InputError("--drop-at-random teaches no ranking; omit --rank-by.")
@@ -87,11 +90,10 @@ def run_finetune(args: argparse.Namespace) -> tuple[dict, str]:
     if args.budget is not None:
         check_takes(SINGLE_PATH, card.family)
         raise InputError(f"{args.model} has no gates, so it takes no --budget; give what `search` wrote.")
-    args.targets = args.targets or DEFAULT_TARGETS
-    return run_tokens(args, *dense_start(args.model, args.data))
+    return run_tokens(replace(args, targets=args.targets or DEFAULT_TARGETS), *dense_start(args.model, args.data))
 
 
-def _refuse_selector_flags(args: argparse.Namespace, what: str) -> None:
+def _refuse_selector_flags(args: FinetuneRequest, what: str) -> None:
     """Refuse what only selectors take, where there are none.
 
     Raises:
@@ -103,14 +105,15 @@ def _refuse_selector_flags(args: argparse.Namespace, what: str) -> None:
         raise InputError(f"{what} trains no token selectors; omit {' and '.join(given)}.")
 
 
-def run_tokens(args: argparse.Namespace, dense: Loaded, folders: list[str]) -> tuple[dict, str]:
+def run_tokens(args: FinetuneRequest, dense: Loaded, folders: list[str]) -> tuple[dict, str]:
     """Put selectors into a model and train both.
 
     Args:
-        args: Parsed flags.
+        args: The request.
         dense: The model as it starts and as it teaches: dense, or what single-path pruning left of that.
         folders: Of the data, in the order of its classes.
     """
+    args = replace(args, selectors=selectors_of(args, dense))
     aim = read_targets(args, dense, folders)
     blocks, targets = aim.blocks, aim.keep
     say(f"Selectors before blocks {', '.join(map(str, blocks))}, to keep {', '.join(f'{t:.3f}' for t in targets)}")
@@ -187,12 +190,13 @@ def run_tokens(args: argparse.Namespace, dense: Loaded, folders: list[str]) -> t
         within = tuple(accumulate(kept, min))  # averages over photos, which may rise by a rounding
         return {"asked_ms": aim.schedule.asked_ms, "achieved_ms": schedule_ms(aim.table, geometry, (blocks, within))}
 
-    backbone_lr = args.lr / 100 if args.backbone_lr is None else args.backbone_lr
+    rate = session.args.rate
+    backbone_lr = rate / 100 if args.backbone_lr is None else args.backbone_lr
     groups = token_groups(
-        model, lr=args.lr, backbone_lr=backbone_lr, weight_decay=args.weight_decay, wait=args.wait_epochs
+        model, lr=rate, backbone_lr=backbone_lr, weight_decay=args.weight_decay, wait=args.wait_epochs
     )
     after = after_random if args.drop_at_random else after_epoch
-    told, text = session.fit(step, create_optimizer_v2(groups, opt="adamw", lr=args.lr), after)
+    told, text = session.fit(step, create_optimizer_v2(groups, opt="adamw", lr=rate), after)
     if not session.accelerator.is_main_process:
         return told, text
     records = read_metrics(session.run)
@@ -224,10 +228,11 @@ def kept_backbone(dense: Loaded, session: Session) -> BackboneFile | None:
         return lay_beside(path, session.run.weights)
 
 
-def run_one_budget(args: argparse.Namespace, model: SinglePathViT, card: ModelCard) -> tuple[dict, str]:
+def run_one_budget(args: FinetuneRequest, model: SinglePathViT, card: ModelCard) -> tuple[dict, str]:
     """Derive the architecture of one budget, train its weights on, and save the compact form."""
     geometry = card.geometry
     dense = count_macs(geometry).total
+    assert args.budget is not None  # else any budget is trained for
     budget = parse_budget(args.budget, dense)
     chosen = derive(gates_of(model, geometry), budget)
     stored = sum(parameter.numel() for parameter in model.parameters())
@@ -247,7 +252,7 @@ def run_one_budget(args: argparse.Namespace, model: SinglePathViT, card: ModelCa
     return _fit_searched(args, session, step, after_epoch)
 
 
-def run_scored(args: argparse.Namespace) -> tuple[dict, str]:
+def run_scored(args: FinetuneRequest) -> tuple[dict, str]:
     """Score a dense model and train it for any budget, with itself as the teacher: all in one command."""
     if args.budget is not None or args.targets is not None or args.drop_at_random:
         raise InputError("--any-budget trains for all budgets, without selectors; omit --budget, --targets and such.")
@@ -258,12 +263,12 @@ def run_scored(args: argparse.Namespace) -> tuple[dict, str]:
 
 
 def run_any_budget(
-    args: argparse.Namespace, searched: SinglePathViT, card: ModelCard, start: Start | None = None
+    args: FinetuneRequest, searched: SinglePathViT, card: ModelCard, start: Start | None = None
 ) -> tuple[dict, str]:
     """Train a searched model on, with a budget drawn at random at each step, and calibrate it for a grid of budgets.
 
     Args:
-        args: Parsed flags.
+        args: The request.
         searched: The search form.
         card: Of it.
         start: What it comes from where nothing was trained yet: its dense model teaches unless --teacher does.
@@ -330,7 +335,7 @@ def run_any_budget(
 
 
 def _open_searched(
-    args: argparse.Namespace, card: ModelCard, prepare: Callable[[Readable, torch.device], None] | None = None
+    args: FinetuneRequest, card: ModelCard, prepare: Callable[[Readable, torch.device], None] | None = None
 ) -> Session:
     """The run of a searched model, on the data of its classes; `prepare`: see `open_session`."""
     folders, _ = match_folders(split_roots(args.data, "train"), card.classes, least=2)
@@ -338,8 +343,8 @@ def _open_searched(
 
 
 def _fit_searched(
-    args: argparse.Namespace, session: Session, step: BudgetStep, after_epoch: Callable[[BudgetStep, int], dict]
+    args: FinetuneRequest, session: Session, step: BudgetStep, after_epoch: Callable[[BudgetStep, int], dict]
 ) -> tuple[dict, str]:
     """Train all weights but the gates."""
-    groups = weight_groups(step.model, args.weight_decay)
-    return session.fit(step, create_optimizer_v2(groups, opt="adamw", lr=args.lr), after_epoch)
+    groups = by_size(step.model, weight_groups(step.model, args.weight_decay))
+    return session.fit(step, create_optimizer_v2(groups, opt="adamw", lr=session.args.rate), after_epoch)

@@ -1,11 +1,11 @@
 """What a joint model starts from: a single-path model made compact for one budget, to put token selectors into."""
 
-import argparse
 from dataclasses import replace
 
 from torch import nn
 
 from core.commands.loading import tell_snapped
+from core.commands.requests import FinetuneRequest
 from core.commands.shared import parse_budget, say
 from core.config import ModelSpec
 from core.costs.macs import count_macs
@@ -18,12 +18,12 @@ from core.photos.class_folders import match_folders, split_roots
 from core.single_path.model import SinglePathViT
 
 
-def makes_joint(args: argparse.Namespace, module: nn.Module, card: ModelCard) -> bool:
+def makes_joint(args: FinetuneRequest, module: nn.Module, card: ModelCard) -> bool:
     """Whether this model and these flags ask for selectors in a single-path model."""
     return card.compact is not None or (isinstance(module, SinglePathViT) and args.targets is not None)
 
 
-def joint_start(args: argparse.Namespace, module: nn.Module, card: ModelCard) -> tuple[Loaded, list[str]]:
+def joint_start(args: FinetuneRequest, module: nn.Module, card: ModelCard) -> tuple[Loaded, list[str]]:
     """The compact model with its card, and the data's folders in the order of its classes.
 
     Args:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from core.commands.endings import printed_anyway
 from core.commands.loading import tell_skipped
+from core.commands.requests import ScoreRequest, ScoringRequest, read
 from core.commands.session import dense_model
 from core.commands.shared import Progress, pick_device, say
 from core.config import LEAST_PHOTOS
@@ -24,12 +25,13 @@ SHOWN = (0.9, 0.75, 0.6, 0.5)
 """Shares of the dense MACs whose architectures are reported."""
 
 
-def run_score(args: argparse.Namespace) -> tuple[dict, str]:
+def run_score(flags: argparse.Namespace) -> tuple[dict, str]:
     """Score a dense model's gates and write the scored model.
 
     JSON: `{"model", "weights", "photos", "cuts", "mixer_nats": [[skip, conv1x1, conv3x3, msa] per block],
     "architectures": [{"share", "macs", "mixers", "ffn_hidden"}]}`.
     """
+    args = read(ScoreRequest, flags)
     if args.count < LEAST_PHOTOS:
         raise InputError(f"--count takes {LEAST_PHOTOS} or more; not {args.count}.")
     if args.out.suffix != ".safetensors" or args.out.exists():
@@ -84,7 +86,7 @@ def _own_file(dense: Loaded) -> Path:
     return path
 
 
-def photos_to_score(args: argparse.Namespace) -> list[Path] | None:
+def photos_to_score(args: ScoringRequest) -> list[Path] | None:
     """The photos to score on: at most --count of those given, at even distances; None: the samples.
 
     Raises:

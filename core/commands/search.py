@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 from timm.optim import create_optimizer_v2
 
+from core.commands.requests import SearchRequest, read
 from core.commands.scoring import score_on, start_of
 from core.commands.session import objective_of, open_session
 from core.commands.shared import parse_budget
@@ -27,7 +28,7 @@ from core.training.search import SearchStep, search_groups
 _RATES = "--alpha and --gate-lr take numbers above 0."
 
 
-def _from_scores(args: argparse.Namespace) -> bool | None:
+def _from_scores(args: SearchRequest) -> bool | None:
     """Whether to start from scores: as asked, else as the run to resume did, else yes.
 
     A flat start is None, as runs from before there was a choice have written nothing down, and all started flat.
@@ -39,18 +40,19 @@ def _from_scores(args: argparse.Namespace) -> bool | None:
     return asked or None
 
 
-def run_search(args: argparse.Namespace) -> tuple[dict, str]:
+def run_search(flags: argparse.Namespace) -> tuple[dict, str]:
     """Put gates into a dense model and learn which to close; it teaches its own pruned form unless told otherwise."""
+    args = read(SearchRequest, flags)
     check_run(args.out, resume=args.resume)
-    args.from_scores = _from_scores(args)
+    args = replace(args, from_scores=_from_scores(args))
     if args.alpha is not None and not 0 < args.alpha < math.inf:
         raise InputError(_RATES)
     start = start_of(args.model, args.data, args.alpha, scores=bool(args.from_scores))
-    args.alpha = start.model.alpha
     card, geometry, model = start.card, start.card.geometry, start.model
     budget = parse_budget(args.budget, count_macs(geometry).total)
-    args.gate_lr = gate_rate(geometry) if args.gate_lr is None else args.gate_lr
-    if not 0 < args.gate_lr < math.inf:
+    gate_lr = gate_rate(geometry) if args.gate_lr is None else args.gate_lr
+    args = replace(args, alpha=start.model.alpha, gate_lr=gate_lr)
+    if not 0 < gate_lr < math.inf:
         raise InputError(_RATES)
     if args.cost_weight is not None and not 0 <= args.cost_weight < math.inf:
         raise InputError("--cost-weight takes a number of 0 or more.")
@@ -95,5 +97,5 @@ def run_search(args: argparse.Namespace) -> tuple[dict, str]:
             "ffn_hidden": list(own.ffn_hidden),
         }
 
-    groups = search_groups(model, lr=args.lr, gate_lr=args.gate_lr, weight_decay=args.weight_decay)
-    return session.fit(step, create_optimizer_v2(groups, opt="adamw", lr=args.lr), after_epoch, remember)
+    groups = search_groups(model, lr=session.args.rate, gate_lr=gate_lr, weight_decay=args.weight_decay)
+    return session.fit(step, create_optimizer_v2(groups, opt="adamw", lr=session.args.rate), after_epoch, remember)

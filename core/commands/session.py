@@ -1,10 +1,9 @@
 """What the training commands share: what the flags ask for, data, run folder, evaluation and the loop's screen."""
 
-import argparse
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import cast
@@ -18,6 +17,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from core.commands.loading import tell_skipped
+from core.commands.requests import TrainingRequest
 from core.commands.shared import Progress, duration, pick_device, say, say_here
 from core.config import ModelSpec
 from core.costs.macs import count_macs
@@ -47,15 +47,13 @@ LOG_SECONDS = 30
 """A run's log gets a line this often."""
 
 
-def loop_settings(args: argparse.Namespace) -> LoopSettings:
+def loop_settings(args: TrainingRequest) -> LoopSettings:
     """The loop's settings from the flags.
 
     Raises:
         InputError: If a number is out of its range.
     """
-    if args.lr is None:
-        args.lr = args.lr_per_512 * args.batch / 512
-    if args.epochs < 1 or args.batch < 2 or args.batch % 2 or not 0 < args.lr < math.inf or args.workers < 0:
+    if args.epochs < 1 or args.batch < 2 or args.batch % 2 or not 0 < args.rate < math.inf or args.workers < 0:
         raise InputError("--epochs takes 1 or more, --batch an even number, --lr a positive rate, --workers 0 or more.")
     if not (args.weight_decay >= 0 and args.warmup_epochs >= 0 and args.mixup >= 0 and args.cutmix >= 0):
         raise InputError("--weight-decay, --warmup-epochs, --mixup and --cutmix take numbers of 0 or more.")
@@ -76,7 +74,7 @@ def loop_settings(args: argparse.Namespace) -> LoopSettings:
     )
 
 
-def objective_of(args: argparse.Namespace, card: ModelCard | TeacherCard, dense: nn.Module | None = None) -> Objective:
+def objective_of(args: TrainingRequest, card: ModelCard | TeacherCard, dense: nn.Module | None = None) -> Objective:
     """Task loss and distillation from the flags; without a --teacher from the `dense` model, if there is one.
 
     Raises:
@@ -95,12 +93,11 @@ def objective_of(args: argparse.Namespace, card: ModelCard | TeacherCard, dense:
     return Objective(teacher, kind, args.distill_share)
 
 
-def recorded(args: argparse.Namespace) -> dict:
+def recorded(args: TrainingRequest) -> dict:
     """The flags that make a run what it is; what a resumed run must repeat."""
     skip = {"lr_per_512", "json", "device", "resume", "out", "workers", "data", "precision", "save_minutes"}
-    return {
-        key: str(value) if isinstance(value, Path) else value for key, value in vars(args).items() if key not in skip
-    }
+    told = asdict(args) | {"lr": args.rate}
+    return {key: str(value) if isinstance(value, Path) else value for key, value in told.items() if key not in skip}
 
 
 def without_folders(told: dict) -> dict:
@@ -123,7 +120,8 @@ def img_size_of(card: ModelCard | TeacherCard) -> int:
 class Session:
     """One training command at work; made by `open_session`."""
 
-    args: argparse.Namespace
+    args: TrainingRequest
+    """As asked, with the learning rate of the run that is resumed where none was given."""
     card: ModelCard | TeacherCard
     accelerator: Accelerator
     run: Run
@@ -265,7 +263,7 @@ def dense_start(name: str, data: Sequence[Path], method: Method = SOFT_TOKENS) -
 
 
 def open_session(
-    args: argparse.Namespace,
+    args: TrainingRequest,
     card: ModelCard | TeacherCard,
     folders: list[str],
     *,
@@ -276,7 +274,7 @@ def open_session(
     """Check the data and open the run's folder; nothing is written before all is checked.
 
     Args:
-        args: Parsed flags.
+        args: The request.
         card: Geometry, classes and normalisation of the model.
         folders: Class folders in label order.
         hold_out: Keep a share of the training photos aside for calibration and verdicts.
@@ -288,7 +286,9 @@ def open_session(
         InputError: If flags, data or folder are not fit.
     """
     if args.resume and args.lr is None:
-        args.lr = (read_settings(args.out) or {}).get("lr")  # the newest: it may have been lowered on the way
+        args = replace(
+            args, lr=(read_settings(args.out) or {}).get("lr")
+        )  # the newest: it may have been lowered on the way
     settings = loop_settings(args)
     device = pick_device(args.device)
     size = img_size_of(card)

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader
 
+from core.commands.requests import FinetuneRequest, TargetsRequest, read
 from core.commands.session import dense_model, dense_start
 from core.commands.shared import Progress, numbers, parse_budget, pick_device, say
 from core.costs.geometry import Geometry
@@ -52,18 +53,23 @@ class Targets:
     """By what it was chosen."""
 
 
-def run_schedule(args: argparse.Namespace) -> tuple[dict, str]:
+def run_schedule(flags: argparse.Namespace) -> tuple[dict, str]:
     """What a latency limit (or another target) asks for, without training.
 
     JSON: {"model", "blocks", "keep", "macs", "asked_ms", "predicted_ms", "dense_ms", "accuracy", "dense_accuracy"};
     without a model {"schedules": [{"name", "model", "blocks", "keep", "macs", "published_gmacs"}]}.
     """
+    args = read(TargetsRequest, flags)
     if args.model is None:
         return _list_known()
+    assert args.targets is not None  # it has a default here
     timed = args.targets.strip().endswith("ms")
-    if timed and args.data is None:
+    if not timed:
+        dense, folders = dense_model(args.model, weights=False), []
+    elif args.data is None:
         raise InputError("A limit in ms is worked out on photos: give --data DIR with a train folder in it.")
-    dense, folders = dense_start(args.model, args.data) if timed else (dense_model(args.model, weights=False), [])
+    else:
+        dense, folders = dense_start(args.model, args.data)
     check_takes(SOFT_TOKENS, dense.card.family)
     found = read_targets(args, dense, folders)
     macs = schedule_macs(dense.card.geometry, found.blocks, found.keep).total
@@ -100,19 +106,35 @@ def _list_known() -> tuple[dict, str]:
     return {"schedules": rows}, "\n".join(lines)
 
 
-def read_targets(args: argparse.Namespace, dense: Loaded, folders: list[str]) -> Targets:
+def selectors_of(args: TargetsRequest, dense: Loaded) -> str:
+    """The blocks before which selectors stand, as typed; the usual ones where nothing was given.
+
+    Args:
+        args: With `targets`.
+        dense: The model that gets the selectors; in a compact one they are spread behind its last 3x3 convolution.
+    """
+    compact, text = dense.card.compact, (args.targets or "").strip()
+    if args.selectors is not None or compact is None:
+        return args.selectors or USUAL_SELECTORS
+    macs = text.endswith(("G", "%"))
+    count = len(USUAL_SELECTORS.split(",")) if macs else len(text.split(","))
+    return ",".join(map(str, spread(compact.mixers, count)))
+
+
+def read_targets(args: TargetsRequest, dense: Loaded, folders: list[str]) -> Targets:
     """The targets that the flags ask for; a latency limit is worked out on photos held out of the training split.
 
     Args:
-        args: With `targets`, and `selectors`, which is filled in where nothing was given.
+        args: With `targets`.
         dense: The model that gets the selectors; it may be a compact one.
         folders: Of the data, for a latency limit.
 
     Raises:
         InputError: If they cannot be read or reached.
     """
+    assert args.targets is not None  # filled in by the command
     text, geometry = args.targets.strip(), dense.card.geometry
-    compact, timed, macs = dense.card.compact, text.endswith("ms"), text.endswith(("G", "%"))
+    compact, timed = dense.card.compact, text.endswith("ms")
     if timed:
         check_one_grid(geometry)
     if compact is not None and timed:
@@ -120,18 +142,14 @@ def read_targets(args: argparse.Namespace, dense: Loaded, folders: list[str]) ->
             "Latency tables know dense blocks alone, so a single-path model takes no --targets in ms; give shares of "
             "the patches, or MACs."
         )
-    if args.selectors is None and compact is not None:
-        count = len(USUAL_SELECTORS.split(",")) if macs else len(text.split(","))
-        args.selectors = ",".join(map(str, spread(compact.mixers, count)))
-    args.selectors = args.selectors or USUAL_SELECTORS
-    blocks = numbers(args.selectors, int, "--selectors")
+    blocks = numbers(selectors_of(args, dense), int, "--selectors")
     if timed:
         limits = numbers(text.removesuffix("ms"), float, "--targets")
         if len(limits) != 1:
             raise InputError(f"--targets takes one limit in ms, such as 12ms, for the whole model; not {text!r}.")
         return _for_latency(args, limits[0], dense, folders)
     model = SoftTokenViT(dense.model, blocks, heads=geometry.heads)  # refuses places that are none
-    if macs:
+    if text.endswith(("G", "%")):
         asked = parse_budget(text.removesuffix("G"), dense.dense_macs, "--targets")
         return Targets(blocks, fit_keep(geometry, blocks, asked, model.layers))
     return Targets(blocks, check_keep(numbers(text, float, "--targets"), len(blocks), "--targets", model.patches))
@@ -164,10 +182,11 @@ def _kept_targets(folder: Path) -> Targets | None:
     return Targets(schedule.blocks, schedule.keep, schedule, read_table(folder / TABLE))
 
 
-def _for_latency(args: argparse.Namespace, limit_ms: float, dense: Loaded, folders: list[str]) -> Targets:
-    kept = _kept_targets(args.out) if getattr(args, "resume", False) else None
+def _for_latency(args: TargetsRequest, limit_ms: float, dense: Loaded, folders: list[str]) -> Targets:
+    kept = _kept_targets(args.out) if isinstance(args, FinetuneRequest) and args.resume else None
     if kept is not None:
         return kept
+    assert args.data is not None  # asked for by whoever takes a limit
     geometry, norm = dense.card.geometry, dense.card.normalisation
     device = pick_device(args.device)
     roots = split_roots(args.data, "train")
@@ -194,7 +213,7 @@ def _for_latency(args: argparse.Namespace, limit_ms: float, dense: Loaded, folde
     return Targets(found.blocks, found.keep, found, table)
 
 
-def _table(args: argparse.Namespace, geometry: Geometry, device: torch.device) -> LatencyTable:
+def _table(args: TargetsRequest, geometry: Geometry, device: torch.device) -> LatencyTable:
     if args.table is not None:
         return read_table(args.table)
     say("Measuring block latency on this machine …")

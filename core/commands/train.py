@@ -14,15 +14,16 @@ from torch.utils.data import DataLoader
 
 from core.commands.flags import USUAL
 from core.commands.parsers import FINE_TUNING, FROM_SCRATCH
+from core.commands.requests import TrainRequest, read
 from core.commands.session import EVAL_BATCH, dense_model, objective_of, open_session
 from core.commands.shared import Progress, duration, numbers, say, say_here
 from core.config import Normalisation
-from core.costs.deit import DeitGeometry
-from core.costs.lvvit import LvvitGeometry
+from core.costs.geometry import Geometry
 from core.costs.macs import count_macs
 from core.errors import InputError
-from core.families import deit, lvvit
-from core.families.families import family, family_of_timm, layout_of
+from core.families.base import Size, SizedFamily
+from core.families.families import family, family_of_timm, layout_of, sized_family
+from core.families.timm_models import normalisation_of
 from core.models.cards import ModelCard, TeacherCard, class_names
 from core.models.runners import dense_runner
 from core.photos.batches import labelled_batch
@@ -34,6 +35,7 @@ from core.training.dense import DenseStep
 from core.training.lvvit import LvvitStep, dense_step
 from core.training.objectives import Objective
 from core.training.probe import features, fit_head
+from core.training.rates import by_size
 from core.training.readable import Readable
 from core.training.runs import append_metrics, check_run, writing
 from core.training.teachers import Classifier
@@ -42,8 +44,10 @@ HEAD_FACTOR = 5.0
 """The rate of a head of a fine-tuned model, in rates of its last block."""
 
 
-def run_train(args: argparse.Namespace) -> tuple[dict, str]:
-    """Train a dense model, or a teacher."""
+def run_train(flags: argparse.Namespace) -> tuple[dict, str]:
+    """Train a dense model, or a teacher; the usual values are those of fine-tuning where the weights were trained."""
+    trained = flags.pretrained or flags.start_from is not None
+    args = read(TrainRequest, flags, USUAL | (FINE_TUNING if trained else FROM_SCRATCH))
     check_run(args.out, resume=args.resume)
     folders = class_folders(split_roots(args.data, "train"))
     if args.classes is not None:
@@ -58,7 +62,7 @@ def run_train(args: argparse.Namespace) -> tuple[dict, str]:
         raise InputError("--probe reads what a trained backbone sees; give --start-from, or --model and --pretrained.")
     if args.probe and args.within_root:
         raise InputError("--probe learns all classes together; omit --within-root, or train without --probe.")
-    _fill_in(args)
+    _check_rates(args)
     model, card = (_teacher if args.as_teacher else _student)(args, folders)
     macs = card.macs if isinstance(card, TeacherCard) else count_macs(card.geometry).total
     if args.probe:
@@ -75,11 +79,11 @@ def run_train(args: argparse.Namespace) -> tuple[dict, str]:
         return {"val_top1": found.top1, "val_top5": found.top5, "val_images": found.images}
 
     average = ModelEmaV3(model, decay=args.average, use_warmup=True) if args.average else None
-    return session.fit(step, _optimizer(model, args), after_epoch, average=average)
+    return session.fit(step, _optimizer(model, replace(args, lr=session.args.rate)), after_epoch, average=average)
 
 
 def _probe(
-    args: argparse.Namespace, model: Classifier, card: ModelCard | TeacherCard, folders: list[str], macs: int
+    args: TrainRequest, model: Classifier, card: ModelCard | TeacherCard, folders: list[str], macs: int
 ) -> tuple[dict, str]:
     """Give `model` a linear head that is learned on what its backbone sees of each training photo, and save it.
 
@@ -123,7 +127,7 @@ def _probe(
     return {"weights": weights, **told}, f"{found.top1:.1%} of {found.images} photos; the weights are in {weights}."
 
 
-def _objective(args: argparse.Namespace, card: ModelCard | TeacherCard, folders: list[str]) -> Objective:
+def _objective(args: TrainRequest, card: ModelCard | TeacherCard, folders: list[str]) -> Objective:
     """What to learn from.
 
     Raises:
@@ -145,16 +149,12 @@ def _objective(args: argparse.Namespace, card: ModelCard | TeacherCard, folders:
     return Objective(rivals=rivals)
 
 
-def _fill_in(args: argparse.Namespace) -> None:
-    """Put the usual values where a flag was not given: those of fine-tuning where the weights were trained before.
+def _check_rates(args: TrainRequest) -> None:
+    """Refuse rates that `train` alone takes.
 
     Raises:
         InputError: If a value is out of its range.
     """
-    trained = args.pretrained or args.start_from is not None
-    for name, value in (USUAL | (FINE_TUNING if trained else FROM_SCRATCH)).items():
-        if getattr(args, name) is None:
-            setattr(args, name, value)
     if not 0 < args.layer_decay <= 1 or not 0 <= args.average < 1:
         raise InputError("--layer-decay takes a number above 0 and up to 1, --average one from 0 to below 1.")
     if args.head_lr is not None and not 0 < args.head_lr < math.inf:
@@ -174,19 +174,21 @@ def _drop_patches(model: Classifier, share: float) -> None:
     model.patch_drop = PatchDropout(share, num_prefix_tokens=model.num_prefix_tokens)
 
 
-def _optimizer(model: Classifier, args: argparse.Namespace) -> torch.optim.Optimizer:
+def _optimizer(model: Classifier, args: TrainRequest) -> torch.optim.Optimizer:
     """AdamW; a rate that falls from layer to layer, and the head's own."""
     skip = model.no_weight_decay() if hasattr(model, "no_weight_decay") else ()
     groups = param_groups_layer_decay(model, args.weight_decay, skip, layer_decay=args.layer_decay)
+    if args.layer_decay < 1:  # trained before
+        groups = by_size(model, groups)
     head = {id(p) for p in head_parameters(model)}
-    head_scale = (HEAD_FACTOR if args.layer_decay < 1 else 1.0) if args.head_lr is None else args.head_lr / args.lr
+    head_scale = (HEAD_FACTOR if args.layer_decay < 1 else 1.0) if args.head_lr is None else args.head_lr / args.rate
     split = []
     for group in groups:
         own = [p for p in group["params"] if id(p) in head]
         rest = [p for p in group["params"] if id(p) not in head]
         split += [{**group, "params": rest}] if rest else []
         split += [{**group, "params": own, "lr_scale": head_scale}] if own else []
-    return create_optimizer_v2(split, opt="adamw", lr=args.lr)
+    return create_optimizer_v2(split, opt="adamw", lr=args.rate)
 
 
 def head_parameters(model: Classifier) -> list[nn.Parameter]:
@@ -196,29 +198,28 @@ def head_parameters(model: Classifier) -> list[nn.Parameter]:
     return [p for name, p in model.named_parameters() if name.startswith(tuple(f"{n}." for n in names))]
 
 
-def _student(args: argparse.Namespace, folders: list[str]) -> tuple[nn.Module, ModelCard]:
+def _student(args: TrainRequest, folders: list[str]) -> tuple[nn.Module, ModelCard]:
     """A ViT that can be pruned: one that is there, timm's of that name, or one of the size that the flags give."""
     if args.start_from is not None:
-        return _continued(args, folders)
-    if args.model == lvvit.FAMILY:
+        return _continued(args, args.start_from, folders)
+    sized = sized_family(args.model)
+    if sized is not None:
         if args.pretrained:
-            raise lvvit.not_by_name(args.model)
-        module, geometry = lvvit, _own_lvvit(args, len(folders))
-        model, norm = lvvit.build(geometry, drop_path=args.drop_path), Normalisation()
-    elif args.model is not None:
+            raise InputError(f"A {args.model} of any size has no weights yet; omit --pretrained.")
+        module, geometry = sized, _own_geometry(args, sized, len(folders))
+        model, norm = sized.build(geometry, drop_path=args.drop_path), Normalisation()
+    else:
+        assert args.model is not None  # else it is of a size
         module = family_of_timm(args.model)
         size = {"classes": len(folders), "img_size": args.img_size}
         model = module.from_timm(args.model, pretrained=args.pretrained, **size)
         geometry, norm = module.geometry_of(model, args.model), module.normalisation_of(model)
-    else:
-        module, geometry = deit, _own_geometry(args, len(folders))
-        model, norm = deit.build(geometry, drop_path=args.drop_path), Normalisation()
     return model, ModelCard(module.FAMILY, geometry, class_names(folders), norm)
 
 
-def _continued(args: argparse.Namespace, folders: list[str]) -> tuple[nn.Module, ModelCard]:
+def _continued(args: TrainRequest, start_from: str, folders: list[str]) -> tuple[nn.Module, ModelCard]:
     """A dense model that was trained before, for other classes and another number of pixels."""
-    before = dense_model(args.start_from, headless=True)
+    before = dense_model(start_from, headless=True)
     classes = class_names(folders)
     geometry = replace(
         before.card.geometry, classes=len(folders), img_size=args.img_size or before.card.geometry.img_size
@@ -230,37 +231,24 @@ def _continued(args: argparse.Namespace, folders: list[str]) -> tuple[nn.Module,
     return model, ModelCard(module.FAMILY, geometry, classes, before.card.normalisation)
 
 
-def _teacher(args: argparse.Namespace, folders: list[str]) -> tuple[nn.Module, TeacherCard]:
+def _teacher(args: TrainRequest, folders: list[str]) -> tuple[nn.Module, TeacherCard]:
     """Any classifier of timm, for others to learn from."""
+    assert args.model is not None  # asked for with --as-teacher
     model = teachers.build(args.model, len(folders), pretrained=args.pretrained)
     size = args.img_size or model.pretrained_cfg["input_size"][-1]
-    norm = replace(deit.normalisation_of(model), crop_pct=1.0)
+    norm = replace(normalisation_of(model), crop_pct=1.0)
     return model, TeacherCard(args.model, size, teachers.counted_macs(model, size), class_names(folders), norm)
 
 
-def _own_geometry(args: argparse.Namespace, classes: int) -> DeitGeometry:
+def _own_geometry(args: TrainRequest, sized: SizedFamily, classes: int) -> Geometry:
     """What the size flags of `train` describe.
 
     Raises:
         InputError: If no model has that size.
     """
-    stem = numbers(args.stem, int, "--stem")
     img_size = 64 if args.img_size is None else args.img_size
+    shape = (img_size, args.width, args.depth, args.heads, classes, numbers(args.stem, int, "--stem"))
     try:
-        return DeitGeometry(img_size, 2 ** len(stem), args.width, args.depth, args.heads, 4 * args.width, classes, stem)
-    except (ValueError, ZeroDivisionError) as error:
-        raise InputError(f"That size of model is not possible: {error}.") from error
-
-
-def _own_lvvit(args: argparse.Namespace, classes: int) -> LvvitGeometry:
-    """The same for an LV-ViT: FFN ratio 3, a stem of its own.
-
-    Raises:
-        InputError: If no model has that size.
-    """
-    img_size = 64 if args.img_size is None else args.img_size
-    try:
-        shape = (img_size, args.patch, args.width, args.depth, args.heads, 3 * args.width, classes)
-        return LvvitGeometry(*shape, stem_channels=args.stem_channels)
+        return sized.of_size(Size(*shape, args.patch, args.stem_channels))
     except (ValueError, ZeroDivisionError) as error:
         raise InputError(f"That size of model is not possible: {error}.") from error

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from core.commands.endings import printed_anyway
 from core.commands.loading import NAME_THEM, tell_skipped
+from core.commands.requests import UntrainedRequest, read
 from core.commands.score import photos_to_score
 from core.commands.session import dense_model
 from core.commands.shared import Progress, pick_device, say, say_here
@@ -30,11 +31,12 @@ from core.training.data_print import data_print
 from core.training.readable import Labelled, Readable
 
 
-def run_untrained(args: argparse.Namespace) -> tuple[dict, str]:
+def run_untrained(flags: argparse.Namespace) -> tuple[dict, str]:
     """Evaluate every way at every cost; each row is in the file as soon as it is there.
 
     JSON: the fields of `Record`.
     """
+    args = read(UntrainedRequest, flags)
     if args.batch < 1 or args.workers < 0 or (args.limit_per_class is not None and args.limit_per_class < 1):
         raise InputError("--batch and --limit-per-class take 1 or more, --workers 0 or more.")
     check_target(args.out, "--out")
@@ -92,7 +94,7 @@ def run_untrained(args: argparse.Namespace) -> tuple[dict, str]:
     return asdict(record), "\n".join([head, *map(_line, record.rows), f"All rows are in {args.out}."])
 
 
-def _photos(args: argparse.Namespace, dense: Loaded) -> tuple[Readable, str]:
+def _photos(args: UntrainedRequest, dense: Loaded) -> tuple[Readable, str]:
     """The labelled photos to judge on, and a fingerprint of their list."""
     roots, card = split_roots(args.data, "val"), dense.card
     folders, left_out = match_folders(roots, card.classes, hint=NAME_THEM)
@@ -109,7 +111,7 @@ def _photos(args: argparse.Namespace, dense: Loaded) -> tuple[Readable, str]:
 
 
 def _evaluated(
-    args: argparse.Namespace, dense: Loaded, chosen: Readable, device: torch.device, run: Runner
+    args: UntrainedRequest, dense: Loaded, chosen: Readable, device: torch.device, run: Runner
 ) -> Evaluation:
     """One way of answering over all photos."""
     loader = DataLoader(chosen, args.batch, num_workers=args.workers, collate_fn=labelled_batch)

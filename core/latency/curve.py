@@ -50,10 +50,11 @@ def measure_curve(
     macs = sorted(keeps)
     works = [partial(model.run, images, top_share(keeps[cost], model.patches), record=False) for cost in macs]
     works.append(partial(dense_form(geometry, device), images))
-    rounds = interleaved(works, repeats, device, 1, between=between)  # (repeats, works)
+    spent: list[tuple[float, float]] = []
+    rounds = interleaved(works, repeats, device, 1, between=between, spent=spent)  # (repeats, works)
     *times, dense_ms = np.median(rounds, axis=0).tolist()
     where = device_name(device), torch.get_num_threads(), batch
-    return CostCurve(*where, tuple(macs), tuple(rising(times)), dense_ms, swing(rounds))
+    return CostCurve(*where, tuple(macs), tuple(rising(times)), dense_ms, swing(rounds, spent))
 
 
 def curve_ms(curve: CostCurve, macs: int) -> float:

@@ -78,7 +78,8 @@ def measure_beside(
         for x in (torch.randn(batch, tokens, shape.width, device=device) for tokens in counts)
         for work in (partial(_blocks, model), partial(_blocks_and_selector, model, geometry.prefix_tokens, selector))
     ]
-    rounds = interleaved(works, repeats, device, 1, between=between, on_round=on_round)  # (repeats, works)
+    spent: list[tuple[float, float]] = []
+    rounds = interleaved(works, repeats, device, 1, between=between, on_round=on_round, spent=spent)  # (repeats, works)
     beside, (whole, plain), parts = np.split(rounds.T, (len(others), len(others) + 2))
     times = parts.T.reshape(repeats, len(counts), 2)
     blocks = (np.median(times[..., 0], axis=0) / geometry.depth).tolist()
@@ -94,7 +95,7 @@ def measure_beside(
         block_ms=tuple(rising(blocks)),
         selector_ms=tuple(rising(selectors)),
         rest_ms=max(0.0, float(np.median(whole - plain))),
-        swing=swing(rounds),
+        swing=swing(rounds, spent),
     )
     return table, tuple(np.median(beside, axis=1).tolist())
 

@@ -56,9 +56,10 @@ def measure_path(
     works.append(partial(_without_blocks(backbone), images))
     round_ms = float(interleaved(works, 1, device, 1, between=between).sum())
     repeats = int(np.clip(PATIENCE_MS / round_ms, *REPEATS))
-    rounds = interleaved(works, repeats, device, 0, between=between)  # (repeats, works)
+    spent: list[tuple[float, float]] = []
+    rounds = interleaved(works, repeats, device, 0, between=between, spent=spent)  # (repeats, works)
     *whole, rest = np.median(rounds, axis=0).tolist()
-    swings = swing(rounds)
+    swings = swing(rounds, spent)
     of_kind = dict(zip(kinds, whole, strict=True))
 
     def costs(stage: int) -> PathCosts:

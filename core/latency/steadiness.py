@@ -5,17 +5,21 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def swing(times: np.ndarray) -> tuple[float, float]:
+def swing(times: np.ndarray, spent: Sequence[tuple[float, float]] = ()) -> tuple[float, float]:
     """How far a quarter of the passes came below the median, and a quarter above it, as shares of it.
+
+    Where other work held the processor meanwhile, the time on a quiet machine is lower still: what this thread computed.
 
     Args:
         times: Of each pass of each piece of work, (repeats, works), in any unit.
+        spent: See `core.latency.measure.interleaved`; none: nothing is known of other work.
 
     Returns:
         (low, high), low <= 1 <= high; (1, 1) where all passes take the same. Pieces of work count by their time.
     """
     first, median, third = np.percentile(times, (25, 50, 75), axis=0).sum(axis=1)
-    return float(first / median), float(third / median)
+    computed, passed = (sum(each) for each in zip(*spent, strict=True)) if spent else (1.0, 1.0)
+    return min(float(first / median), computed / passed), float(third / median)
 
 
 def rising(values: Sequence[float]) -> list[float]:
