@@ -1,13 +1,17 @@
 """Soft token pruning on a Swin: removing equals masking, frozen patches are merged, the package sees all windows."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 
 from core.costs.windows import Windows, cells_of
+from core.errors import InputError
 from core.families import swin
 from core.families.windows import lying, windows_of
-from core.soft_tokens.decide import above, attention_mass, own_decision, top_share
+from core.single_path.compact import carve
+from core.soft_tokens.decide import AttentionShare, above, attention_mass, own_decision, top_share
 from core.soft_tokens.masked import masked_forward
 from core.soft_tokens.model import SoftTokenViT
 from tests.tiny_swin import TOKEN_SWIN, dense_swin, swin_token_model
@@ -170,3 +174,84 @@ def test_the_whole_is_what_a_slow_loop_over_single_tokens_gives() -> None:
     logits, stages = model.run(batch, top_share((0.4, 0.5), PATCHES[:2]))
     slow, _ = literal(model, batch[0], [s.kept[0] for s in stages], [s.keep_prob[0] for s in stages])
     torch.testing.assert_close(logits[0], slow, atol=1e-4, rtol=0)
+
+
+@torch.no_grad()
+def test_a_pruned_patch_is_merged_with_the_value_that_it_had() -> None:
+    model, batch = swin_token_model((1,)), images(3)
+    half = top_share((0.5,), (144,))
+    first, second = model.backbone.layers[:2]
+    x = first.blocks[0](model.backbone.patch_embed(batch)).flatten(1, 2)
+    seen = []
+    handle = second.downsample.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    stages = model.run(batch, half)[1]
+    masked_forward(model.backbone, model.by_block(), batch, as_mask(half))
+    handle.remove()
+    assert len(seen) == 2
+    for merged in seen:
+        assert torch.equal(merged.flatten(1, 2)[~stages[0].kept], x[~stages[0].kept])
+        assert not torch.isclose(merged.flatten(1, 2)[stages[0].kept], x[stages[0].kept]).all(dim=-1).any()
+
+
+def test_training_reaches_every_selector_and_no_gradient_is_nan() -> None:
+    model = swin_token_model()
+    with torch.inference_mode():
+        model.run(images(1))  # where cells lie is worked out once, maybe here, and has to do for training too
+    logits, _, _ = masked_forward(model.backbone, model.by_block(), images(4), as_mask(DECISIONS["top"]))
+    logits.square().sum().backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is None or parameter.grad.isfinite().all(), name
+    for selector in model.by_block().values():
+        assert selector.embed.weight.grad.abs().max() > 0
+
+
+@torch.no_grad()
+def test_what_a_patch_is_looked_at_is_what_timms_attention_gives_it() -> None:
+    """timm's own windows, masks and softmax, the attention it hands to its dropout, mean over heads and queries."""
+    model, batch = dense_swin(), images(2)
+    logits, tokens, looks = swin.look(model, batch)
+    torch.testing.assert_close(logits, model(batch))
+    assert [look.shape[1] for look in looks] == [144, 144, 36, 36, 36, 36, 9, 9]
+    for index, block in enumerate(swin.blocks_of(model)):
+        block.attn.fused_attn = False
+        weights: list[Tensor] = []
+        drop = block.attn.attn_drop.register_forward_hook(lambda _, args, __, into=weights: into.append(args[0]))
+        model(batch)
+        drop.remove()
+        received = weights[0].mean(dim=1).sum(dim=1)  # (B W, 9)
+        rows, cols = block.input_resolution
+        maps = received.reshape(2, rows // 3, cols // 3, 3, 3).permute(0, 1, 3, 2, 4).reshape(2, rows, cols)
+        maps = maps.roll(block.shift_size, dims=(1, 2)).flatten(1) / (rows * cols)
+        torch.testing.assert_close(looks[index], maps, atol=1e-6, rtol=1e-4)
+        torch.testing.assert_close(looks[index].sum(dim=1), torch.ones(2))
+    assert tokens.shape == (2, 9, 64)
+
+
+@torch.no_grad()
+def test_attention_can_decide_where_selectors_stand() -> None:
+    model = swin_token_model(ranked=True)
+    _, stages = model.run(images(2), AttentionShare((0.5, 0.5, 0.25, 0.5), PATCHES))
+    assert [stage.kept.sum(dim=1).tolist() for stage in stages] == [[72, 72], [18, 18], [9, 9], [5, 5]]
+
+
+@pytest.mark.parametrize(
+    ("blocks", "said"),
+    [
+        ((2,), "No selector can stand before block 2, where patch merging has just made a new grid; choose among"),
+        ((1, 6), "No selector can stand before block 6"),
+        ((1, 8), "Selectors stand before blocks 1 to 7"),
+        ((0, 1), "Selectors stand before blocks 1 to 7"),
+    ],
+)
+def test_selectors_stand_inside_of_stages(blocks, said) -> None:
+    with pytest.raises(InputError, match=said):
+        SoftTokenViT(dense_swin(), blocks)
+
+
+def test_a_swin_that_single_path_pruning_has_changed_or_of_one_stage_is_refused() -> None:
+    widths = TOKEN_SWIN.ffn_widths
+    carved = carve(dense_swin(), ("msa",) * 7 + ("conv1x1",), widths)
+    with pytest.raises(InputError, match="only where every block is an attention"):
+        SoftTokenViT(carved, (1,))
+    with pytest.raises(InputError, match="this one has a single stage"):
+        SoftTokenViT(swin.build(replace(TOKEN_SWIN, depths=(2,), heads=(2,), img_size=12)), (1,))
