@@ -11,6 +11,7 @@ from core.inference.trace import trace_tokens
 from core.models.load import Loaded
 from core.results import TokenTrace
 from core.soft_tokens.decide import known_beforehand
+from core.soft_tokens.model import SoftTokenViT
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,8 @@ def trace_decided(loaded: Loaded, image: Image.Image, kept: np.ndarray) -> Token
     Raises:
         ValueError: If the model has no token selectors, or `kept` has not a row for each.
     """
+    if not isinstance(loaded.model, SoftTokenViT):
+        raise ValueError(f"{loaded.spec.name} has no token selectors")
     patches = loaded.model.patches
     if len(kept) != len(patches):
         raise ValueError(f"{len(kept)} rows of decisions for {len(patches)} selectors")
