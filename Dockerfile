@@ -3,7 +3,7 @@
 # For oneself alone, with all that hosted mode switches off: -e PRUNESCOPE_HOSTED=0 -p 127.0.0.1:8501:8501
 # A Hugging Face Space builds the same file: space/README.md.
 # Built by buildah 1.28 on Debian's Python 3.11 in place of the image below, with the packages of requirements.txt at hand,
-# and run as it stands: user 1000, health check, page and `predict` answered. Not tried: the base image itself, and
+# and run as it stands: user 1000, health check and `predict` answered. Not tried: the base image itself, and
 # PyTorch's index, which is out of reach here; without it the next lines install the usual build.
 FROM python:3.11-slim
 
