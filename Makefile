@@ -2,6 +2,7 @@
 # make test   set up and run the tests        (make test ARGS="-k package": some of them)
 # make test-slow  run those that it leaves out, and write what they found to tests/slow.md (several processes, compilers)
 # make bench-app   time each control of each page and the first paint, and write assets/app-speed.md (minutes)
+# make bench-load  twenty visitors at once for ten minutes, and write assets/app-load.md
 # make bench  measure pruned beside dense in every engine, and write assets/benchmarks.json and its table (half an hour)
 # make lint   set up and check style, format and types (a minute)
 #
@@ -25,7 +26,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Compiled modules are kept, whatever this machine's setting: else each of the tests' processes compiles them all again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: app test test-slow bench bench-app lint
+.PHONY: app test test-slow bench bench-app bench-load lint
 
 app: $(READY)
 	@$(VENV_PYTHON) -m streamlit run app.py $(if $(PORT),--server.port=$(PORT))
@@ -57,6 +58,10 @@ bench: $(READY)
 bench-app: $(DEV_READY)
 	@$(VENV_PYTHON) tests/find_chromium.py --install || true
 	@$(VENV_PYTHON) -m tests.bench_app $(ARGS)
+
+bench-load: $(DEV_READY)
+	@$(VENV_PYTHON) tests/find_chromium.py --install || true
+	@$(VENV_PYTHON) -m tests.bench_load $(ARGS)
 
 lint: $(DEV_READY)
 	@$(VENV_PYTHON) -m ruff check .

@@ -259,12 +259,13 @@ def test_bench_measures_dense_and_pruned_in_the_engine_that_it_names(work, capsy
 
 
 @pytest.mark.slow
-def test_a_schedule_is_measured_with_class_attention_in_the_place_of_selectors_for_fewer_macs() -> None:
+def test_a_schedule_is_measured_with_class_attention_in_the_place_of_selectors() -> None:
     names = ("deit_tiny_0.9g_early", "deit_tiny_0.9g_early_ranked")
     rows = [benchmarks.measure(benchmarks.Case(name), 1, "eager", torch.device("cpu"), 4) for name in names]
     assert [row.model for row in rows] == list(names)
     assert rows[0].kept == rows[1].kept
-    assert rows[0].mac_ratio < rows[1].mac_ratio
+    assert rows[0].mac_ratio == pytest.approx(rows[1].mac_ratio, rel=0.01)  # choosing costs little in both
+    assert rows[0].mac_ratio != rows[1].mac_ratio
     assert rows[1].selector_share > 0
 
 

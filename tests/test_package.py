@@ -17,7 +17,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from core.version import __version__
-from tests.conftest import START_S
+from tests.serving import START_S
 from tests.small_assets import SMALL_ASSETS
 
 pytestmark = pytest.mark.slow

@@ -6,7 +6,7 @@ from dataclasses import fields
 import plotly.graph_objects as go
 
 from core.results import MacCount
-from core.results.timings import CostCurve, Latency, LatencyTable, PathCosts, StagedCosts
+from core.results.timings import CostCurve, Latency, LatencyTable, PathCosts, Rounding, StagedCosts
 from viz.theme import (
     PART_WORDS,
     PARTS,
@@ -75,6 +75,17 @@ def engine_text(latency: Latency, eager: Latency) -> str:
     if ratio >= 1:
         return f"{ratio:.2f} times as fast as in {eager.engine}, {eager.median_ms:.1f} ms"
     return f"slower than in {eager.engine}, {eager.median_ms:.1f} ms"
+
+
+def rounding_text(moved: Sequence[Rounding]) -> str:
+    """What fewer bits did to the answers on some photos, as the end of a line; nothing where there are none."""
+    if not moved:
+        return ""
+    same = sum(one.same for one in moved)
+    return (
+        f" Same first answer as in float32 on {same} of {len(moved)} sample pictures; probabilities differ by up to "
+        f"{100 * max(one.largest for one in moved):.1f} points."
+    )
 
 
 def saving_sentence(macs: int, dense_macs: int) -> str:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from core.commands.requests import PhotosRequest
 from core.commands.shared import Progress, pick_device
+from core.inference.rounding import roundings
 from core.inference.trace import prediction_of
 from core.latency.engines import Runner, check_engine, prepare, ready
 from core.latency.random_models import dense_form
@@ -16,7 +17,7 @@ from core.models.macs import fixed_macs
 from core.models.runners import Runner as Batches
 from core.photos.image import to_tensor
 from core.results import Prediction
-from core.results.timings import EAGER, ENGINES
+from core.results.timings import EAGER, ENGINES, ROUNDED, Rounding
 from core.soft_tokens.decide import keep_count
 
 
@@ -33,12 +34,18 @@ class Answering:
 
     loaded: Loaded
     run: Runner
+    rounded: bool = False
+    """It computes in fewer bits than the weights have."""
 
     def answer(self, photo: Image.Image) -> tuple[Prediction, int, list[int] | None]:
         """What it says, its multiply-adds, and the patches alive after each selector."""
         loaded = self.loaded
         logits = self.run(to_tensor(photo, loaded.card).to(next(loaded.model.parameters()).device))
         return prediction_of(loaded, logits), *fixed_cost(loaded)
+
+    def moved(self, photo: Image.Image) -> Rounding | None:
+        """How far fewer bits moved this answer; None where there are as many."""
+        return roundings(self.loaded, self.run, [photo])[0] if self.rounded else None
 
 
 def in_engine(args: PhotosRequest, loaded: Loaded) -> Answering | None:
@@ -49,7 +56,7 @@ def in_engine(args: PhotosRequest, loaded: Loaded) -> Answering | None:
     """
     if args.engine == EAGER:
         return None
-    return Answering(loaded, _made_ready(args, loaded, 1))
+    return Answering(loaded, _made_ready(args, loaded, 1), args.engine in ROUNDED)
 
 
 def dense_beside(args: PhotosRequest, loaded: Loaded) -> Runner | None:

@@ -45,6 +45,7 @@ from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.schedules import schedule_macs
 from core.training.budgets import BudgetStep
 from core.training.data import spread_over
+from core.training.rates import by_size
 from core.training.readable import Readable
 from core.training.runs import check_run, read_metrics, writing
 from core.training.search import weight_groups
@@ -345,5 +346,5 @@ def _fit_searched(
     args: FinetuneRequest, session: Session, step: BudgetStep, after_epoch: Callable[[BudgetStep, int], dict]
 ) -> tuple[dict, str]:
     """Train all weights but the gates."""
-    groups = weight_groups(step.model, args.weight_decay)
+    groups = by_size(step.model, weight_groups(step.model, args.weight_decay))
     return session.fit(step, create_optimizer_v2(groups, opt="adamw", lr=session.args.rate), after_epoch)

@@ -25,7 +25,7 @@ from core.models.registry import list_models
 from core.photos.crop import read_crop
 from core.photos.image import first_of_several, load_photo, to_tensor
 from core.results import Recorded
-from core.results.timings import Latency
+from core.results.timings import Latency, Rounding
 from core.single_path.published import published
 from core.soft_tokens.model import SoftTokenViT
 from core.training.loop import make_accelerator
@@ -58,8 +58,10 @@ def run_predict(flags: argparse.Namespace) -> tuple[dict, str]:
         if first_of_several(photo):
             say(f"{path} holds several pictures; the first one is read.")
         kept = None
+        moved = None
         if other is not None:
             prediction, macs, kept = other.answer(photo)
+            moved = other.moved(photo)
         elif isinstance(loaded.model, SoftTokenViT):
             trace = trace_tokens(loaded, photo)
             prediction, macs, kept = trace.prediction, trace.macs.total, list(trace.kept_counts)
@@ -80,6 +82,7 @@ def run_predict(flags: argparse.Namespace) -> tuple[dict, str]:
                 "dense_macs": loaded.dense_macs,
                 "patches": loaded.card.geometry.patches,
                 "kept": kept,
+                **({} if moved is None else {"float_top1": moved.first, "largest_change": moved.largest}),
                 **told_grids(loaded),
                 "latency_ms": _told(latency),
                 "dense_latency_ms": _told(beside[0]) if beside else None,
@@ -94,8 +97,15 @@ def run_predict(flags: argparse.Namespace) -> tuple[dict, str]:
             f"{path}{through}: {guesses}\n  {macs / 1e9:.4g} GMACs of {loaded.dense_macs / 1e9:.4g} dense{alive}; "
             f"{latency.median_ms:.1f} ms (IQR {latency.iqr_ms:.1f}){_beside(beside)} on {latency.device}, "
             f"{latency.threads} threads, batch {latency.batch}, {latency.engine}"
+            f"{'' if moved is None else rounding_text(moved)}"
         )
     return {"model": args.model, "images": images}, "\n".join(lines)
+
+
+def rounding_text(moved: Rounding) -> str:
+    """How far fewer bits moved an answer, for a person."""
+    said = "the same answer" if moved.same else moved.first
+    return f"; in float32 {said}, probabilities differ by up to {100 * moved.largest:.1f} points"
 
 
 def _told(latency: Latency) -> dict:

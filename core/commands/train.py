@@ -18,12 +18,12 @@ from core.commands.requests import TrainRequest, read
 from core.commands.session import EVAL_BATCH, dense_model, objective_of, open_session
 from core.commands.shared import Progress, duration, numbers, say, say_here
 from core.config import Normalisation
-from core.costs.deit import DeitGeometry
-from core.costs.lvvit import LvvitGeometry
+from core.costs.geometry import Geometry
 from core.costs.macs import count_macs
 from core.errors import InputError
-from core.families import deit, lvvit
-from core.families.families import family, family_of_timm, layout_of
+from core.families.base import Size, SizedFamily
+from core.families.families import family, family_of_timm, layout_of, sized_family
+from core.families.timm_models import normalisation_of
 from core.models.cards import ModelCard, TeacherCard, class_names
 from core.models.runners import dense_runner
 from core.photos.batches import labelled_batch
@@ -35,6 +35,7 @@ from core.training.dense import DenseStep
 from core.training.lvvit import LvvitStep, dense_step
 from core.training.objectives import Objective
 from core.training.probe import features, fit_head
+from core.training.rates import by_size
 from core.training.readable import Readable
 from core.training.runs import append_metrics, check_run, writing
 from core.training.teachers import Classifier
@@ -177,6 +178,8 @@ def _optimizer(model: Classifier, args: TrainRequest) -> torch.optim.Optimizer:
     """AdamW; a rate that falls from layer to layer, and the head's own."""
     skip = model.no_weight_decay() if hasattr(model, "no_weight_decay") else ()
     groups = param_groups_layer_decay(model, args.weight_decay, skip, layer_decay=args.layer_decay)
+    if args.layer_decay < 1:  # trained before
+        groups = by_size(model, groups)
     head = {id(p) for p in head_parameters(model)}
     head_scale = (HEAD_FACTOR if args.layer_decay < 1 else 1.0) if args.head_lr is None else args.head_lr / args.rate
     split = []
@@ -199,19 +202,18 @@ def _student(args: TrainRequest, folders: list[str]) -> tuple[nn.Module, ModelCa
     """A ViT that can be pruned: one that is there, timm's of that name, or one of the size that the flags give."""
     if args.start_from is not None:
         return _continued(args, args.start_from, folders)
-    if args.model == lvvit.FAMILY:
+    sized = sized_family(args.model)
+    if sized is not None:
         if args.pretrained:
-            raise lvvit.not_by_name(args.model)
-        module, geometry = lvvit, _own_lvvit(args, len(folders))
-        model, norm = lvvit.build(geometry, drop_path=args.drop_path), Normalisation()
-    elif args.model is not None:
+            raise InputError(f"A {args.model} of any size has no weights yet; omit --pretrained.")
+        module, geometry = sized, _own_geometry(args, sized, len(folders))
+        model, norm = sized.build(geometry, drop_path=args.drop_path), Normalisation()
+    else:
+        assert args.model is not None  # else it is of a size
         module = family_of_timm(args.model)
         size = {"classes": len(folders), "img_size": args.img_size}
         model = module.from_timm(args.model, pretrained=args.pretrained, **size)
         geometry, norm = module.geometry_of(model, args.model), module.normalisation_of(model)
-    else:
-        module, geometry = deit, _own_geometry(args, len(folders))
-        model, norm = deit.build(geometry, drop_path=args.drop_path), Normalisation()
     return model, ModelCard(module.FAMILY, geometry, class_names(folders), norm)
 
 
@@ -234,33 +236,19 @@ def _teacher(args: TrainRequest, folders: list[str]) -> tuple[nn.Module, Teacher
     assert args.model is not None  # asked for with --as-teacher
     model = teachers.build(args.model, len(folders), pretrained=args.pretrained)
     size = args.img_size or model.pretrained_cfg["input_size"][-1]
-    norm = replace(deit.normalisation_of(model), crop_pct=1.0)
+    norm = replace(normalisation_of(model), crop_pct=1.0)
     return model, TeacherCard(args.model, size, teachers.counted_macs(model, size), class_names(folders), norm)
 
 
-def _own_geometry(args: TrainRequest, classes: int) -> DeitGeometry:
+def _own_geometry(args: TrainRequest, sized: SizedFamily, classes: int) -> Geometry:
     """What the size flags of `train` describe.
 
     Raises:
         InputError: If no model has that size.
     """
-    stem = numbers(args.stem, int, "--stem")
     img_size = 64 if args.img_size is None else args.img_size
+    shape = (img_size, args.width, args.depth, args.heads, classes, numbers(args.stem, int, "--stem"))
     try:
-        return DeitGeometry(img_size, 2 ** len(stem), args.width, args.depth, args.heads, 4 * args.width, classes, stem)
-    except (ValueError, ZeroDivisionError) as error:
-        raise InputError(f"That size of model is not possible: {error}.") from error
-
-
-def _own_lvvit(args: TrainRequest, classes: int) -> LvvitGeometry:
-    """The same for an LV-ViT: FFN ratio 3, a stem of its own.
-
-    Raises:
-        InputError: If no model has that size.
-    """
-    img_size = 64 if args.img_size is None else args.img_size
-    try:
-        shape = (img_size, args.patch, args.width, args.depth, args.heads, 3 * args.width, classes)
-        return LvvitGeometry(*shape, stem_channels=args.stem_channels)
+        return sized.of_size(Size(*shape, args.patch, args.stem_channels))
     except (ValueError, ZeroDivisionError) as error:
         raise InputError(f"That size of model is not possible: {error}.") from error

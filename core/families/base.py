@@ -40,6 +40,20 @@ Left = Callable[[], Alive]
 """Gives it; a call, as not every family looks at it, and finding it takes time."""
 
 
+class Size(NamedTuple):
+    """A model as a person describes it, to be trained from scratch; a family reads what it knows."""
+
+    img_size: int
+    width: int
+    depth: int
+    heads: int
+    classes: int
+    stem: tuple[int, ...]
+    """Channels of convolutions of stride 2."""
+    patch: int
+    stem_channels: int
+
+
 class PublishedSearch(NamedTuple):
     """Settings of one published search."""
 
@@ -196,6 +210,19 @@ class OwnFamily(Family, Protocol):
 
     def not_by_name(self, name: str) -> InputError:
         """What to say to who wants one of them with weights, which are not fetched by name: where they are."""
+        ...
+
+
+class SizedFamily(Family, Protocol):
+    """One whose models can be of any size, to be trained from scratch."""
+
+    def of_size(self, size: Size) -> Geometry:
+        """The geometry of that size.
+
+        Raises:
+            ValueError: If there is none.
+            ZeroDivisionError: If a size is 0.
+        """
         ...
 
 

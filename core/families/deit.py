@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from core.costs.deit import DEIT, DeitGeometry
 from core.errors import InputError
 from core.families import timm_models
-from core.families.base import Layout, Left, PublishedSearch, Search
+from core.families.base import Layout, Left, PublishedSearch, Search, Size
 from core.families.block import PreNorm, class_attended
 from core.families.timm_models import check_size, create, square, take_classes
 from core.families.views import FlatView, Step, View
@@ -40,6 +40,12 @@ SEARCH = Search(
 """Source: He et al. 2021, arXiv:2111.11802, and their release."""
 normalisation_of = timm_models.normalisation_of
 attended = class_attended
+
+
+def of_size(size: Size) -> DeitGeometry:
+    """A DeiT of that size, with convolutions of stride 2 for a patch embedding and FFNs of four times the width."""
+    sizes = (size.img_size, 2 ** len(size.stem), size.width, size.depth, size.heads, 4 * size.width, size.classes)
+    return DeitGeometry(*sizes, size.stem)
 
 
 def geometry_from(raw: dict) -> DeitGeometry:

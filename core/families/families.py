@@ -11,7 +11,16 @@ from torch import Tensor, nn
 from core.costs.geometry import Geometry
 from core.errors import InputError
 from core.families import deit, gap, lvvit, pit, swin
-from core.families.base import Family, FlatFamily, Layout, OwnFamily, PooledFamily, TokenFamily, WindowFamily
+from core.families.base import (
+    Family,
+    FlatFamily,
+    Layout,
+    OwnFamily,
+    PooledFamily,
+    SizedFamily,
+    TokenFamily,
+    WindowFamily,
+)
 from core.families.block import PreNorm
 from core.families.views import Step
 
@@ -19,6 +28,15 @@ _FLAT: tuple[FlatFamily, ...] = (deit, gap, lvvit)
 _POOLED: tuple[PooledFamily, ...] = (pit,)
 _WINDOWS: tuple[WindowFamily, ...] = (swin,)
 FAMILIES: dict[str, Family] = {one.FAMILY: one for one in (*_FLAT, *_WINDOWS, *_POOLED)}
+
+
+_SIZED: dict[str | None, SizedFamily] = {None: deit, lvvit.FAMILY: lvvit}
+"""By the name that `train` calls them; None: where none is named."""
+
+
+def sized_family(name: str | None) -> SizedFamily | None:
+    """The family of models of any size that go by this name; None: it is a model's name."""
+    return _SIZED.get(name)
 
 
 def family(name: str) -> Family:

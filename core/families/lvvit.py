@@ -15,7 +15,7 @@ from core.costs.lvvit import AUX_WEIGHT, FIRST_KERNEL, KERNEL, LVVIT, SHRINK, Lv
 from core.costs.macs import count_macs
 from core.errors import InputError
 from core.families import deit
-from core.families.base import Layout, Left
+from core.families.base import Layout, Left, Size
 from core.families.timm_models import statistics
 from core.families.views import Step
 
@@ -166,6 +166,12 @@ def classify_masked(model: LVViT, normed: Tensor, alive: Tensor, stands: Tensor)
     gone = (alive <= 0)[..., None]  # (B, N, 1)
     highest = model.aux_head(patches).masked_fill(gone, -torch.inf).amax(dim=1)
     return combine(model, prefix, highest.masked_fill(gone.all(dim=1), 0.0))
+
+
+def of_size(size: Size) -> LvvitGeometry:
+    """An LV-ViT of that size, with a stem of its own and FFNs of three times the width."""
+    sizes = (size.img_size, size.patch, size.width, size.depth, size.heads, 3 * size.width, size.classes)
+    return LvvitGeometry(*sizes, stem_channels=size.stem_channels)
 
 
 def geometry_from(raw: dict) -> LvvitGeometry:

@@ -274,4 +274,5 @@ def _masked_softmax(found: Tensor, keys: Tensor) -> Tensor:
 
 def _bias(attn: WindowAttention) -> Tensor:
     """Biases between the cells of a window, (H, M^2, M^2)."""
-    return attn.relative_position_bias_table[attn.relative_position_index].permute(2, 0, 1)
+    index: Any = attn.relative_position_index
+    return attn.relative_position_bias_table[index].permute(2, 0, 1)

@@ -1,6 +1,8 @@
 """Engines that run a model: torch eager, onnxruntime, OpenVINO, torch.compile; each made ready for one shape of input.
 
-An engine other than eager runs a fixed graph, so a model with token selectors needs keep ratios.
+An engine other than eager runs a fixed graph, so a model with token selectors needs keep ratios. onnxruntime also runs
+it with its matrices in int8, and OpenVINO in bf16: faster where the processor has instructions for that, with answers
+that move a little.
 """
 
 import copy
@@ -19,14 +21,19 @@ from core.latency.huge_pages import collapse, mapped
 from core.latency.measure import QUIET
 from core.models.export import ONNX_PACKAGES, draw_onnx
 from core.models.load import Loaded
-from core.results.timings import COMPILE, EAGER, ENGINES, ONNXRUNTIME, OPENVINO
+from core.results.timings import BF16, COMPILE, EAGER, ENGINES, INT8, ONNXRUNTIME, OPENVINO
 from core.soft_tokens.fixed import for_one_image, graph_of
 
 SPIN_US = 20
 """How long a waiting thread of onnxruntime spins: a moment, as torch's do here (see the Makefile). Its own default is
 many times that, and beside any other work on the machine makes a model two to three times slower."""
 
-PACKAGES = {ONNXRUNTIME: ONNX_PACKAGES, OPENVINO: ("openvino", *ONNX_PACKAGES)}
+PACKAGES = {
+    ONNXRUNTIME: ONNX_PACKAGES,
+    INT8: ONNX_PACKAGES,
+    OPENVINO: ("openvino", *ONNX_PACKAGES),
+    BF16: ("openvino", *ONNX_PACKAGES),
+}
 """What engines need beside torch; the onnx packages draw the graph."""
 Runner = Callable[..., Tensor]
 """Tensors of the shapes that it was made for, to the first output."""
@@ -116,14 +123,45 @@ def in_onnxruntime(path: Path, threads: int) -> Answer:
     return lambda arrays: np.asarray(session.run(["logits"], arrays)[0])
 
 
-def in_openvino(path: Path, threads: int) -> Answer:
-    """An ONNX file in OpenVINO on the CPU, computed in the file's own precision."""
+def in_int8(path: Path, threads: int) -> Answer:
+    """An ONNX file in onnxruntime on the CPU, all products with weights in int8.
+
+    Weights are rounded per output channel, once; what they are multiplied with for each input anew, by its own range,
+    so no photos are needed beforehand. Attention itself, norms and activations stay in float32.
+    """
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    model = onnx.load(str(path))
+    del model.graph.value_info[:]  # torch's exporter leaves shapes there that onnx, inferring its own, contradicts
+    model.metadata_props.add(key="onnx.quant.pre_process", value="onnxruntime.quant")  # its shapes are known already
+    rounded = path.with_name("rounded.onnx")
+    kinds = ["MatMul", "Gemm"]
+    quantize_dynamic(model, rounded, kinds, per_channel=True, weight_type=QuantType.QInt8)
+    return in_onnxruntime(rounded, threads)
+
+
+def in_bf16(path: Path, threads: int) -> Answer:
+    """An ONNX file in OpenVINO on the CPU, computed in bf16.
+
+    Raises:
+        InputError: If the processor cannot.
+    """
+    import openvino
+
+    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        raise InputError(f"This machine's processor does not compute in bf16; choose {OPENVINO} or {INT8}.")
+    return in_openvino(path, threads, "bf16")
+
+
+def in_openvino(path: Path, threads: int, precision: str = "f32") -> Answer:
+    """An ONNX file in OpenVINO on the CPU, computed in the file's own precision, or in bf16."""
     import openvino
 
     settings = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": threads,
-        "INFERENCE_PRECISION_HINT": "f32",  # left to choose, it computes in bf16 where the processor has that
+        "INFERENCE_PRECISION_HINT": precision,  # left to choose, it computes in bf16 where the processor has that
         "ENABLE_CPU_PINNING": False,  # a thread that is tied to a core waits for whatever else runs there
         "CACHE_DIR": "",
     }
@@ -133,7 +171,7 @@ def in_openvino(path: Path, threads: int) -> Answer:
     return lambda arrays: compiled(arrays, share_inputs=True)[0]
 
 
-OPENERS: dict[str, Opener] = {ONNXRUNTIME: in_onnxruntime, OPENVINO: in_openvino}
+OPENERS: dict[str, Opener] = {ONNXRUNTIME: in_onnxruntime, INT8: in_int8, OPENVINO: in_openvino, BF16: in_bf16}
 
 
 @torch.no_grad()

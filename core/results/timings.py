@@ -5,8 +5,18 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 EAGER, ONNXRUNTIME, OPENVINO, COMPILE = "eager", "onnxruntime", "openvino", "compile"
-ENGINES = {EAGER: "torch eager", ONNXRUNTIME: "onnxruntime", OPENVINO: "OpenVINO", COMPILE: "torch.compile"}
+INT8, BF16 = "onnxruntime-int8", "openvino-bf16"
+ENGINES = {
+    EAGER: "torch eager",
+    ONNXRUNTIME: "onnxruntime",
+    OPENVINO: "OpenVINO",
+    COMPILE: "torch.compile",
+    INT8: "onnxruntime, int8",
+    BF16: "OpenVINO, bf16",
+}
 """What can run a model, as the command line names it and as results do; see `core.latency.engines`."""
+ROUNDED = (INT8, BF16)
+"""Those that compute in fewer bits than the weights have, so that answers move a little."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +33,18 @@ class Latency:
     repeats: int
     engine: str = ENGINES[EAGER]
     """What ran it."""
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """How far an engine that computes in fewer bits moved one answer."""
+
+    first: str
+    """The first answer in float32."""
+    same: bool
+    """It is the first answer in fewer bits, too."""
+    largest: float
+    """Largest change of a probability, in [0, 1]."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from core.models.weights import GATES
 from core.single_path.model import SinglePathViT
 from core.single_path.search import expected_macs
 from core.training.objectives import Objective
+from core.training.rates import by_size
 
 
 class SearchStep(nn.Module):
@@ -41,7 +42,7 @@ class SearchStep(nn.Module):
 def search_groups(model: SinglePathViT, *, lr: float, gate_lr: float, weight_decay: float) -> list[dict]:
     """Parameter groups: weights at `lr` on the schedule; gates at the constant `gate_lr`, without decay."""
     gates = [p for name, p in model.named_parameters() if name.endswith(GATES)]
-    weights = [{**group, "lr": lr} for group in weight_groups(model, weight_decay)]
+    weights = [{**group, "lr": lr} for group in by_size(model, weight_groups(model, weight_decay))]
     return [*weights, {"params": gates, "lr": gate_lr, "constant_lr": gate_lr, "weight_decay": 0.0}]
 
 

@@ -30,6 +30,7 @@ from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.selector import Scores, Selector, shift_margin
 from core.soft_tokens.stages import Stage
 from core.training.objectives import Frozen, Objective, distillation, task_loss
+from core.training.rates import by_size
 from core.training.saliency import SaliencyTeacher, TeacherSaliency
 from core.training.staged import StagedTeacher
 from core.training.teachers import Teacher
@@ -256,5 +257,5 @@ def token_groups(model: SoftTokenViT, *, lr: float, backbone_lr: float, weight_d
     backbone = param_groups_weight_decay(model.backbone, weight_decay, no_weight_decay_list=skip)
     return [
         *({**group, "lr": lr} for group in groups),
-        *({**group, "lr": backbone_lr, "wait_epochs": wait} for group in backbone),
+        *({**group, "lr": backbone_lr, "wait_epochs": wait} for group in by_size(model.backbone, backbone)),
     ]

@@ -1,20 +1,32 @@
 """Measuring on a page in an engine of one's choice, made ready beside the page, which goes on answering."""
 
+from dataclasses import dataclass
 from functools import partial
 
 import streamlit as st
 
 from core.config import ModelSpec
 from core.errors import InputError
+from core.inference.rounding import roundings
 from core.latency.engines import Runner, ready
-from core.results.timings import EAGER, ENGINES
+from core.results.timings import COMPILE, EAGER, ENGINES, ROUNDED, Rounding
+from core.training.scored import sample_pictures
 from pages.parts.shared import frame, links
 from pages.server import hosted, locks, models, queues, timings
 from pages.server.jobs import Handle, Standing, Work
-from viz.cost import engine_text, latency_text
+from viz.cost import engine_text, latency_text, rounding_text
 
 Key = tuple[ModelSpec, str]
-TOOK = {"onnxruntime": "seconds", "openvino": "seconds", "compile": "a minute or more"}
+TOOK = {engine: "a minute or more" if engine == COMPILE else "seconds" for engine in ENGINES}
+
+
+@dataclass(frozen=True, eq=False)
+class Ready:
+    """A model made ready."""
+
+    run: Runner
+    moved: tuple[Rounding, ...]
+    """How far the engine moves its answers on the sample pictures; nothing where it computes in float32."""
 
 
 def measure_panel(specs: dict[str, ModelSpec], image_id: str) -> None:
@@ -92,24 +104,27 @@ def _show(keys: dict[str, Key], found: dict[str, Standing], image_id: str, engin
     specs = {label: spec for label, (spec, _) in keys.items() if label not in failed}
     if not specs:
         return
-    runners = [found[label].result for label in specs]
+    runners = [found[label].result.run for label in specs]
     times = timings.measured(tuple(specs.values()), image_id, turn, engine, runners)
     eager, there = times[: len(specs)], times[len(specs) :]
     for label, before, now in zip(specs, eager, there, strict=True):
         is_slower = now is not there[0] and now.median_ms > there[0].median_ms
         badge = f" :red-badge[Slower than {next(iter(specs))} here]" if is_slower else ""
-        st.markdown(f"**{label}:** {latency_text(now)}; {engine_text(now, before)}.{badge}")
+        moved = rounding_text(found[label].result.moved)
+        st.markdown(f"**{label}:** {latency_text(now)}; {engine_text(now, before)}.{badge}{moved}")
 
 
 def _work(spec: ModelSpec, engine: str) -> Work:
     """What makes a model ready; it is loaded here, where the session's caches are."""
     loaded, lock = models.loaded(spec), locks.engine_lock()
 
-    def work(handle: Handle) -> Runner:
+    def work(handle: Handle) -> Ready:
         with lock:
             handle.check()  # somebody else's may have taken a minute
             try:
-                return ready(loaded, engine)
+                run = ready(loaded, engine)
+                moved = roundings(loaded, run, sample_pictures()) if engine in ROUNDED else ()
+                return Ready(run, moved)
             except InputError:
                 raise
             except Exception as error:
