@@ -118,7 +118,7 @@ def move(at: AppTest, key: str, value: object) -> None:
     if key in ("details", "view"):  # tabs are no widgets of AppTest's
         at.session_state[key] = value
         return
-    for kind in ("slider", "selectbox", "button_group", "number_input"):
+    for kind in ("slider", "select_slider", "selectbox", "button_group", "number_input"):
         for widget in at.get(kind):
             if widget.key == key:
                 widget.set_value(value)

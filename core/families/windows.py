@@ -13,7 +13,7 @@ how the two go together is ours.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from timm.models.swin_transformer import WindowAttention
@@ -274,5 +274,5 @@ def _masked_softmax(found: Tensor, keys: Tensor) -> Tensor:
 
 def _bias(attn: WindowAttention) -> Tensor:
     """Biases between the cells of a window, (H, M^2, M^2)."""
-    index: Any = attn.relative_position_index
-    return attn.relative_position_bias_table[index].permute(2, 0, 1)
+    places = cast(Tensor, attn.relative_position_index)  # a buffer
+    return attn.relative_position_bias_table[places].permute(2, 0, 1)
