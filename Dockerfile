@@ -2,6 +2,9 @@
 #   docker build -t prunescope . && docker run --rm -p 8501:8501 --memory 4g prunescope
 # For oneself alone, with all that hosted mode switches off: -e PRUNESCOPE_HOSTED=0 -p 127.0.0.1:8501:8501
 # A Hugging Face Space builds the same file: space/README.md.
+# Built by buildah 1.28 on Debian's Python 3.11 in place of the image below, with the packages of requirements.txt at hand,
+# and run as it stands: user 1000, health check and `predict` answered. Not tried: the base image itself, and
+# PyTorch's index, which is out of reach here; without it the next lines install the usual build.
 FROM python:3.11-slim
 
 RUN useradd --create-home --uid 1000 user
@@ -9,7 +12,9 @@ WORKDIR /home/user/app
 
 COPY requirements.txt .
 RUN grep -E '^torch(vision)?==' requirements.txt > /tmp/torch.txt \
-    && pip install --no-cache-dir --no-deps --index-url https://download.pytorch.org/whl/cpu --requirement /tmp/torch.txt \
+    && (pip install --no-cache-dir --no-deps --retries 1 --timeout 20 \
+            --index-url https://download.pytorch.org/whl/cpu --requirement /tmp/torch.txt \
+        || echo "torch's build for CPUs cannot be had here; installing the usual one, with 5 GB of CUDA.") \
     && pip install --no-cache-dir --requirement requirements.txt
 
 COPY --chown=user . .

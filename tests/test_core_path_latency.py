@@ -74,7 +74,7 @@ def test_all_timed_passes_together_take_what_one_waits_for_or_the_fewest_are_mad
     """A round of all nine kinds of network: 900 ms are 9 of 100 ms; but never under 3 nor over 12."""
     asked = []
 
-    def interleaved(works, count, device, warmup, *, between=None):
+    def interleaved(works, count, device, warmup, *, between=None, spent=None):
         asked.append((count, warmup, between))
         return np.full((count, len(works)), round_ms / len(works))
 

@@ -31,7 +31,8 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--budget", help="GMACs such as 0.8, or a share of dense such as 60%% (single-path models)")
     parser.add_argument(
         "--keep",
-        help="share of the patches alive after each selector, such as 0.7,0.5,0.3; of a PiT, of those of its grid",
+        help="share of the patches alive after each selector, such as 0.7,0.5,0.3; of a PiT or a Swin, of those of its "
+        "grid",
     )
     add_ranking(parser)
     parser.add_argument("--threshold", type=float, help="keep patches above this keep probability")

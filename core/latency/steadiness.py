@@ -8,8 +8,7 @@ import numpy as np
 def swing(times: np.ndarray, spent: Sequence[tuple[float, float]] = ()) -> tuple[float, float]:
     """How far a quarter of the passes came below the median, and a quarter above it, as shares of it.
 
-    Where other work held the processor meanwhile, the time on a quiet machine is lower still: what this thread
-    computed.
+    Where other work held the processor meanwhile, the time on a quiet machine is less: what this thread computed.
 
     Args:
         times: Of each pass of each piece of work, (repeats, works), in any unit.

@@ -12,7 +12,7 @@ from core.results.timings import CostCurve, LatencyTable, PathCosts, StagedCosts
 from pages.parts.shared import measured
 from pages.parts.timing import part_times, predicting
 from pages.server import budgets, models
-from viz.cost import BUSY
+from viz import cost
 from viz.theme import percent
 
 AGREE = 0.02
@@ -117,7 +117,7 @@ def scale_sentence(apart: float) -> str | None:
 def rough_sentence(times: Times) -> str | None:
     """What to do about rough predictions; None where there are none."""
     swings = [times.swing(of) for of in (times.table, times.curve, times.costs) if of is not None]
-    if not any(high / low > BUSY for low, high in swings):
+    if not any(high / low > cost.BUSY for low, high in swings):
         return None
     return (
         "The machine was busy with other work, so predictions are rough: press **Predict again** once it is quiet, or "
