@@ -14,10 +14,18 @@ from core.families.families import FAMILIES, family_of, flat_family, layout_of, 
 from tests import lvvit as lvvit_models
 from tests.tiny import TINY
 from tests.tiny_gap import TINY_GAP
+from tests.tiny_latent import TINY_LATENT
 from tests.tiny_pit import TINY_PIT
 from tests.tiny_swin import SWIN
 
-GEOMETRIES = {"deit": TINY, "lvvit": lvvit_models.TINY, "swin": SWIN, "pit": TINY_PIT, "gap": TINY_GAP}
+GEOMETRIES = {
+    "deit": TINY,
+    "lvvit": lvvit_models.TINY,
+    "swin": SWIN,
+    "pit": TINY_PIT,
+    "gap": TINY_GAP,
+    "latent": TINY_LATENT,
+}
 CONTRACTS = {"flat": FlatFamily, "pooled": PooledFamily, "windows": Family}
 NAMES = sorted(FAMILIES)
 

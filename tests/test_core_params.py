@@ -25,6 +25,7 @@ from tests import lvvit as lvvit_models
 from tests.joint import MIXED, joint_model
 from tests.tiny import TINY, single_path_model
 from tests.tiny_gap import TINY_GAP
+from tests.tiny_latent import TINY_LATENT
 from tests.tiny_pit import TINY_PIT
 from tests.tiny_swin import SWIN as TINY_SWIN
 from tests.tiny_swin import swin_path_model
@@ -38,6 +39,7 @@ DENSE: dict[str, Geometry] = {
     "pit": TINY_PIT,
     "pit, distilled": replace(TINY_PIT, prefix_tokens=2, distilled=True),
     "gap": TINY_GAP,
+    "latent": TINY_LATENT,
     "gap, a norm of each token": replace(TINY_GAP, prefix_tokens=0, norm_first=True),
     "lvvit": lvvit_models.TINY,
     "lvvit, qkv with bias": replace(lvvit_models.TINY, qkv_bias=True),

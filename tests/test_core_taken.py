@@ -39,6 +39,8 @@ def test_the_command_prints_every_kind_with_the_methods_that_take_it(capsys) -> 
         ("vit_small_patch14_dinov2", "deit", NO_HEAD),
         ("vit_small_patch14_reg4_dinov2", "deit", NO_HEAD),
         ("vit_base_patch16_siglip_gap_224", "gap", NO_HEAD),
+        ("vit_base_patch16_siglip_224", "latent", NO_HEAD),
+        ("vit_base_patch32_clip_256", "deit", NO_HEAD),
         ("swin_tiny_patch4_window7_224", "swin", OWN_HEAD),
     ],
 )
@@ -55,6 +57,7 @@ def test_an_architecture_is_taken_with_its_own_classifier_or_one_that_training_g
         ("vit_giant_patch14_dinov2", r"it has gated FFNs \(SwiGLU\)"),
         ("vit_small_patch16_18x2_224", "it runs several attentions or FFNs side by side"),
         ("vit_dwee_patch16_reg1_gap_256", "it takes the difference of two attentions"),
+        ("vit_so150m_patch16_reg4_map_256", "it answers from an attention pooling of another kind"),
         ("vit_base_patch16_xp_224", "choose"),
     ],
 )

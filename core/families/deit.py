@@ -69,8 +69,9 @@ def cost_aside(geometry: DeitGeometry) -> None:
 
 
 def claims(name: str) -> bool:
-    """Whether one of timm's names is of this family; those that answer from a mean have one of their own."""
-    return name.startswith(("deit", "vit_", "flexivit_")) and "_gap_" not in name
+    """Whether one of timm's names is of this family; those that answer from a mean or a pooling have their own."""
+    others = ("_gap_", "_siglip_")
+    return name.startswith(("deit", "vit_", "flexivit_")) and not any(mark in name for mark in others)
 
 
 def build(geometry: DeitGeometry, *, drop_path: float = 0.0) -> VisionTransformer:

@@ -88,7 +88,6 @@ def _ends(model: nn.Module, *ends: str) -> bool:
 
 
 DIFFERENCES: tuple[tuple[Callable[[nn.Module], bool], str], ...] = (
-    (lambda model: _some(model, "AttentionPoolLatent"), "answers from an attention pooling"),
     (lambda model: getattr(model, "rope", None) is not None, "turns queries and keys by their places (rope)"),
     (lambda model: _some(model, "RelPosBias", "RelPosMlp"), "adds relative positions to its attention"),
     (lambda model: _some(model, "GluMlp", "SwiGLU", "SwiGLUPacked"), "has gated FFNs (SwiGLU)"),
@@ -102,6 +101,7 @@ DIFFERENCES: tuple[tuple[Callable[[nn.Module], bool], str], ...] = (
     (lambda model: _ends(model, "attn.gate"), "gates its attentions"),
     (lambda model: _some(model, "ResNetV2", "ResNet"), "embeds its patches by a ResNet"),
     (lambda model: _some(model, "ViTamin", "HybridEmbed"), "embeds its patches by convolutions that overlap"),
+    (lambda model: _some(model, "AttentionPoolLatent"), "answers from an attention pooling of another kind"),
 )
 """What models of timm have that is not taken, and what those do; the first that fits is said."""
 
