@@ -2,8 +2,11 @@
 # make test   set up and run the tests        (make test ARGS="-k package": some of them)
 # make test-slow  run those that it leaves out, and write what they found to tests/slow.md (several processes, compilers)
 # make bench-app   time each control of each page and the first paint, and write assets/app-speed.md (minutes)
+# make bench-load  twenty visitors at once for ten minutes, and write assets/app-load.md
 # make bench  measure pruned beside dense in every engine, and write assets/benchmarks.json and its table (half an hour)
 # make lint   set up and check style, format and types (a minute)
+# make docs   the reference of core and viz in build/docs, from the docstrings; fails where a reference is broken
+# make wheel  the package in dist/, as `pip wheel` makes it
 #
 # The set-up makes .venv and fills it from requirements.txt, for all but the app from requirements-dev.txt too. It runs
 # once, and again when they change; after it nothing here needs a network. make app PYTHON=/path/to/python: another
@@ -25,7 +28,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Compiled modules are kept, whatever this machine's setting: else each of the tests' processes compiles them all again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: app test test-slow bench bench-app lint
+.PHONY: app test test-slow bench bench-app bench-load lint docs wheel
 
 app: $(READY)
 	@$(VENV_PYTHON) -m streamlit run app.py $(if $(PORT),--server.port=$(PORT))
@@ -58,10 +61,20 @@ bench-app: $(DEV_READY)
 	@$(VENV_PYTHON) tests/find_chromium.py --install || true
 	@$(VENV_PYTHON) -m tests.bench_app $(ARGS)
 
+bench-load: $(DEV_READY)
+	@$(VENV_PYTHON) tests/find_chromium.py --install || true
+	@$(VENV_PYTHON) -m tests.bench_load $(ARGS)
+
 lint: $(DEV_READY)
 	@$(VENV_PYTHON) -m ruff check .
 	@$(VENV_PYTHON) -m ruff format --check .
 	@PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(VENV_PYTHON) -m pyright
+
+docs: $(DEV_READY)
+	@$(VENV_PYTHON) -m docs.build build/docs
+
+wheel: $(READY)
+	@$(VENV_PYTHON) -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist . && ls dist/*.whl
 
 # An environment whose Python went away (a system upgrade) is set up again.
 ifneq ($(shell $(VENV_PYTHON) -c "import pip; print('works')" 2>/dev/null),works)

@@ -25,8 +25,10 @@ LEAST_PHOTOS = 8
 """Photos that gates are scored on, at least: fewer say nothing of a unit that only some photos need."""
 USUAL_PHOTOS = 32
 """Photos that gates are scored on, where nobody says otherwise."""
-OURS, ONNX = ".safetensors", ".onnx"
-"""How files end that are written for use elsewhere; see `core.models.export`."""
+OURS, ONNX, PT2 = ".safetensors", ".onnx", ".pt2"
+"""How files end that are written for use elsewhere; see `core.models.export`. The last is torch.export's."""
+GRAPHS = (ONNX, PT2)
+"""Those that hold what is to be computed, not the weights alone."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from core.models.description import description
 from pages.parts.architecture import block, fixed, releases, scrubber, search
 from pages.parts.pickers import choose
 from pages.parts.scoring import score
-from pages.parts.shared import along, answers, badge, frame, model_facts, pictures
+from pages.parts.shared import along, answers, badge, classes, frame, model_facts, pictures
 from pages.parts.timing import part_times
 from pages.server import inference, models
 from viz.architecture import mixers_sentence
@@ -20,13 +20,14 @@ from viz.theme import MIXER_WORDS, macs_number, percent, percent_text
 frame.guard("pages/architecture.py", "pic", "model", "budget", "block")
 
 st.title("What does each layer become?")
-left, middle, right = st.columns([16, 9, 5], gap="medium")
+left, middle, right = st.columns([73, 34, 17.8], gap="small")
 with left:
     image_id = choose.pick_picture()
 with middle:
     name = choose.pick_model(GATED, JOINT, DENSE)
 with right:
     published = releases.pick_published()
+classes.mark_samples(name)
 kind = models.loaded(ModelSpec(name)).kind
 if not kind.pruned:
     badge.weights_badge(ModelSpec(name))
@@ -52,7 +53,7 @@ if published is not None:
 
 spec = ModelSpec(name, budget=choice.budget)
 ran = models.loaded(spec)
-st.header(f"What it says at {percent_text(choice.share)}")
+st.header(f"Its answer at {percent_text(choice.share)}")
 if not model_facts.predicts(spec):
     st.warning(
         "The search for this model has not got far enough: the gates are shown, no prediction.",

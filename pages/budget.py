@@ -10,7 +10,7 @@ from pages.parts.budget.joint import joint_method, joint_sentence
 from pages.parts.budget.savings import COMPONENT, cost_axis, path_method, show_links, tokens_method, told
 from pages.parts.budget.untrained import drawn, untrained_sentence, untrained_series
 from pages.parts.pickers import choose
-from pages.parts.shared import along, badge, frame, mac_counts, model_facts, pictures, square
+from pages.parts.shared import along, badge, classes, frame, mac_counts, measured, model_facts, pictures, square
 from pages.parts.shared.mounting import mount
 from pages.parts.shared.recorded_rows import peers_sentence
 from pages.parts.timing import engines, part_times, scale
@@ -19,14 +19,22 @@ from viz.cost import macs_by_part, saving_sentence
 from viz.savings import savings_data
 from viz.theme import macs_text
 
+
+def _predict_again(*names: str | None) -> None:
+    """Measure the parts of these models anew, and forget what was measured of settings."""
+    measured.forget()
+    part_times.forget_parts(*names)
+
+
 frame.guard("pages/budget.py", "pic", "model", "keep", "budget", "joint")
 
 st.title("What do I save, and what does it cost me?")
-left, middle, right = st.columns([8, 4, 3], gap="medium")
+left, middle, right = st.columns([73, 34, 17.8], gap="small")
 with left:
     image_id = choose.pick_picture()
 with middle:
     name = choose.pick_model(TOKENS, GATED, JOINT, DENSE)
+classes.mark_samples(name)
 with frame.clear_errors():
     tokens, path, joint = (model_facts.alike(name, kind) for kind in (TOKENS, GATED, JOINT))
     dense = model_facts.dense_of(name)
@@ -36,16 +44,19 @@ to_measure = part_times.missing(path, tokens, joint)
 if elsewhere:
     times = scale.Times(given, dense_ms=scale.table_dense_ms(tokens, given))
 else:
-    times = scale.common_times(tokens, path, joint)
+    common = scale.common_times(tokens, path, joint)
+    with frame.clear_errors():
+        times = scale.measured_times(common, dense, tokens, path, joint)
+here = None if elsewhere else times
 device = times.table or part_times.parts_of(path) or times.curve
 methods, missing = [], {"missing": f"not in the table of {given.device}"} if elsewhere else {}
 with frame.clear_errors():
     if tokens:
-        methods.append(tokens_method(tokens, times.table))
+        methods.append(tokens_method(tokens, times.table, times=here))
     if path:
-        methods.append(path_method(path, elsewhere=elsewhere, **missing))
+        methods.append(path_method(path, here, **missing))
     if joint:
-        methods.append(joint_method(joint, times.curve, **missing))
+        methods.append(joint_method(joint, times.curve, **missing, times=here))
 with right:
     limit = limits.pick_limit(methods)
 for kind, there in ((TOKENS, tokens), (GATED, path)):
@@ -100,9 +111,11 @@ with right:
         st.markdown(device_sentence(device, elsewhere=elsewhere))
         if said := scale.scale_sentence(times.apart):
             st.markdown(said)
-        st.button(
-            "Predict again", on_click=part_times.forget_parts, args=(tokens, path, joint), icon=":material/refresh:"
-        )
+        if not elsewhere and (said := scale.rough_sentence(times)):
+            st.markdown(said)
+        if not elsewhere and any(measured.latest(method.model) for method in methods):
+            st.markdown("What was measured stands in its card; the predictions of other settings are scaled to it.")
+        st.button("Predict again", on_click=_predict_again, args=(tokens, path, joint), icon=":material/refresh:")
     if not pictures.waiting():
         st.markdown(
             "Fewer multiply-adds are not always less time. Measure here, all models taking turns on this photo:"

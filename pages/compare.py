@@ -8,7 +8,7 @@ from core.methods import DENSE, TOKENS
 from pages.parts.compare import carry, choose_sides, many_photos, one_photo
 from pages.parts.pickers import choose
 from pages.parts.pickers.files import why_missing
-from pages.parts.shared import along, bound, frame, links, pictures, square
+from pages.parts.shared import along, bound, classes, frame, links, pictures, square
 from pages.parts.shared.sides import Side
 from pages.server import models
 from viz.predictions import common_sentence
@@ -17,7 +17,7 @@ frame.guard("pages/compare.py", "pic", "a", "b", "cls", "by", "view")
 TABS = ("One photo", "Many photos")
 
 st.title("Does it still agree?")
-left, middle, right = st.columns([7, 4, 2], vertical_alignment="bottom")
+left, middle, right = st.columns([8, 3.2, 1.7], gap="small", vertical_alignment="bottom")
 with left:
     image_id = choose.pick_picture()
 linked = {letter: why_missing(st.query_params.get(letter.lower(), "").partition("~")[0]) for letter in "AB"}
@@ -48,6 +48,7 @@ with frame.clear_errors():
     for letter, place, name in zip("AB", (left, right), names, strict=True):
         if name != letter:
             place.markdown(f"**{name}** (side {letter})")
+    classes.mark_samples(a.name, b.name)
     common = common_classes(*(models.loaded(spec).card.classes for spec in specs))
 if said := common_sentence(common, names):
     st.info(said, icon=":material/info:")

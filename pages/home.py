@@ -54,7 +54,9 @@ else:
                 "share of the dense model's",
             )
             st.metric(
-                "MACs", percent(trace.macs.total / trace.dense_macs), help="Multiply-adds of this photo, share of dense"
+                "MACs left",
+                percent(trace.macs.total / trace.dense_macs),
+                help="Of this photo, share of dense",
             )
             if said is not None:
                 same = agreement(said, trace.prediction).same_top1

@@ -23,7 +23,7 @@ from pages.parts.tokens import tabs
 from pages.server import images, inference
 from viz.blocks import macs_per_block, tokens_per_block
 from viz.cost import saving_sentence
-from viz.theme import macs_number, macs_text
+from viz.theme import macs_number, macs_text, percent_more
 
 frame.guard("pages/tokens.py", "pic", "model", "method", "keep", "threshold", "mass", "blocks", "stage", "token")
 
@@ -38,6 +38,7 @@ with left, st.container(horizontal=True, vertical_alignment="bottom"):
     square.show(image_id, name)
 with right:
     spec, ratio = selection.pick_spec(name, mode)
+classes.mark_samples(name)
 if pictures.waiting():
     st.stop()
 
@@ -47,6 +48,7 @@ with frame.clear_errors():
     said = inference.prediction(ModelSpec(dense), image_id) if dense else None
     steps = None if ratio is None else runs.prepared_steps((name, spec.blocks), image_id)
 
+classes.note_if_unknown(image_id, trace.prediction, *([said] if said else []))
 st.header(selection.setting_text(spec) + saving_sentence(trace.macs.total, trace.dense_macs))
 left, right = st.columns([3, 2], gap="medium")
 with left:
@@ -55,19 +57,19 @@ with left:
     below.markdown(f"{player.LEGEND} {player.HOW_TO_READ}")
 with right:
     badge.weights_badge(spec)
-    classes.note_if_unknown(image_id, trace.prediction, *([said] if said else []))
     saved = trace.macs.total / trace.dense_macs - 1
     with st.grid(3, min_column_width=150):
         st.metric(
             "MACs, this photo",
             macs_number(trace.macs.total),
-            f"{saved * 100:+.0f} %",
-            delta_color="inverse",
+            percent_more(1 + saved),
+            delta_color="green" if saved < 0 else "red",
+            delta_arrow="down" if saved < 0 else "up",
             border=True,
         )
         st.metric("MACs, dense", macs_number(trace.dense_macs), border=True, height="stretch")
         st.metric(
-            "Tokens at the end",
+            "Tokens left",
             f"{trace.tokens[-1]} of {trace.tokens[0]}",
             border=True,
             height="stretch",
@@ -91,7 +93,7 @@ with right:
     )
 st.markdown(
     "MACs are multiply-adds; papers write FLOPs for the same count. A selector's cost is counted in the block "
-    "behind it; with the patch embedding and the head, the blocks sum up to this photo's MACs."
+    "after it; with the patch embedding and the head, the blocks sum up to this photo's MACs."
 )
 tabs.show(spec, image_id, trace)
 along.take_along(specs, image_id)

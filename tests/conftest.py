@@ -2,13 +2,11 @@
 
 import os
 import platform
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
@@ -21,24 +19,13 @@ from streamlit.components.v2 import manifest_scanner
 
 from tests.browse import SLOW, watch_traffic
 from tests.find_chromium import NONE, find_chromium
+from tests.serving import CHROMIUM_FLAGS, end, healthy
 from tests.small_assets import SMALL_ASSETS
 
 os.environ["PRUNESCOPE_ASSETS"] = str(SMALL_ASSETS)  # before `core` is imported; commands and servers inherit it
 
 ROOT = Path(__file__).resolve().parent.parent
-START_S = 300
-"""No claim: a server that has not ended answers by then, however busy the machine is."""
 expect.set_options(timeout=SLOW)
-CHROMIUM_FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 ONE_SERVER = pytest.StashKey[str]()
@@ -157,11 +144,11 @@ def run_server(folder: Path) -> Iterator[str]:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
         try:
             url = f"http://127.0.0.1:{port}"
-            if not _healthy(url, process):
+            if not healthy(url, process):
                 pytest.fail(f"The app did not start; its last words:\n{log.read_text(errors='replace')[-2000:]}")
             yield url
         finally:
-            _end(process)
+            end(process)
 
 
 @pytest.fixture(scope="session")
@@ -190,27 +177,3 @@ def page(browser: Browser) -> Iterator[Page]:
     context.set_default_timeout(SLOW)
     yield watch_traffic(context.new_page())
     context.close()
-
-
-def _healthy(url: str, process: subprocess.Popen) -> bool:
-    """Wait until the server answers; False if it ended or is silent for too long."""
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy has no part in this
-    deadline = time.monotonic() + START_S
-    while process.poll() is None and time.monotonic() < deadline:
-        try:
-            with direct.open(f"{url}/_stcore/health", timeout=2) as answer:
-                return answer.status == 200
-        except OSError:
-            time.sleep(0.1)
-    return False
-
-
-def _end(process: subprocess.Popen) -> None:
-    """End this process and no other."""
-    if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()

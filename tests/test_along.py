@@ -3,16 +3,20 @@
 import contextlib
 import io
 import json
+import re
 import shlex
 from urllib.parse import parse_qs, urlsplit
 
+import nbformat
 import pytest
+from nbclient import NotebookClient
 
 from core.__main__ import main
 from core.config import ModelSpec
 from core.inference.reproduce import command_line, python_lines
 from core.models.load import load
 from core.models.weights import save_checkpoint
+from pages.parts.shared import notebook
 from tests.test_pages import ROOT, assets, opened, photo_bytes, sent, sentence_of, texts, visit  # noqa: F401
 from tests.tiny import CARD, backbone
 from viz.theme import macs_number
@@ -89,6 +93,80 @@ def test_budget_and_compare_pages_print_commands_that_run(visit, capsys) -> None
         assert len(images) > 1
         assert run_python(python) == [line for image in images for line in lines_of(image)]
         assert name == "compare" or "core evaluate --model bundled-dense --data DIR" in commands
+
+
+@pytest.fixture
+def notebooks(monkeypatch) -> list[nbformat.NotebookNode]:
+    """The notebooks that panels offer from now on."""
+    made, write = [], notebook.notebook
+
+    def seen(*args, **settings) -> str:
+        text = write(*args, **settings)
+        made.append(nbformat.reads(text, as_version=4))
+        nbformat.validate(made[-1])
+        return text
+
+    monkeypatch.setattr(notebook, "notebook", seen)
+    return made
+
+
+def code_of(book: nbformat.NotebookNode) -> list[str]:
+    """Its code cells; what it says in words is left out."""
+    return [cell.source for cell in book.cells if cell.cell_type == "code"]
+
+
+def printed(book: nbformat.NotebookNode) -> list[str]:
+    """What the code cells of a notebook that ran have printed."""
+    found = [out for cell in book.cells for out in cell.get("outputs", []) if out.output_type == "stream"]
+    return "".join(out.text for out in found if out.name == "stdout").splitlines()
+
+
+def test_tokens_page_is_reproduced_by_its_notebook(visit, assets, notebooks, monkeypatch, tmp_path) -> None:  # noqa: F811
+    at = opened(visit("tokens", pic="Flower", method="Keep ratio", keep="0.55"))
+    python, (book,) = at.code[2].value, notebooks
+    assert "Download as a notebook" in [button.label for button in at.download_button]
+    monkeypatch.setenv("PRUNESCOPE_ASSETS", str(assets))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # as an editable install is
+    NotebookClient(book, timeout=None, resources={"metadata": {"path": tmp_path}}).execute()
+    said = printed(book)
+    assert said == run_python(python)
+    shown = [metric.value for metric in at.metric]
+    macs = [int(found[1]) for line in said if (found := re.match(r"(\d+)(?: \(|$)", line))]
+    assert len(macs) == 2
+    assert all(macs_number(count) in shown for count in macs)
+    pictures = [out for cell in book.cells for out in cell.get("outputs", []) if "image/png" in out.get("data", {})]
+    assert len(pictures) == 1
+    assert "prunescope" in book.cells[0].source.lower()
+    assert at.code[0].value in book.cells[0].source
+
+
+def test_architecture_page_is_reproduced_by_its_notebook(visit, notebooks, capsys) -> None:  # noqa: F811
+    at = opened(visit("architecture", budget="70"))
+    (described, _), (book,) = run_all(at.code[1].value, capsys), notebooks
+    said = run_python("\n".join(code_of(book)))
+    assert said[0] == str(described["macs"])
+    assert macs_number(int(said[0])) in str(sent(at)["figures"])
+    each = zip(described["mixers"], described["ffn_hidden"], strict=True)
+    blocks = [f"{block} {mixer} {hidden}" for block, (mixer, hidden) in enumerate(each, start=1)]
+    assert said[-len(blocks) :] == blocks
+
+
+def test_compare_page_is_reproduced_by_its_notebook(visit, notebooks) -> None:  # noqa: F811
+    at = opened(visit("compare", pic="Flower"))
+    (book,) = notebooks
+    *cells, last = code_of(book)
+    assert last == "agreement(*answers.values())"
+    (shown,) = [metric.value for metric in at.metric if metric.label.startswith("KL of ")]
+    assert run_python("\n".join([*cells, f'print(f"{{{last}.kl_nats:.3f}}")']))[-1] == shown
+
+
+def test_a_notebook_of_an_upload_asks_for_its_file_and_odd_names_survive(visit, notebooks) -> None:  # noqa: F811
+    at = opened(visit("tokens", pic="Your own"))
+    at.file_uploader[0].upload('my "photo".jpg', photo_bytes()).run()
+    book = notebooks[-1]
+    assert 'photo = open_photo(Path("my \\"photo\\".jpg").read_bytes())' in code_of(book)[0]
+    assert "give the path of its file" in book.cells[0].source
+    compile("\n".join(code_of(book)), "notebook", "exec")
 
 
 def test_the_link_reopens_the_view(visit) -> None:  # noqa: F811

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from core.results import Architecture, ClassName, MacCount, Prediction, TokenTrace
+from tests.browse import SLOW
 from viz import player
 from viz.components import Figure, Slider
 from viz.savings import BODY as SAVINGS
@@ -104,15 +105,50 @@ def test_component_that_ends_and_goes_on_in_its_place_is_there_once(component: P
     assert again == once
 
 
-def test_player_that_ends_and_goes_on_in_its_place_has_each_package_once_and_lights_its_stage_up(page: Page) -> None:
+def put_player(page: Page, stage: int) -> None:
+    """A player of four patches, of which one leaves at each of two selectors."""
     kept = np.array([[False, True, True, True], [False, False, True, True]])
     weight = np.array([[1.0, 0, 0, 0], [0, 1.0, 0, 0]])
     heads = (np.full((2, 4, 2), 0.5),) * 2
     said = Prediction(np.array([0.75, 0.25]), (ClassName(None, "cat"), ClassName(None, "dog")))
     trace = TokenTrace((2, 2), (1, 2), kept, kept * 0.5, weight, *heads, (5,) * 4, said, MacCount(1, 2, 0, 3, 1, 1), 20)
     photo = player.photo_url(Image.new("RGB", (64, 64), "teal"))
-    data = player.player_data(trace) | {"photo": photo, "stage": 2, "token": None, "keep": None, "rev": "1"}
+    data = player.player_data(trace) | {"photo": photo, "stage": stage, "token": None, "keep": None, "rev": "1"}
     page.evaluate(HARNESS, [player.JS, f"<style>{player.CSS}</style>{player.HTML}", data])
+
+
+@pytest.mark.parametrize("motion", ["no-preference", "reduce"])
+def test_patches_fly_into_their_package_once_for_each_photo_and_never_for_those_who_want_calm(
+    page: Page, motion: str
+) -> None:
+    page.emulate_media(reduced_motion=motion)
+    put_player(page, stage=0)
+    page.evaluate("""() => {
+        call();
+        window.flights = 0;
+        new MutationObserver((changes) => {
+            const added = changes.flatMap((change) => [...change.addedNodes]);
+            window.flights += added.filter((node) => node.className === "flying").length;
+        }).observe(place, { childList: true, subtree: true });
+    }""")
+    page.wait_for_selector(".player[data-rendered='1']", state="attached")
+    flights = []
+    for button in (".forth", ".forth", ".back", ".forth", ".back", ".back"):
+        page.locator(button).click()
+        expect(page.locator(".flying")).to_have_count(0, timeout=SLOW)
+        flights.append(page.evaluate("window.flights"))
+    assert flights == ([1, 2, 2, 2, 2, 2] if motion == "no-preference" else [0] * 6)
+
+    photo = player.photo_url(Image.new("RGB", (64, 64), "navy"))
+    page.evaluate("photo => call({photo, stage: 0, rev: '2'})", photo)
+    page.wait_for_selector(".player[data-rendered='2']", state="attached")
+    page.locator(".forth").click()
+    expect(page.locator(".flying")).to_have_count(0, timeout=SLOW)
+    assert page.evaluate("window.flights") == (3 if motion == "no-preference" else 0)
+
+
+def test_player_that_ends_and_goes_on_in_its_place_has_each_package_once_and_lights_its_stage_up(page: Page) -> None:
+    put_player(page, stage=2)
 
     def drawn(script: str, rev: str) -> str:
         page.evaluate(script)

@@ -88,7 +88,7 @@ def test_a_picture_of_nothing_is_said_to_be_none_of_the_classes(server: str, pag
     page.get_by_test_id("stFileUploader").filter(has_text="A picture of your own").locator(
         "input[type=file]"
     ).set_input_files(png("gray"))
-    expect(page.get_by_text("Probably none of the classes that this model knows.")).to_be_visible(timeout=SLOW)
+    expect(page.get_by_text("Probably nothing that this model knows.")).to_be_visible(timeout=SLOW)
     expect(page.get_by_text(re.compile("African elephant, banana, bell pepper.*tractor"))).to_be_visible()
 
 

@@ -2,9 +2,13 @@
 
 import importlib.util
 import json
+import subprocess
+import sys
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnxruntime
 import pytest
@@ -18,7 +22,7 @@ from core.costs.macs import count_macs
 from core.errors import InputError
 from core.inference.trace import trace_tokens
 from core.models.cards import CompactCard, SelectorCard, SinglePathCard
-from core.models.export import MOST_PHOTOS, TOLERANCE, export_model
+from core.models.export import MOST_PHOTOS, TOLERANCE, export_model, onnx_session, open_program
 from core.models.load import load
 from core.models.weights import save_checkpoint
 from core.single_path.model import SinglePathViT
@@ -65,7 +69,7 @@ def work(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module", params=["dense", "single"])
 def exported(request, work) -> tuple[str, Path]:
-    """The name of a model, and a folder with both of its files."""
+    """The name of a model, and a folder with all of its files."""
     folder = work / "out" / request.param
     assert main(["export", "--model", str(work / f"{request.param}.safetensors"), "--out", str(folder)]) == 0
     return request.param, folder
@@ -85,6 +89,48 @@ def test_onnx_answers_as_the_model_that_was_trained_does(batch, exported) -> Non
     torch.testing.assert_close(answer, MODELS[name](images(batch)), atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("batch", [1, 3])
+@torch.no_grad()
+def test_a_program_of_torch_export_answers_as_the_model_that_was_trained_does(batch, exported) -> None:
+    name, folder = exported
+    answer = torch.export.load(folder / "model.pt2").module()(images(batch))
+    torch.testing.assert_close(answer, MODELS[name](images(batch)), atol=1e-4, rtol=1e-4)
+
+
+ELSEWHERE = {
+    "onnx": """
+import json, numpy, onnxruntime
+session = onnxruntime.InferenceSession("model.onnx")
+labels = [one["label"] for one in json.loads(session.get_modelmeta().custom_metadata_map["classes"])]
+(logits,) = session.run(["logits"], {"images": numpy.load("images.npy")})
+print([labels[best] for best in logits.argmax(axis=1)])
+""",
+    "pt2": """
+import json, numpy, torch
+told = {"classes": ""}
+model = torch.export.load("model.pt2", extra_files=told).module()
+logits = model(torch.from_numpy(numpy.load("images.npy")))
+print([json.loads(told["classes"])[best]["label"] for best in logits.argmax(dim=1)])
+""",
+}
+
+
+@pytest.mark.parametrize("kind", ["onnx", pytest.param("pt2", marks=pytest.mark.slow)])
+@torch.no_grad()
+def test_five_lines_elsewhere_name_what_a_photo_shows_without_a_module_of_ours(kind, exported, tmp_path) -> None:
+    name, folder = exported
+    (tmp_path / f"model.{kind}").write_bytes((folder / f"model.{kind}").read_bytes())
+    np.save(tmp_path / "images.npy", images(4).numpy())
+    lines = ELSEWHERE[kind].strip()
+    assert len(lines.splitlines()) == 5
+    ours = "import sys; print(sorted({name.partition('.')[0] for name in sys.modules} & {'core', 'timm'}))"
+    command = [sys.executable, "-I", "-c", f"{lines}\n{ours}"]
+    said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert said.returncode == 0, said.stderr
+    expected = [CLASSES[best].label for best in MODELS[name](images(4)).argmax(dim=1)]
+    assert said.stdout.splitlines() == [str(expected), "[]"]
+
+
 @torch.no_grad()
 def test_our_file_answers_as_the_model_that_was_trained_does(exported) -> None:
     name, folder = exported
@@ -94,8 +140,8 @@ def test_our_file_answers_as_the_model_that_was_trained_does(exported) -> None:
     assert (reloaded.card.compact is None) is (name == "dense")
 
 
-def test_a_folder_gets_both_files_and_nothing_else(exported) -> None:
-    assert sorted(path.name for path in exported[1].iterdir()) == ["model.onnx", "model.safetensors"]
+def test_a_folder_gets_a_file_of_each_kind_and_nothing_else(exported) -> None:
+    assert sorted(path.name for path in exported[1].iterdir()) == ["model.onnx", "model.pt2", "model.safetensors"]
 
 
 def test_onnx_tells_classes_and_normalisation_and_nothing_of_this_machine(exported) -> None:
@@ -108,6 +154,19 @@ def test_onnx_tells_classes_and_normalisation_and_nothing_of_this_machine(export
     shape = written.graph.input[0].type.tensor_type.shape.dim
     assert [axis.dim_param or axis.dim_value for axis in shape] == ["batch", 3, 32, 32]
     assert str(Path(torch.__file__).parent.parent).encode() not in written.SerializeToString()
+
+
+def test_a_program_tells_the_same_and_nothing_of_this_machine(exported) -> None:
+    told = {"classes": "", "normalisation": ""}
+    program = torch.export.load(exported[1] / "model.pt2", extra_files=told)
+    written = onnx.load(exported[1] / "model.onnx", load_external_data=False)
+    assert told == {entry.key: entry.value for entry in written.metadata_props}
+    (least, most) = next((one.lower, one.upper) for one in program.range_constraints.values())
+    assert least <= 1
+    assert most > 10**6
+    with zipfile.ZipFile(exported[1] / "model.pt2") as archive:
+        for name in archive.namelist():
+            assert not {part for part in (b"stack_trace", b".py", b"core.") if part in archive.read(name)}, name
 
 
 @pytest.mark.parametrize("name", ["single", "passes"])
@@ -150,17 +209,17 @@ def test_a_token_model_keeps_its_selectors_in_our_format(work, tmp_path) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kind", ["onnx", "pt2"])
 @torch.no_grad()
-def test_a_token_model_at_keep_ratios_is_onnx_that_answers_alike_for_any_batch(work, tmp_path, capsys) -> None:
-    path, keep = tmp_path / "t.onnx", (0.7, 0.5, 0.25)
+def test_a_token_model_at_keep_ratios_is_a_graph_that_answers_alike_for_any_batch(kind, work, tmp_path, capsys) -> None:
+    path, keep = tmp_path / f"t.{kind}", (0.7, 0.5, 0.25)
     flags = ["--keep", ",".join(map(str, keep)), "--out", str(path), "--json"]
     assert main(["export", "--model", str(work / "tokens.safetensors"), *flags]) == 0
     (told,) = json.loads(capsys.readouterr().out)["files"]
     model = load(ModelSpec(str(work / "tokens.safetensors"), keep=keep))
-    session = onnxruntime.InferenceSession(str(path))
+    answer = onnx_session(path) if kind == "onnx" else open_program(path)
     for batch in (1, 2, 5):
-        (logits,) = session.run(None, {"images": images(batch).numpy()})
-        torch.testing.assert_close(torch.from_numpy(logits), model.model(images(batch)), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(answer(images(batch)), model.model(images(batch)), atol=1e-4, rtol=1e-4)
     assert told["form"] == "tokens"
     assert told["macs"] == trace_tokens(model, Image.open(work / "photo.png")).macs.total
 
@@ -199,7 +258,7 @@ def test_export_leaves_the_model_as_it_was(work, tmp_path) -> None:
     assert all(torch.equal(value, before[key]) for key, value in loaded.model.state_dict().items())
 
 
-@pytest.mark.parametrize("kind", [pytest.param("onnx", marks=pytest.mark.slow), "safetensors"])
+@pytest.mark.parametrize("kind", [pytest.param("onnx", marks=pytest.mark.slow), "pt2", "safetensors"])
 def test_a_file_that_answers_otherwise_is_not_kept(kind, work, tmp_path, monkeypatch, capsys) -> None:
     def perturb(write):
         def written(path, model, *rest, **settings):
@@ -211,7 +270,7 @@ def test_a_file_that_answers_otherwise_is_not_kept(kind, work, tmp_path, monkeyp
 
         return written
 
-    for name in ("write_onnx", "save_checkpoint"):
+    for name in ("write_onnx", "write_program", "save_checkpoint"):
         monkeypatch.setattr(core.models.export, name, perturb(getattr(core.models.export, name)))
     out = tmp_path / "new" / f"model.{kind}"
     assert main(["export", "--model", str(work / "dense.safetensors"), "--out", str(out)]) == 2
@@ -246,8 +305,10 @@ def test_an_interrupted_export_leaves_nothing(work, tmp_path, monkeypatch) -> No
         ("tokens", "folder", ["--keep", "0.7,0.5,0.3"], "holds no keep ratio"),
         ("tokens", "m.onnx", ["--keep", "0.7,0.5"], "3"),
         ("dense", "m.onnx", ["--keep", "0.7,0.7,0.7,0.7"], "room for 3 selectors"),
-        ("dense", "m.pt", [], ".safetensors or .onnx"),
+        ("tokens", "m.pt2", [], "differs from photo to photo"),
+        ("dense", "m.pt", [], ".safetensors, .onnx or .pt2"),
         ("dense", "m.onnx", ["--half"], "--half is for .safetensors"),
+        ("dense", "m.pt2", ["--half"], "--half is for .safetensors"),
         ("dense", "there.onnx", [], "already there; name another --out"),
         ("dense", "there.onnx/m.onnx", [], "cannot be written to"),
         ("dense", "m.onnx", ["--budget", "60%"], "no gates"),

@@ -137,9 +137,14 @@ def npz(path: Path) -> None:
         np.savez(file, a=np.zeros(3))
 
 
+def program(path: Path) -> None:
+    torch.export.save(torch.export.export(nn.Linear(2, 2), (torch.ones(1, 2),)), path)
+
+
 OTHER_FILES = {
     "jax.npz": (npz, "NumPy arrays"),
     "model.onnx": (lambda p: p.write_bytes(b"\x08\x09\x12\x07pytorch\x1a\x032.0"), "ONNX graph"),
+    "model.pt2": (program, "program of torch.export"),
     "config.json": (lambda p: p.write_text('{"architecture": "vit"}'), "JSON text"),
     "model.h5": (lambda p: p.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(99)), "HDF5"),
     "lfs.safetensors": (lambda p: p.write_text("version https://git-lfs.github.com/spec/v1\noid x"), "git lfs pull"),

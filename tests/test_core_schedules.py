@@ -44,7 +44,24 @@ def test_a_fitted_schedule_costs_what_was_published(name) -> None:
 
 
 def test_every_published_count_has_its_schedule() -> None:
-    assert FITTED.keys() == PUBLISHED.keys()
+    assert FITTED.keys() - {"swin_tiny_3.5g"} == PUBLISHED.keys()
+
+
+def test_a_swin_tiny_of_45_g_comes_down_to_35_at_most() -> None:
+    known = FITTED["swin_tiny_3.5g"]
+    found, dense = schedule_macs(geometry_of(known), known.blocks, known.keep), count_macs(geometry_of(known))
+    assert (round(dense.total / 1e9, 2), round(found.total / 1e9, 2)) == (4.49, 3.49)
+    # Full windows, and what is left in one more; the first of the five is shifted: a window of 49, two parts of 28, 7.
+    pairs = (49**2 + 2 * 28**2 + 7**2 + 225, 2 * 49**2 + 14**2 + 225, *[49**2 + 14**2 + 2 * 63 + 1] * 3)
+    left = [
+        attention_macs(tokens, 384, pairs=some) + ffn_macs(tokens, 384, 1536)
+        for tokens, some in zip((113, 113, 64, 64, 64), pairs, strict=True)
+    ]
+    whole = attention_macs(196, 384, 49) + ffn_macs(196, 384, 1536)
+    saved = 5 * whole - sum(left)
+    package = attention_macs(1, 768, pairs=2 * 49 + 1) + ffn_macs(1, 768, 3072)  # in each of the two last blocks
+    assert found.total == dense.total - saved + 8 * 384**2 + 2 * package + found.selectors
+    assert known.published_gmacs is None
 
 
 def test_the_known_schedules_are_listed_with_the_release_beside_them(capsys) -> None:

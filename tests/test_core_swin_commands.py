@@ -101,33 +101,17 @@ def test_a_search_step_is_timed_beside_a_dense_step_and_deriving_is_held_against
         assert f"deriving an architecture {said}" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        ("finetune", "--model", "swin_tiny_patch4_window7_224", "--targets", "60%"),
-        ("schedule", "--model", "swin_tiny_patch4_window7_224", "--targets", "60%"),
-        ("bench", "--model", "swin_tiny_patch4_window7_224", "--table", "table.csv"),
-        ("finetune", "--model", "dense.safetensors", "--targets", "60%"),
-    ],
-)
-def test_token_pruning_of_a_swin_is_refused_in_one_line_that_names_what_it_takes(
-    command, work, tmp_path, capsys
-) -> None:
-    words = [str(work / word) if word == "dense.safetensors" else word for word in command]
-    needs = () if command[0] == "bench" else ("--data", work / "data")
-    out = ("--out", tmp_path / "out") if command[0] == "finetune" else ()
-    capsys.readouterr()
-    assert run(*words, *needs, *out) == 2
+def test_a_latency_table_of_a_swin_is_refused_in_one_line(capsys) -> None:
+    assert run("bench", "--model", "swin_tiny_patch4_window7_224", "--table", "table.csv") == 2
     said = capsys.readouterr().err.strip()
     assert said.count("\n") == 0
-    assert "Soft token pruning cannot take swin models; it takes a deit_*" in said
-    assert not (tmp_path / "out").exists()
+    assert "A latency table holds blocks of one width" in said
 
 
 def test_models_say_which_method_can_prune_each_and_why_not_the_other() -> None:
     notes = {entry.name: entry.note for entry in list_models() if entry.method == "dense"}
-    swin_note = notes["swin_tiny_patch4_window7_224.ms_in1k"]
-    assert "; single-path pruning can prune it; soft token pruning cannot: its windows" in swin_note
+    assert "; soft token pruning can prune it; single-path pruning cannot: it takes" in notes["pit_s_224.in1k"]
+    assert "both methods can prune it" in notes["swin_tiny_patch4_window7_224.ms_in1k"]
     assert all("prune it" in note for note in notes.values())
     assert "both methods can prune it" in notes["deit_tiny_patch16_224.fb_in1k"]
 
@@ -135,5 +119,5 @@ def test_models_say_which_method_can_prune_each_and_why_not_the_other() -> None:
 def test_describe_says_it_of_a_dense_model(capsys) -> None:
     assert run("describe", "--model", "swin_tiny_patch4_window7_224") == 0
     said = capsys.readouterr().out
-    assert "Single-path pruning can prune it; soft token pruning cannot" in said
+    assert "Both methods can prune it." in said
     assert "4.502 GMACs" in said or "4.49" in said

@@ -1,4 +1,4 @@
-"""A compact Swin as ONNX, which another program runs: the file answers as the model does."""
+"""A compact Swin as a graph, which another program runs: the file answers as the model does."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ from tests.tiny_swin import SWIN_CARD, images
 
 @pytest.mark.slow
 @pytest.mark.parametrize("in_windows", [False, True])
-def test_a_compact_swin_can_be_onnx(in_windows, tmp_path) -> None:
+def test_a_compact_swin_can_be_a_graph(in_windows, tmp_path) -> None:
     geometry = SwinGeometry(8, (2,), (2,), img_size=32, patch=8, window=2, classes=3)
     mixers, hidden = ("msa", "conv3x3"), (4, 2)  # the second block's windows are shifted
     torch.manual_seed(0)
@@ -26,5 +26,5 @@ def test_a_compact_swin_can_be_onnx(in_windows, tmp_path) -> None:
     card = replace(SWIN_CARD, geometry=geometry, compact=CompactCard(mixers, hidden, in_windows=in_windows))
     save_checkpoint(tmp_path / "compact.safetensors", plain, card, half=False)
     loaded = load(ModelSpec(str(tmp_path / "compact.safetensors")))
-    (written,) = export_model(loaded, tmp_path / "out", ["swin.onnx"], images(2))
-    assert (written.form, written.largest_difference < 1e-4) == ("compact", True)
+    for written in export_model(loaded, tmp_path / "out", ["swin.onnx", "swin.pt2"], images(2)):
+        assert (written.form, written.largest_difference < 1e-4) == ("compact", True)

@@ -13,14 +13,15 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import nbformat
 import pytest
+from nbclient import NotebookClient
 from playwright.sync_api import Page, expect
 
 from core.version import __version__
-from tests.conftest import START_S
+from tests.serving import START_S
 from tests.small_assets import SMALL_ASSETS
 
-pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -77,6 +78,7 @@ def test_wheel_has_one_importable_name_and_no_weights(wheel: Path) -> None:
     assert not [name for name, text in sources.items() if old.search(text)]
 
 
+@pytest.mark.slow
 def test_installed_commands_say_their_own_name(installed: Path, tmp_path: Path) -> None:
     told = _said([installed / "prunescope", "--help"], tmp_path)
     assert told.startswith("usage: prunescope ")
@@ -93,6 +95,7 @@ def test_installed_commands_say_their_own_name(installed: Path, tmp_path: Path) 
     assert "`prunescope models` lists what can be loaded" in refused.stderr
 
 
+@pytest.mark.slow
 def test_installed_predict_answers_as_the_repository_does(installed: Path, tmp_path: Path) -> None:
     photo, model = SMALL_ASSETS / "samples" / "cat.jpg", SMALL_ASSETS / "bundled-tokens.safetensors"
     words = ["predict", photo, "--model", model, "--keep", "0.5,0.3,0.2", "--json"]
@@ -108,6 +111,7 @@ def test_installed_predict_answers_as_the_repository_does(installed: Path, tmp_p
     assert answers[0] == answers[1]
 
 
+@pytest.mark.slow
 def test_installed_modules_are_there_once_each_beside_a_core_of_somebody_else(installed: Path, tmp_path: Path) -> None:
     (tmp_path / "core.py").write_text("whose = 'theirs'")
     lines = (
@@ -145,6 +149,7 @@ def app(installed: Path, tmp_path: Path) -> Iterator[str]:
         process.wait()
 
 
+@pytest.mark.slow
 def test_installed_app_opens_and_says_what_is_missing(app: str, page: Page) -> None:
     page.goto(f"{app}/tokens")
     expect(page.get_by_role("heading", name="Which patches does the model keep?")).to_be_visible()
@@ -153,14 +158,48 @@ def test_installed_app_opens_and_says_what_is_missing(app: str, page: Page) -> N
     expect(page.get_by_text("Where paper, release and Prunescope differ")).to_be_visible()
 
 
-def test_the_notebook_runs_in_an_installed_package(installed: Path, tmp_path: Path) -> None:
-    cells = json.loads((ROOT / "notebooks" / "first_steps.ipynb").read_text(encoding="utf-8"))["cells"]
-    lines = [f"import os\nos.environ['PRUNESCOPE_ASSETS'] = {str(SMALL_ASSETS)!r}"]
-    lines += ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    told = _said([installed / "python", "-c", "\n".join([*lines, "print(picture.size)"])], tmp_path)
+@pytest.fixture
+def kernel(installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Name of a Jupyter kernel in the environment that has the wheel, with the small models."""
+    command = [str(installed / "python"), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    spec = {"argv": command, "display_name": "installed", "language": "python"}
+    folder = tmp_path / "jupyter" / "kernels" / "installed"
+    folder.mkdir(parents=True)
+    (folder / "kernel.json").write_text(json.dumps(spec | {"env": {"PRUNESCOPE_ASSETS": str(SMALL_ASSETS)}}))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    return folder.name
+
+
+def test_the_example_notebook_runs_in_an_installed_package(kernel: str, tmp_path: Path) -> None:
+    book = nbformat.read(ROOT / "notebooks" / "first_steps.ipynb", as_version=4)
+    NotebookClient(book, timeout=None, kernel_name=kernel, resources={"metadata": {"path": tmp_path}}).execute()
+    outputs = [out for cell in book.cells for out in cell.get("outputs", [])]
+    told = "".join(out.text for out in outputs if out.output_type == "stream" and out.name == "stdout")
     assert re.search(r"^\d+% of the dense model's multiply-adds; patches left: ", told, re.MULTILINE)
     assert len(re.findall(r"^block +\d+: (?:msa|conv3x3|conv1x1|skip) ", told, re.MULTILINE)) == 12
     share = re.search(r"^(\d+)% of the multiply-adds: ", told, re.MULTILINE)
     assert share is not None
     assert 30 <= int(share[1]) <= 60
-    assert re.search(r"^\(\d+, \d+\)$", told, re.MULTILINE)
+    assert [out for out in outputs if "image/png" in out.get("data", {})]
+
+
+@pytest.mark.slow
+def test_a_notebook_that_an_installed_page_offers_runs_where_it_is_installed(installed: Path, tmp_path: Path) -> None:
+    lines = """
+import json
+from prunescope.core.config import ModelSpec
+from prunescope.core.inference.reproduce import python_parts
+from prunescope.core.models.load import load
+from prunescope.pages.parts.shared.notebook import notebook
+model = load(ModelSpec("bundled-tokens", keep=(0.5, 0.3, 0.2)))
+parts = python_parts([model], '(ASSETS / "samples" / "cat.jpg")')
+for cell in json.loads(notebook("Tokens", "", {"Pruned": model}, parts))["cells"]:
+    if cell["cell_type"] == "code":
+        exec(cell["source"])
+print(load.__module__)
+"""
+    setting = f"import os\nos.environ['PRUNESCOPE_ASSETS'] = {str(SMALL_ASSETS)!r}\n"
+    told = _said([installed / "python", "-c", setting + lines], tmp_path).splitlines()
+    assert re.match(r"\d+ \(\d+, \d+, \d+\)$", told[0])
+    assert told[-1] == "prunescope.core.models.load"

@@ -62,22 +62,22 @@ def test_model_compared_with_itself_agrees_in_everything(visit) -> None:
 def test_link_reopens_the_setting_of_a_side(visit, b: str, control: str, value: float) -> None:
     at = visit("compare", b=b)
     assert not at.exception
-    assert at.slider(key=control).value == value
+    assert (at.select_slider if control == "b_keep" else at.slider)(key=control).value == value
     assert at.selectbox(key="b_model").value == b.split("~")[0]
 
 
 def test_setting_goes_into_the_link_and_comes_back_after_another_page(visit) -> None:
     at = visit("compare")
     assert "b" not in at.query_params
-    at.slider(key="b_keep").set_value(0.3).run()
+    at.select_slider(key="b_keep").set_value(0.3).run()
     assert link(at, "b") == "bundled-tokens~keep=0.3"
-    at.slider(key="b_keep").set_value(0.6).run()
+    at.select_slider(key="b_keep").set_value(0.6).run()
     assert link(at, "b") == "bundled-tokens~keep=0.6"
     at.selectbox(key="a_model").set_value("bundled-singlepath").run()
     assert link(at, "a") == "bundled-singlepath~budget=75"
     at.switch_page("pages/tokens.py").run()
     at.switch_page("pages/compare.py").run()
-    assert at.slider(key="b_keep").value == 0.6
+    assert at.select_slider(key="b_keep").value == 0.6
     assert at.slider(key="a_budget").value == 75
 
 
@@ -92,6 +92,15 @@ def test_what_tokens_or_architecture_showed_is_b_until_b_is_set(visit) -> None:
     at.switch_page("pages/tokens.py").run()
     at.switch_page("pages/compare.py").run()
     assert link(at, "b") == "bundled-singlepath~budget=80"
+
+
+def test_what_the_budget_page_is_set_to_is_b(visit) -> None:
+    at = visit("budget", keep="0.45")
+    at.switch_page("pages/compare.py").run()
+    assert link(at, "b") == "bundled-tokens~keep=0.45"
+    at = visit("budget", model="bundled-singlepath", budget="60")
+    at.switch_page("pages/compare.py").run()
+    assert link(at, "b") == "bundled-singlepath~budget=60"
 
 
 def test_what_tokens_shows_follows_to_b_again_and_again(visit) -> None:
@@ -177,7 +186,7 @@ def test_attribution_is_kept_for_the_session_and_a_rollout_for_every_class(visit
     inner = inference.attribution.attribute
     monkeypatch.setattr(inference.attribution, "attribute", lambda *args: asked.append(args[2:]) or inner(*args))
     at = visit("compare", by="Attention rollout")
-    at.slider(key="b_keep").set_value(0.5).run()
+    at.select_slider(key="b_keep").set_value(0.5).run()
     before = len(asked)
     at.get("button_group")[0].set_value("Flower").run()
     at.get("button_group")[0].set_value(test_pages.FIRST).run()

@@ -24,7 +24,7 @@ def test_the_pages_of_soft_tokens_show_one_with_selectors(visit, tmp_path) -> No
     at.switch_page("pages/compare.py").run()
     assert at.selectbox(key="b_model").value == path
     next(group for group in at.get("button_group") if group.key == "b_how").set_value("Keep ratio").run()
-    at.slider(key="b_keep").set_value(0.35).run()
+    at.select_slider(key="b_keep").set_value(0.35).run()
     assert not at.exception
     assert not at.error
     assert at.selectbox(key="b_model").value == path

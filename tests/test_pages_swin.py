@@ -1,15 +1,23 @@
-"""Pages with a Swin: the architecture page opens it, the tokens page says why it cannot; under AppTest."""
+"""Pages with a Swin: the architecture page opens it, and so does the tokens page; under AppTest."""
 
 import dataclasses
 
 import pytest
 import torch
 
-from core.models.cards import SinglePathCard
+from core.models.cards import SelectorCard, SinglePathCard
 from core.models.weights import save_checkpoint
 from tests.test_core_swin_files import MIXED, random_state, write
 from tests.test_pages import CARD, assets, save, sent, texts, visit  # noqa: F401
-from tests.tiny_swin import SWIN, SWIN_CARD, swin_path_model
+from tests.tiny_swin import (
+    SWIN,
+    SWIN_CARD,
+    TOKEN_BLOCKS,
+    TOKEN_SWIN_CARD,
+    dense_swin,
+    swin_path_model,
+    swin_token_model,
+)
 
 
 @pytest.fixture
@@ -38,11 +46,24 @@ def test_the_architecture_page_opens_released_swins(visit, tmp_path) -> None:  #
     assert at.selectbox(key="model").value == path
 
 
-def test_the_tokens_page_says_that_a_swin_is_not_for_it(visit, searched) -> None:  # noqa: F811
-    at = visit("tokens", model=searched)
-    assert not at.exception
-    said = " ".join(warning.value for warning in at.warning)
-    assert "Soft token pruning cannot take swin models; it takes a deit_*" in said
+def test_the_tokens_page_opens_a_swin_with_selectors_and_ranks_a_dense_one(visit, tmp_path) -> None:  # noqa: F811
+    card = dataclasses.replace(TOKEN_SWIN_CARD, training={"a": 1})
+    selectors = SelectorCard(TOKEN_BLOCKS, (0.7, 0.5, 0.25, 0.5), True)
+    for name, model, own in (
+        ("tokens", swin_token_model(), dataclasses.replace(card, selectors=selectors)),
+        ("dense", dense_swin(), card),
+    ):
+        path = str(tmp_path / f"{name}.safetensors")
+        save_checkpoint(tmp_path / f"{name}.safetensors", model, own)
+        at = visit("tokens", model=path, method="Keep ratio")
+        assert not at.exception
+        assert not at.error
+        assert at.selectbox(key="model").value == path
+        for tab in [tab.label for tab in at.tabs]:
+            at.session_state["details"] = tab
+            at.run()
+            assert not at.exception, tab
+            assert not at.error, tab
 
 
 def test_a_swin_is_not_compared_with_a_dense_model_of_another_family(visit, tmp_path) -> None:  # noqa: F811

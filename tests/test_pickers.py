@@ -1,6 +1,7 @@
 """Models from all sources, and what is said where a model knows none of what it sees; under AppTest."""
 
 import dataclasses
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from core.models import load as checkpoints
 from core.models.cards import SelectorCard, SinglePathCard
 from core.models.weights import save_checkpoint
 from pages.parts.shared import fetching
-from pages.server import budgets, queues
+from pages.server import budgets, images, queues
 from tests.test_pages import CARD, ROOT, RUN_S, assets, opened, save, texts, visit  # noqa: F401
 
 TOKENS = dataclasses.replace(CARD, selectors=SelectorCard((1, 2), (0.7, 0.5), True))
@@ -276,10 +277,28 @@ def test_a_download_of_a_session_that_has_ended_ends_unless_somebody_else_watche
     assert queues.downloads().standing(NAME) is None
 
 
-def test_an_answer_next_to_chance_is_said_to_be_none_of_the_classes(visit) -> None:  # noqa: F811
-    said = texts(visit("tokens"))  # random weights: every class about the same
-    assert "Probably none of the classes that this model knows" in said
-    assert "ant, bee, cat, dog, elk, fox." in said
+@pytest.mark.parametrize(
+    ("shows", "said"), [("cat", "The answer is next to a guess"), ("zebra", "shows nothing that (this|these)")]
+)
+def test_what_the_model_does_not_know_is_said_before_its_answer(visit, monkeypatch, shows, said) -> None:  # noqa: F811
+    found = tuple(dataclasses.replace(sample, shows=(shows,)) for sample in images.samples())
+    monkeypatch.setattr(images, "samples", lambda: found)
+    for page in ("tokens", "architecture", "compare"):
+        at = visit(page)  # random weights: every class about the same
+        texts = [str(element.value) for element in at.main if element.type in ("header", "markdown", "info", "warning")]
+        note, classes, answer = (
+            next((place for place, text in enumerate(texts) if re.search(words, text)), None)
+            for words in (said, "ant, bee, cat, dog, elk, fox.", "^(Both say|Dense says)")
+        )
+        assert note < classes < answer, page
+
+
+def test_samples_that_show_nothing_that_the_model_knows_are_marked(visit, monkeypatch) -> None:  # noqa: F811
+    found = tuple(dataclasses.replace(s, shows=("cat", "zebra")[i % 2 :]) for i, s in enumerate(images.samples()))
+    monkeypatch.setattr(images, "samples", lambda: found)
+    (style,) = [each.proto.body for each in visit("tokens").get("html") if "unknown" in each.proto.body]
+    marked = [int(number) for number in re.findall(r"nth-of-type\((\d+)\)::after", style)]
+    assert marked == [i + 1 for i in range(len(found)) if i % 2]
 
 
 def test_a_clear_answer_is_not_doubted(visit, assets, tmp_path, monkeypatch) -> None:  # noqa: F811
@@ -292,7 +311,7 @@ def test_a_clear_answer_is_not_doubted(visit, assets, tmp_path, monkeypatch) -> 
     monkeypatch.setattr(checkpoints, "ASSETS", tmp_path)
     monkeypatch.setattr(registry, "ASSETS", tmp_path)
     st.cache_resource.clear()
-    assert "Probably none" not in texts(visit("tokens"))
+    assert "next to a guess" not in texts(visit("tokens"))
 
 
 def test_the_answers_of_a_model_that_was_never_trained_are_greyed(visit, tmp_path) -> None:  # noqa: F811

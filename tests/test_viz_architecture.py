@@ -12,7 +12,7 @@ FULL = Architecture(("msa", "msa", "msa"), (10, 10, 10), (10, 10, 10), 100, 100,
 def test_sentences_count_blocks_and_hidden_units() -> None:
     assert architecture_sentence(SMALL) == "1 of 3 blocks keep their attention; 50 % of the FFN hidden units are left"
     assert mixers_sentence(SMALL) == (
-        "Block 2 became a 3\N{MULTIPLICATION SIGN}3 convolution; block 3 mixes nothing any more."
+        "Block 2 became a 3\N{MULTIPLICATION SIGN}3 convolution; block 3 no longer mixes tokens."
     )
     two = replace(SMALL, mixers=("conv1x1", "msa", "conv1x1"))
     assert mixers_sentence(two) == "Blocks 1 and 3 became 1\N{MULTIPLICATION SIGN}1 convolutions."

@@ -59,7 +59,7 @@ def test_parts_that_no_model_has_are_left_out() -> None:
 
 def test_latency_never_comes_without_device_threads_batch_and_spread() -> None:
     text = latency_text(Latency(3.21, 0.4, "cpu", 2, 1, "float32", 20))
-    for said in ("3.2 ms", "0.4 ms between the quartiles", "cpu", "2 threads", "batch 1", "torch eager", "20 runs"):
+    for said in ("3.2 ms", "0.4 ms from quartile to quartile", "cpu", "2 threads", "batch 1", "torch eager", "20 runs"):
         assert said in text
 
 

@@ -48,7 +48,7 @@ def test_payload_is_json_and_its_rev_names_its_content() -> None:
 def test_figures_say_what_was_asked_what_came_with_the_last_gate_and_how_good_it_is() -> None:
     asked, achieved, top1, latency = budget_figures([SMALL, FULL], [2.0, 3.0], "cpu, 2 threads, batch 1", TOP1)
     assert asked.notes == ["55 % of dense", "100 % of dense"]
-    assert achieved.notes[0].startswith("50.0 % of dense; the last gate closed saved ")
+    assert achieved.notes[0].startswith("50.0 % of dense; next gate: ")
     assert achieved.notes[1] == "this is the dense network"
     assert top1.values == ["70.0 %", "unknown"]
     assert top1.notes == ["recorded, dense 71 %", "nothing recorded near, dense 71 %"]

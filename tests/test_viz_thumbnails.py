@@ -6,7 +6,7 @@ import re
 
 from PIL import Image
 
-from viz.thumbnails import PIXELS, thumbnail_style
+from viz.thumbnails import PIXELS, mark_style, thumbnail_style
 
 
 def test_each_pill_gets_its_own_small_picture_and_no_more_pills_do() -> None:
@@ -19,3 +19,11 @@ def test_each_pill_gets_its_own_small_picture_and_no_more_pills_do() -> None:
         assert max(range(3), key=picture.getpixel((40, 40)).__getitem__) == strongest
     assert style.startswith("<style>")
     assert len(style) < 3000
+
+
+def test_a_word_stands_behind_the_names_of_the_pills_that_are_marked() -> None:
+    found = re.findall(
+        r'\.pills button:nth-of-type\((\d)\)::after [^}]*content: "(\w+)"', mark_style([2, 6], ".pills", "unknown")
+    )
+    assert found == [("2", "unknown"), ("6", "unknown")]
+    assert mark_style([], ".pills", "unknown") == "<style></style>"

@@ -18,7 +18,7 @@ def mixers_sentence(architecture: Architecture) -> str:
     words: dict[Mixer, tuple[str, str]] = {
         "conv3x3": (f"became a {MIXER_WORDS['conv3x3']} convolution", f"became {MIXER_WORDS['conv3x3']} convolutions"),
         "conv1x1": (f"became a {MIXER_WORDS['conv1x1']} convolution", f"became {MIXER_WORDS['conv1x1']} convolutions"),
-        "skip": ("mixes nothing any more", "mix nothing any more"),
+        "skip": ("no longer mixes tokens", "no longer mix tokens"),
     }
     said = []
     for mixer, (one, several) in words.items():

@@ -30,6 +30,8 @@ class Figure:
     label: str
     values: Sequence[str]
     notes: Sequence[str]
+    rough: Sequence[bool] = ()
+    """Whether a value is rough, and so greyed; none: none is."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,9 @@ def slider_data(slider: Slider) -> dict:
 
 def figures_data(figures: Sequence[Figure]) -> list[dict]:
     """Figures as the scripts take them."""
-    return [{"label": f.label, "values": list(f.values), "notes": list(f.notes)} for f in figures]
+    return [
+        {"label": f.label, "values": list(f.values), "notes": list(f.notes), "rough": list(f.rough)} for f in figures
+    ]
 
 
 def round_numbers(low: float, high: float) -> list[float]:

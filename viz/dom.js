@@ -54,6 +54,7 @@ function fillFigures(parent, figures, index) {
   while (parent.children.length < figures.length) figure(parent);
   while (parent.children.length > figures.length) parent.lastChild.remove();
   figures.forEach((made, i) => {
+    parent.children[i].classList.toggle("rough", Boolean(made.rough[index]));
     const [name, value, note] = parent.children[i].children;
     name.textContent = made.label;
     value.textContent = made.values[index];

@@ -2,6 +2,8 @@
 
 const PER_STAGE_MS = 1100;
 const FADE_MS = 800;
+const FLY_MS = 700;
+const MOST_FLYING = 48; // patches of one package; of more, some stand for all
 const instances = new WeakMap();
 const calm = () => window.matchMedia("(prefers-reduced-motion: reduce)").matches;
 
@@ -60,6 +62,7 @@ function createPlayer(root) {
   let told = []; // what Python has not answered yet
   let heard = null; // its last answer
   let turn = 0;
+  let flown = new Set(); // packages of this photo whose patches have flown
   const chips = [];
   const ticks = [];
 
@@ -131,6 +134,33 @@ function createPlayer(root) {
     root.dataset.stage = at.stage;
     root.dataset.steps = Object.keys(data.steps ?? {}).length;
     root.dataset.rendered = data.rev;
+  }
+
+  // The patches that leave at a selector fly into the chip of their package, once for each photo.
+  function fly(selector) {
+    if (calm() || flown.has(selector) || !step.folded[selector - 1] || data.on[selector] !== onHere()) return;
+    flown.add(selector);
+    const now = scene();
+    const cell = now.cell / now.ratio;
+    const [from, home, to] = [canvas, root, chips[selector - 1].querySelector("img")].map((e) => e.getBoundingClientRect());
+    const members = leftHere().flatMap((left, patch) => (left === selector ? [patch] : []));
+    const every = Math.max(1, members.length / MOST_FLYING);
+    for (let at = 0; at < members.length; at += every) {
+      const patch = members[Math.floor(at)];
+      const [x, y] = boxOf(now, patch).map((side) => side / now.ratio);
+      const piece = element("i", "flying", root);
+      const [left, top] = [from.left - home.left + x, from.top - home.top + y];
+      Object.assign(piece.style, { left: `${left}px`, top: `${top}px`, width: `${cell}px`, height: `${cell}px` });
+      piece.style.backgroundImage = `url(${data.photo})`;
+      piece.style.backgroundSize = `${now.cols * cell}px ${now.rows * cell}px`;
+      piece.style.backgroundPosition = `${-x}px ${-y}px`;
+      const [across, down] = [to.left - home.left - left, to.top - home.top - top];
+      const end = `translate(${across}px, ${down}px) scale(${to.width / cell})`;
+      const moves = [{ transform: "none", opacity: 1 }, { transform: end, opacity: 0.6 }];
+      piece.animate(moves, { duration: FLY_MS, delay: (at / members.length) * 150, easing: "ease-in", fill: "backwards" })
+        .finished.then(() => piece.remove(), () => piece.remove());
+    }
+    root.dataset.flown = [...flown].join();
   }
 
   function light(selector, patch = null) {
@@ -218,7 +248,7 @@ function createPlayer(root) {
   // --- moving ----------------------------------------------------------------------------------------------------
 
   function go(stage, fade = true) {
-    const from = onHere();
+    const [from, before] = [onHere(), at.stage];
     at.stage = Math.min(data.looks.length, Math.max(0, stage));
     if (from !== onHere()) {
       if (at.token !== null) at.token = across(at.token, from);
@@ -227,6 +257,7 @@ function createPlayer(root) {
     write();
     light(0);
     draw(fade);
+    if (fade && at.stage === before + 1 && ready()) fly(at.stage);
   }
 
   function say() {
@@ -459,6 +490,8 @@ function createPlayer(root) {
     writeKeep();
     if (before?.photo === data.photo) draw(fadeStart === null && before.rev !== data.rev ? false : undefined);
     else {
+      flown = new Set();
+      delete root.dataset.flown;
       const next = new Image();
       next.onload = () => {
         if (data.photo !== next.src) return;

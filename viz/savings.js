@@ -32,6 +32,7 @@ export default function (component) {
   draw(state);
   announce(state);
   root.dataset.rendered = data.rev;
+  roomOf(state, root);
   return ending(state, () => {
     state.observer.disconnect();
     cancelAnimationFrame(state.frame);
@@ -39,6 +40,17 @@ export default function (component) {
     left.set(data.key, { turn: state.turn, at: state.at, wanted: state.wanted });
   });
 }
+
+// The room that the page keeps is a guess until this is drawn; what stands below must not wait behind a hole.
+function roomOf(state, root) {
+  const place = parentOf(root);
+  if (place && state.room !== root.clientWidth && root.clientWidth) {
+    state.room = root.clientWidth;
+    place.style.minHeight = `${root.offsetHeight}px`;
+  }
+}
+
+const parentOf = (root) => root.getRootNode().host?.closest(".st-key-savings");
 
 function furnish(state) {
   const { data } = state;
@@ -130,7 +142,7 @@ function draw(state) {
     output.textContent = track.labels[index];
     fillFigures(figures, track.figures, index);
     for (const box of figures.children) {
-      box.classList.toggle("warn", /^(slower|nothing saved)/.test(box.lastChild.textContent));
+      box.classList.toggle("warn", /slower than dense|^nothing saved/.test(box.lastChild.textContent));
     }
   });
   if (data.series.length) frontier(state);
@@ -214,7 +226,7 @@ function frontier(state) {
 }
 
 function unit(point, cost) {
-  return cost === "macs" ? `${Number(point.macs.toPrecision(3))} M MACs` : `${point.ms.toFixed(1)} ms`;
+  return cost === "macs" ? `${Number((point.macs / (point.macs < 1000 ? 1 : 1000)).toPrecision(3))} ${point.macs < 1000 ? "M" : "G"} MACs` : `${point.ms.toFixed(1)} ms`;
 }
 
 function axes(chart, across, up, x, y, width) {
@@ -262,7 +274,7 @@ function legend(state, cost) {
   swatch.setAttribute("width", 20);
   swatch.setAttribute("height", 20);
   svg("circle", swatch, { cx: 10, cy: 10, r: 7, class: "ring" });
-  key.append(swatch, "large, open: you are here");
+  key.append(swatch, "where the sliders stand");
   const left = state.data.series.filter((series) => !placed(series)).map((series) => series.name);
   if (left.length) element("span", "key", state.legend).append(`no latency predicted: ${left.join(", ")}`);
 }

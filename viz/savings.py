@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from core.results.timings import Swing
 from viz.components import Figure, Slider, component_file, figures_data, revised, round_numbers, slider_data
+from viz.cost import GIGA, latency_figure
 from viz.theme import DENSE, MARK, PRUNED, macs_number, percent
 
 SCRIPT, STYLE = (component_file("savings", kind) for kind in ("js", "css"))
@@ -78,6 +80,7 @@ def savings_data(tracks: Sequence[Track], series: Sequence[Series], limit_ms: fl
     points = [point for made in (*tracks, *series) for point in made.points]
     recorded = [point for made in series for point in made.points if point.top1 is not None]
     ends = [100 * (p.top1 + side * (p.margin or 0)) for p in recorded for side in (-1, 1)]
+    each, unit = (1000, "G") if max((p.macs for p in points), default=0) >= GIGA else (1, "M")
     data = {
         "tracks": [
             {
@@ -101,7 +104,7 @@ def savings_data(tracks: Sequence[Track], series: Sequence[Series], limit_ms: fl
             for made in series
         ],
         "axes": {
-            "macs": _axis("M MACs per photo", [p.macs / 1e6 for p in points]),
+            "macs": _axis(f"{unit} MACs per photo", [p.macs / 1e6 for p in points], each),
             "ms": _axis("Predicted latency, ms", [p.ms for p in points if p.ms is not None]),
             "top1": _axis("Top-1 accuracy, %", ends),
         },
@@ -125,8 +128,8 @@ def _point(point: Point) -> dict:
     }
 
 
-def _axis(title: str, values: Sequence[float]) -> dict | None:
-    """Range around the values, and round numbers in it."""
+def _axis(title: str, values: Sequence[float], each: float = 1) -> dict | None:
+    """Range around the values, and round numbers in it, of units that are `each` of the values' own."""
     if not values:
         return None
     low, high = min(values), max(values)
@@ -136,7 +139,7 @@ def _axis(title: str, values: Sequence[float]) -> dict | None:
         "title": title,
         "low": low,
         "high": high,
-        "ticks": [{"at": at, "text": f"{at:g}"} for at in round_numbers(low, high)],
+        "ticks": [{"at": each * at, "text": f"{at:g}"} for at in round_numbers(low / each, high / each)],
     }
 
 
@@ -147,6 +150,8 @@ def cost_figures(
     dense_ms: float | None,
     missing: str,
     accuracy: Sequence[tuple[float | None, bool]],
+    swing: Swing = (1.0, 1.0),
+    measured: int | None = None,
 ) -> list[Figure]:
     """MACs, predicted latency and accuracy at every value of a slider.
 
@@ -157,6 +162,8 @@ def cost_figures(
         dense_ms: Of the dense model, likewise.
         missing: Why there is no prediction, if there is none.
         accuracy: Top-1 share or None, and whether it was recorded for just this setting.
+        swing: See `viz.cost.latency_figure`.
+        measured: Likewise.
     """
     saved = [f"{percent(1 - m / dense_macs)} saved" if m < dense_macs else "nothing saved" for m in macs]
     figures = [Figure("MACs", [macs_number(m) for m in macs], saved)]
@@ -164,9 +171,7 @@ def cost_figures(
         waiting = "…" if missing == MEASURING else "unknown"
         figures.append(Figure("Predicted latency", [waiting] * len(macs), [missing] * len(macs)))
     else:
-        slower, faster = f"slower than dense here ({dense_ms:.1f} ms)", f"dense {dense_ms:.1f} ms"
-        notes = [slower if time > dense_ms else faster for time in ms]
-        figures.append(Figure("Predicted latency", [f"{time:.1f} ms" for time in ms], notes))
+        figures.append(latency_figure(ms, dense_ms, swing, measured))
     return [*figures, accuracy_figure(accuracy)]
 
 

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from core.results import MIXERS, Architecture
+from core.results.timings import Swing
 from viz.architecture import architecture_sentence
 from viz.components import Figure, Slider, component_file, figures_data, revised, round_numbers, slider_data
+from viz.cost import latency_figure
 from viz.theme import FFN, MARK, MIXER_INK, MIXER_LOOKS, MIXER_WORDS, macs_number, percent_text
 
 SCRIPT, STYLE = (component_file("scrubber", kind) for kind in ("js", "css"))
@@ -89,7 +91,11 @@ def _beside(beside: Beside) -> dict:
 
 
 def budget_figures(
-    architectures: Sequence[Architecture], ms: Sequence[float] | None, device: str, accuracy: Figure
+    architectures: Sequence[Architecture],
+    ms: Sequence[float] | None,
+    device: str,
+    accuracy: Figure,
+    swing: Swing = (1.0, 1.0),
 ) -> list[Figure]:
     """Asked, achieved, accuracy, predicted latency, at every budget.
 
@@ -98,6 +104,7 @@ def budget_figures(
         ms: Predicted milliseconds of each; None while they are measured.
         device: On which, in words.
         accuracy: See `viz.savings.accuracy_figure`.
+        swing: See `viz.cost.latency_figure`.
     """
     asked = Figure(
         "MACs asked",
@@ -116,12 +123,7 @@ def budget_figures(
             accuracy,
             Figure("Predicted latency", ["…"] * len(architectures), ["being measured"] * len(architectures)),
         ]
-    latency = Figure(
-        "Predicted latency",
-        [f"{time:.1f} ms" for time in ms],
-        [f"dense {ms[-1]:.1f} ms · {device}"] * len(ms),
-    )
-    return [asked, achieved, accuracy, latency]
+    return [asked, achieved, accuracy, latency_figure(ms, ms[-1], swing, beside=f" · {device}")]
 
 
 def _achieved(found: Architecture) -> str:
@@ -129,4 +131,4 @@ def _achieved(found: Architecture) -> str:
     if found.step_macs is None:
         return "this is the dense network"
     share, step = 100 * found.macs / found.dense_macs, macs_number(found.step_macs)
-    return f"{share:.1f} % of dense; the last gate closed saved {step}"
+    return f"{share:.1f} % of dense; next gate: {step} MACs"

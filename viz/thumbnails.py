@@ -11,6 +11,19 @@ PILL = (
     '{pill}::before {{ content: ""; flex: none; width: 1.9rem; height: 1.9rem; border-radius: 999px; '
     "margin: 0 0.45rem 0 -0.65rem; background: center / cover url({source}); }}"
 )
+MARK = '{pill}::after {{ content: "{word}"; margin-left: 0.4rem; font-size: 0.8em; font-style: italic; }}'
+
+
+def mark_style(numbers: Sequence[int], pills: str, word: str) -> str:
+    """Style sheet that writes `word` behind the names of some pills, which a screen reader reads too.
+
+    Args:
+        numbers: Of those pills, from 1.
+        pills: CSS selector of what holds them.
+        word: Without quotes.
+    """
+    rules = [MARK.format(pill=f"{pills} button:nth-of-type({number})", word=word) for number in numbers]
+    return f"<style>{' '.join(rules)}</style>"
 
 
 def thumbnail_style(images: Sequence[Image.Image], pills: str) -> str:

@@ -121,8 +121,9 @@ def _schedule(name: str, batch: int, engine: str, device: torch.device, repeats:
     model = random_pair(geometry, known.blocks, device, ranked=name.endswith(RANKED))
     images = _noise(geometry, batch, device)
     if engine == EAGER:
-        decide = varied_top_share(known.keep, geometry.patches, batch)
+        decide = varied_top_share(known.keep, model.patches, batch)
         return compare_tokens(model, geometry, images, decide, name, repeats)
+    graph_of(model, known.keep, name)
     return compare_fixed(model, geometry, known.keep, images, name, repeats, engine)
 
 

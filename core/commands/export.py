@@ -1,4 +1,4 @@
-"""`export`: a model as a file for others, in our format without gates or as ONNX, compared before it is kept."""
+"""`export`: a model as a file for others, in our format without gates or as a graph, compared before it is kept."""
 
 import argparse
 import os
@@ -10,7 +10,7 @@ import torch
 from core.commands.loading import load_model_of
 from core.commands.requests import ExportRequest, read
 from core.commands.shared import say
-from core.config import ONNX, OURS
+from core.config import GRAPHS, OURS
 from core.errors import InputError
 from core.models.export import TOLERANCE, check_model, check_targets, export_model
 from core.models.hub_format import FILES, export_for_hub, push_command
@@ -30,12 +30,12 @@ def run_export(flags: argparse.Namespace) -> tuple[dict, str]:
     if args.hub_format:
         return _for_hub(args)
     folder, names = _targets(args.out)
-    if args.half and names == [args.out.name] and args.out.suffix == ONNX:
+    if args.half and names == [args.out.name] and args.out.suffix in GRAPHS:
         raise InputError(f"--half is for {OURS}; omit it, or name an --out that ends so.")
     check_targets(folder, names)  # before the weights are read, which may take long
     loaded, photos = _compared(args)
     check_model(loaded, names, photos)
-    say(f"Writing {' and '.join(names)}, and comparing with {args.model} on {len(photos)} photos …")
+    say(f"Writing {', '.join(names)}; comparing with {args.model} on {len(photos)} photos …")
     found = export_model(loaded, folder, names, photos, half=args.half)
     files, lines = [], []
     for one in found:
@@ -58,7 +58,7 @@ def _compared(args: ExportRequest) -> tuple[Loaded, torch.Tensor]:
 
 def _for_hub(args: ExportRequest) -> tuple[dict, str]:
     """Write what timm reads from the hub. JSON: `{"model", "folder", "files", "largest_difference", "push"}`."""
-    if args.half or args.out.suffix in (OURS, ONNX):
+    if args.half or args.out.suffix in (OURS, *GRAPHS):
         raise InputError("--hub-format takes a folder as --out, and no --half.")
     loaded, photos = _compared(args)
     difference = export_for_hub(loaded, args.out, photos)
@@ -77,8 +77,8 @@ def _targets(out: Path) -> tuple[Path, list[str]]:
     Raises:
         InputError: If it is neither a file of a known kind nor a folder.
     """
-    if out.suffix in (OURS, ONNX):
+    if out.suffix in (OURS, *GRAPHS):
         return out.parent, [out.name]
     if out.suffix and not os.path.isdir(out):
-        raise InputError(f"--out takes a file that ends in {OURS} or {ONNX}, or a folder; not {out}.")
-    return out, [f"model{OURS}", f"model{ONNX}"]
+        raise InputError(f"--out takes a file that ends in {OURS}, {' or '.join(GRAPHS)}, or a folder; not {out}.")
+    return out, [f"model{suffix}" for suffix in (OURS, *GRAPHS)]

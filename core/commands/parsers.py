@@ -18,7 +18,7 @@ from core.commands.flags import (
     add_sweep,
     add_targets,
 )
-from core.config import LEAST_PHOTOS, ONNX, OURS, PEERS, RANKINGS, USUAL_PHOTOS
+from core.config import GRAPHS, LEAST_PHOTOS, OURS, PEERS, RANKINGS, USUAL_PHOTOS
 from core.results.timings import EAGER, ENGINES
 
 FROM_SCRATCH = {"epochs": 24, "lr_per_512": 4.8e-3, "mixup": 0.2, "cutmix": 1.0, "layer_decay": 1.0, "average": 0.0}
@@ -342,13 +342,16 @@ def add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--budget", help="GMACs such as 0.8, or a share of dense such as 60%% (single-path models)")
     parser.add_argument(
         "--keep",
-        help=f"for {ONNX} of a model with selectors: share of the patches alive after each, such as 0.7,0.5,0.3, the "
-        "same for every photo",
+        help=f"for {' and '.join(GRAPHS)} of a model with selectors: share of the patches alive after each, such as "
+        "0.7,0.5,0.3, the same for every photo",
     )
     add_ranking(parser)
     add_hints(parser)
     parser.add_argument(
-        "--out", type=Path, required=True, help=f"a new file that ends in {OURS} or {ONNX}, or a folder for one of each"
+        "--out",
+        type=Path,
+        required=True,
+        help=f"a new file that ends in {OURS}, {' or '.join(GRAPHS)} (torch.export), or a folder for one of each",
     )
     parser.add_argument("--half", action="store_true", help=f"store {OURS} in half precision")
     parser.add_argument(

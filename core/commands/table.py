@@ -27,7 +27,7 @@ COMMANDS = {
     "finetune": Command(
         "finetune", "train on: a model with token selectors in it, or a searched model for one budget or for any"
     ),
-    "export": Command("export", "write a model for use elsewhere: compact, or as ONNX"),
+    "export": Command("export", "write a model for use elsewhere: compact, as ONNX, or as .pt2"),
     "bench": Command("bench", "measure speed on this machine, dense and pruned in turns"),
     "schedule": Command(
         "targets", "choose selectors and keep ratios for a target; without --model, list known schedules"

@@ -14,6 +14,7 @@ from core.commands.shared import Progress, numbers, parse_budget, pick_device, s
 from core.costs.geometry import Geometry
 from core.errors import InputError
 from core.evaluation.evaluate import evaluate
+from core.families.families import layout_of
 from core.files import write_text
 from core.files.json_text import json_text
 from core.latency.measure_table import measure_table
@@ -30,6 +31,7 @@ from core.soft_tokens.decide import AttentionShare, check_keep
 from core.soft_tokens.method import token_runner
 from core.soft_tokens.mixers import spread
 from core.soft_tokens.model import SoftTokenViT
+from core.soft_tokens.places import usual_places
 from core.soft_tokens.schedules import FITTED, RELEASED, fit_keep, geometry_of, schedule_macs
 from core.training.data import held_out, spread_over
 
@@ -75,7 +77,8 @@ def run_schedule(flags: argparse.Namespace) -> tuple[dict, str]:
     macs = schedule_macs(dense.card.geometry, found.blocks, found.keep).total
     told = {"model": args.model, "blocks": list(found.blocks), "keep": list(found.keep), "macs": macs}
     places, shares = ", ".join(map(str, found.blocks)), ", ".join(f"{share:.3f}" for share in found.keep)
-    cost = f"{macs / 1e9:.4g} GMACs of {dense.dense_macs / 1e9:.4g}"
+    most = "at most " if dense.card.geometry.windows() else ""
+    cost = f"{most}{macs / 1e9:.4g} GMACs of {dense.dense_macs / 1e9:.4g}"
     text = f"Selectors before blocks {places}, keeping {shares}: {cost}"
     if found.schedule is not None:
         one = found.schedule
@@ -94,11 +97,11 @@ def _list_known() -> tuple[dict, str]:
         macs = schedule_macs(geometry_of(known), known.blocks, known.keep).total
         row = {**asdict(known), "macs": macs}
         rows.append({key: row[key] for key in ("name", "model", "blocks", "keep", "macs", "published_gmacs")})
-        about = (
-            "what the release trains for"
-            if known.published_gmacs is None
-            else (f"fitted by us to the published {known.published_gmacs:g} GMACs")
-        )
+        about = "what the release trains for"
+        if known.name in FITTED:
+            about = "fitted by us, and the most that a photo costs"
+            if known.published_gmacs is not None:
+                about = f"fitted by us to the published {known.published_gmacs:g} GMACs"
         shares, places = ", ".join(f"{share:g}" for share in known.keep), ", ".join(map(str, known.blocks))
         several = "s" if len(known.blocks) > 1 else ""
         where = f"selector{several} before block{several} {places}"
@@ -114,10 +117,12 @@ def selectors_of(args: TargetsRequest, dense: Loaded) -> str:
         dense: The model that gets the selectors; in a compact one they are spread behind its last 3x3 convolution.
     """
     compact, text = dense.card.compact, (args.targets or "").strip()
-    if args.selectors is not None or compact is None:
-        return args.selectors or USUAL_SELECTORS
     macs = text.endswith(("G", "%"))
     count = len(USUAL_SELECTORS.split(",")) if macs else len(text.split(","))
+    if args.selectors is None and layout_of(dense.model) == "windows":
+        return ",".join(map(str, usual_places(dense.model, count)))
+    if args.selectors is not None or compact is None:
+        return args.selectors or USUAL_SELECTORS
     return ",".join(map(str, spread(compact.mixers, count)))
 
 

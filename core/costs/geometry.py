@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import Field
 from typing import Any, ClassVar, NamedTuple, Protocol
 
+from core.costs.windows import Windows
 from core.results import MacCount
 
 
@@ -28,6 +29,8 @@ class BlockShape(NamedTuple):
     """F."""
     window: int | None = None
     """Keys that each token attends to, in windows; None: all T."""
+    pairs: int | None = None
+    """(query, key) pairs, where windows have lost cells; None: each token with all of its keys."""
 
     @property
     def keys(self) -> int:
@@ -92,6 +95,10 @@ class Geometry(Protocol):
         """Of the `tokens` of a flat or pooled model, those whose attention ranks patches: the class token alone."""
         return 1
 
+    def windows(self) -> tuple[Windows, ...]:
+        """The windows of each block, L of them; empty: attention is over all tokens."""
+        return ()
+
     @property
     def patches(self) -> int:
         """N of the first block."""
@@ -129,6 +136,7 @@ def left_blocks(
     tokens: Sequence[int] | None = None,
     patches: Sequence[int] | None = None,
     ffn_hidden: Sequence[int] | None = None,
+    pairs: Sequence[int] | None = None,
 ) -> tuple[BlockShape, ...]:
     """What pruning has left of each block.
 
@@ -137,18 +145,20 @@ def left_blocks(
         tokens: Tokens in each block (L of them); None: all in every block.
         patches: Patches among them; None: all N in every block.
         ffn_hidden: Hidden units per block; None: the full width.
+        pairs: (query, key) pairs of the attention in each block; None: as many as its tokens and windows make.
 
     Raises:
         ValueError: If one is not of L numbers.
     """
     dense = geometry.blocks()
-    if tokens is None and patches is None and ffn_hidden is None:
+    if tokens is None and patches is None and ffn_hidden is None and pairs is None:
         return dense
     left = zip(
         dense,
         tokens or [block.tokens for block in dense],
         patches or [block.patches for block in dense],
         ffn_hidden or [block.ffn for block in dense],
+        pairs or [None] * len(dense),
         strict=True,
     )
-    return tuple(block._replace(tokens=t, patches=n, ffn=f) for block, t, n, f in left)
+    return tuple(block._replace(tokens=t, patches=n, ffn=f, pairs=p) for block, t, n, f, p in left)

@@ -11,17 +11,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
+
 from core.costs.geometry import BlockShape, Geometry, left_blocks
 from core.costs.grids import patches_left, pools
+from core.costs.windows import Pairs, image_pairs
 from core.results import DENSE_LAYERS, MIXERS, Layers, MacCount, Mixer, TokenTrace
 
 
-def attention_macs(tokens: int, dim: int, keys: int | None = None) -> int:
+def attention_macs(tokens: int, dim: int, keys: int | None = None, pairs: int | None = None) -> int:
     """MACs of one attention: 4 T D^2 (qkv, projection) + 2 T K D (scores, mix); softmax and bias left out.
 
-    K, the `keys` that each token attends to, are all T (None), or in windows fewer.
+    K, the `keys` that each token attends to, are all T (None), or in windows fewer; where windows have lost cells, each
+    another number, `pairs` says what T K is.
     """
-    return 4 * tokens * dim**2 + 2 * tokens * (tokens if keys is None else keys) * dim
+    return 4 * tokens * dim**2 + 2 * (tokens * (tokens if keys is None else keys) if pairs is None else pairs) * dim
 
 
 def convolution_macs(patches: int, dim: int, heads: int, kernel: int) -> int:
@@ -33,7 +37,7 @@ def convolution_macs(patches: int, dim: int, heads: int, kernel: int) -> int:
 def mixer_macs(mixer: Mixer, block: BlockShape) -> int:
     """MACs of one mixer; convolutions see the patches only, and not in windows but all of them."""
     if mixer == "msa":
-        return attention_macs(block.tokens, block.width, block.keys)
+        return attention_macs(block.tokens, block.width, block.keys, block.pairs)
     if mixer == "skip":
         return 0
     return convolution_macs(block.patches, block.width, block.heads, 3 if mixer == "conv3x3" else 1)
@@ -56,15 +60,16 @@ def selector_macs(tokens: int, dim: int, heads: int) -> int:
     return tokens * (heads * per_head + 2 * heads * max(1, heads // 2))
 
 
-def look_macs(tokens: int, dim: int, queries: int = 1) -> int:
+def look_macs(tokens: int, dim: int, queries: int = 1, pairs: int | None = None) -> int:
     """MACs of one ranking by attention: Q queries and the keys of all tokens, (Q + T) D^2, and Q T D for the scores.
 
     Args:
         tokens: T.
         dim: D.
         queries: Q; 1: the class token's alone.
+        pairs: What Q T is in windows, where each query looks at the keys of its own; None: that.
     """
-    return (queries + tokens) * dim**2 + queries * tokens * dim
+    return (queries + tokens) * dim**2 + (queries * tokens if pairs is None else pairs) * dim
 
 
 def package_macs(patches: int, dim: int) -> int:
@@ -72,7 +77,9 @@ def package_macs(patches: int, dim: int) -> int:
     return patches * dim
 
 
-def selecting_macs(geometry: Geometry, block: BlockShape, seen: int, patches: int, *, ranked: bool = False) -> int:
+def selecting_macs(
+    geometry: Geometry, block: BlockShape, seen: int, patches: int, *, ranked: bool = False, pairs: int | None = None
+) -> int:
     """MACs of one selector before `block`, or of a ranking by class attention, and of its folding.
 
     Args:
@@ -81,11 +88,12 @@ def selecting_macs(geometry: Geometry, block: BlockShape, seen: int, patches: in
         seen: Tokens that the selector looked at.
         patches: How many of them are patches.
         ranked: It is a ranking.
+        pairs: See `look_macs`.
     """
     folded = seen if pools(geometry) else patches
     if ranked:
         tokens = seen + geometry.prefix_tokens
-        return look_macs(tokens, block.width, geometry.lookers(tokens)) + package_macs(folded, block.width)
+        return look_macs(tokens, block.width, geometry.lookers(tokens), pairs) + package_macs(folded, block.width)
     return selector_macs(seen, block.width, block.heads) + package_macs(folded, block.width)
 
 
@@ -129,6 +137,7 @@ def count_macs(
     blocks: Sequence[int] | None = None,
     patches: Sequence[int] | None = None,
     ranked: bool = False,
+    pairs: Pairs | None = None,
 ) -> MacCount:
     """MACs of one image through a model, dense or pruned either way or both.
 
@@ -142,17 +151,22 @@ def count_macs(
         patches: Patches among the tokens of each block, which convolutions are over; None: all N in every block. Some
             heads look at those of the last block.
         ranked: The selectors are rankings by class attention.
+        pairs: Of a model with windows that have lost cells, who attends to whom; None: each token to all of its keys.
 
     Raises:
         ValueError: If a sequence has not as many numbers as it must.
     """
-    left = left_blocks(geometry, tokens=tokens, patches=patches, ffn_hidden=ffn_hidden)
+    left = left_blocks(
+        geometry, tokens=tokens, patches=patches, ffn_hidden=ffn_hidden, pairs=None if pairs is None else pairs.blocks
+    )
     total = geometry.overhead(left)
     for block, mixer in zip(left, mixers or ("msa",) * len(left), strict=True):
         total += block_macs(block, mixer)
     places = (0,) * len(selectors) if blocks is None else blocks
+    looks = (None,) * len(places) if pairs is None else pairs.looks
     selecting = sum(
-        selecting_macs(geometry, left[at], *one, ranked=ranked) for at, one in zip(places, selectors, strict=True)
+        selecting_macs(geometry, left[at], *one, ranked=ranked, pairs=look)
+        for at, one, look in zip(places, selectors, looks, strict=True)
     )
     return total + MacCount(selectors=selecting)
 
@@ -169,12 +183,31 @@ def macs_per_block(geometry: Geometry, trace: TokenTrace, layers: Layers = DENSE
         layers: What the blocks are.
     """
     patches = patches_left(geometry, trace.blocks, trace.kept_counts)
-    left = left_blocks(geometry, tokens=trace.tokens, patches=patches, ffn_hidden=layers.ffn_hidden)
+    pairs = _trace_pairs(geometry, trace)
+    left = left_blocks(
+        geometry,
+        tokens=trace.tokens,
+        patches=patches,
+        ffn_hidden=layers.ffn_hidden,
+        pairs=None if pairs is None else pairs.blocks,
+    )
     counts = []
     for at, (block, mixer) in enumerate(zip(left, layers.mixers or ("msa",) * len(left), strict=True)):
         selecting = 0
         if at in trace.blocks:
             seen = trace.tokens[at - 1] - geometry.prefix_tokens  # patches and packages of the block before
-            selecting = selecting_macs(geometry, block, seen, patches[at - 1], ranked=layers.ranked)
+            look = None if pairs is None else pairs.looks[trace.blocks.index(at)]
+            selecting = selecting_macs(geometry, block, seen, patches[at - 1], ranked=layers.ranked, pairs=look)
         counts.append(block_macs(block, mixer, selecting))
     return tuple(counts)
+
+
+def _trace_pairs(geometry: Geometry, trace: TokenTrace) -> Pairs | None:
+    """Who attended to whom in one image; None: there are no windows."""
+    windows = geometry.windows()
+    if not windows:
+        return None
+    kept = [row[None, : trace.patches_at(stage)] for stage, row in enumerate(trace.kept, 1)]
+    patches = patches_left(geometry, trace.blocks, trace.kept_counts)
+    package = [np.array([trace.tokens[at] > geometry.prefix_tokens + patches[at]]) for at in trace.blocks]
+    return image_pairs(windows, trace.blocks, kept, package)[0]

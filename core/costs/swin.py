@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from core.costs.geometry import BlockShape, Geometry, check_sizes
 from core.costs.params import linear_params, norm_params
+from core.costs.windows import Windows
 from core.results import MacCount
 
 
@@ -80,9 +81,27 @@ class SwinGeometry(Geometry):
             for patches in [self.patches // 4**stage] * depth
         )
 
+    def windows(self) -> tuple[Windows, ...]:
+        """Every second block of a stage shifts its windows by half of them, where there is more than one."""
+        return tuple(
+            Windows(grid, self.window, self.window // 2 if at % 2 and grid[0] > self.window else 0)
+            for grid, at in zip(self.block_grids, (at for depth in self.depths for at in range(depth)), strict=True)
+        )
+
+    def lookers(self, tokens: int) -> int:
+        """All tokens: a patch ranks by how much those of its window look at it together."""
+        return tokens
+
     def overhead(self, blocks: Sequence[BlockShape]) -> MacCount:
-        """Embedding and patch mergings; and the classifier, D C."""
+        """Embedding and patch mergings; and the classifier, D C.
+
+        No selector stands right behind a merging, so a token in a stage's first block that is no patch is a package
+        that was merged, as four patches alike.
+        """
         embedding = self.patches * self.patch**2 * 3 * self.width + merging_macs(self)
+        for stage, width in enumerate(self.widths[:-1], 1):
+            first = blocks[sum(self.depths[:stage])]
+            embedding += (first.tokens - first.patches) * 8 * width**2
         return MacCount(embedding=embedding, head=self.widths[-1] * self.classes)
 
     def overhead_params(self) -> int:

@@ -2,7 +2,7 @@
 
 A family is a module beside this one, with one line in `core.families.families`. How its tokens lie says which of the
 further contracts it keeps: a flat one is a sequence on one grid (`FlatFamily`), a pooled one has a smaller grid in each
-stage (`PooledFamily`); one of windows needs every patch in its place, so tokens cannot leave it.
+stage (`PooledFamily`), and so has one whose attention sees windows of the grid (`WindowFamily`).
 """
 
 from collections.abc import Callable, Sequence
@@ -247,7 +247,7 @@ class SizedFamily(Family, Protocol):
 
 
 class TokenFamily(Family, Protocol):
-    """One whose tokens may leave: flat or pooled."""
+    """One whose tokens may leave."""
 
     def attended(self, block: Any, x: Tensor, policy: Tensor | None = None) -> Tensor:
         """How much the answer looks at each token in a block that is an attention, (B, T), rows summing to 1.
@@ -319,4 +319,31 @@ class PooledFamily(TokenFamily, Protocol):
             Logits (B, C), normalised patches of the last stage (B, N, D), and per block the class token's attention on
             the patches of that block's own grid, mean over heads, (B, N), L of them.
         """
+        ...
+
+
+class WindowFamily(TokenFamily, Protocol):
+    """One whose stages begin with a smaller grid, each made by the stage's `downsample`, and attend in windows of it.
+
+    There are no prefix tokens, and the answer is read off the last grid. Maps are (B, h, w, D).
+    """
+
+    def embed(self, model: Backbone, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) to the first stage's map (B, h, w, D).
+
+        Raises:
+            InputError: If the images are not of the model's size.
+        """
+        ...
+
+    def merge_package(self, stage: Any, package: Tensor) -> Tensor:
+        """A package (B, D) through what makes the grid of a stage, which is not the first, (B, D')."""
+        ...
+
+    def classify(self, model: Backbone, maps: Tensor) -> Tensor:
+        """The last stage's map (B, h, w, D) to logits (B, C)."""
+        ...
+
+    def look(self, model: Backbone, images: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """The dense forward, and where its tokens look; as in `PooledFamily.look`."""
         ...

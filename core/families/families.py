@@ -11,13 +11,22 @@ from torch import Tensor, nn
 from core.costs.geometry import Geometry
 from core.errors import InputError
 from core.families import deit, gap, latent, lvvit, pit, swin
-from core.families.base import Family, FlatFamily, Layout, OwnFamily, PooledFamily, SizedFamily, TokenFamily
+from core.families.base import (
+    Family,
+    FlatFamily,
+    Layout,
+    OwnFamily,
+    PooledFamily,
+    SizedFamily,
+    TokenFamily,
+    WindowFamily,
+)
 from core.families.block import PreNorm
 from core.families.views import Step
 
 _FLAT: tuple[FlatFamily, ...] = (deit, gap, latent, lvvit)
 _POOLED: tuple[PooledFamily, ...] = (pit,)
-_WINDOWS: tuple[Family, ...] = (swin,)
+_WINDOWS: tuple[WindowFamily, ...] = (swin,)
 FAMILIES: dict[str, Family] = {one.FAMILY: one for one in (*_FLAT, *_WINDOWS, *_POOLED)}
 
 
@@ -77,16 +86,27 @@ def pooled_family(model: nn.Module) -> PooledFamily:
     return cast(PooledFamily, _with_layout(model, "pooled"))
 
 
-def token_family(model: nn.Module) -> TokenFamily:
-    """The family of a backbone whose tokens may leave.
+def window_family(model: nn.Module) -> WindowFamily:
+    """The family of a backbone whose attention sees windows.
 
     Raises:
-        ValueError: If they may not.
+        ValueError: If it does not.
     """
-    found = family_of(model)
-    if found.LAYOUT == "windows":
-        raise ValueError(f"the tokens of a {type(model).__name__} cannot leave their windows")
-    return cast(TokenFamily, found)
+    return cast(WindowFamily, _with_layout(model, "windows"))
+
+
+def staged_family(model: nn.Module) -> PooledFamily | WindowFamily:
+    """The family of a backbone whose stages have smaller and smaller grids, whatever its attention sees.
+
+    Raises:
+        ValueError: If they have not.
+    """
+    return window_family(model) if layout_of(model) == "windows" else pooled_family(model)
+
+
+def token_family(model: nn.Module) -> TokenFamily:
+    """The family of a backbone, all of whose tokens may leave."""
+    return cast(TokenFamily, family_of(model))
 
 
 def blocks_of(model: nn.Module) -> list[PreNorm]:

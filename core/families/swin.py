@@ -15,10 +15,11 @@ from core.families.base import OWN_HEAD, Backbones, Layout, PublishedSearch, Sea
 from core.families.block import PreNorm
 from core.families.timm_models import check_size, create, refused, square, take_classes
 from core.families.views import MapView, Step, View
+from core.families.windows import masked_look
 
 FAMILY = "swin"
-METHODS = ("singlepath",)
-WHY_NOT = "its windows and the merging between its stages need every patch in its place"
+METHODS = ("tokens", "singlepath")
+WHY_NOT = None
 BASELINES = False
 NO_ROLLOUT = "is a Swin, which has no class token to roll out; choose another attribution"
 NAMES = "a swin_* with windows of one size"
@@ -198,6 +199,36 @@ def views_of(model: SwinTransformer, *, passes: bool = False, in_windows: bool =
     return tuple(MapView(block.input_resolution) for block in blocks)
 
 
+def embed(model: SwinTransformer, images: Tensor) -> Tensor:
+    """Images (B, 3, H, W) to the first stage's map (B, h, w, D).
+
+    Raises:
+        InputError: If the images are not of the model's size.
+    """
+    check_size(images, cast(Any, model.patch_embed).img_size)
+    return model.patch_embed(images)
+
+
+def merge_package(stage: Any, package: Tensor) -> Tensor:
+    """A package (B, D) through the patch merging before a stage, (B, 2 D), as four patches alike."""
+    merging = stage.downsample
+    return merging.reduction(merging.norm(package.repeat(1, 4)))
+
+
+def classify(model: SwinTransformer, maps: Tensor) -> Tensor:
+    """The last stage's map (B, h, w, D) to logits (B, C)."""
+    return model.forward_head(model.norm(maps))
+
+
+def attended(block: Any, x: Tensor, policy: Tensor | None = None) -> Tensor:
+    """How much the tokens of its window look at each, mean over heads, (B, T); see `core.families.base`.
+
+    The mean over all tokens of an image as queries. There is no class token: what the others look at stands for what
+    the answer looks at. Patches come first here, and the package behind them, if there is one.
+    """
+    return masked_look(block, block.norm1(x), policy)
+
+
 def walk(model: SwinTransformer, images: Tensor, step: Step) -> Tensor:
     """Images (B, 3, H, W) to logits (B, C), with `step` in place of each block.
 
@@ -209,11 +240,27 @@ def walk(model: SwinTransformer, images: Tensor, step: Step) -> Tensor:
     Raises:
         InputError: If the images are not of the model's size.
     """
-    embed: Any = model.patch_embed
-    check_size(images, embed.img_size)
-    x, index = embed(images), 0
+    x, index = embed(model, images), 0
     for stage in stages_of(model):
         x = stage.downsample(x)
         for block in stage.blocks:
             x, index = step(index, block, x), index + 1
     return model.forward_head(model.norm(x))
+
+
+def look(model: SwinTransformer, images: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """The dense forward, and where its tokens look.
+
+    Returns:
+        Logits (B, C), normalised patches of the last stage (B, N, D), and per block the attention on the patches of
+        that block's own grid, (B, N), L of them; see `attended`.
+    """
+    attention, ends = [], []
+
+    def step(index: int, block: PreNorm, x: Tensor) -> Tensor:
+        attention.append(attended(block, x.flatten(1, 2)))
+        ends.append(block(x))
+        return ends[-1]
+
+    logits = walk(model, images, step)
+    return logits, model.norm(ends[-1]).flatten(1, 2), attention

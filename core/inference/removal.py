@@ -8,6 +8,7 @@ from torch import Tensor
 
 from core.costs.grids import dense_tokens, pools
 from core.costs.macs import count_macs
+from core.costs.windows import Pairs, dense_pairs, masked_pairs
 from core.latency.measure import measure_latency
 from core.models.load import Loaded
 from core.results.timings import Latency
@@ -70,6 +71,9 @@ def compare_removal(loaded: Loaded, images: Tensor, decide: Decide, repeats: int
     seen = [(count + (at if many else min(1, at)), count) for at, count in enumerate(model.patches)]
     layers = {"mixers": model.layers.mixers, "ffn_hidden": model.layers.ffn_hidden}
     choosing = {"selectors": seen, "blocks": model.blocks, "ranked": model.layers.ranked}
+    if windows := geometry.windows():
+        full = [masked_pairs(one) if at else dense_pairs(one) for one, at in zip(windows, packages, strict=True)]
+        choosing["pairs"] = Pairs(tuple(full), tuple(masked_pairs(windows[at]) for at in model.blocks))
     works = [model.backbone, mask, partial(remove, record=False)]
     dense, masking, removing = measure_latency(works, images, repeats=repeats)
     return Removal(

@@ -13,6 +13,7 @@ import torch
 from core.costs.geometry import Geometry
 from core.latency.measure import device_name, interleaved
 from core.latency.random_models import dense_form
+from core.latency.steadiness import rising, swing
 from core.results.timings import CostCurve
 from core.soft_tokens.decide import top_share
 from core.soft_tokens.model import SoftTokenViT
@@ -49,8 +50,11 @@ def measure_curve(
     macs = sorted(keeps)
     works = [partial(model.run, images, top_share(keeps[cost], model.patches), record=False) for cost in macs]
     works.append(partial(dense_form(geometry, device), images))
-    *times, dense_ms = np.median(interleaved(works, repeats, device, 1, between=between), axis=0).tolist()
-    return CostCurve(device_name(device), torch.get_num_threads(), batch, tuple(macs), tuple(times), dense_ms)
+    spent: list[tuple[float, float]] = []
+    rounds = interleaved(works, repeats, device, 1, between=between, spent=spent)  # (repeats, works)
+    *times, dense_ms = np.median(rounds, axis=0).tolist()
+    where = device_name(device), torch.get_num_threads(), batch
+    return CostCurve(*where, tuple(macs), tuple(rising(times)), dense_ms, swing(rounds, spent))
 
 
 def curve_ms(curve: CostCurve, macs: int) -> float:

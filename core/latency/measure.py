@@ -75,6 +75,7 @@ def interleaved(
     between: Callable[[], object] | None = None,
     on_round: Callable[[int, int], None] | None = None,
     gradients: bool = False,
+    spent: list[tuple[float, float]] | None = None,
 ) -> np.ndarray:
     """Milliseconds of each piece of work, taking turns, (repeats, works).
 
@@ -89,13 +90,18 @@ def interleaved(
             background lets others pass here.
         on_round: Called with the timed rounds done and in all.
         gradients: Whether works need them; else they run under inference mode.
+        spent: Gets, on a CPU, the seconds that this thread computed and those that passed, of each call.
     """
 
     def called(work: Callable[[], object], times: int = 1) -> float:
         if between is not None:
             between()
         with QUIET, torch.inference_mode(not gradients), _no_collection():
-            return [timed(work, device)[0] for _ in range(times)][-1]
+            computed, passed = time.thread_time(), time.perf_counter()
+            took_ms = [timed(work, device)[0] for _ in range(times)][-1]
+            if spent is not None and device.type == "cpu":
+                spent.append((time.thread_time() - computed, time.perf_counter() - passed))
+        return took_ms
 
     if warmup:
         for work in works:

@@ -10,6 +10,7 @@ from torch import Tensor
 from core.costs.geometry import Geometry
 from core.families.block import PreNorm
 from core.latency.measure import device_name, interleaved
+from core.latency.steadiness import rising, swing
 from core.results.timings import LatencyTable
 from core.soft_tokens import one_image, packed
 from core.soft_tokens.lean import lean_block
@@ -77,7 +78,8 @@ def measure_beside(
         for x in (torch.randn(batch, tokens, shape.width, device=device) for tokens in counts)
         for work in (partial(_blocks, model), partial(_blocks_and_selector, model, geometry.prefix_tokens, selector))
     ]
-    rounds = interleaved(works, repeats, device, 1, between=between, on_round=on_round)  # (repeats, works)
+    spent: list[tuple[float, float]] = []
+    rounds = interleaved(works, repeats, device, 1, between=between, on_round=on_round, spent=spent)  # (repeats, works)
     beside, (whole, plain), parts = np.split(rounds.T, (len(others), len(others) + 2))
     times = parts.T.reshape(repeats, len(counts), 2)
     blocks = (np.median(times[..., 0], axis=0) / geometry.depth).tolist()
@@ -90,9 +92,10 @@ def measure_beside(
         heads=shape.heads,
         ffn_hidden=shape.ffn,
         tokens=tuple(counts),
-        block_ms=tuple(blocks),
-        selector_ms=tuple(selectors),
+        block_ms=tuple(rising(blocks)),
+        selector_ms=tuple(rising(selectors)),
         rest_ms=max(0.0, float(np.median(whole - plain))),
+        swing=swing(rounds, spent),
     )
     return table, tuple(np.median(beside, axis=1).tolist())
 

@@ -6,6 +6,7 @@ them (norms, residual sums, memory traffic between blocks) is in the times.
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -15,12 +16,15 @@ from torch import nn
 from core.costs.geometry import Geometry
 from core.families.families import stages_of
 from core.latency.measure import device_name, interleaved
+from core.latency.steadiness import rising, swing
 from core.results import MIXERS, Architecture, Mixer
 from core.results.timings import PathCosts, StagedCosts
 from core.single_path.compact import carve
 
 QUARTERS = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Shares of the dense FFN width that are measured."""
+GROWING: tuple[Mixer, ...] = ("skip", "conv1x1", "conv3x3")
+"""Each does what the one before it does, and more; an attention is other work, which may even be faster."""
 REPEATS = (3, 12)
 """Fewest and most timed passes of each network."""
 PATIENCE_MS = 900.0
@@ -52,7 +56,10 @@ def measure_path(
     works.append(partial(_without_blocks(backbone), images))
     round_ms = float(interleaved(works, 1, device, 1, between=between).sum())
     repeats = int(np.clip(PATIENCE_MS / round_ms, *REPEATS))
-    *whole, rest = np.median(interleaved(works, repeats, device, 0, between=between), axis=0).tolist()
+    spent: list[tuple[float, float]] = []
+    rounds = interleaved(works, repeats, device, 0, between=between, spent=spent)  # (repeats, works)
+    *whole, rest = np.median(rounds, axis=0).tolist()
+    swings = swing(rounds, spent)
     of_kind = dict(zip(kinds, whole, strict=True))
 
     def costs(stage: int) -> PathCosts:
@@ -60,14 +67,17 @@ def measure_path(
             return max(0.0, (of_kind[stage, *kind] - without) / depths[stage])  # noise below 0 counts as 0
 
         empty = of_kind[stage, "msa", 0]
+        mixers = {mixer: per_block((mixer, 0), rest) for mixer in MIXERS}
+        mixers |= zip(GROWING, rising([mixers[mixer] for mixer in GROWING]), strict=True)
         return PathCosts(
             device=device_name(device),
             threads=torch.get_num_threads(),
             batch=batch,
-            mixer_ms={mixer: per_block((mixer, 0), rest) for mixer in MIXERS},
+            mixer_ms=mixers,
             ffn_hidden=tuple(widths[stage]),
-            ffn_ms=(0.0, *(per_block(("msa", width), empty) for width in widths[stage][1:])),
+            ffn_ms=(0.0, *rising([per_block(("msa", width), empty) for width in widths[stage][1:]])),
             rest_ms=rest,
+            swing=swings,
         )
 
     stages = tuple(costs(stage) for stage in range(len(depths)))
@@ -82,6 +92,19 @@ def path_ms(costs: PathCosts | StagedCosts, architecture: Architecture) -> float
         architecture: Of the model that was measured; FFN widths between two measured ones lie on a straight line.
     """
     return costs.rest_ms + sum(block_ms(costs, architecture))
+
+
+def scaled_path(costs: PathCosts | StagedCosts, factor: float) -> PathCosts | StagedCosts:
+    """The same with all of its times multiplied by `factor`, more than 0."""
+    if isinstance(costs, StagedCosts):
+        return replace(costs, stages=tuple(_scaled(stage, factor) for stage in costs.stages))
+    return _scaled(costs, factor)
+
+
+def _scaled(costs: PathCosts, factor: float) -> PathCosts:
+    mixers = {mixer: factor * ms for mixer, ms in costs.mixer_ms.items()}
+    ffn = tuple(factor * ms for ms in costs.ffn_ms)
+    return replace(costs, mixer_ms=mixers, ffn_ms=ffn, rest_ms=factor * costs.rest_ms)
 
 
 def block_ms(costs: PathCosts | StagedCosts, architecture: Architecture) -> list[float]:

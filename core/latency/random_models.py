@@ -9,12 +9,12 @@ from torch import Tensor, nn
 
 from core.costs.geometry import Geometry
 from core.costs.macs import count_macs
-from core.families.families import blocks_of, family_of_geometry
+from core.families.families import blocks_of, family_of_geometry, layout_of
 from core.latency.engines import prepare
 from core.latency.measure import interleaved
 from core.results.timings import EAGER, ENGINES, SpeedRow
 from core.soft_tokens.context import OneImage, context_of
-from core.soft_tokens.decide import Decide, keep_count, top_share
+from core.soft_tokens.decide import Decide, keep_counts, top_share
 from core.soft_tokens.fixed import FixedKeepViT, SelectorsAlone
 from core.soft_tokens.mixers import nearest_look
 from core.soft_tokens.model import SoftTokenViT
@@ -22,19 +22,20 @@ from core.soft_tokens.ranking import AttentionRanking, look
 from core.soft_tokens.schedules import schedule_macs
 from core.soft_tokens.selector import Scores, selector_scores
 from core.soft_tokens.stages import Stage, image_macs
+from core.soft_tokens.swin_gathered import random_look
 
 SPREAD = 0.15
 """Standard deviation of the kept counts between the images of a batch, as a share of the mean, where they are drawn."""
 
 
-def varied_top_share(keep: Sequence[float], patches: int, batch: int, seed: int = 0) -> Decide:
+def varied_top_share(keep: Sequence[float], patches: int | Sequence[int], batch: int, seed: int = 0) -> Decide:
     """Keep the best patches of each image, a different number in each: `keep` on average, normal around it.
 
     A batch of one keeps just ceil(share x N).
 
     Args:
         keep: For each selector the share of the original patches alive after it.
-        patches: N.
+        patches: N, or N of the grid that each selector sees.
         batch: B.
         seed: Of the draw; the same for all selectors, so that an image is busy or plain throughout.
     """
@@ -42,7 +43,11 @@ def varied_top_share(keep: Sequence[float], patches: int, batch: int, seed: int 
         return top_share(keep, patches)
     draw = torch.randn(batch, generator=torch.Generator().manual_seed(seed))
     factor = 1 + SPREAD * (draw - draw.mean())
-    counts = [(keep_count(share, patches) * factor).round().clamp(1, patches).long() for share in keep]
+    each = [patches] * len(keep) if isinstance(patches, int) else patches
+    counts = [
+        (count * factor).round().clamp(1, most).long()
+        for count, most in zip(keep_counts(keep, each), each, strict=True)
+    ]
 
     def decide(stage: int, scores: Scores, alive: Tensor) -> Tensor:
         value = scores.keep_logit.masked_fill(~alive, -torch.inf)
@@ -171,6 +176,10 @@ def _selectors_alone(
     for (at, selector), stage in zip(model.by_block().items(), stages, strict=True):
         counts = [int(seen) + prefix for seen in stage.seen]
         tokens = torch.randn(sum(counts), blocks[at].mlp.fc1.in_features, device=images.device)
+        if isinstance(selector, AttentionRanking) and layout_of(model.backbone) == "windows":
+            package = (stage.seen > stage.patches).to(images.device)
+            work.append(random_look(blocks[at], ~stage.keep_prob.isnan(), package))
+            continue
         if isinstance(selector, AttentionRanking):
             looking = nearest_look(model.backbone, at)
             work += [partial(look, looking, part[None]) for part in tokens.split(counts)]

@@ -1,4 +1,4 @@
-"""A model as a file for others: our format without gates, or ONNX; each file is read back and compared first."""
+"""A model as a file for others: our format without gates, ONNX, or torch.export's; each is read back and compared."""
 
 import copy
 import importlib.util
@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from core.config import ONNX, OURS, ModelSpec, plain
+from core.config import GRAPHS, ONNX, OURS, ModelSpec, plain
 from core.errors import InputError
 from core.files.json_text import json_text
 from core.methods import kind_of
@@ -28,6 +28,8 @@ TOLERANCE = 1e-4
 MOST_PHOTOS = 64
 """They run through both in one batch."""
 ONNX_PACKAGES = ("onnx", "onnxruntime", "onnxscript")
+TRACES = {"stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn", "from_node"}
+"""What torch.export notes of each step: lines of the sources, with the folders of the machine that exports."""
 
 
 @dataclass(frozen=True)
@@ -57,15 +59,15 @@ def export_model(
 ) -> tuple[Exported, ...]:
     """Write a model into `folder`: all files, compared with the model, or none.
 
-    A single-path model is written compact, as its budget made it; a model with selectors as ONNX at the keep ratios
+    A single-path model is written compact, as its budget made it; a model with selectors as a graph at the keep ratios
     that it was loaded with, the same work for each photo. Everything happens on the CPU.
 
     Args:
         loaded: The model; stays as it is.
         folder: Made if it is not there.
-        names: Of the files; .safetensors is our format, .onnx is ONNX.
+        names: Of the files; .safetensors is our format, .onnx is ONNX, .pt2 a program of torch.export.
         photos: Normalised, (P, 3, H, W), P from 1 to `MOST_PHOTOS`; the files are compared with the model on them.
-        half: Store floats in half precision, in our format; ONNX stays in single.
+        half: Store floats in half precision, in our format; graphs stay in single.
 
     Raises:
         InputError: If the model cannot be written so, the folder cannot be written to, or a file answers otherwise.
@@ -115,8 +117,8 @@ def check_targets(folder: Path, names: Sequence[str]) -> None:
     if not os.path.isdir(place) or not os.access(place, os.W_OK):
         raise InputError(f"{folder} cannot be written to; name another --out.")
     for name in names:
-        if not name.endswith((OURS, ONNX)):
-            raise InputError(f"{name} must end in {OURS} (our format) or {ONNX}.")
+        if not name.endswith((OURS, *GRAPHS)):
+            raise InputError(f"{name} must end in {OURS} (our format), {' or '.join(GRAPHS)}.")
         for path in (folder / name, folder / f"{name}.data"):  # .data: large weights of ONNX
             if os.path.lexists(path):
                 raise InputError(f"{path} is already there; name another --out.")
@@ -131,24 +133,26 @@ def check_model(loaded: Loaded, names: Sequence[str], photos: Tensor) -> None:
     """Refuse what a file cannot hold, and what it cannot be compared on; the arguments as in `export_model`.
 
     Raises:
-        InputError: If a model with token selectors is to be ONNX and has no keep ratios, or is to be anything else and
-            has settings, or there are too few or too many photos.
+        InputError: If a model with token selectors is to be a graph and has no keep ratios, or is to be anything else
+            and has settings, or there are too few or too many photos.
     """
     if not 1 <= len(photos) <= MOST_PHOTOS:
         raise InputError(f"A file is compared on 1 to {MOST_PHOTOS} photos; {len(photos)} were given.")
     spec, card = loaded.spec, loaded.card
-    whole = all(name.endswith(ONNX) for name in names)
-    if card.selectors is not None and spec.keep is None and any(name.endswith(ONNX) for name in names):
+    whole = all(name.endswith(GRAPHS) for name in names)
+    if card.selectors is not None and spec.keep is None and any(name.endswith(GRAPHS) for name in names):
         raise InputError(
-            f"The work of {spec.name} differs from photo to photo, so it cannot be written as ONNX; give --keep with "
-            f"{len(card.selectors.blocks)} shares, which fix it, or export it as {OURS}."
+            f"The work of {spec.name} differs from photo to photo, so it cannot be written as a graph "
+            f"({', '.join(GRAPHS)}); give --keep with {len(card.selectors.blocks)} shares, which fix it, or export it "
+            f"as {OURS}."
         )
     said = asdict(spec.hints)  # of the file that is read, and known from here on
     kept = {"keep": spec.keep, "blocks": spec.blocks} if whole else {}
     if spec != ModelSpec(spec.name, spec.budget, **kept, **said):
         raise InputError(
             f"A {OURS} file holds no keep ratio, and no file a threshold or packaging; load {spec.name} without them, "
-            f"export it, and give them when the file is used. Keep ratios alone can be part of an {ONNX} file."
+            f"export it, and give them when the file is used. Keep ratios alone can be part of "
+            f"{' and '.join(GRAPHS)} files."
         )
     if whole:
         graph_of(loaded.model, spec.keep, spec.name)
@@ -184,7 +188,7 @@ def write_checked(
     """Write one file and compare what is read back from it with the model, on each photo and on all at once.
 
     In half precision the file must answer as the model with its weights rounded does. `keep`: what the model keeps of
-    every photo, for ONNX.
+    every photo, for a graph.
 
     Returns:
         The largest absolute difference of a logit from `model`'s.
@@ -192,9 +196,10 @@ def write_checked(
     Raises:
         InputError: If a logit is further off than `TOLERANCE`, or no number.
     """
-    if path.suffix == ONNX:
-        write_onnx(path, graph_of(model, keep, path.name), card)
-        read, expected = onnx_session(path), model
+    if path.suffix in GRAPHS:
+        write, opened = (write_onnx, onnx_session) if path.suffix == ONNX else (write_program, open_program)
+        write(path, graph_of(model, keep, path.name), card)
+        read, expected = opened(path), model
     else:
         save_checkpoint(path, model, card, half=half)
         read, expected = load(ModelSpec(str(path))).model, copy.deepcopy(model).half().float() if half else model
@@ -213,14 +218,14 @@ def write_checked(
 
 
 def write_onnx(path: Path, model: nn.Module, card: ModelCard) -> None:
-    """Write a model as ONNX: "images" (B, 3, H, W) in, "logits" (B, C) out, for any B; see `onnx_metadata`.
+    """Write a model as ONNX: "images" (B, 3, H, W) in, "logits" (B, C) out, for any B; see `told_beside`.
 
     The weights lie in the same file, or beside it in PATH.data where they are larger than the format allows.
     """
     size = card.geometry.img_size
     example = torch.zeros(2, 3, size, size)  # two photos: the exporter may take a batch of one for a constant
     program = draw_onnx(model, (example,), ["images"], ({0: "batch"},))
-    program.model.metadata_props.update(onnx_metadata(card))
+    program.model.metadata_props.update(told_beside(card))
     program.save(path)
 
 
@@ -255,7 +260,27 @@ def draw_onnx(
     return program
 
 
-def onnx_metadata(card: ModelCard) -> dict[str, str]:
+def write_program(path: Path, model: nn.Module, card: ModelCard) -> None:
+    """Write a model as a program of torch.export: images (B, 3, H, W) in, logits (B, C) out, for any B.
+
+    What `told_beside` says lies in it too, as the extra files that `torch.export.load` reads.
+    """
+    size = card.geometry.img_size
+    example = torch.zeros(2, 3, size, size)
+    program = torch.export.export(model, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    for module in program.graph_module.modules():
+        for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
+            for key in TRACES & node.meta.keys():
+                del node.meta[key]
+    torch.export.save(program, path, extra_files=told_beside(card))
+
+
+def open_program(path: Path) -> Callable[[Tensor], Tensor]:
+    """A file of torch.export as a function: images (B, 3, H, W) to logits (B, C)."""
+    return torch.export.load(path).module()
+
+
+def told_beside(card: ModelCard) -> dict[str, str]:
     """What another program must know to use the file, as JSON: "classes" in the order of the logits, "normalisation".
 
     A photo's short side is resized to floor(size / crop_pct) and size x size pixels are cut from its centre.

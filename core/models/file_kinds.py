@@ -83,6 +83,10 @@ def _zipped(path: Path) -> Kind:
     names = [member.filename for member in members]
     if any(name.endswith("/constants.pkl") for name in names):
         raise InputError(f"{shown(path)} is a TorchScript program, not weights; save the model's state_dict.")
+    if any(name.endswith("/archive_format") for name in names):
+        raise InputError(
+            f"{shown(path)} is a program of torch.export, which holds no model that can be pruned; {WANTED}."
+        )
     if any(name.endswith("data.pkl") for name in names):
         if sum(member.file_size for member in members) > path.stat().st_size:
             raise InputError(f"{shown(path)} is packed, as torch.save does not write it; save the weights again.")

@@ -15,6 +15,8 @@ ENGINES = {
     BF16: "OpenVINO, bf16",
 }
 """What can run a model, as the command line names it and as results do; see `core.latency.engines`."""
+Swing = tuple[float, float]
+"""The least and the most that a time may be off, as shares of it: (0.9, 1.2) is 10 % less to 20 % more."""
 ROUNDED = (INT8, BF16)
 """Those that compute in fewer bits than the weights have, so that answers move a little."""
 
@@ -116,6 +118,8 @@ class LatencyTable:
     """One selector with its packaging, seeing each of `tokens`; zeros where the device was not measured for it."""
     rest_ms: float
     """Patch embedding, last norm and classifier."""
+    swing: Swing = (1.0, 1.0)
+    """How steady the machine was; see `core.latency.steadiness.swing`. Unknown of a table from a file."""
 
     def __post_init__(self) -> None:
         if not len(self.tokens) == len(self.block_ms) == len(self.selector_ms):
@@ -197,6 +201,8 @@ class PathCosts:
     """What an FFN of each width adds to its block; 0 for the first."""
     rest_ms: float
     """Patch embedding, last norm and classifier."""
+    swing: Swing = (1.0, 1.0)
+    """How steady the machine was; see `core.latency.steadiness.swing`."""
 
     def __post_init__(self) -> None:
         if len(self.ffn_hidden) != len(self.ffn_ms) or self.ffn_hidden[0] != 0:
@@ -221,6 +227,8 @@ class CostCurve:
     """At each of `macs`."""
     dense_ms: float
     """The dense model, in the same rounds."""
+    swing: Swing = (1.0, 1.0)
+    """How steady the machine was; see `core.latency.steadiness.swing`."""
 
     def __post_init__(self) -> None:
         if len(self.macs) != len(self.ms) or any(b <= a for a, b in pairwise(self.macs)):
@@ -255,3 +263,8 @@ class StagedCosts:
     def rest_ms(self) -> float:
         """Everything but the blocks."""
         return self.stages[0].rest_ms
+
+    @property
+    def swing(self) -> Swing:
+        """How steady the machine was, over all stages."""
+        return self.stages[0].swing

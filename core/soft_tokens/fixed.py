@@ -196,12 +196,17 @@ def graph_of(model: nn.Module, keep: Sequence[float] | None, name: str) -> nn.Mo
 
     Raises:
         InputError: If the model has selectors and no keep ratios, so that each photo is another amount of work, or it
-            is a PiT with selectors.
+            is a PiT or a Swin with selectors.
     """
     if not isinstance(model, SoftTokenViT):
         return model
     if layout_of(model.backbone) == "pooled":
         raise InputError(f"{name} pools its patches, which is no fixed graph here; use torch's eager mode.")
+    if layout_of(model.backbone) == "windows":
+        raise InputError(
+            f"Each photo leaves another number of patches in each window of {name}, even at a keep ratio, so it is no "
+            "fixed graph; use torch's eager mode."
+        )
     if keep is None:
         raise InputError(
             f"{name} decides photo by photo how many patches it keeps, which only torch's eager mode can do; give "

@@ -14,6 +14,7 @@ from core.soft_tokens.mixers import left_block, mixer_of, nearest_look
 from core.soft_tokens.pit_gathered import pit_gathered_forward
 from core.soft_tokens.ranking import Choosing
 from core.soft_tokens.stages import Pruned, Stage, lay_out
+from core.soft_tokens.swin_gathered import swin_gathered_forward
 
 
 def gathered_forward(
@@ -41,6 +42,8 @@ def gathered_forward(
     """
     if layout_of(backbone) == "pooled":
         return pit_gathered_forward(backbone, selectors, images, decide, packaging, record=record)
+    if layout_of(backbone) == "windows":
+        return swin_gathered_forward(backbone, selectors, images, decide, packaging, record=record)
     family = flat_family(backbone)
     x = family.embed(backbone, images)
     first, alone = min(selectors), len(images) == 1

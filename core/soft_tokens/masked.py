@@ -15,6 +15,7 @@ from core.soft_tokens.policy import SoftDecide, masked_block, slice_scores
 from core.soft_tokens.ranking import AttentionRanking, look, ranked_scores
 from core.soft_tokens.selector import Selector
 from core.soft_tokens.stages import Stage
+from core.soft_tokens.swin_masked import swin_masked_forward
 
 
 def masked_forward(
@@ -39,9 +40,11 @@ def masked_forward(
     Source: Rao et al. 2021, arXiv:2106.02034, attention masking, which arXiv:2112.13890 trains with; here the
     mask is exact (no epsilon), so a kept token sees just what it would see if the others were gone.
     """
+    # Where the grid changes, an image's one package goes along, so there is always one.
     if layout_of(backbone) == "pooled":
-        # An image's one package goes through the poolings, so there is always one.
         return pit_masked_forward(backbone, selectors, images, decide, packaging or "weighted_mean")
+    if layout_of(backbone) == "windows":
+        return swin_masked_forward(backbone, selectors, images, decide, packaging or "weighted_mean")
     family = flat_family(backbone)
     x = family.embed(backbone, images)
     first = backbone.num_prefix_tokens

@@ -126,8 +126,11 @@ def set_decision(spec: ModelSpec, model: SoftTokenViT) -> None:
 
 
 def macs(model: SoftTokenViT, geometry: Geometry, keep: tuple[float, ...] | None) -> MacCount | None:
-    """MACs of one image at these shares of the original patches; None where they differ from image to image."""
-    return None if keep is None else schedule_macs(geometry, model.blocks, keep, model.layers)
+    """MACs of one image at these shares of the original patches; None where they differ from image to image.
+
+    In windows they always do, by where the kept patches lie.
+    """
+    return None if keep is None or geometry.windows() else schedule_macs(geometry, model.blocks, keep, model.layers)
 
 
 def counts_kept(stages: Sequence[Stage]) -> Tensor:

@@ -5,7 +5,7 @@ slices of the sequence, without a copy; on accelerators, where each launch costs
 padded within the group. Measured against other ways in assets/benchmarks.md.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -67,10 +67,21 @@ def left(packed: Packed, prefix: int, patches: int, done: Sequence[Pruned]) -> A
     return Alive(packed.x[own], tuple(counts.tolist()), packages, stands)
 
 
+def look_by_image(packed: Packed, looking: Look | None) -> Tensor:
+    """How much the answer looks at each token, (M,), image by image; see `ranking.look`."""
+    return torch.cat([look(looking, part[None])[0] for part in packed.x.split(packed.counts)])
+
+
 def choose(
-    packed: Packed, patches: int, prefix: int, selector: Choosing, decide: Decide, index: int, looking: Look | None
+    packed: Packed,
+    patches: int,
+    prefix: int,
+    selector: Choosing,
+    decide: Decide,
+    index: int,
+    looked: Callable[[Packed], Tensor],
 ) -> tuple[Tensor, Scores, Tensor, Tensor]:
-    """What one selector thinks, and what is decided; `looking`: see `ranking.look`.
+    """What one selector thinks, and what is decided; `looked`: how much the answer looks at each token, (M,).
 
     Returns:
         Rows of the patches, (m,); their scores; alive and kept, bool (B, N).
@@ -79,16 +90,13 @@ def choose(
     rows = (packed.cell >= 0).nonzero()[:, 0]  # of the patches
     cell = packed.cell[rows]
 
-    def looked() -> Tensor:
-        return torch.cat([look(looking, part[None])[0] for part in packed.x.split(packed.counts)])[rows]
-
     if isinstance(selector, AttentionRanking):
-        scores = shown = ranked_scores(looked())
+        scores = shown = ranked_scores(looked(packed)[rows])
     else:
         everything = selector_scores(selector, packed.x, context_of(packed.counts, prefix, packed.x.device))
         scores = shown = everything.map(lambda score: score[rows])
         if getattr(decide, "looks", False):
-            shown = replace(scores, attention=looked())
+            shown = replace(scores, attention=looked(packed)[rows])
     shown = shown.map(lambda score: on_grid(score, cell, batch, patches))
     alive = torch.zeros(batch * patches, dtype=torch.bool, device=cell.device).index_fill_(0, cell, True)
     alive = alive.unflatten(0, (batch, patches))
@@ -106,7 +114,8 @@ def prune(
     looking: Look | None,
 ) -> tuple[Packed, Pruned]:
     """One selector's work: score, decide, fold what leaves into packages; `looking`: see `ranking.look`."""
-    rows, scores, alive, kept = choose(packed, patches, prefix, selector, decide, index, looking)
+    looked = partial(look_by_image, looking=looking)
+    rows, scores, alive, kept = choose(packed, patches, prefix, selector, decide, index, looked)
     cell = packed.cell[rows]
     keep_prob = on_grid(scores.keep_prob, cell, len(packed.counts), patches, 0.0)
     weight, exists = package_weights(keep_prob, (alive & ~kept).float(), packaging)

@@ -1,5 +1,6 @@
 """Inference on a PiT: tokens leave within a stage, and are put back on the grid, as they left, where it is pooled."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -17,12 +18,13 @@ from core.soft_tokens.packed import (
     Packed,
     choose,
     first_tokens,
+    look_by_image,
     packed_block,
     plan_attention,
     replace_tokens,
     weighted_sums,
 )
-from core.soft_tokens.ranking import Choosing, Look
+from core.soft_tokens.ranking import Choosing
 from core.soft_tokens.stages import Pruned, Stage, lay_out, on_grid
 
 
@@ -72,7 +74,7 @@ def pit_gathered_forward(
                     decide,
                     decided,
                     packaging,
-                    partial(family.attended, block),
+                    partial(look_by_image, looking=partial(family.attended, block)),
                 )
                 plan = plan_attention(here.tokens.counts, maps.device)
                 decided += 1
@@ -125,11 +127,14 @@ def prune(
     decide: Decide,
     index: int,
     packaging: Packaging,
-    looking: Look,
+    looked: Callable[[Packed], Tensor],
 ) -> tuple[OnGrid, Pruned]:
-    """One selector's work: score, decide, fold what leaves into the one package; it stays frozen."""
+    """One selector's work: score, decide, fold what leaves into the one package; it stays frozen.
+
+    `looked` says how much the answer looks at each token, (M,).
+    """
     tokens, batch = here.tokens, len(here.tokens.counts)
-    rows, scores, alive, kept = choose(tokens, patches, prefix, selector, decide, index, looking)
+    rows, scores, alive, kept = choose(tokens, patches, prefix, selector, decide, index, looked)
     cell = tokens.cell[rows]
     keep_prob = on_grid(scores.keep_prob, cell, batch, patches, 0.0)
     shares = accumulated(keep_prob, (alive & ~kept).float(), here.carried, packaging)

@@ -37,7 +37,7 @@ def pit_masked_forward(
         alive = x.new_ones(len(x), x.shape[1] - first - 1, dtype=torch.float32)
         for index, block in enumerate(stage.blocks, begin):
             if index in selectors:
-                x, alive, carried, record = _select(
+                x, alive, carried, record = select(
                     x,
                     first,
                     alive,
@@ -50,8 +50,8 @@ def pit_masked_forward(
                 )
                 stages.append(record)
             if stages:
-                moving = _policy(first, alive, torch.ones_like(carried.exists))[..., None]  # all but pruned patches
-                after = masked_block(block, x, _policy(first, alive, carried.exists), slice(first, x.shape[1] - 1))
+                moving = policy_of(first, alive, torch.ones_like(carried.exists))[..., None]  # all but pruned patches
+                after = masked_block(block, x, policy_of(first, alive, carried.exists), slice(first, x.shape[1] - 1))
                 x = moving * after + (1 - moving) * x
             else:
                 x = torch.cat((block(x[:, :-1]), x[:, -1:]), dim=1)
@@ -61,12 +61,12 @@ def pit_masked_forward(
     return family.classify(backbone, prefix), backbone.norm(x[:, first:-1]), stages
 
 
-def _policy(first: int, alive: Tensor, package: Tensor) -> Tensor:
+def policy_of(first: int, alive: Tensor, package: Tensor) -> Tensor:
     """(B, P + N + 1), 1 or 0: all prefix tokens, the patches alive, the package."""
     return torch.cat((alive.new_ones(len(alive), first), alive, package[:, None].to(alive.dtype)), dim=1)
 
 
-def _select(
+def select(
     x: Tensor,
     first: int,
     alive: Tensor,
@@ -78,9 +78,9 @@ def _select(
     looking: Look,
 ) -> tuple[Tensor, Tensor, Carried, Stage]:
     """One selector's work: the tokens with the new package in its place, who is alive, the package, a record."""
-    there = _policy(0, alive.detach(), carried.exists)  # (B, N + 1)
+    there = policy_of(0, alive.detach(), carried.exists)  # (B, N + 1)
     if isinstance(selector, AttentionRanking):
-        looked = look(looking, x, _policy(first, alive.detach(), carried.exists))
+        looked = look(looking, x, policy_of(first, alive.detach(), carried.exists))
         found = ranked_scores(looked[:, first:])
     else:
         found = selector.masked(x[:, first:], there)

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from core.errors import InputError
 from core.families.base import Backbone
-from core.families.families import blocks_of, family_of
+from core.families.families import blocks_of, family_of, layout_of
 from core.results import Layers
 from core.soft_tokens import mixers
 
@@ -21,6 +21,8 @@ def check_places(backbone: Backbone, blocks: Sequence[int]) -> None:
         InputError: If one cannot, or they do not rise.
     """
     behind, depth = _new_grids(backbone), len(blocks_of(backbone))
+    if layout_of(backbone) == "windows":
+        _check_windows(backbone, behind)
     if not behind:
         mixers.check_places(blocks, [mixers.mixer_of(block) for block in blocks_of(backbone)])
         return
@@ -29,11 +31,23 @@ def check_places(backbone: Backbone, blocks: Sequence[int]) -> None:
             f"Selectors stand before blocks 1 to {depth - 1} (counting from 0), rising; not {list(blocks)}."
         )
     if wrong := sorted(set(blocks) & set(behind)):
+        maker = "patch merging" if layout_of(backbone) == "windows" else "a pooling"
         possible = ", ".join(str(block) for block in range(1, depth) if block not in behind)
         raise InputError(
-            f"No selector can stand before block {wrong[0]}, where a pooling has just made a new grid; choose among "
+            f"No selector can stand before block {wrong[0]}, where {maker} has just made a new grid; choose among "
             f"blocks {possible} (counting from 0)."
         )
+
+
+def _check_windows(backbone: Backbone, behind: Sequence[int]) -> None:
+    """Refuse a Swin that tokens cannot leave."""
+    if any(mixers.mixer_of(block) != "msa" for block in blocks_of(backbone)):
+        raise InputError(
+            "Tokens can leave a Swin only where every block is an attention; single-path pruning has put something "
+            "else into this one, so take the dense model."
+        )
+    if not behind:
+        raise InputError("Tokens can leave a Swin only where it has two stages or more; this one has a single stage.")
 
 
 def possible_places(backbone: Backbone) -> tuple[int, ...]:
@@ -51,6 +65,9 @@ def possible_places(backbone: Backbone) -> tuple[int, ...]:
 def usual_places(backbone: Backbone, count: int) -> tuple[int, ...]:
     """Where `count` selectors or rankings usually stand: spread over the depth, from a quarter of it on.
 
+    In a Swin, whose stages are short but for one, none stands before the last block of a stage, if others have room:
+    there one block alone would be the cheaper for it.
+
     Raises:
         InputError: If so many have no room.
     """
@@ -58,13 +75,16 @@ def usual_places(backbone: Backbone, count: int) -> tuple[int, ...]:
     if not behind:
         return mixers.spread([mixers.mixer_of(block) for block in blocks_of(backbone)], count)
     possible = [block for block in range(max(1, depth // 4), depth) if block not in behind]
+    if layout_of(backbone) == "windows":
+        worth = [block for block in possible if block + 1 < depth and block + 1 not in behind]
+        possible = worth if count <= len(worth) else possible
     if count > len(possible):
         raise InputError(f"There is room for {len(possible)} selectors in this model, not for {count}.")
     return tuple(possible[index * len(possible) // count] for index in range(count))
 
 
 def _new_grids(backbone: Backbone) -> list[int]:
-    """Blocks, from 0, before which a pooling makes a new grid."""
+    """Blocks, from 0, before which a pooling or a merging makes a new grid."""
     grids = family_of(backbone).grids_of(backbone)
     return [block for block, (before, here) in enumerate(pairwise(grids), 1) if before != here]
 

@@ -43,9 +43,13 @@ def by_policy(
     weights_ij = policy_j exp(s_ij) / sum_k policy_k exp(s_ik). With policy (B, T) in {0, 1} this is a key mask whose
     gradient tells what a pruned token would have changed.
     """
-    found = scores(q, k, scale).float()
-    keys = policy[:, None, None, :]
+    weights = policy_weights(scores(q, k, scale), policy[:, None, None, :]).to(v.dtype)
+    return (weights if drop is None else drop(weights)) @ v
+
+
+def policy_weights(found: Tensor, keys: Tensor) -> Tensor:
+    """Weights of scores (..., Q, T) whose keys count `keys` times, (..., Q or 1, T), 0 or 1; at least one of a row."""
+    found = found.float()
     highest = found.detach().masked_fill(keys == 0, -torch.inf).amax(dim=-1, keepdim=True)
     weights = (found - highest).clamp(max=CLAMP).exp() * keys  # clamped: a dead key may lie far above the alive ones
-    weights = (weights / weights.sum(dim=-1, keepdim=True)).to(v.dtype)
-    return (weights if drop is None else drop(weights)) @ v
+    return weights / weights.sum(dim=-1, keepdim=True)

@@ -13,6 +13,8 @@ from core.costs.deit import DEIT
 from core.costs.geometry import Geometry
 from core.costs.grids import dense_tokens, end_of_grid, patches_at, patches_left, pools
 from core.costs.lvvit import LVVIT
+from core.costs.swin import SWIN
+from core.costs.windows import most_image_pairs
 from core.errors import InputError
 from core.results import DENSE_LAYERS, Layers, MacCount
 from core.soft_tokens.decide import check_keep, keep_counts
@@ -42,7 +44,7 @@ class KnownSchedule:
     keep: tuple[float, ...]
     """For each the share of the original patches alive after it."""
     published_gmacs: float | None = None
-    """What Kong et al. publish for the model that it is fitted to (ImageNet-1k, 224 pixels); None: not fitted."""
+    """What Kong et al. publish for the model that it is fitted to (ImageNet-1k, 224 pixels); None: to none."""
 
 
 def _fitted(name: str, keep: tuple[float, ...]) -> KnownSchedule:
@@ -61,6 +63,8 @@ Fitted to tokens in 32s too: with the class token and a package there are 128 an
 """
 FITTED_LVVIT = KnownSchedule("lvvit_s_4.3g", "lvvit_s", (4, 8), (0.593, 0.352), 4.3)
 """The same places in 16 blocks as 3 and 6 are in 12."""
+FITTED_SWIN = KnownSchedule("swin_tiny_3.5g", "swin_tiny_patch4_window7_224", (5, 7), (0.567, 0.321))
+"""Two in the third stage, which holds half of the blocks; of 4.49 G these leave 3.5 at most."""
 FITTED = {
     known.name: known
     for known in (
@@ -70,9 +74,10 @@ FITTED = {
         _fitted("deit_small_2.6g", (0.576, 0.332)),
         *FITTED_EARLY,
         FITTED_LVVIT,
+        FITTED_SWIN,
     )
 }
-"""Schedules that cost what was published; fitted by us.
+"""Schedules that cost what was published, or what is in the name; fitted by us.
 
 Kong et al. publish the counts in the names, but not the ratios behind them. These are not theirs: each is r, or r, r^2,
 to three decimals, for the r whose count, selectors and packages included, comes nearest.
@@ -88,13 +93,16 @@ HALVINGS = 50
 
 def geometry_of(known: KnownSchedule) -> Geometry:
     """Of the dense model that a schedule is for."""
-    return DEIT.get(known.model) or LVVIT[known.model]
+    return {**DEIT, **LVVIT, **SWIN}[known.model]
 
 
 def schedule_macs(
     geometry: Geometry, blocks: tuple[int, ...], keep: tuple[float, ...], layers: Layers = DENSE_LAYERS
 ) -> MacCount:
     """MACs of one image that keeps exactly ceil(share x N) patches at each stage, selectors and packages included.
+
+    In windows the count depends on where the kept patches lie, too; it is then the most that an image can cost: where
+    they fill some windows and leave others empty.
 
     A stage that drops something leaves one package token behind, which all later blocks and selectors see.
 
@@ -112,7 +120,11 @@ def schedule_macs(
     """
     tokens, selectors = schedule_tokens(geometry, blocks, keep)
     patches = patches_left(geometry, blocks, keep_counts(keep, patches_at(geometry, blocks)))
-    return pruned_macs(geometry, tuple(tokens), patches, tuple(selectors), layers, tuple(blocks))
+    pairs = None
+    if windows := geometry.windows():
+        package = [tokens[at] > geometry.prefix_tokens + patches[at] for at in blocks]
+        pairs = most_image_pairs(windows, blocks, [patches[at] for at in blocks], package)
+    return pruned_macs(geometry, tuple(tokens), patches, tuple(selectors), layers, tuple(blocks), pairs)
 
 
 def schedule_tokens(

@@ -10,6 +10,7 @@ from torch import Tensor
 from core.costs.geometry import Geometry
 from core.costs.grids import dense_tokens, end_of_grid, patches_left, pools
 from core.costs.macs import count_macs
+from core.costs.windows import Pairs, image_pairs
 from core.results import DENSE_LAYERS, Layers, MacCount
 from core.soft_tokens.selector import Scores
 
@@ -129,6 +130,7 @@ def pruned_macs(
     selectors: tuple[tuple[int, int], ...],
     layers: Layers,
     blocks: tuple[int, ...],
+    pairs: Pairs | None = None,
 ) -> MacCount:
     """MACs of one image of which this much is left.
 
@@ -139,6 +141,7 @@ def pruned_macs(
         selectors: For each, how many tokens it looked at, and how many of them were patches.
         layers: What the blocks are, where single-path pruning has changed them.
         blocks: Before which the selectors stand.
+        pairs: In windows, who attends to whom.
     """
     return count_macs(
         geometry,
@@ -149,6 +152,7 @@ def pruned_macs(
         mixers=layers.mixers,
         ffn_hidden=layers.ffn_hidden,
         ranked=layers.ranked,
+        pairs=pairs,
     )
 
 
@@ -161,6 +165,15 @@ def image_macs(
     seen = torch.stack([stage.seen for stage in stages], dim=1).tolist()
     patches = torch.stack([stage.patches for stage in stages], dim=1).tolist()
     return [
-        pruned_macs(geometry, tuple(t), tuple(n), tuple(zip(s, p, strict=True)), layers, blocks)
-        for t, n, s, p in zip(tokens, left, seen, patches, strict=True)
+        pruned_macs(geometry, tuple(t), tuple(n), tuple(zip(s, p, strict=True)), layers, blocks, q)
+        for t, n, s, p, q in zip(tokens, left, seen, patches, _pairs(geometry, blocks, stages), strict=True)
     ]
+
+
+def _pairs(geometry: Geometry, blocks: tuple[int, ...], stages: list[Stage]) -> Sequence[Pairs | None]:
+    """Who attends to whom in each image; None: there are no windows."""
+    windows = geometry.windows()
+    if not windows:
+        return [None] * len(stages[0].kept)
+    kept = [stage.kept.cpu().numpy() for stage in stages]
+    return image_pairs(windows, blocks, kept, [stage.has_package.cpu().numpy() for stage in stages])

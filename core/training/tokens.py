@@ -30,9 +30,9 @@ from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.selector import Scores, Selector, shift_margin
 from core.soft_tokens.stages import Stage
 from core.training.objectives import Frozen, Objective, distillation, task_loss
-from core.training.pit import PitTeacher
 from core.training.rates import by_size
 from core.training.saliency import SaliencyTeacher, TeacherSaliency
+from core.training.staged import StagedTeacher
 from core.training.teachers import Teacher
 
 
@@ -111,16 +111,16 @@ def _attentions_behind(model: VisionTransformer, at: int) -> list[int]:
 
 def _ranks(
     rank_by: RankBy, dense: Backbone, blocks: tuple[int, ...], other: Objective | None
-) -> PitTeacher | DenseTeacher | SaliencyTeacher | TeacherSaliency:
+) -> StagedTeacher | DenseTeacher | SaliencyTeacher | TeacherSaliency:
     """What teaches the ranking.
 
     Raises:
         InputError: If what is asked for has none to teach.
     """
-    if layout_of(dense) == "pooled":
+    if layout_of(dense) != "flat":
         if rank_by != "attention":
-            raise InputError("A PiT's selectors learn their ranking from attention alone; omit --rank-by.")
-        return PitTeacher(dense, blocks)
+            raise InputError("In a PiT or a Swin selectors learn their ranking from attention alone; omit --rank-by.")
+        return StagedTeacher(dense, blocks)
     if rank_by == "teacher":
         teacher = other.teacher.module if other is not None and other.teacher is not None else None
         if not isinstance(teacher, Teacher):

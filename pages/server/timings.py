@@ -15,7 +15,7 @@ from core.results.timings import EAGER, Latency
 from pages.server import images, keeping, locks, models
 
 
-@st.cache_data(max_entries=16, scope="session", show_spinner="Measuring; others wait meanwhile …")
+@st.cache_data(max_entries=16, scope="session", show_spinner="Measuring: other visitors wait …")
 def peer_latency(spec: ModelSpec, dense: str, image_id: str, plans: tuple[Plan, ...], turn: int) -> tuple[Latency, ...]:
     """Dense, pruned and each plan on the photo, taking turns; another `turn` measures again."""
     (pruned, decide), model = keeping.deciding(spec), models.loaded(ModelSpec(dense))
@@ -23,7 +23,7 @@ def peer_latency(spec: ModelSpec, dense: str, image_id: str, plans: tuple[Plan, 
         return peers.peer_latency(model, pruned, decide, images.photo(image_id), plans)
 
 
-@st.cache_data(max_entries=16, scope="session", show_spinner="Measuring; others wait meanwhile …")
+@st.cache_data(max_entries=16, scope="session", show_spinner="Measuring: other visitors wait …")
 def removal_of(spec: ModelSpec, image_id: str, turn: int) -> removal.Removal:
     """Masked against removed tokens on the photo; another `turn` measures again."""
     model, decide = keeping.deciding(spec)
@@ -31,7 +31,7 @@ def removal_of(spec: ModelSpec, image_id: str, turn: int) -> removal.Removal:
         return removal.compare_removal(model, to_tensor(images.photo(image_id), model.card), decide)
 
 
-@st.cache_data(max_entries=16, scope="session", show_spinner="Measuring; others wait meanwhile …")
+@st.cache_data(max_entries=16, scope="session", show_spinner="Measuring: other visitors wait …")
 def measured(
     specs: tuple[ModelSpec, ...], image_id: str, turn: int, engine: str = EAGER, _ready: Sequence[Runner] = ()
 ) -> tuple[Latency, ...]:

@@ -48,7 +48,7 @@ def _cost(name: str, choice: Choice) -> None:
 
 
 def _gates(name: str, choice: Choice) -> None:
-    st.markdown("### Its gates")
+    st.markdown("### Gates")
     gates, kept = models.loaded(ModelSpec(name)).gates, choice.found.ffn_kept
     st.markdown(gate_table(gates, choice.block, choice.found.mixers[choice.block]))
     hidden = choice.found.ffn_hidden[choice.block], choice.found.ffn_full[choice.block]
@@ -73,10 +73,15 @@ def _convolution(name: str, choice: Choice) -> None:
 
 
 def _history(name: str, choice: Choice) -> None:
-    st.markdown("### Its gates over the search")
+    st.markdown("### Gates over the search")
     history = budgets.gate_history(name)
     if history is None:
-        st.info("No history of the gates was kept beside these weights.", icon=":material/info:")
+        scored = models.loaded(ModelSpec(name)).card.only_scored
+        st.markdown(
+            "These gates were scored on photos, without a search, so there is no history of them."
+            if scored
+            else "No history of the gates was kept beside these weights."
+        )
         return
     alt = f"Probability of the gates of block {choice.block + 1} over {history.epochs[-1]:g} epochs"
     curves = drawings.drawn_once("gate_curves", (name, choice.block), partial(gate_curves, history, choice.block))

@@ -52,7 +52,7 @@ def show_fixed(name: str, image_id: str) -> None:
         st.markdown(
             f"{saving_sentence(trace.macs.total, trace.dense_macs)}. {stage_sentence(trace, len(trace.blocks))}"
         )
-    st.header("What it says")
+    st.header("Its answer")
     answers.show(spec, image_id, before, trace.prediction)
     st.download_button(
         "Download this architecture (JSON)",

@@ -75,7 +75,7 @@ def _payload(
         slider,
         steps,
         mac_counts.block_macs(name, steps),
-        budget_figures(steps, ms, device, _accuracy(name, steps, dense)),
+        budget_figures(steps, ms, device, _accuracy(name, steps, dense), (1.0, 1.0) if costs is None else costs.swing),
         ("The network at this budget", "All budgets at once"),
         beside=beside,
     )

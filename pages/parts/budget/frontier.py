@@ -35,7 +35,8 @@ def recorded_series(
     if tokens and (keeps := [row for row in rows_of(tokens) if row.setting]):
         found.append(_series("Tokens", keeps, _keep_times(tokens, times.table, keeps)))
     if path and (rows := [row for row in rows_of(path) if row.setting]):
-        each = [None if elsewhere else predicting.path_time(path, spec_of(row).budget) for row in rows]
+        costs = None if elsewhere else times.costs
+        each = [predicting.path_time(costs, path, spec_of(row).budget) for row in rows]
         found.append(_series("Single path", rows, each))
     if joint and (rows := [row for row in rows_of(joint) if row.setting]):
         found.append(_series("Joint", rows, _keep_times(joint, times.curve, rows)))

@@ -4,20 +4,22 @@ from core.config import ModelSpec
 from core.latency.curve import RATIOS
 from core.results.timings import CostCurve
 from pages.parts.budget.savings import Method, tokens_method
+from pages.parts.timing.scale import Times
 from pages.server import models
 from viz.savings import MEASURING
 from viz.theme import percent
 
 
-def joint_method(name: str, curve: CostCurve | None, missing: str = MEASURING) -> Method:
+def joint_method(name: str, curve: CostCurve | None, missing: str = MEASURING, times: Times | None = None) -> Method:
     """Keep ratios of a joint model; `joint` in the URL.
 
     Args:
         name: The model.
         curve: What it takes here; None: nothing is predicted.
         missing: What is said in place of a prediction.
+        times: See `tokens_method`.
     """
-    return tokens_method(name, curve, missing, key="joint", track="Joint")
+    return tokens_method(name, curve, missing, key="joint", track="Joint", times=times)
 
 
 def joint_sentence(name: str) -> str:

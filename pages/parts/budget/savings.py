@@ -11,7 +11,9 @@ from core.results import Recorded
 from core.results.timings import CostCurve, LatencyTable
 from pages.parts.shared import bound, links
 from pages.parts.shared.recorded_rows import rows_of
-from pages.parts.timing import part_times, predicting
+from pages.parts.shared.sides import Side, write_side
+from pages.parts.timing import predicting, scale
+from pages.parts.timing.scale import Times
 from pages.server import budgets, keeping, models
 from viz.components import Slider
 from viz.savings import BODY, MEASURING, SCRIPT, STYLE, Point, Track, cost_figures, keep_label
@@ -45,6 +47,7 @@ def tokens_method(
     *,
     key: str = "keep",
     track: str = "Tokens",
+    times: Times | None = None,
 ) -> Method:
     """Keep ratios of a model with selectors; `keep` in the URL.
 
@@ -54,41 +57,52 @@ def tokens_method(
         missing: What is said in place of a prediction.
         key: In the URL.
         track: What the page calls the method.
+        times: What the page's models take here; None: it predicts for another device.
     """
     value = bound.held(key, KEEP_RANGE.usual, links.nearest(KEEPS))
     specs = keeping.keep_specs(name, KEEPS)
     macs = keeping.keep_macs(name, KEEPS)
     predicted = predicting.predicted_keep(name, table, [(), *(spec.keep for spec in specs)])
     dense_ms, ms = (predicted[0], predicted[1:]) if predicted else (None, None)
+    at = None if times is None else scale.measured_place(name, specs)
+    if at is not None and times is not None:
+        dense_ms = times.dense_ms
     rows = [row for row in rows_of(name) if row.setting]
     labels = [percent(keep) for keep in KEEPS]
-    figures = cost_figures(macs, _dense_macs(name), ms, dense_ms, missing, _accuracies(rows, macs))
+    swing = times.swing(table) if times else (1.0, 1.0)
+    figures = cost_figures(macs, _dense_macs(name), ms, dense_ms, missing, _accuracies(rows, macs), swing, at)
     slider = Slider(keep_label(len(specs[0].keep)), KEEPS[0], KEEP_RANGE.step, labels, KEEPS, "Keep ratio, %")
     made = Track(key, track, slider, figures, _points(labels, macs, ms, rows))
-    at = KEEPS.index(value)
-    return Method(name, made, value, specs[at], f"{track}, keep {labels[at]}", KEEPS, ms and tuple(ms))
+    now = KEEPS.index(value)
+    return Method(name, made, value, specs[now], f"{track}, keep {labels[now]}", KEEPS, ms and tuple(ms))
 
 
-def path_method(name: str, *, elsewhere: bool, missing: str = MEASURING) -> Method:
+def path_method(name: str, times: Times | None, missing: str = MEASURING) -> Method:
     """Budgets of a single-path model; `budget` in the URL, in percent.
 
     Args:
         name: The model.
-        elsewhere: Predictions are for another device, whose table says nothing of these models.
+        times: What the page's models take here; None: it predicts for another device, whose table has none of these.
         missing: What is said in place of a prediction.
     """
     steps, low = budgets.all_budgets(name, BUDGET_RANGE.step), budgets.lowest_share(name)
     shares = tuple(range(low, 101))
     value = bound.held("budget", max(low, BUDGET_RANGE.usual), links.nearest(shares))
     macs = [found.macs for found in steps]
-    ms = None if elsewhere else predicting.predicted_path(part_times.parts_of(name), steps)
+    costs = None if times is None else times.costs
+    ms = predicting.predicted_path(costs, steps)
+    specs = [ModelSpec(name, budget=_dense_macs(name) * share / 100) for share in shares]
+    at = None if times is None else scale.measured_place(name, specs)
+    dense_ms = ms and (ms[-1] if at is None or times is None else times.dense_ms)
+    swing = times.swing(costs) if times else (1.0, 1.0)
     rows = rows_of(name)
     labels = [percent_text(share) for share in shares]
-    figures = cost_figures(macs, _dense_macs(name), ms, ms and ms[-1], missing, _accuracies(rows, macs))
+    figures = cost_figures(macs, _dense_macs(name), ms, dense_ms, missing, _accuracies(rows, macs), swing, at)
     slider = Slider("Budget, % of the dense multiply-adds", low, BUDGET_RANGE.step, labels, shares, "Budget, %")
     track = Track("budget", "Single path", slider, figures, _points(labels, macs, ms, rows))
-    spec = ModelSpec(name, budget=_dense_macs(name) * value / 100)
-    return Method(name, track, value, spec, f"Single path, {percent_text(value)}", shares, ms and tuple(ms))
+    return Method(
+        name, track, value, specs[shares.index(value)], f"Single path, {percent_text(value)}", shares, ms and tuple(ms)
+    )
 
 
 def cost_axis() -> str:
@@ -114,6 +128,7 @@ def show_links(methods: Sequence[Method]) -> None:
                     query_params={"model": method.model, "budget": f"{method.value:g}"},
                     width="content",
                 )
+                side = Side(method.model, "budget", method.value)
             else:
                 st.page_link(
                     "pages/tokens.py",
@@ -122,6 +137,14 @@ def show_links(methods: Sequence[Method]) -> None:
                     query_params={"model": method.model, "keep": f"{method.value:g}"},
                     width="content",
                 )
+                side = Side(method.model, "keep", method.value)
+            st.page_link(
+                "pages/compare.py",
+                label=f"On your own photos: {method.label}",
+                icon=":material/arrow_forward:",
+                query_params={"b": write_side(side), "view": "Many photos"},
+                width="content",
+            )
 
 
 def _dense_macs(name: str) -> int:

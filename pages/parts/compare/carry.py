@@ -4,10 +4,9 @@ import streamlit as st
 
 from core.config import BUDGET_RANGE
 from core.methods import KINDS
-from pages.parts.compare.choose_sides import HOW
 from pages.parts.shared import bound
 from pages.parts.shared.selection import MODES
-from pages.parts.shared.sides import Side, read_side, write_side
+from pages.parts.shared.sides import HOW, Side, read_side, write_side
 from pages.server import budgets
 
 
@@ -22,15 +21,17 @@ def carry_over(methods: dict[str, str]) -> None:
 
 
 def _side_of(said: dict[str, str], methods: dict[str, str], page: str | None) -> Side | None:
-    """What Tokens or Architecture showed; None where it was neither, or a model that cannot be compared."""
+    """What Tokens, Architecture or Budget showed; None where it was none, or a model not to compare."""
     name = said.get("model")
     if name not in methods:
         return None
     kind = KINDS[methods[name]]
-    if kind.gated and page == "pages/architecture.py":
+    if kind.gated and page in ("pages/architecture.py", "pages/budget.py"):
         share = float(said.get("budget", BUDGET_RANGE.usual))
         return Side(name, "budget", max(budgets.lowest_share(name), round(share)))
     if kind.selects and page == "pages/tokens.py":
         setting = HOW.get(said.get("method", MODES[0]))
         return Side(name, setting, None if setting is None else float(said.get(setting, kind.ranges[setting].usual)))
+    if kind.selects and not kind.carved and page == "pages/budget.py":
+        return Side(name, "keep", float(said.get("keep", kind.ranges["keep"].usual)))
     return None

@@ -6,10 +6,9 @@ from core.config import BUDGET_RANGE, ModelSpec
 from core.methods import KINDS
 from core.results import Prediction
 from pages.parts.shared import bound, model_facts
-from pages.parts.shared.sides import RANGES, Key, Side, read_side, write_side
+from pages.parts.shared.sides import HOW, RANGES, Side, read_side, write_side
 from pages.server import budgets, inference, keeping, models
-
-HOW: dict[str, Key | None] = {"The model": None, "Keep ratio": "keep", "Threshold": "threshold"}
+from viz.theme import percent
 
 
 def comparable() -> dict[str, str]:
@@ -70,17 +69,19 @@ def _setting(letter: str, name: str, method: str) -> Side:
         if setting is None:
             return Side(name)
         label = f"Keep ratio of each selector, {letter}" if setting == "keep" else f"Keep probability above, {letter}"
-        low, high, step, usual = RANGES[method][setting]
-        st.session_state.setdefault(f"{key}_{setting}", usual)
-        form = "percent" if setting == "keep" else "%.2f"
-        value = right.slider(label, low, high, step=step, format=form, key=f"{key}_{setting}")
+        offered, at = RANGES[method][setting], f"{key}_{setting}"
+        st.session_state[at] = offered.nearest(st.session_state.get(at, offered.usual))
+        if setting == "keep":  # a slider of shares writes 70%, and all others say 70 %
+            value = right.select_slider(label, offered.values, key=at, format_func=percent)
+        else:
+            value = right.slider(label, offered.low, offered.high, step=offered.step, format="%.2f", key=at)
         return Side(name, setting, round(float(value), 2))
     if KINDS[method].gated:
         lowest, at = budgets.lowest_share(name), f"{key}_budget"
         st.session_state[at] = max(lowest, int(st.session_state.get(at, BUDGET_RANGE.usual)))
         label = f"Budget of {letter}, % of the dense multiply-adds"
         return Side(name, "budget", st.slider(label, lowest, 100, step=1, format="%d %%", key=at))
-    st.markdown("Nothing to set: it does the same for every photo.")
+    st.markdown("No settings: it treats every photo alike.")
     return Side(name)
 
 

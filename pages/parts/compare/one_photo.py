@@ -18,7 +18,7 @@ from viz.tokens import pruned_photo, stage_sentence
 
 WIDTHS = [8, 5]
 """Of both pictures, and of the answers."""
-WIDTH = 280
+WIDTH = 250
 """Pixels of a picture on the page: with the controls above it both are on one screen of 1440 x 900."""
 NARROW = 150
 """Pixels that a picture may have: on a phone, too, both stand side by side."""
@@ -34,11 +34,14 @@ def one_photo(specs: tuple[ModelSpec, ModelSpec], names: Names, common: CommonCl
         a, b = (answer(spec, image_id) for spec in specs)
         macs = [mac_counts.macs_of(spec, image_id).total for spec in specs]
     if not common.comparable:
+        for name, said in zip(names, (a, b), strict=True):
+            classes.note_if_unknown(image_id, said, key=name, who=name)
         _pictures(specs, names, image_id, macs)
         for key, name, said in zip(("top5", "top5 of b"), names, (a, b), strict=True):
             frame.chart(top5_alone(said, name), key, f"{name}: {said.top(1)[0].label}")
         return
     said = on_common(a, b, common)
+    classes.note_if_unknown(image_id, *said, who="these models")
     _verdict(said, names, (a, b), common)
     pictures, answers = st.columns(WIDTHS, gap="medium")
     with st.container():  # below the pictures, and there before them
@@ -147,4 +150,3 @@ def _side(name: str, spec: ModelSpec, image_id: str, cost: int, *, is_pictured: 
     share = "" if is_said else f"{percent(cost / model.dense_macs)} of the dense multiply-adds. "
     st.markdown(f"{setting_text(spec)}{share}{sentence}")
     badge.weights_badge(spec)
-    classes.note_if_unknown(image_id, answer(spec, image_id), key=name)

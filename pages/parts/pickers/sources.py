@@ -45,7 +45,7 @@ def more_models(
 @st.fragment
 def _sources(kinds: tuple[Kind, ...], uses: dict[str, str], use: Callable[[str, str], None]) -> None:
     """One source at a time, in a part of the page that is drawn by itself."""
-    chosen = st.segmented_control("Where from", list(SOURCES), default="Bundled", key="source", required=True)
+    chosen = st.segmented_control("Source", list(SOURCES), default="Bundled", key="source", required=True)
     source = SOURCES.get(chosen, "bundled")
     if source == "file":
         entry = choose_file()

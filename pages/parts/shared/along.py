@@ -1,14 +1,16 @@
-"""What a page shows, to take along: its link, the commands and the lines of Python that give the same numbers."""
+"""What a page shows, to take along: its link, and commands, Python and a notebook that give the same numbers."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from urllib.parse import urlencode
 
 import streamlit as st
 
 from core.config import ModelSpec
 from core.errors import InputError
-from core.inference.reproduce import command_line, python_lines
-from pages.parts.shared import frame, model_facts, pictures
+from core.inference.reproduce import command_line, python_lines, python_parts, quoted
+from core.models.load import Loaded
+from pages.parts.shared import frame, model_facts, notebook, pictures
 from pages.server import images, models
 
 
@@ -55,6 +57,25 @@ def take_along(specs: Mapping[str, ModelSpec], image_id: str, verbs: Sequence[st
             "`nn.Module` that `load_model` gives."
         )
         st.code(python_lines(list(shown.values()), photo, names, crop), language=None, wrap_lines=True)
+        st.markdown("**Notebook**  \nThe same for Jupyter, with what was kept of the photo, or of each block.")
+        page = st.session_state["on_page"]
+        st.download_button(
+            "Download as a notebook",
+            _notebook(Path(page).stem.capitalize(), shown, image_id, names),
+            notebook.file_name(page),
+            notebook.MIME,
+            icon=":material/download:",
+            on_click="ignore",
+        )
+
+
+def _notebook(title: str, shown: Mapping[str, Loaded], image_id: str, names: Sequence[str | None]) -> str:
+    """The view as a notebook; a sample is found wherever Prunescope's own are."""
+    sample, crop = images.sample_of(image_id), images.parts_of(image_id)[1]
+    path = f'ASSETS / "samples" / {quoted(sample.file)}' if sample else f"Path({quoted(pictures.file_of(image_id))})"
+    remark = "" if sample else "The photo is not part of it: give the path of its file below."
+    lines = python_parts(list(shown.values()), f"({path})" if sample else path, names, crop)
+    return notebook.notebook(title, _link(image_id), shown, lines, remark)
 
 
 def _link(image_id: str) -> str:

@@ -17,8 +17,8 @@ def show(spec: ModelSpec, image_id: str, before: Prediction | None, said: Predic
         square.show(image_id, spec.name)
     left.image(photo, width=260, output_format="JPEG", alt="The photo as the model sees it")
     with right:
-        verdict(before, said)
         classes.note_if_unknown(image_id, said, *([before] if before else []))
+        verdict(before, said)
         badge.weights_badge(spec)
 
 

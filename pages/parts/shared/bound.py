@@ -11,15 +11,19 @@ _OF = "what settings are of"
 """Where it keeps of which other thing a setting is that belongs to one, such as a crop to its picture."""
 _OURS = "set on this page"
 """Where it keeps which of them were set since this page was opened."""
+_PAGE = "on_page"
+"""Where `frame.guard` keeps which page that is."""
+_SEEN = "settings of pages"
+"""Where it keeps which of them each page has."""
 
 
 def open_page(*, back: bool = False) -> None:
     """Another page is opened: what its URL says comes first again.
 
     Args:
-        back: Somebody went back or forward on the same page, where what the URL does not say was not set yet.
+        back: Somebody went back or forward to it, where what its URL does not say was not set.
     """
-    for key in st.session_state.get(_OURS, ()):
+    for key in st.session_state.get(_SEEN, {}).get(st.session_state.get(_PAGE), ()):
         if back and key not in st.query_params:
             _keep(key, None)
     st.session_state[_OURS] = set()
@@ -37,6 +41,7 @@ def held(key: str, default: Any, fits: Callable[[str], Any]) -> Any:
         default: Where neither says anything possible; it is not written to the URL.
         fits: As for `_url.bring`.
     """
+    st.session_state.setdefault(_SEEN, {}).setdefault(st.session_state.get(_PAGE), set()).add(key)
     ours, text = key in st.session_state.get(_OURS, ()), st.session_state.get(_HELD, {}).get(key)
     if not ours:
         text = st.query_params.get(key, text)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import streamlit as st
 from streamlit.errors import StreamlitAPIException
@@ -16,11 +17,14 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 import viz
 from core.config import ModelSpec
 from core.errors import InputError
-from pages.parts.shared import beside, bound
+from pages.parts.shared import beside, bound, measured
+from pages.parts.shared.sides import settings_of
 from pages.server import hosted, locks, timings
+from viz import history
 from viz.cost import latency_text
 from viz.theme import InLight
 
+COMPARE = "pages/compare.py"
 SHOWN = ("model", "method", "keep", "threshold", "budget")
 """Settings that say what a page shows of a model, for the page that follows."""
 ROOM = Path(viz.__file__).parent / "room.css"
@@ -47,19 +51,28 @@ def guard(path: str, *keys: str) -> None:
         st.switch_page("app.py")
     before = st.session_state.get("on_page")
     st.session_state["on_page"], st.session_state["settings"] = path, keys
-    held = bound.settings(keys)
-    if before != path or get_script_run_ctx().is_history_navigation:
-        bound.open_page(back=before == path)
-    if before not in (None, path):
+    handed, run = bound.settings(keys), get_script_run_ctx()
+    if before == COMPARE:  # what B was set to there is this page's, as far as it has that
+        handed |= {key: said for key, said in settings_of(bound.settings(("b",)).get("b", "")).items() if key in keys}
+    handed |= query
+    if before != path or run.is_history_navigation:
+        bound.open_page(back=run.is_history_navigation)
+    if run.is_history_navigation:  # what stood there, of which Streamlit drops what a widget of the page before has too
+        handed = parse_qs(run.query_string)
+        for key in keys if before != path else ():
+            st.session_state.pop(key, None)
+    elif before not in (None, path):
         st.session_state["came_from"] = before, bound.settings(SHOWN)
-    if before not in (None, path) and held.keys() - query.keys():
+    if before not in (None, path) and handed.keys() - query.keys():
         try:
-            st.switch_page(path, query_params=held | query)
+            st.switch_page(path, query_params=handed)
         except StreamlitAPIException:  # the widgets of the page before still hold a key; an empty run frees it
             st.rerun()
     _set_imports_aside()
     locks.activity()["ran_at"] = time.monotonic()
     st.html(ROOM)
+    with st.container(key="history"):
+        st.html(history.BODY, unsafe_allow_javascript=True)
     if "has_room" not in st.session_state:  # the browser loads what reads the sheet; then comes what needs the room
         st.session_state["has_room"] = True
         time.sleep(SHEET_S)
@@ -98,24 +111,29 @@ def chart(figure: Any, key: str, alt: str, **more: Any) -> None:
 
 
 @st.fragment
-def latency_panel(specs: dict[str, ModelSpec], image_id: str, slower: str = "Slower than dense here") -> None:
+def latency_panel(
+    specs: dict[str, ModelSpec], image_id: str, slower: str = "Slower than dense here", *, stands_above: bool = False
+) -> None:
     """Measure on demand, in a part of the page of its own: a line per model with device, threads, batch and spread.
 
     Args:
         specs: By what to call them; the first is what the others are held against.
         image_id: The photo.
         slower: What to say of one that takes longer than the first.
+        stands_above: The page shows it elsewhere too, and is drawn again once it is measured.
     """
     if hosted.is_off(hosted.MEASURING):
         return
-    key = ("latency", tuple(specs.values()), image_id)
+    key = (measured.PANEL, tuple(specs.values()), image_id)
     turns = st.session_state.setdefault("turns", {})
     done = turns.get(key, 0)
     if st.button("Measure again" if done else "Measure latency here", icon=":material/timer:"):
-        turns[key] = done = done + 1
+        turns[key] = done = st.session_state["presses"] = st.session_state.get("presses", 0) + 1
     if not done:
         return
     found = dict(zip(specs, timings.measured(tuple(specs.values()), image_id, done), strict=True))
+    if measured.remember({specs[name]: took for name, took in found.items()}) and stands_above:
+        st.rerun()
     first = next(iter(found.values()))
     for name, took in found.items():
         is_slower = took is not first and took.median_ms > first.median_ms

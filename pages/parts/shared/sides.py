@@ -8,6 +8,8 @@ from typing import Literal
 from core.methods import KINDS
 
 Key = Literal["keep", "threshold", "budget"]
+HOW: dict[str, Key | None] = {"The model": None, "Keep ratio": "keep", "Threshold": "threshold"}
+"""How a model with selectors can decide, and the setting of that."""
 RANGES = {kind.name: kind.ranges for kind in KINDS.values()}
 """By method of the model: what can be set."""
 
@@ -26,6 +28,18 @@ class Side:
 def write_side(side: Side) -> str:
     """What a link says: the name alone, or name~setting=value."""
     return side.name if side.setting is None else f"{side.name}~{side.setting}={side.value:g}"
+
+
+def settings_of(text: str) -> dict[str, str]:
+    """What other pages' links say for a side: the model, its setting, and for one with selectors how it decides.
+
+    Args:
+        text: As `write_side` writes it; of anything else nothing comes.
+    """
+    name, setting, value = re.fullmatch(r"(.*?)(?:~([a-z]+)=([^~]*))?", text, re.DOTALL).groups()
+    how = next((word for word, key in HOW.items() if key == setting and key is not None), None)
+    found = {"model": name, setting: value, "method": how}
+    return {key: said for key, said in found.items() if key and said}
 
 
 def read_side(text: str, methods: Mapping[str, str]) -> Side | None:

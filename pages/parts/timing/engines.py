@@ -44,7 +44,7 @@ def measure_panel(specs: dict[str, ModelSpec], image_id: str) -> None:
         bind="query-params",
     )  # fmt: skip
     if engine == EAGER:
-        frame.latency_panel(specs, image_id)
+        frame.latency_panel(specs, image_id, stands_above=True)
         return
     keys = {label: (spec, engine) for label, spec in specs.items()}
     mine = queues.engines().asked_by(queues.visitor())

@@ -9,7 +9,6 @@ from core.latency.schedule import schedule_ms
 from core.results import Architecture
 from core.results.timings import CostCurve, LatencyTable, PathCosts, StagedCosts
 from core.soft_tokens.schedules import schedule_macs
-from pages.parts.timing.part_times import parts_of
 from pages.server import budgets, models
 
 
@@ -18,9 +17,8 @@ def predicted_path(costs: PathCosts | StagedCosts | None, architectures: Sequenc
     return None if costs is None else [path_ms(costs, found) for found in architectures]
 
 
-def path_time(name: str, budget: float) -> float | None:
-    """Predicted milliseconds at a budget in MACs; None until parts are measured."""
-    costs = parts_of(name)
+def path_time(costs: PathCosts | StagedCosts | None, name: str, budget: float) -> float | None:
+    """Predicted milliseconds at a budget in MACs; None until the model's parts are measured."""
     return None if costs is None else path_ms(costs, budgets.architecture(name, budget))
 
 

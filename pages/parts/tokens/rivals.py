@@ -40,7 +40,9 @@ def show(spec: ModelSpec, image_id: str, trace: TokenTrace) -> None:
         for way, each in zip(ways, chosen.values(), strict=True):
             with st.container():
                 said = way_caption(way)
-                st.image(pruned_photo(view, each, last), width="stretch", output_format="JPEG", alt=said)
+                st.image(
+                    pruned_photo(view, each, last), width="stretch", output_format="JPEG", alt=said.replace("**", "")
+                )
                 st.markdown(f"{said} Patches left: {each.kept_counts[-1]}.")
     st.markdown(
         f"{attention} keeps what {'the class token attends' if by_class else 'all tokens together attend'} to most in "
@@ -97,7 +99,9 @@ def _pictures(view: Any, trace: TokenTrace, peers: list[Way], found: list[PeerTr
         for way, each in zip(peers, found, strict=True):
             with st.container():
                 said = f"{way_caption(way)} {peer_sentence(each, block)}"
-                st.image(peer_photo(view, each, block), width="stretch", output_format="JPEG", alt=said)
+                st.image(
+                    peer_photo(view, each, block), width="stretch", output_format="JPEG", alt=said.replace("**", "")
+                )
                 st.markdown(said)
     st.markdown(
         f"{' '.join(plan_sentence(each.plan) for each in found)} ToMe "
