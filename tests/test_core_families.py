@@ -129,7 +129,7 @@ def test_what_a_view_takes_apart_it_puts_together_again(name) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_weights_are_taken_over_into_other_classes_and_pixels(name) -> None:
-    larger = {"deit": 48, "lvvit": 48, "swin": 64, "pit": 48, "gap": 48}[name]
+    larger = {"deit": 48, "lvvit": 48, "swin": 64, "pit": 48, "gap": 48, "latent": 48}[name]
     before, after = built(name), built(name, classes=4, img_size=larger)
     with torch.no_grad():
         for parameter in before.parameters():
