@@ -3,6 +3,7 @@
 import pytest
 import timm
 from timm.data import ImageNetInfo
+from torch import nn
 
 from core.errors import InputError
 from core.families.timm_models import check_classifier
@@ -48,7 +49,16 @@ def test_an_image_tower_of_clip_is_no_classifier_unless_it_was_fine_tuned_as_one
 
 
 def test_the_sentence_says_what_to_do_before_anything_is_fetched(monkeypatch) -> None:
-    monkeypatch.setattr(timm, "create_model", lambda *given, **more: pytest.fail("built"))
+    """It is built without weights and memory alone, to see that it could be trained."""
+    create = timm.create_model
+
+    def built(name: str, *, pretrained: bool, **more: object) -> nn.Module:
+        assert not pretrained
+        model = create(name, **more)
+        assert all(parameter.is_meta for parameter in model.parameters())
+        return model
+
+    monkeypatch.setattr(timm, "create_model", built)
     for name in ("vit_base_patch16_clip_224.openai", "vit_small_patch14_dinov2.lvd142m"):
         with pytest.raises(InputError, match=rf"`python -m core train --model {name} --pretrained --probe --data DIR`"):
             load_model(name)

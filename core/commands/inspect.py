@@ -18,6 +18,7 @@ from core.families.families import family
 from core.inference.trace import predict, trace_tokens
 from core.latency.measure import measure_latency
 from core.methods import methods_sentence
+from core.models import taken
 from core.models.description import description, told_grids
 from core.models.load import load
 from core.models.macs import macs_of
@@ -32,7 +33,13 @@ from core.training.loop import make_accelerator
 
 
 def run_models(args: argparse.Namespace) -> tuple[dict, str]:
-    """What can be loaded."""
+    """What can be loaded: by name, or by kind, or of all that timm has."""
+    if args.taken:
+        return {"taken": [dict(zip(taken.HEADINGS, row, strict=True)) for row in taken.rows()]}, taken.plain()
+    if args.timm:
+        found = taken.timm_names()
+        told = [f"{one.name:44} {one.why_not or f'{one.family}, classifier {one.head}'}" for one in found]
+        return {"timm": [asdict(one) for one in found]}, "\n".join((*told, taken.counted(found)))
     fields = ("name", "source", "family", "available", "note")
     entries = list_models()
     rows = [{field: getattr(entry, field) for field in fields} for entry in entries]

@@ -40,6 +40,13 @@ BENCH_BATCHES = "1,16"
 def add_models(parser: argparse.ArgumentParser) -> None:
     """Flags of `models`."""
     add_common(parser)
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--taken", action="store_true", help="which kinds of backbones are taken, and by which method")
+    which.add_argument(
+        "--timm",
+        action="store_true",
+        help="every architecture of the installed timm: whether it is taken, and why not; builds each, about a minute",
+    )
 
 
 def add_predict(parser: argparse.ArgumentParser) -> None:

@@ -40,6 +40,21 @@ Left = Callable[[], Alive]
 """Gives it; a call, as not every family looks at it, and finding it takes time."""
 
 
+class Backbones(NamedTuple):
+    """Models of one kind that a family takes, for the table of what is taken."""
+
+    what: str
+    """What they are called."""
+    names: str
+    """How timm calls them, or where they come from."""
+    head: str
+    """What answers: a classifier of theirs, or one that training gives them."""
+
+
+OWN_HEAD = "its own"
+NO_HEAD = "from `train --probe`"
+
+
 class Size(NamedTuple):
     """A model as a person describes it, to be trained from scratch; a family reads what it knows."""
 
@@ -105,6 +120,11 @@ class Family(Protocol):
     @property
     def NAMES(self) -> str:
         """Which models it takes, for sentences."""
+        ...
+
+    @property
+    def TAKEN(self) -> tuple[Backbones, ...]:
+        """The same by kind, for a table."""
         ...
 
     @property

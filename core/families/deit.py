@@ -12,11 +12,10 @@ from timm.models.vision_transformer_hybrid import ConvStem, HybridEmbed
 from torch import Tensor, nn
 
 from core.costs.deit import DEIT, DeitGeometry
-from core.errors import InputError
 from core.families import timm_models
-from core.families.base import Layout, Left, PublishedSearch, Search, Size
+from core.families.base import NO_HEAD, OWN_HEAD, Backbones, Layout, Left, PublishedSearch, Search, Size
 from core.families.block import PreNorm, class_attended
-from core.families.timm_models import check_size, create, square, take_classes
+from core.families.timm_models import check_size, create, refused, sides, take_classes
 from core.families.views import FlatView, Step, View
 
 FAMILY = "deit"
@@ -25,6 +24,13 @@ WHY_NOT = None
 BASELINES = True
 NO_ROLLOUT = None
 NAMES = "a deit_* or vit_* with standard blocks and a class token"
+TAKEN = (
+    Backbones("DeiT, also distilled, and DeiT III", "`deit_*`, `deit3_*`", OWN_HEAD),
+    Backbones("ViT with a class token, FlexiViT", "`vit_*_patch*`, `flexivit_*`", OWN_HEAD),
+    Backbones("CLIP, fine-tuned as a classifier", "`vit_*_clip_*.*_ft_in1k`, `…_ft_in12k`", OWN_HEAD),
+    Backbones("CLIP, the image tower alone", "other `vit_*_clip_*`", NO_HEAD),
+    Backbones("DINOv2, with and without registers", "`vit_*_dinov2`, but giant", NO_HEAD),
+)
 OWN_NAMES = ()
 GEOMETRY = DeitGeometry
 BACKBONE = VisionTransformer
@@ -63,8 +69,9 @@ def cost_aside(geometry: DeitGeometry) -> None:
 
 
 def claims(name: str) -> bool:
-    """Whether one of timm's names is of this family; those that answer from a mean have one of their own."""
-    return name.startswith(("deit", "vit_")) and "_gap_" not in name
+    """Whether one of timm's names is of this family; those that answer from a mean or a pooling have their own."""
+    others = ("_gap_", "_siglip_")
+    return name.startswith(("deit", "vit_", "flexivit_")) and not any(mark in name for mark in others)
 
 
 def build(geometry: DeitGeometry, *, drop_path: float = 0.0) -> VisionTransformer:
@@ -136,7 +143,7 @@ def check_supported(model: nn.Module, name: str) -> VisionTransformer:
         InputError: If it is no VisionTransformer with a class token and standard blocks.
     """
     if not isinstance(model, VisionTransformer) or not _plain(model):
-        raise InputError(f"{name} cannot be pruned here; choose {NAMES}.")
+        raise refused(model, name, NAMES)
     return model
 
 
@@ -147,22 +154,31 @@ def _plain(model: VisionTransformer) -> bool:
         and model.global_pool == "token"
         and all(type(b) is Block and type(b.attn) is Attention and type(b.mlp) is Mlp for b in blocks)
         and model.num_classes > 0
-        and isinstance(getattr(model.patch_embed, "backbone", None), ConvStem | None)
+        and _stem_fits(model)
         and all(b.attn.gate is None and isinstance(b.attn.norm, nn.Identity) for b in blocks)
         and all(isinstance(b.mlp.norm, nn.Identity) for b in blocks)
     )
 
 
+def _stem_fits(model: VisionTransformer) -> bool:
+    """Whether patches are embedded by one convolution, or by a stem whose strides of 2 alone make them."""
+    stem: Any = getattr(model.patch_embed, "backbone", None)
+    if stem is None:
+        return True
+    rows, height = model.patch_embed.grid_size[0], model.patch_embed.img_size[0]
+    return isinstance(stem, ConvStem) and 2 ** len(stem) * rows == height
+
+
 def geometry_of(model: VisionTransformer, timm_name: str | None = None) -> DeitGeometry:
     """The geometry of a model that `check_supported` accepts, read from its modules."""
     first = blocks_of(model)[0]
-    img_size, (rows, _) = square(model.patch_embed.img_size), model.patch_embed.grid_size
+    img_size, patch = sides(model.patch_embed)
     stem = ()
     if isinstance(model.patch_embed, HybridEmbed):
         stem = tuple(layer.conv.out_channels for layer in cast(Any, model.patch_embed).backbone)
     return DeitGeometry(
         img_size=img_size,
-        patch=img_size // rows,
+        patch=patch,
         width=model.embed_dim,
         depth=len(model.blocks),
         heads=first.attn.num_heads,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from core.costs.geometry import Geometry
 from core.errors import InputError
-from core.families import deit, gap, lvvit, pit, swin
+from core.families import deit, gap, latent, lvvit, pit, swin
 from core.families.base import (
     Family,
     FlatFamily,
@@ -24,7 +24,7 @@ from core.families.base import (
 from core.families.block import PreNorm
 from core.families.views import Step
 
-_FLAT: tuple[FlatFamily, ...] = (deit, gap, lvvit)
+_FLAT: tuple[FlatFamily, ...] = (deit, gap, latent, lvvit)
 _POOLED: tuple[PooledFamily, ...] = (pit,)
 _WINDOWS: tuple[WindowFamily, ...] = (swin,)
 FAMILIES: dict[str, Family] = {one.FAMILY: one for one in (*_FLAT, *_WINDOWS, *_POOLED)}

@@ -12,11 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from core.costs.gap import GapGeometry
-from core.errors import InputError
 from core.families import deit
-from core.families.base import Layout, Left
+from core.families.base import NO_HEAD, OWN_HEAD, Backbones, Layout, Left
 from core.families.block import PreNorm, scores
-from core.families.timm_models import create, square, take_classes
+from core.families.timm_models import create, refused, sides, take_classes
 from core.families.views import Step
 
 FAMILY = "gap"
@@ -25,6 +24,10 @@ WHY_NOT = None
 BASELINES = False
 NO_ROLLOUT = "has no class token to roll out; choose another attribution"
 NAMES = "a vit_*_gap_* with standard blocks"
+TAKEN = (
+    Backbones("ViT without a class token, with and without registers", "`vit_*_gap_*`", OWN_HEAD),
+    Backbones("SigLIP's tower that answers from a mean", "`vit_*_siglip_gap_*`", NO_HEAD),
+)
 OWN_NAMES = ()
 GEOMETRY = GapGeometry
 LAYOUT: Layout = "flat"
@@ -108,7 +111,7 @@ def from_timm(
     """
     found = create(name, classes=classes, pretrained=pretrained, img_size=img_size)
     if not isinstance(found, VisionTransformer) or not _plain(found):
-        raise InputError(f"{name} cannot be pruned here; choose {NAMES}.")
+        raise refused(found, name, NAMES)
     model = build(geometry_of(found, name))
     model.pretrained_cfg = found.pretrained_cfg
     if pretrained:
@@ -151,10 +154,10 @@ def folded(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def geometry_of(model: VisionTransformer, timm_name: str | None = None) -> GapGeometry:
     """The geometry of a model of this kind, read from its modules."""
     first = blocks_of(model)[0]
-    img_size, (rows, _) = square(model.patch_embed.img_size), model.patch_embed.grid_size
+    img_size, patch = sides(model.patch_embed)
     return GapGeometry(
         img_size=img_size,
-        patch=img_size // rows,
+        patch=patch,
         width=model.embed_dim,
         depth=len(model.blocks),
         heads=first.attn.num_heads,

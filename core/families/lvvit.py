@@ -15,7 +15,7 @@ from core.costs.lvvit import AUX_WEIGHT, FIRST_KERNEL, KERNEL, LVVIT, SHRINK, Lv
 from core.costs.macs import count_macs
 from core.errors import InputError
 from core.families import deit
-from core.families.base import Layout, Left, Size
+from core.families.base import OWN_HEAD, Backbones, Layout, Left, Size
 from core.families.timm_models import statistics
 from core.families.views import Step
 
@@ -25,6 +25,7 @@ WHY_NOT = None
 BASELINES = False
 NO_ROLLOUT = None
 NAMES = f"an LV-ViT ({' or '.join(LVVIT)})"
+TAKEN = (Backbones("LV-ViT-S and -M", "by path, from their release", OWN_HEAD),)
 OWN_NAMES = tuple(LVVIT)
 """Names that are not timm's."""
 GEOMETRY = LvvitGeometry

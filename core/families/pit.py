@@ -11,11 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from core.costs.pit import PitGeometry
-from core.errors import InputError
 from core.families import deit, timm_models
-from core.families.base import Layout
+from core.families.base import OWN_HEAD, Backbones, Layout
 from core.families.block import PreNorm, class_attended, class_look
-from core.families.timm_models import check_size, create, square, take_classes
+from core.families.timm_models import check_size, create, refused, square, take_classes
 from core.families.views import FlatView, Step, View
 
 FAMILY = "pit"
@@ -24,6 +23,7 @@ WHY_NOT = None
 BASELINES = False
 NO_ROLLOUT = "pools its patches, and a rollout ends there; choose gradients or occlusion"
 NAMES = "a pit_*"
+TAKEN = (Backbones("PiT, also distilled", "`pit_*`", OWN_HEAD),)
 OWN_NAMES = ()
 GEOMETRY = PitGeometry
 BACKBONE = PoolingVisionTransformer
@@ -87,7 +87,7 @@ def check_supported(model: nn.Module, name: str) -> PoolingVisionTransformer:
         InputError: If it is not.
     """
     if not isinstance(model, PoolingVisionTransformer) or not _plain(model):
-        raise InputError(f"{name} cannot be pruned here; choose {NAMES} as timm has it.")
+        raise refused(model, name, f"{NAMES} as timm has it")
     return model
 
 

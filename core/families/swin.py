@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from core.costs.swin import SWIN, SwinGeometry
 from core.errors import InputError
 from core.families import timm_models
-from core.families.base import Layout, PublishedSearch, Search
+from core.families.base import OWN_HEAD, Backbones, Layout, PublishedSearch, Search
 from core.families.block import PreNorm
-from core.families.timm_models import check_size, create, square, take_classes
+from core.families.timm_models import check_size, create, refused, square, take_classes
 from core.families.views import MapView, Step, View
 from core.families.windows import masked_look
 
@@ -23,6 +23,7 @@ WHY_NOT = None
 BASELINES = False
 NO_ROLLOUT = "is a Swin, which has no class token to roll out; choose another attribution"
 NAMES = "a swin_* with windows of one size"
+TAKEN = (Backbones("Swin with windows of one size", "`swin_*`", OWN_HEAD),)
 OWN_NAMES = ()
 GEOMETRY = SwinGeometry
 BACKBONE = SwinTransformer
@@ -105,7 +106,7 @@ def check_supported(model: nn.Module, name: str) -> SwinTransformer:
         InputError: If it is no SwinTransformer with standard blocks, a classifier and windows of one size.
     """
     if not isinstance(model, SwinTransformer) or not _plain(model):
-        raise InputError(f"{name} cannot be pruned here; choose {NAMES}, such as swin_tiny_patch4_window7_224.")
+        raise refused(model, name, f"{NAMES}, such as swin_tiny_patch4_window7_224")
     return model
 
 

@@ -1,6 +1,6 @@
 """What families of timm have in common: models by name, the size of their images, new classes in old weights."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import timm
@@ -35,28 +35,75 @@ def create(
         raise InputError(f"{name} {reason}.") from error
 
 
-def check_classifier(name: str) -> None:
-    """Refuse one of timm's pretrained models whose answers name no classes.
-
-    Raises:
-        InputError: If it has no classifier, or is an image tower of CLIP, whose answer is an embedding.
-    """
+def no_classes(name: str) -> str | None:
+    """What the answers of one of timm's pretrained models are, as a sentence goes on; None: they name classes."""
     try:
         config = timm.get_pretrained_cfg(name)
     except RuntimeError:  # a tag of somebody's own
         config = None
     if config is None:
-        return
-    what = None
+        return None
     if config.num_classes == 0:
-        what = "gives features, not classes"
-    elif "_clip_" in name and infer_imagenet_subset({"num_classes": config.num_classes}) is None:
-        what = f"is an image tower of CLIP: its {config.num_classes} numbers are an embedding, not classes"
+        return "gives features, not classes"
+    if "_clip_" in name and infer_imagenet_subset({"num_classes": config.num_classes}) is None:
+        return f"is an image tower of CLIP: its {config.num_classes} numbers are an embedding, not classes"
+    return None
+
+
+def check_classifier(name: str, family: Any = None) -> None:
+    """Refuse one of timm's pretrained models whose answers name no classes.
+
+    Args:
+        name: Of timm.
+        family: Whose it is (`core.families.base.Family`); what it does not take, whatever it answers, is told so.
+
+    Raises:
+        InputError: If it has no classifier, or is an image tower of CLIP, whose answer is an embedding.
+    """
+    what = no_classes(name)
     if what is not None:
+        if family is not None:
+            with torch.device("meta"):  # takes no memory
+                family.from_timm(name, classes=1)
         raise InputError(
             f"{name} {what}; `python -m core train --model {name} --pretrained --probe --data DIR` gives it a "
             "classifier of your own classes."
         )
+
+
+def refused(model: nn.Module, name: str, choose: str) -> InputError:
+    """What to say of a model that a family does not take: why, where its parts tell, and what it takes."""
+    why = next((said for differs, said in DIFFERENCES if differs(model)), None)
+    return InputError(f"{name} cannot be pruned here{': it ' + why if why else ''}; choose {choose}.")
+
+
+def _some(model: nn.Module, *kinds: str) -> bool:
+    """Whether a part of a model is of a class of one of these names."""
+    return any(type(part).__name__ in kinds for part in model.modules())
+
+
+def _ends(model: nn.Module, *ends: str) -> bool:
+    """Whether a part of a model that does something has a name that ends so."""
+    return any(name.endswith(ends) and not isinstance(part, nn.Identity) for name, part in model.named_modules())
+
+
+DIFFERENCES: tuple[tuple[Callable[[nn.Module], bool], str], ...] = (
+    (lambda model: getattr(model, "rope", None) is not None, "turns queries and keys by their places (rope)"),
+    (lambda model: _some(model, "RelPosBias", "RelPosMlp"), "adds relative positions to its attention"),
+    (lambda model: _some(model, "GluMlp", "SwiGLU", "SwiGLUPacked"), "has gated FFNs (SwiGLU)"),
+    (
+        lambda model: _some(model, "ParallelThingsBlock", "ParallelScalingBlock", "DiffParallelScalingBlock"),
+        "runs several attentions or FFNs side by side",
+    ),
+    (lambda model: _some(model, "DiffAttention"), "takes the difference of two attentions"),
+    (lambda model: _some(model, "ResPostBlock"), "normalises behind its attentions and FFNs, not before them"),
+    (lambda model: _ends(model, "attn.norm", "mlp.norm"), "normalises inside its attentions or FFNs"),
+    (lambda model: _ends(model, "attn.gate"), "gates its attentions"),
+    (lambda model: _some(model, "ResNetV2", "ResNet"), "embeds its patches by a ResNet"),
+    (lambda model: _some(model, "ViTamin", "HybridEmbed"), "embeds its patches by convolutions that overlap"),
+    (lambda model: _some(model, "AttentionPoolLatent"), "answers from an attention pooling of another kind"),
+)
+"""What models of timm have that is not taken, and what those do; the first that fits is said."""
 
 
 def normalisation_of(model: Any) -> Normalisation:
@@ -75,6 +122,21 @@ def square(img_size: Sequence[Any]) -> int:
     if height != width:
         raise InputError(f"Only square inputs are supported; this model takes {height} x {width} pixels.")
     return height
+
+
+def sides(patch_embed: Any) -> tuple[int, int]:
+    """The side of a model's square input, and that of a patch, pixels, strides of a stem included.
+
+    Raises:
+        InputError: If the input is not square, or no whole number of patches.
+    """
+    img_size, (rows, _) = square(patch_embed.img_size), patch_embed.grid_size
+    if img_size % rows:
+        raise InputError(
+            f"Photos of {img_size} pixels are not {rows} whole patches wide, so their edge would be cut off; choose a "
+            "model whose pixels are a multiple of its patches'."
+        )
+    return img_size, img_size // rows
 
 
 def check_size(images: Tensor, img_size: Sequence[Any]) -> None:

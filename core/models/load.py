@@ -222,7 +222,7 @@ def file_of(name: str | os.PathLike) -> Path | None:
 def _load_timm(name: str, *, download: bool, weights: bool) -> tuple[nn.Module, ModelCard]:
     """timm's model, from the cache or, if asked, from the hub."""
     module = family_of_timm(name)
-    check_classifier(name)
+    check_classifier(name, module)
     here = cached_weights(name)
     fetch = weights and (download or here)
     if weights and not fetch:

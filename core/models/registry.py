@@ -39,6 +39,10 @@ TIMM_NAMES = (
     "vit_tiny_patch16_224.augreg_in21k_ft_in1k",
     "vit_small_patch16_224.augreg_in21k_ft_in1k",
     "vit_base_patch16_224.augreg2_in21k_ft_in1k",
+    "deit3_small_patch16_224.fb_in22k_ft_in1k",
+    "deit3_base_patch16_224.fb_in22k_ft_in1k",
+    "vit_base_patch16_clip_224.openai_ft_in1k",
+    "vit_base_patch16_clip_224.laion2b_ft_in12k_in1k",
     *(f"{name}.in1k" for name in PIT),
     *(f"{name.removesuffix('_224')}_distilled_224.in1k" for name in PIT),
     "vit_little_patch16_reg4_gap_256.sbb_in1k",
@@ -47,7 +51,14 @@ TIMM_NAMES = (
     "swin_small_patch4_window7_224.ms_in1k",
     "swin_base_patch4_window7_224.ms_in1k",
 )
-"""What `models` lists of timm; any other that a family of `core.families.families` takes loads by name too."""
+"""What `models` lists of timm that names classes; any other that is taken (`core.models.taken`) loads by name too."""
+HEADLESS = (
+    "vit_small_patch14_dinov2.lvd142m",
+    "vit_small_patch14_reg4_dinov2.lvd142m",
+    "vit_base_patch14_dinov2.lvd142m",
+    "vit_base_patch14_reg4_dinov2.lvd142m",
+)
+"""What it lists of timm that gives features alone."""
 
 LVVIT_TOP1 = {"lvvit_s": 0.833, "lvvit_m": 0.840}
 """Of LV-ViT's released files for 224 pixels, as published."""
@@ -78,7 +89,7 @@ class ModelEntry:
 
 def list_models() -> tuple[ModelEntry, ...]:
     """What can be loaded by name, bundled models first."""
-    return tuple(map(_with_methods, (*_bundled(), *_timm(), *_released(), *_lvvit())))
+    return tuple(map(_with_methods, (*_bundled(), *_timm(), *_headless(), *_released(), *_lvvit())))
 
 
 def _with_methods(entry: ModelEntry) -> ModelEntry:
@@ -122,6 +133,22 @@ def _timm() -> list[ModelEntry]:
             note += f"; downloads once from the hub, about {size:.0f} MB, needs a network"
         entries.append(ModelEntry(name, "timm", module.FAMILY, DENSE.name, here, note, None if here else size))
     return entries
+
+
+def _headless() -> list[ModelEntry]:
+    """What training gives a classifier: nothing that could be opened as it is."""
+    return [
+        ModelEntry(
+            name,
+            "timm",
+            family_of_timm(name).FAMILY,
+            DENSE.name,
+            False,
+            "features without a classifier; "
+            f"`python -m core train --model {name} --pretrained --probe --data DIR` gives it one of your classes",
+        )
+        for name in HEADLESS
+    ]
 
 
 def timm_geometry(name: str) -> Geometry:

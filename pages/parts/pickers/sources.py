@@ -6,6 +6,7 @@ import streamlit as st
 
 from core.families.families import FAMILIES
 from core.methods import KINDS, TOKENS, Kind, methods_of
+from core.models import taken
 from core.models.registry import ModelEntry
 from pages.parts.pickers.files import choose_file
 from pages.parts.shared import links
@@ -62,6 +63,8 @@ def _sources(kinds: tuple[Kind, ...], uses: dict[str, str], use: Callable[[str, 
             _offer(entry, kinds, uses, use)
         elif entry.download_mb is not None:
             show_download(entry)
+    with st.expander("Which backbones are taken"):
+        st.markdown(taken.markdown())
 
 
 def _note(entry: ModelEntry) -> str:
