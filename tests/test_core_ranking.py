@@ -23,7 +23,7 @@ from core.soft_tokens.masked import masked_forward
 from core.soft_tokens.model import SoftTokenViT
 from core.soft_tokens.ranking import ranked_scores
 from core.soft_tokens.stages import image_macs
-from tests import lvvit, tiny, tiny_pit, tiny_swin
+from tests import lvvit, tiny, tiny_pit
 from tests.tiny import TINY
 from tests.tiny_gap import gap_token_model
 
@@ -172,15 +172,12 @@ def test_what_does_not_fit_gets_a_sentence(dense, settings, sentence) -> None:
         load_model(dense, **settings)
 
 
-def test_models_with_selectors_and_swins_say_why_not(tmp_path) -> None:
+def test_models_with_selectors_say_why_not(tmp_path) -> None:
     card = replace(tiny.CARD, selectors=SelectorCard((1, 2, 3), KEEP, True))
     save_checkpoint(tmp_path / "tokens.safetensors", tiny.token_model(), card)
     for settings, sentence in (({"blocks": (1,), "keep": (0.5,)}, "omit --blocks"), ({"mass": 0.5}, "no attention")):
         with pytest.raises(InputError, match=sentence):
             load_model(str(tmp_path / "tokens.safetensors"), **settings)
-    save_checkpoint(tmp_path / "swin.safetensors", tiny_swin.swin_path_model().backbone, tiny_swin.SWIN_CARD)
-    with pytest.raises(InputError, match="cannot take swin"):
-        load_model(str(tmp_path / "swin.safetensors"), keep=(0.5,))
 
 
 def test_commands_take_it(dense, tmp_path, capsys) -> None:

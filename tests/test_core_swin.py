@@ -258,13 +258,15 @@ def test_a_saved_search_reloads_and_takes_any_budget(in_windows, tmp_path) -> No
     assert loaded.card.geometry == SWIN
 
 
-def test_what_token_pruning_takes_is_said_by_name() -> None:
-    with pytest.raises(InputError, match="Soft token pruning cannot take swin models; it takes a deit_") as error:
-        check_takes(SOFT_TOKENS, "swin")
+def test_what_a_method_takes_is_said_by_name() -> None:
+    with pytest.raises(InputError, match="Single-path pruning cannot take pit models") as error:
+        check_takes(SINGLE_PATH, "pit")
     assert "\n" not in str(error.value)
     check_takes(SINGLE_PATH, "swin")
+    check_takes(SOFT_TOKENS, "swin")
     assert "swin_*" in names("singlepath")
-    assert "swin_*" not in names("tokens")
+    assert "swin_*" in names("tokens")
+    assert "pit_*" not in names("singlepath")
 
 
 @pytest.mark.parametrize("name", ["swin_s3_tiny_224", "swinv2_tiny_window8_256"])

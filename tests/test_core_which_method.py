@@ -159,8 +159,8 @@ def test_families_say_which_methods_they_take() -> None:
     tokens, path, joint, tome = compare_methods(dense, photos(3), (module, card), shares=(0.7,), timed=False).rows
     assert path.why_not is None
     assert path.macs <= 0.7 * dense.dense_macs
-    assert tokens.why_not == joint.why_not
-    assert "cannot take swin" in tokens.why_not
+    assert "leaves at least 84 % of dense" in tokens.why_not  # so small a Swin has few tokens to lose
+    assert "No ranking has room in it" in joint.why_not
     assert "Token merging" in tome.why_not
     pit = dense_model(tiny_pit.pit_backbone(), tiny_pit.PIT_CARD)
     tokens, path, joint, tome = compare_methods(pit, photos(3), "No gates.", shares=(0.8,), timed=False).rows

@@ -25,7 +25,7 @@ def test_tokens_page_shows_a_pit(tmp_path) -> None:
     assert not test.exception
     assert str(path) in test.selectbox(key="model").value
     tabs = [tab.label for tab in test.tabs]
-    assert len(tabs) == 6
+    assert len(tabs) == 7
     for name in tabs:
         test.session_state["details"] = name
         test.run()

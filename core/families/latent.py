@@ -4,7 +4,7 @@ LayerScale is folded into the layers before it when weights are read, so a block
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from timm.layers import GELU, Attention, AttentionPoolLatent, GELUTanh, Mlp, resample_abs_pos_embed
@@ -122,8 +122,8 @@ def _plain(model: VisionTransformer) -> bool:
         and not isinstance(model.norm, nn.Identity)
         and all(type(b) is Block and type(b.attn) is Attention and type(b.mlp) is Mlp for b in blocks)
         and all(b.norm1.eps == gap.EPS for b in blocks)
-        and {_activation(mlp) for mlp in (pool.mlp, *(b.mlp for b in blocks))} in ({"gelu"}, {"gelu_tanh"})
-        and model.pos_embed.shape[1] == model.patch_embed.num_patches
+        and {_activation(mlp) for mlp in (cast(Mlp, pool.mlp), *(b.mlp for b in blocks))} in ({"gelu"}, {"gelu_tanh"})
+        and cast(Tensor, model.pos_embed).shape[1] == model.patch_embed.num_patches
         and all(b.attn.gate is None and isinstance(b.attn.norm, nn.Identity) for b in blocks)
         and all(isinstance(part, nn.Identity) for b in blocks for part in (b.attn.q_norm, b.mlp.norm))
     )

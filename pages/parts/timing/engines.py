@@ -41,6 +41,7 @@ def measure_panel(specs: dict[str, ModelSpec], image_id: str) -> None:
     usual = links.bring("engine", EAGER, links.one_of(list(ENGINES)))
     engine = st.segmented_control(
         "Engine", list(ENGINES), default=usual, format_func=ENGINES.get, required=True, key="engine",
+        wrap=True,
         bind="query-params",
     )  # fmt: skip
     if engine == EAGER:
