@@ -48,7 +48,6 @@ with frame.clear_errors():
     said = inference.prediction(ModelSpec(dense), image_id) if dense else None
     steps = None if ratio is None else runs.prepared_steps((name, spec.blocks), image_id)
 
-classes.note_if_unknown(image_id, trace.prediction, *([said] if said else []))
 st.header(selection.setting_text(spec) + saving_sentence(trace.macs.total, trace.dense_macs))
 left, right = st.columns([3, 2], gap="medium")
 with left:
@@ -76,6 +75,7 @@ with right:
             help=f"The kept patches{f', {trace.first}' if trace.first else ''}, and a package token for each selector "
             "that folded something.",
         )
+    classes.note_if_unknown(image_id, trace.prediction, *([said] if said else []))
     answers.verdict(said, trace.prediction)
     specs = {"Dense": ModelSpec(dense), "Pruned": spec} if dense else {"Pruned": spec}
     frame.latency_panel(specs, image_id)
