@@ -11,6 +11,7 @@ from core.latency import engines
 from core.models.class_lists import ClassName
 from core.results import Prediction
 from core.results.timings import BF16, INT8, ROUNDED, Rounding
+from core.soft_tokens.fixed import FixedKeepViT
 from tests import tiny
 from viz.cost import rounding_text
 
@@ -56,6 +57,15 @@ def test_a_vit_answers_in_fewer_bits_nearly_as_in_float32() -> None:
         answer = engines.prepare(model, engine, photo)(photo)
         torch.testing.assert_close(answer, model(photo), atol=0.05, rtol=0.05)
         assert not torch.equal(answer, model(photo))
+
+
+@torch.inference_mode()
+def test_a_model_with_selectors_answers_in_int8_though_each_head_has_a_matrix_of_its_own() -> None:
+    fixed = FixedKeepViT(tiny.token_model().eval(), (0.7, 0.5, 0.3))
+    for photos in (tiny.images(1), tiny.images(2)):
+        found = engines.prepare(fixed, INT8, photos)(photos)
+        torch.testing.assert_close(found, fixed(photos), atol=0.1, rtol=0.1)
+        assert not torch.equal(found, fixed(photos))
 
 
 def test_a_processor_without_bf16_is_named_with_what_works(monkeypatch) -> None:

@@ -6,7 +6,17 @@ from dataclasses import fields
 import plotly.graph_objects as go
 
 from core.results import MacCount
-from core.results.timings import CostCurve, Latency, LatencyTable, PathCosts, Rounding, StagedCosts, Swing
+from core.results.timings import (
+    ENGINES,
+    ROUNDED,
+    CostCurve,
+    Latency,
+    LatencyTable,
+    PathCosts,
+    Rounding,
+    StagedCosts,
+    Swing,
+)
 from viz.components import Figure
 from viz.theme import (
     PART_WORDS,
@@ -95,9 +105,11 @@ def device_text(timed: Latency | PathCosts | StagedCosts | LatencyTable | CostCu
 
 def latency_text(latency: Latency) -> str:
     """Median and spread with all that one must know to repeat it."""
+    own = latency.engine in {ENGINES[engine] for engine in ROUNDED}  # its name says how it computes
+    precision = "" if own else f"{latency.dtype}, "
     return (
         f"{latency.median_ms:.1f} ms median, {latency.iqr_ms:.1f} ms from quartile to quartile, on "
-        f"{device_text(latency)}, {latency.dtype}, {latency.engine}, {latency.repeats} runs"
+        f"{device_text(latency)}, {precision}{latency.engine}, {latency.repeats} runs"
     )
 
 

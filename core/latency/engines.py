@@ -127,7 +127,8 @@ def in_int8(path: Path, threads: int) -> Answer:
     """An ONNX file in onnxruntime on the CPU, all products with weights in int8.
 
     Weights are rounded per output channel, once; what they are multiplied with for each input anew, by its own range,
-    so no photos are needed beforehand. Attention itself, norms and activations stay in float32.
+    so no photos are needed beforehand. Attention itself, norms, activations and what selectors compute per head stay in
+    float32.
     """
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -135,9 +136,11 @@ def in_int8(path: Path, threads: int) -> Answer:
     model = onnx.load(str(path))
     del model.graph.value_info[:]  # torch's exporter leaves shapes there that onnx, inferring its own, contradicts
     model.metadata_props.add(key="onnx.quant.pre_process", value="onnxruntime.quant")  # its shapes are known already
+    stacks = {one.name for one in model.graph.initializer if len(one.dims) > 2}  # a matrix per head, in selectors
+    left = [node.name for node in model.graph.node if len(node.input) > 1 and node.input[1] in stacks]
     rounded = path.with_name("rounded.onnx")
     kinds = ["MatMul", "Gemm"]
-    quantize_dynamic(model, rounded, kinds, per_channel=True, weight_type=QuantType.QInt8)
+    quantize_dynamic(model, rounded, kinds, per_channel=True, weight_type=QuantType.QInt8, nodes_to_exclude=left)
     return in_onnxruntime(rounded, threads)
 
 
