@@ -65,7 +65,7 @@ def lines_of(said: dict) -> list[str]:
 def test_tokens_page_is_reproduced_by_what_its_panel_prints(visit, assets, capsys, query) -> None:  # noqa: F811
     at = opened(visit("tokens", pic="Flower", **query))
     assert not at.exception
-    _, commands, python = (block.value for block in at.code)
+    _, commands, python, *_ = (block.value for block in at.code)
     dense, pruned = (found["images"][0] for found in run_all(commands, capsys))
     assert dense["file"] == pruned["file"] == str(assets / "samples" / "flower.jpg")
     shown = [m.value for m in at.metric]
@@ -75,9 +75,15 @@ def test_tokens_page_is_reproduced_by_what_its_panel_prints(visit, assets, capsy
     assert run_python(python) == [*lines_of(dense), *lines_of(pruned)]
 
 
+def test_a_dense_model_comes_with_the_lines_that_put_it_on_the_hub(visit) -> None:  # noqa: F811
+    at = opened(visit("tokens"))
+    write = "python -m core export --model bundled-dense --hub-format --out my-model"
+    assert at.code[-1].value == f"{write}\nhf upload USER/NAME my-model"
+
+
 def test_architecture_page_is_reproduced_by_what_its_panel_prints(visit, capsys) -> None:  # noqa: F811
     at = opened(visit("architecture", budget="70"))
-    _, commands, python = (block.value for block in at.code)
+    _, commands, python, *_ = (block.value for block in at.code)
     described, predicted = run_all(commands, capsys)
     assert macs_number(described["macs"]) in str(sent(at)["figures"])
     image = predicted["images"][0]
@@ -87,7 +93,7 @@ def test_architecture_page_is_reproduced_by_what_its_panel_prints(visit, capsys)
 
 def test_budget_and_compare_pages_print_commands_that_run(visit, capsys) -> None:  # noqa: F811
     for name in ("budget", "compare"):
-        _, commands, python = (block.value for block in opened(visit(name)).code)
+        _, commands, python, *_ = (block.value for block in opened(visit(name)).code)
         predicting = "\n".join(line for line in commands.splitlines() if " predict " in line)
         images = [found["images"][0] for found in run_all(predicting, capsys)]
         assert len(images) > 1

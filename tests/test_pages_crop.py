@@ -37,7 +37,7 @@ def test_a_link_crops_the_photo_and_what_the_panel_prints_gives_the_same(visit, 
     monkeypatch.chdir(ROOT)
     at = opened(visit("tokens", pic="Flower", crop=CROP))
     assert not at.exception
-    link, commands, python = (block.value for block in at.code)
+    link, commands, python, *_ = (block.value for block in at.code)
     model = load(ModelSpec("bundled-tokens", keep=(0.7, 0.49)))
     photo = load_photo(assets / "samples" / "flower.jpg", read_crop(CROP))
     assert player_of(at)["now"] == step_data(trace_tokens(model, photo))

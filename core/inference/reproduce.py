@@ -4,8 +4,10 @@ import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from core.config import ModelSpec, words_of
+from core.models.hub_format import push_command
 from core.models.load import Loaded
 from core.photos.crop import Crop
 
@@ -31,6 +33,12 @@ def command_line(
     if verb == "evaluate":
         words += ["--data", "DIR"]
     return f"python -m core {shlex.join(words)}"
+
+
+def hub_lines(dense: Loaded, folder: str = "my-model") -> str:
+    """Two commands: one writes a dense model as timm reads it from the Hugging Face hub, one is its owner's to run."""
+    words = ["export", "--model", dense.spec.name, "--hub-format", "--out", folder]
+    return f"python -m core {shlex.join(words)}\n{push_command(Path(folder))}"
 
 
 @dataclass(frozen=True)

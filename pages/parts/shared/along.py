@@ -8,7 +8,7 @@ import streamlit as st
 
 from core.config import ModelSpec
 from core.errors import InputError
-from core.inference.reproduce import command_line, python_lines, python_parts, quoted
+from core.inference.reproduce import command_line, hub_lines, python_lines, python_parts, quoted
 from core.models.load import Loaded
 from pages.parts.shared import frame, model_facts, notebook, pictures
 from pages.server import images, models
@@ -67,6 +67,13 @@ def take_along(specs: Mapping[str, ModelSpec], image_id: str, verbs: Sequence[st
             icon=":material/download:",
             on_click="ignore",
         )
+        dense = next((model for model in shown.values() if not model.kind.pruned), None)
+        if dense is not None:
+            st.markdown(
+                "**Hugging Face hub**  \nThe first line writes the dense model as timm reads it from there, where timm "
+                "has such a model; the second, yours to run once you are logged in, puts it on the hub."
+            )
+            st.code(hub_lines(dense), language=None, wrap_lines=True)
 
 
 def _notebook(title: str, shown: Mapping[str, Loaded], image_id: str, names: Sequence[str | None]) -> str:
