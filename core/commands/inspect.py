@@ -104,12 +104,12 @@ def run_predict(flags: argparse.Namespace) -> tuple[dict, str]:
             f"{path}{through}: {guesses}\n  {macs / 1e9:.4g} GMACs of {loaded.dense_macs / 1e9:.4g} dense{alive}; "
             f"{latency.median_ms:.1f} ms (IQR {latency.iqr_ms:.1f}){_beside(beside)} on {latency.device}, "
             f"{latency.threads} threads, batch {latency.batch}, {latency.engine}"
-            f"{'' if moved is None else rounding_text(moved)}"
+            f"{'' if moved is None else _moved_text(moved)}"
         )
     return {"model": args.model, "images": images}, "\n".join(lines)
 
 
-def rounding_text(moved: Rounding) -> str:
+def _moved_text(moved: Rounding) -> str:
     """How far fewer bits moved an answer, for a person."""
     said = "the same answer" if moved.same else moved.first
     return f"; in float32 {said}, probabilities differ by up to {100 * moved.largest:.1f} points"
